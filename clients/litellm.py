@@ -1,0 +1,233 @@
+"""LiteLLM's management API: every quirk of it stays in here.
+
+Facts from https://docs.litellm.ai/docs/proxy/virtual_keys and from LiteLLM 1.104.5, each held by
+`tests/conformance`. Ids are LiteLLM's `user_id` (here always a Backstage user ref in lower case) and `token`, the
+SHA-256 of a key's secret. Amounts are USD.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clients.upstream import Reply, Upstream
+from services.errors import ConflictError, NotFoundError, UpstreamFaultError
+
+_PAGE_SIZE = 100  # LiteLLM refuses more with 422
+_MAX_PAGES = 1000
+_KEY_ID = re.compile(r"[0-9a-f]{64}")
+
+_NUMBER, _TEXT, _FLAG, _MAP, _LIST = (int, float), (str,), (bool,), (dict,), (list,)
+_NONE = (type(None),)
+KEY_FIELDS: dict[str, tuple[type, ...]] = {
+    "token": _TEXT,
+    "key_name": _TEXT + _NONE,
+    "key_alias": _TEXT + _NONE,
+    "key_type": _TEXT + _NONE,
+    "user_id": _TEXT,
+    "team_id": _TEXT + _NONE,
+    "team_alias": _TEXT + _NONE,
+    "models": _LIST,
+    "aliases": _MAP,
+    "spend": _NUMBER,
+    "total_spend": _NUMBER + _NONE,
+    "max_budget": _NUMBER + _NONE,
+    "soft_budget": _NUMBER + _NONE,
+    "soft_budget_cooldown": _FLAG + _NONE,
+    "budget_duration": _TEXT + _NONE,
+    "budget_reset_at": _TEXT + _NONE,
+    "budget_limits": _LIST + _NONE,
+    "budget_fallbacks": _MAP + _NONE,
+    "model_spend": _MAP + _NONE,
+    "model_max_budget": _MAP + _NONE,
+    "tpm_limit": (int,) + _NONE,
+    "rpm_limit": (int,) + _NONE,
+    "tpd_limit": (int,) + _NONE,
+    "tpm_limit_per_model": _MAP + _NONE,
+    "rpm_limit_per_model": _MAP + _NONE,
+    "max_parallel_requests": (int,) + _NONE,
+    "blocked": _FLAG + _NONE,
+    "expires": _TEXT + _NONE,
+    "metadata": _MAP,
+    "allowed_routes": _LIST + _NONE,
+    "allowed_cache_controls": _LIST + _NONE,
+    "access_group_ids": _LIST + _NONE,
+    "auto_rotate": _FLAG + _NONE,
+    "rotation_interval": _TEXT + _NONE,
+    "rotation_count": (int,) + _NONE,
+    "last_rotation_at": _TEXT + _NONE,
+    "key_rotation_at": _TEXT + _NONE,
+    "last_active": _TEXT + _NONE,
+    "created_at": _TEXT,
+    "created_by": _TEXT + _NONE,
+    "updated_at": _TEXT + _NONE,
+    "updated_by": _TEXT + _NONE,
+    "settings_updated_at": _TEXT + _NONE,
+}
+"""The fields of a key that a caller may see, LiteLLM's names, and the types that each may have."""
+
+Key = dict[str, Any]
+"""A key without its secret: those of KEY_FIELDS that LiteLLM sent."""
+
+
+@dataclass(frozen=True)
+class User:
+    """A LiteLLM user. `created_at` is ISO 8601; `max_budget` None is no limit, 0 is a budget."""
+
+    user_id: str
+    created_at: str
+    max_budget: float | None
+    budget_duration: str | None
+    spend: float
+
+
+@dataclass(frozen=True)
+class MintedKey:
+    """A key just made: the only time that its secret is known."""
+
+    user_id: str
+    key_id: str
+    secret: str = field(repr=False)
+
+
+class LiteLLM:
+    """The calls that this service makes, on one LiteLLM. All raise UpstreamError."""
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._upstream.aclose()
+
+    async def read_user(self, user_id: str) -> User | None:
+        """`GET /v2/user/info`: the user, or None."""
+        reply = await self._upstream.read("/v2/user/info", {"user_id": user_id})
+        if reply.status == 404:
+            return None
+        row = self._object(reply)
+        if row.get("user_id") != user_id:
+            raise self._nonsense("a user")
+        return self._user(row)
+
+    async def create_user(self, user_id: str, *, max_budget: float | None, budget_duration: str | None) -> None:
+        """`POST /user/new`, without the key that LiteLLM would mint along with it.
+
+        Raises ConflictError where the user exists. Of several at once more than one may succeed: read back.
+        """
+        body = {"user_id": user_id, "user_role": "internal_user", "auto_create_key": False}
+        body |= {"max_budget": max_budget} if max_budget is not None else {}
+        body |= {"budget_duration": budget_duration} if budget_duration is not None else {}
+        reply = await self._upstream.change("/user/new", body)
+        if reply.status == 409:
+            raise ConflictError(f"{user_id} exists already")
+        self._object(reply)
+
+    async def create_key(self, user_id: str) -> MintedKey:
+        """`POST /key/generate`, for calls to models only (`key_type: llm_api`).
+
+        LiteLLM mints a key for a user that does not exist as well: whether they do is the caller's to check.
+        """
+        reply = await self._upstream.change("/key/generate", {"user_id": user_id, "key_type": "llm_api"})
+        row = self._object(reply)
+        key_id, secret = row.get("token"), row.get("key")
+        if not (_is_key_id(key_id) and isinstance(secret, str) and secret and row.get("user_id") == user_id):
+            raise self._nonsense("a key")
+        return MintedKey(user_id=user_id, key_id=str(key_id), secret=secret)
+
+    async def list_keys(self, user_id: str) -> list[Key]:
+        """`GET /key/list`: every key of exactly this user, newest first, each once."""
+        keys: dict[str, Key] = {}
+        for page in range(1, _MAX_PAGES + 1):
+            query = {"user_id": user_id, "return_full_object": "true", "page": page, "size": _PAGE_SIZE}
+            answer = self._object(await self._upstream.read("/key/list", query))
+            rows, pages = answer.get("keys"), answer.get("total_pages")
+            if not isinstance(rows, list) or not isinstance(pages, int):
+                raise self._nonsense("a list of keys")
+            keys |= {key["token"]: key for key in self._keys_of(user_id, rows)}
+            if page >= pages or not rows:
+                return sorted(keys.values(), key=lambda key: (key.get("created_at", ""), key["token"]), reverse=True)
+        raise self._nonsense("a list of keys")
+
+    async def owner_of_key(self, key_id: str) -> str | None:
+        """`GET /key/info`: whose key it is, or None where there is none (any more)."""
+        reply = await self._upstream.read("/key/info", {"key": key_id})
+        if reply.status == 404:
+            return None
+        info = self._object(reply).get("info")
+        if not isinstance(info, dict):
+            raise self._nonsense("a key")
+        # A deleted key may be answered for a while, marked so.
+        return None if info.get("status") == "deleted" else info.get("user_id")
+
+    async def delete_key(self, key_id: str) -> None:
+        """`POST /key/delete`. LiteLLM deletes anybody's: prove the owner first. Raises NotFoundError."""
+        reply = await self._upstream.change("/key/delete", {"keys": [key_id]})
+        if reply.status == 404:
+            raise NotFoundError("There is no key with that id")
+        if self._object(reply).get("deleted_keys") != [key_id]:
+            raise self._nonsense("a deletion")
+
+    async def is_ready(self) -> bool:
+        """`GET /health/readiness`: whether it answers and has its database. Raises UpstreamError."""
+        reply = await self._upstream.read("/health/readiness")
+        return reply.status == 200 and isinstance(reply.body, dict) and reply.body.get("db") == "connected"
+
+    def _object(self, reply: Reply) -> dict[str, Any]:
+        if reply.status in (401, 403):
+            raise UpstreamFaultError("LiteLLM refused this service's own master key; its operator has to mend that")
+        if reply.status != 200:
+            raise UpstreamFaultError(f"LiteLLM failed with status {reply.status}")
+        if not reply.is_json:
+            raise UpstreamFaultError("LiteLLM answered with something that is not JSON")
+        if not isinstance(reply.body, dict):
+            raise self._nonsense("an answer")
+        return reply.body
+
+    def _user(self, row: Mapping[str, Any]) -> User:
+        created, budget, duration = row.get("created_at"), row.get("max_budget"), row.get("budget_duration")
+        spend = row.get("spend")
+        if not (
+            isinstance(created, str)
+            and (budget is None or _is_amount(budget))
+            and (duration is None or isinstance(duration, str))
+            and _is_amount(spend)
+        ):
+            raise self._nonsense("a user")
+        return User(str(row["user_id"]), created, budget, duration, spend)
+
+    def _keys_of(self, user_id: str, rows: list[Any]) -> Iterator[Key]:
+        for row in rows:
+            if not isinstance(row, dict):
+                raise self._nonsense("a key")
+            if row.get("user_id") == user_id:
+                yield self._key(row)
+
+    def _key(self, row: Mapping[str, Any]) -> Key:
+        key = {name: row[name] for name in KEY_FIELDS if name in row}
+        if not (_is_key_id(key.get("token")) and key.keys() >= {"models", "spend", "metadata"}):
+            raise self._nonsense("a key")
+        if not all(_has_type(value, KEY_FIELDS[name]) for name, value in key.items()):
+            raise self._nonsense("a key")
+        return key
+
+    @staticmethod
+    def _nonsense(what: str) -> UpstreamFaultError:
+        return UpstreamFaultError(f"LiteLLM's answer does not hold {what} in the form that this service knows")
+
+
+def _is_key_id(value: Any) -> bool:
+    return isinstance(value, str) and _KEY_ID.fullmatch(value) is not None
+
+
+def _is_amount(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _has_type(value: Any, types: tuple[type, ...]) -> bool:
+    if isinstance(value, bool):
+        return bool in types
+    return isinstance(value, types) and not (isinstance(value, float) and not math.isfinite(value))

@@ -1,0 +1,129 @@
+"""One way to call LiteLLM and Backstage: timeouts, retries, no redirects, and our own errors instead of httpx's.
+
+The transport is the seam: tests and standalone mode hand in an ASGI transport, production uses aiohttp's
+(2.5 to 3.4 times the requests a second of httpx's own, measured with `make bench`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import httpx
+import tenacity
+from httpx_aiohttp import AiohttpTransport
+
+from services.errors import UpstreamFaultError, UpstreamTimeoutError, UpstreamUnavailableError
+from settings import Timeouts
+
+Sleep = Callable[[float], Awaitable[None]]
+
+_ATTEMPTS = 3
+_RETRIED_STATUSES = frozenset({502, 503, 504})
+_MAX_CONNECTIONS = 100
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An upstream's answer: its status, and its JSON where it is JSON (`is_json`)."""
+
+    status: int
+    body: Any
+    is_json: bool
+
+
+class _RetryableReplyError(Exception):
+    """A read was answered with a status that may pass."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__()
+        self.reply = reply
+
+
+class Upstream:
+    """Calls the service called `name` (as callers know it) at `base_url`."""
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        timeouts: Timeouts,
+        *,
+        token: str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self.name = name
+        self._deadline = timeouts.deadline
+        self._sleep = sleep
+        limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, keepalive_expiry=15)
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            timeout=httpx.Timeout(timeouts.read, connect=timeouts.connect, read=timeouts.read, pool=timeouts.pool),
+            follow_redirects=False,
+            transport=transport or AiohttpTransport(limits=limits),
+        )
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def read(self, path: str, query: Mapping[str, Any] | None = None, *, token: str | None = None) -> Reply:
+        """GET, tried up to three times with jitter where the fault may pass. Raises UpstreamError."""
+        retrying = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(_ATTEMPTS),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=1),
+            retry=tenacity.retry_if_exception_type((UpstreamUnavailableError, _RetryableReplyError)),
+            sleep=self._sleep,
+            reraise=True,
+        )
+        try:
+            return await self._within_deadline(retrying(self._read_once, path, query, token))
+        except _RetryableReplyError as error:
+            return error.reply
+
+    async def change(self, path: str, body: Mapping[str, Any]) -> Reply:
+        """POST, tried once: it may have happened even where no answer came. Raises UpstreamError."""
+        return await self._within_deadline(self._send(self._http.build_request("POST", path, json=body)))
+
+    async def _read_once(self, path: str, query: Mapping[str, Any] | None, token: str | None) -> Reply:
+        headers = {"Authorization": f"Bearer {token}"} if token else None
+        reply = await self._send(self._http.build_request("GET", path, params=query, headers=headers))
+        if reply.status in _RETRIED_STATUSES:
+            raise _RetryableReplyError(reply)
+        return reply
+
+    async def _within_deadline(self, call: Awaitable[Reply]) -> Reply:
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await call
+        except TimeoutError as error:
+            raise UpstreamTimeoutError(f"{self.name} did not answer in time") from error
+
+    async def _send(self, request: httpx.Request) -> Reply:
+        try:
+            response = await self._http.send(request)
+        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError) as error:
+            raise self._translated(error) from error
+        return _reply(response)
+
+    def _translated(self, error: Exception) -> Exception:
+        # httpx-aiohttp calls a refused or dropped connection ConnectTimeout; its cause tells them apart.
+        cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
+        if isinstance(cause, (httpx.TimeoutException, aiohttp.ServerTimeoutError)):
+            return UpstreamTimeoutError(f"{self.name} did not answer in time")
+        if isinstance(cause, (httpx.NetworkError, aiohttp.ClientConnectionError)):
+            return UpstreamUnavailableError(f"{self.name} cannot be reached")
+        return UpstreamFaultError(f"{self.name} gave an answer that is not HTTP")
+
+
+def _reply(response: httpx.Response) -> Reply:
+    try:
+        return Reply(response.status_code, json.loads(response.content), is_json=True)
+    except (ValueError, RecursionError):
+        return Reply(response.status_code, None, is_json=False)

@@ -1,0 +1,21 @@
+"""`backend.cors` of app-config, as Backstage reads it (`readCorsOptions` in `@backstage/backend-defaults`)."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from settings import Cors
+
+
+def middleware_options(cors: Cors) -> dict[str, Any]:
+    """Arguments for Starlette's CORSMiddleware. In an origin `*` stands for anything but `/`, without regard to case."""
+    patterns = [re.escape(origin).replace(r"\*", "[^/]*") for origin in cors.origins]
+    return {
+        "allow_origin_regex": f"(?i:{'|'.join(patterns)})",
+        "allow_methods": cors.methods,
+        "allow_headers": cors.allowed_headers,
+        "expose_headers": (*cors.exposed_headers, "X-Request-Id"),
+        "allow_credentials": cors.credentials,
+        "max_age": cors.max_age,
+    }

@@ -1,0 +1,85 @@
+"""Every error as Backstage's error body: the one place that knows which error is which status.
+
+The body is what Backstage's clients parse (`ResponseError.fromResponse` in `@backstage/errors`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from connexion.exceptions import ProblemException
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from edge.redaction import redact, redacted_path
+from services import errors
+
+log = structlog.get_logger(__name__)
+
+_STATUS_OF: dict[type[errors.OrchestratorError], tuple[HTTPStatus, str]] = {
+    errors.InputError: (HTTPStatus.BAD_REQUEST, "InputError"),
+    errors.AuthenticationError: (HTTPStatus.UNAUTHORIZED, "AuthenticationError"),
+    errors.NotAllowedError: (HTTPStatus.FORBIDDEN, "NotAllowedError"),
+    errors.NotFoundError: (HTTPStatus.NOT_FOUND, "NotFoundError"),
+    errors.ConflictError: (HTTPStatus.CONFLICT, "ConflictError"),
+    errors.UpstreamFaultError: (HTTPStatus.BAD_GATEWAY, "BadGatewayError"),
+    errors.UpstreamUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
+    errors.UpstreamTimeoutError: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutError"),
+}
+_INTERNAL = "Something went wrong here; the log has more under this request's id"
+
+
+class RoutingError(Exception):
+    """What HTTP itself refuses: path, method, media type, size."""
+
+    def __init__(self, status: HTTPStatus, name: str, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.name = name
+        self.message = message
+        self.headers = dict(headers or {})
+
+
+def not_found() -> RoutingError:
+    """For a path that the contract does not have."""
+    return RoutingError(HTTPStatus.NOT_FOUND, "NotFoundError", "There is nothing at this path; GET …/openapi.yaml lists what there is")
+
+
+def render(scope: Mapping[str, Any], error: Exception) -> JSONResponse:
+    """The answer to a request that ended in `error`. A fault of ours is logged; its text never leaves."""
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND:
+        error = not_found()
+    if isinstance(error, RoutingError):
+        return _response(scope, error.status, error.name, error.message, error.headers)
+    if type(error) in _STATUS_OF:
+        return _known(scope, error)
+    if isinstance(error, (HTTPException, ProblemException)):
+        status = error.status_code if isinstance(error, HTTPException) else error.status
+        log.error("an error that no part of this service raises", error=repr(error), status=status)
+    else:
+        log.error("unexpected error", exc_info=error)
+    return _response(scope, HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerError", _INTERNAL, {})
+
+
+def _known(scope: Mapping[str, Any], error: Exception) -> JSONResponse:
+    status, name = _STATUS_OF[type(error)]  # type: ignore[index]  # its caller looked it up
+    headers: dict[str, str] = {}
+    if isinstance(error, errors.AuthenticationError):
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.UpstreamUnavailableError):
+        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.UpstreamError):
+        log.warning("upstream failed", error=error.message, cause=type(error.__cause__).__name__)
+    return _response(scope, status, name, str(error), headers)
+
+
+def _response(scope: Mapping[str, Any], status: HTTPStatus, name: str, message: str, headers: Mapping[str, str]) -> JSONResponse:
+    body = {
+        "error": {"name": name, "message": redact(message)},
+        "request": {"method": scope["method"], "url": redacted_path(scope["raw_path"])},
+        "response": {"statusCode": status.value},
+    }
+    return JSONResponse(body, status.value, headers={**headers, "Cache-Control": "no-store"})

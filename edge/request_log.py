@@ -1,0 +1,60 @@
+"""One log line for each request, and the id that ties it to its answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edge.binding import PRINCIPAL
+from edge.redaction import redacted_path
+
+log = structlog.get_logger(__name__)
+
+HEADER = "X-Request-Id"
+_ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestLog:
+    """ASGI middleware. Outside of error handling, so it must not raise of itself. `now` is a clock in seconds."""
+
+    def __init__(self, app: ASGIApp, *, new_id: Callable[[], str], now: Callable[[], float]) -> None:
+        self._app = app
+        self._new_id = new_id
+        self._now = now
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        offered = Headers(scope=scope).get(HEADER, "")
+        request_id = offered if _ACCEPTABLE.fullmatch(offered) else self._new_id()
+        extensions: dict[str, Any] = scope.setdefault("extensions", {})
+        status, started = 0, self._now()
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[HEADER] = request_id
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            finally:
+                principal = extensions.get(PRINCIPAL)
+                log.info(
+                    "request",
+                    method=scope["method"],
+                    path=redacted_path(scope["raw_path"]),
+                    status=status,
+                    milliseconds=round((self._now() - started) * 1000, 1),
+                    principal=principal.subject if principal else None,
+                )

@@ -1,0 +1,67 @@
+"""Who may do what. The one place where that is decided."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from clients.tokens import Caller
+from services.errors import NotAllowedError
+
+
+class Role(Enum):
+    """What a principal is, by their groups or their service token."""
+
+    MEMBER = "member"
+    ADMIN = "admin"
+
+
+class Access(Enum):
+    """The outcome of a decision about what belongs to some user."""
+
+    OWN = "own"
+    FOR_ANOTHER = "for another"
+    NOT_A_MEMBER = "not a member"
+    NOT_THEIRS = "not theirs"
+
+
+@dataclass(frozen=True)
+class Principal:
+    """A signed-in caller. `subject` is a user ref in lower case, `plugin:<id>`, or a service token's subject."""
+
+    subject: str
+    roles: frozenset[Role]
+
+
+class Groups:
+    """The two groups, as full refs in lower case, and what they make of a caller."""
+
+    def __init__(self, *, allowed: str, admin: str) -> None:
+        self._role_of = [(allowed, Role.MEMBER), (admin, Role.ADMIN)]
+
+    def principal(self, caller: Caller) -> Principal:
+        """The caller with their roles: a service token's is configured, anybody else's come from their groups."""
+        if caller.service_role is not None:
+            return Principal(caller.subject, frozenset({Role(caller.service_role)}))
+        return Principal(caller.subject, frozenset(role for group, role in self._role_of if group in caller.ownership))
+
+
+def decide(principal: Principal, owner: str) -> Access:
+    """What `principal` may do with what belongs to the user `owner` (a ref in lower case)."""
+    if not principal.roles:
+        return Access.NOT_A_MEMBER
+    if principal.subject == owner:
+        return Access.OWN
+    return Access.FOR_ANOTHER if Role.ADMIN in principal.roles else Access.NOT_THEIRS
+
+
+def authorize(principal: Principal, owner: str) -> Access:
+    """`decide`, with the refusals raised as NotAllowedError."""
+    access = decide(principal, owner)
+    if access is Access.NOT_A_MEMBER:
+        raise NotAllowedError(f"{principal.subject} is in neither the allowed group nor the admin group")
+    if access is Access.NOT_THEIRS:
+        raise NotAllowedError(f"Only {owner} themselves or an admin may do this")
+    return access
+
+
