@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import yaml
@@ -17,7 +19,7 @@ from starlette.types import ASGIApp
 import handlers
 from clients.litellm import LiteLLM
 from clients.tokens import Caller, Tokens
-from clients.upstream import Upstream
+from clients.upstream import Sleep, Upstream
 from edge import application
 from services.access import Groups, Principal
 from services.container import Services
@@ -27,6 +29,12 @@ from services.users import UserDefaults, Users
 from settings import Settings
 
 CONTRACT = Path(__file__).parent / "openapi.yaml"
+
+
+@cache
+def contract() -> dict[str, Any]:
+    """The contract, parsed."""
+    return cast("dict[str, Any]", yaml.load(CONTRACT.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))  # noqa: S506  # it is a safe loader
 
 
 def _random_id() -> str:
@@ -46,17 +54,19 @@ class World:
     wall_clock: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
     new_id: Callable[[], str] = _random_id
+    sleep: Sleep = asyncio.sleep
     sign_in: Callable[[str], Caller | None] = lambda _: None
 
 
 def create_app(settings: Settings, world: World | None = None) -> ASGIApp:
     """The service as an ASGI application."""
     world = world or World()
+    upstream = partial(Upstream, timeouts=settings.timeouts, sleep=world.sleep)
     litellm = LiteLLM(
-        Upstream("LiteLLM", settings.litellm.base_url, settings.timeouts, token=settings.litellm.master_key, transport=world.litellm)
+        upstream("LiteLLM", settings.litellm.base_url, token=settings.litellm.master_key, transport=world.litellm)
     )
     tokens = Tokens(
-        Upstream("Backstage", settings.backstage.base_url, settings.timeouts, transport=world.backstage),
+        upstream("Backstage", settings.backstage.base_url, transport=world.backstage),
         issuer=settings.backstage.issuer,
         service_tokens=settings.service_tokens,
         now=world.wall_clock,
@@ -76,7 +86,7 @@ def create_app(settings: Settings, world: World | None = None) -> ASGIApp:
         await tokens.aclose()
 
     return application.build(
-        yaml.safe_load(CONTRACT.read_text(encoding="utf-8")),
+        contract(),
         handlers={name: getattr(handlers, name) for name in handlers.__all__},
         available={"services": services},
         authenticate=authenticate,

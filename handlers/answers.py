@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 
-def answer(body: Any, status: int = 200) -> JSONResponse:
+class _Line(JSONResponse):
+    """JSON that ends its line, for those who read it in a terminal."""
+
+    def render(self, content: Any) -> bytes:
+        return super().render(content) + b"\n"
+
+
+def answer(body: Any, status: int = 200) -> Response:
     """`body` as JSON, which nobody on the way may store: it may hold a secret, and is somebody's own."""
-    return JSONResponse(body, status, headers={"Cache-Control": "no-store"})
+    return _Line(body, status, headers={"Cache-Control": "no-store"})

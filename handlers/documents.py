@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import yaml
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import HTMLResponse, Response
 from swagger_ui_bundle import swagger_ui_path
 
 _ROOT = Path(__file__).parent.parent
@@ -34,8 +34,7 @@ async def get_docs() -> Response:
 
 async def get_docs_asset(asset: str) -> Response:
     """200 with a script or style of the page; the contract lists the names there are."""
-    folder = _DOCS if (_DOCS / asset).is_file() else Path(str(swagger_ui_path))
-    return FileResponse(folder / asset, media_type=_MEDIA_TYPES[Path(asset).suffix])
+    return Response(_asset(asset), media_type=_MEDIA_TYPES[Path(asset).suffix])
 
 
 @cache
@@ -45,4 +44,10 @@ def _contract_text() -> str:
 
 @cache
 def _contract_json() -> str:
-    return json.dumps(yaml.safe_load(_contract_text()), default=str)
+    return json.dumps(yaml.safe_load(_contract_text()))
+
+
+@cache
+def _asset(name: str) -> bytes:
+    folder = _DOCS if (_DOCS / name).is_file() else Path(str(swagger_ui_path))
+    return (folder / name).read_bytes()

@@ -1,0 +1,148 @@
+"""The command line: `litellm-orchestrator serve` and `litellm-orchestrator standalone`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from pathlib import Path
+
+import click
+import structlog
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.supervisors import Multiprocess
+
+import app_config
+import settings
+from app import create_app
+from edge.logs import configure_logging
+from standalone.world import standalone_settings, standalone_world
+
+EXIT_SETTINGS = 2
+EXIT_PORT = 1
+_CONFIG_VARIABLE = "LITELLM_ORCHESTRATOR_CONFIG_FILES"
+_GRACE_SECONDS = 30
+
+log = structlog.get_logger(__name__)
+
+
+@click.group()
+def main() -> None:
+    """Self-service for LiteLLM users and keys, authorised by Backstage."""
+
+
+@main.command()
+@click.option("--config", "paths", multiple=True, required=True, type=click.Path(path_type=Path), help="An app-config.yaml; repeat it, later files win.")
+@click.option("--host", help="Address to listen on, instead of backend.listen.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, instead of backend.listen.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes to serve with.")
+def serve(paths: tuple[Path, ...], host: str | None, port: int | None, workers: int) -> None:
+    """Serve with the settings of --config and of APP_CONFIG_* variables."""
+    loaded = _settings_or_exit(paths)
+    # Workers are new processes: they read the same files again.
+    os.environ[_CONFIG_VARIABLE] = json.dumps([str(path.resolve()) for path in paths])
+    _run("cli:application", host or loaded.host, loaded.port if port is None else port, workers)
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=7007, show_default=True)
+def standalone(host: str, port: int) -> None:
+    """Serve on embedded stand-ins of LiteLLM and Backstage, with mock sign-in. For trying it out, never for use."""
+    _run("cli:standalone_application", host, port, 1, banner=True)
+
+
+def application() -> ASGIApp:
+    """The service for one worker process."""
+    loaded = _settings_or_exit(tuple(Path(path) for path in json.loads(os.environ[_CONFIG_VARIABLE])))
+    configure_logging(secrets=[loaded.litellm.master_key, *(row.token for row in loaded.service_tokens)])
+    return create_app(loaded)
+
+
+def standalone_application() -> ASGIApp:
+    """The service on its stand-ins."""
+    configure_logging(secrets=[])
+    return create_app(standalone_settings(), standalone_world())
+
+
+def _settings_or_exit(paths: tuple[Path, ...]) -> settings.Settings:
+    try:
+        return settings.from_app_config(app_config.load(paths, os.environ))
+    except app_config.AppConfigError as error:
+        click.echo(f"Settings cannot be read: {error}", err=True)
+    except settings.SettingsError as error:
+        click.echo("These settings have to be mended first:", err=True)
+        for problem in error.problems:
+            click.echo(f"  {problem}", err=True)
+    raise SystemExit(EXIT_SETTINGS)
+
+
+def _run(factory: str, host: str, port: int, workers: int, *, banner: bool = False) -> None:
+    listener = _listener_or_exit(host, port)
+    config = uvicorn.Config(
+        factory,
+        factory=True,
+        workers=workers,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    bound_port = listener.getsockname()[1]
+    if banner:
+        click.echo(_curl_lines(f"http://localhost:{bound_port}"))
+    click.echo(f"Listening on http://{host}:{bound_port}, process {os.getpid()}")
+    server = uvicorn.Server(config)
+    if workers > 1:
+        Multiprocess(config, target=server.run, sockets=[listener]).run()
+        return
+    server.run(sockets=[listener])
+    if not server.started:
+        raise SystemExit(3)
+
+
+def _listener_or_exit(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        click.echo(f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another with --port (PORT= with make).", err=True)
+        raise SystemExit(EXIT_PORT) from error
+    listener.set_inheritable(True)
+    return listener
+
+
+def _curl_lines(origin: str) -> str:
+    base = f"{origin}/api/litellm-orchestrator"
+    alice = f"{base}/users/user%3Adefault%2Falice"
+
+    def curl(person: str, rest: str) -> str:
+        return f"""curl -sS -H 'Authorization: Bearer mock-user-token:{{"sub":"user:default/{person}"}}' {rest}"""
+
+    return "\n".join(
+        [
+            f"LiteLLM and Backstage are stand-ins inside this process. Read and try the API at {base}/docs, or paste:",
+            "",
+            "# alice, a member, for herself: her user, a new key, her keys",
+            curl("alice", alice),
+            curl("alice", f"-X POST {alice}/keys"),
+            curl("alice", f"{alice}/keys"),
+            "# bob, an admin, for alice",
+            curl("bob", f"{alice}/keys"),
+            "# carol, in neither group, is refused",
+            curl("carol", f"{base}/users/user%3Adefault%2Fcarol"),
+            "",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    logging.captureWarnings(capture=True)
+    main()

@@ -1,0 +1,48 @@
+"""Logs: one JSON object a line, from which secrets are taken out last of all."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from edge.redaction import MASK, redact
+
+
+class _Redacting:
+    """The last step of structlog: a rendered line without keys, tokens and the given secrets."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._secrets = [secret for secret in secrets if secret]
+
+    def __call__(self, _logger: Any, _method: str, line: str) -> str:
+        for secret in self._secrets:
+            line = line.replace(secret, MASK)
+        return redact(line)
+
+
+def configure_logging(secrets: Sequence[str], level: int = logging.INFO) -> None:
+    """Send structlog's and the standard library's records to standard error, as JSON, without `secrets`."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    rendering = [structlog.processors.JSONRenderer(), _Redacting(secrets)]
+    structlog.configure(
+        processors=[*shared, *rendering],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    formatter_chain = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering]
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=formatter_chain))
+    logging.root.handlers = [handler]
+    logging.root.setLevel(level)
+    logging.getLogger("connexion").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)

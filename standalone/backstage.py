@@ -1,0 +1,166 @@
+"""A stand-in for a Backstage backend's auth: genuine ES256 tokens, their keys, and `userinfo`.
+
+`/api/auth/test/refresh` and `/api/tokens/*` hand out tokens as the test-only parts of a live Backstage do, so that
+one suite can ask both for them.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from clients.tokens import PLUGIN_ID, Caller
+
+BASE_URL = "http://backstage.standalone"
+ADMINS, MEMBERS = "group:default/admins", "group:default/litellm-users"
+ORG: Mapping[str, tuple[str, ...]] = {
+    "user:default/alice": (MEMBERS,),
+    "user:default/bob": (ADMINS,),
+    "user:default/carol": (),
+    "user:default/dave": ("group:default/team-a",),
+    "user:default/erin.mixed": (MEMBERS,),
+    "user:default/mock": (MEMBERS,),
+}
+"""Each user's direct groups."""
+
+_LIFE = 3600
+_TYP = "vnd.backstage."
+_ERROR_NAMES = {400: "InputError", 401: "AuthenticationError", 404: "NotFoundError"}
+_MOCK = "mock-user-token"
+
+
+class BackstageStandIn:
+    """Backstage's auth in memory. `app` is an ASGI application. `now` is a clock in seconds since the epoch."""
+
+    def __init__(self, now: Callable[[], float] = time.time, org: Mapping[str, tuple[str, ...]] = ORG) -> None:
+        self._now = now
+        self._org = org
+        self._user_key = _new_key()
+        self._plugin_key = _new_key()
+        self.requests: list[str] = []
+        routes = [
+            Route("/api/auth/.well-known/jwks.json", self._user_jwks),
+            Route("/api/auth/v1/userinfo", self._userinfo),
+            Route("/api/tokens/.backstage/auth/v1/jwks.json", self._plugin_jwks),
+            Route("/api/auth/test/refresh", self._refresh),
+            Route("/api/tokens/service", self._service_token),
+            Route("/api/tokens/on-behalf-of", self._on_behalf_of_token),
+            Route("/api/tokens/limited", self._limited_token),
+        ]
+        self.app = Starlette(routes=routes, exception_handlers={HTTPException: _rendered})
+
+    def rotate_keys(self) -> None:
+        """Sign user tokens with a new key; the old one is not published any more."""
+        self._user_key = _new_key()
+
+    def user_token(self, ref: str, **claims: Any) -> str:
+        """A user token for `ref`; `claims` override the usual ones, None leaves one out."""
+        subject = ref.lower()
+        limited = self.limited_token(subject)
+        usual = {
+            "iss": f"{BASE_URL}/api/auth",
+            "ent": [subject, *self._org.get(subject, ())],
+            "aud": "backstage",
+            "uip": limited.rpartition(".")[2],
+        }
+        return self._signed("user", subject, usual | claims, self._user_key)
+
+    def limited_token(self, ref: str, **claims: Any) -> str:
+        """A limited user token for `ref`."""
+        return self._signed("limited-user", ref.lower(), claims, self._user_key)
+
+    def plugin_token(self, obo: str | None = None, **claims: Any) -> str:
+        """A token of the plugin `tokens` for this service, on behalf of the holder of the limited token `obo`."""
+        return self._signed("plugin", "tokens", {"aud": PLUGIN_ID, "obo": obo} | claims, self._plugin_key)
+
+    def sign_in(self, token: str) -> Caller | None:
+        """The mock credentials of `@backstage/backend-test-utils` (`mockCredentials.user.token`), or None.
+
+        `mock-user-token` is user:default/mock; `mock-user-token:{"sub":"user:default/alice"}` is whom it names.
+        """
+        if token == _MOCK:
+            return self._caller("user:default/mock")
+        if not token.startswith(f"{_MOCK}:"):
+            return None
+        try:
+            subject = json.loads(token.removeprefix(f"{_MOCK}:"))["sub"]
+        except (ValueError, KeyError, TypeError):
+            return None
+        return self._caller(subject.lower()) if isinstance(subject, str) else None
+
+    def _caller(self, subject: str) -> Caller | None:
+        groups = self._org.get(subject)
+        return None if groups is None else Caller(subject, frozenset({subject, *groups}))
+
+    def _signed(self, kind: str, subject: str, claims: Mapping[str, Any], key: ECKey) -> str:
+        header = {"typ": _TYP + kind, "alg": "ES256", "kid": key.kid}
+        issued = int(self._now())
+        payload = {"sub": subject, "iat": issued, "exp": issued + _LIFE} | claims
+        return jwt.encode(header, {name: value for name, value in payload.items() if value is not None}, key)
+
+    async def _user_jwks(self, request: Request) -> Response:
+        self.requests.append(request.url.path)
+        return JSONResponse({"keys": [self._user_key.as_dict(private=False) | {"alg": "ES256"}]})
+
+    async def _plugin_jwks(self, request: Request) -> Response:
+        self.requests.append(request.url.path)
+        return JSONResponse({"keys": [self._plugin_key.as_dict(private=False) | {"alg": "ES256"}]})
+
+    async def _userinfo(self, request: Request) -> Response:
+        self.requests.append(request.url.path)
+        subject = self._verified(request)
+        return JSONResponse({"claims": {"sub": subject, "ent": [subject, *self._org.get(subject, ())]}})
+
+    async def _refresh(self, request: Request) -> Response:
+        ref = request.query_params.get("user", "user:default/alice").lower()
+        if ref not in self._org and "raw" not in request.query_params:
+            raise HTTPException(404, "User not found")
+        given = {"ent": request.query_params.getlist("ent")} if "raw" in request.query_params else {}
+        return JSONResponse({"backstageIdentity": {"token": self.user_token(ref, **given)}})
+
+    async def _service_token(self, request: Request) -> Response:
+        return JSONResponse({"token": self.plugin_token(aud=request.query_params.get("target", PLUGIN_ID))})
+
+    async def _on_behalf_of_token(self, request: Request) -> Response:
+        limited = self.limited_token(self._verified(request))
+        return JSONResponse({"token": self.plugin_token(limited, aud=request.query_params.get("target", PLUGIN_ID))})
+
+    async def _limited_token(self, request: Request) -> Response:
+        return JSONResponse({"token": self.limited_token(self._verified(request))})
+
+    def _verified(self, request: Request) -> str:
+        """Whose user or limited token the request bears."""
+        token = request.headers.get("authorization", "").removeprefix("Bearer ")
+        try:
+            decoded = jwt.decode(token, self._user_key, algorithms=["ES256"])
+            jwt.JWTClaimsRegistry(now=int(self._now()), exp={"essential": True}).validate(decoded.claims)
+        except (JoseError, ValueError) as error:
+            raise HTTPException(401, "Failed user token verification") from error
+        return str(decoded.claims["sub"])
+
+
+async def _rendered(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    body = {
+        "error": {"name": _ERROR_NAMES.get(error.status_code, "Error"), "message": error.detail},
+        "request": {"method": request.method, "url": request.url.path},
+        "response": {"statusCode": error.status_code},
+    }
+    return JSONResponse(body, error.status_code)
+
+
+def _new_key() -> ECKey:
+    return ECKey.generate_key("P-256", {"kid": str(uuid.uuid4())})

@@ -1,0 +1,246 @@
+"""A stand-in for LiteLLM's proxy: the management calls that `clients/litellm.py` makes or guards against, and models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from standalone.litellm_rows import Row, Rows, UnsupportedDurationError
+
+MASTER_KEY = "sk-standalone-master"
+MODELS = ("gpt-fake", "claude-fake")
+_REGENERATE = "Regenerating Virtual Keys is an Enterprise feature, You must be a LiteLLM Enterprise user to use this feature"
+_ACTIVITY_TOTALS = ("total_spend", "total_prompt_tokens", "total_completion_tokens", "total_tokens", "total_api_requests")
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class LiteLLMStandIn:
+    """LiteLLM in memory. `app` is an ASGI application; `rows` is what it holds, `requests` what it was asked."""
+
+    def __init__(self, now: Callable[[], float] = time.time, new_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> None:
+        self.rows = Rows(now, new_id)
+        self.requests: list[str] = []
+        managed: list[tuple[str, str, Endpoint]] = [
+            ("POST", "/user/new", self._user_new),
+            ("GET", "/user/info", self._user_info),
+            ("GET", "/v2/user/info", self._user_info_v2),
+            ("GET", "/user/list", self._user_list),
+            ("POST", "/user/update", self._user_update),
+            ("POST", "/user/delete", self._user_delete),
+            ("GET", "/user/daily/activity", self._daily_activity),
+            ("POST", "/key/generate", self._key_generate),
+            ("GET", "/key/list", self._key_list),
+            ("GET", "/key/info", self._key_info),
+            ("POST", "/key/update", self._key_update),
+            ("POST", "/key/delete", self._key_delete),
+            ("POST", "/key/block", self._key_block),
+            ("POST", "/key/unblock", self._key_block),
+            ("POST", "/key/{token}/regenerate", self._key_regenerate),
+            ("GET", "/models", self._models),
+            ("GET", "/model/info", self._model_info),
+        ]
+        routes = [Route(path, self._with_master_key(endpoint), methods=[method]) for method, path, endpoint in managed]
+        routes.append(Route("/v1/chat/completions", self._noted(self._chat), methods=["POST"]))
+        routes.append(Route("/health/readiness", self._noted(self._readiness)))
+        routes.append(Route("/health/liveliness", self._noted(self._liveliness)))
+        self.app = Starlette(routes=routes, exception_handlers={HTTPException: _rendered})
+
+    def _noted(self, endpoint: Endpoint) -> Endpoint:
+        async def noted(request: Request) -> Response:
+            self.requests.append(f"{request.method} {request.url.path}")
+            try:
+                return await endpoint(request)
+            except UnsupportedDurationError as error:
+                is_key = request.url.path.startswith("/key/")
+                raise HTTPException(500 if is_key else 400, f"Unsupported duration {error}") from error
+
+        return noted
+
+    def _with_master_key(self, endpoint: Endpoint) -> Endpoint:
+        async def guarded(request: Request) -> Response:
+            if request.headers.get("authorization") != f"Bearer {MASTER_KEY}":
+                raise HTTPException(401, "Authentication Error, Invalid proxy server token passed.")
+            return await endpoint(request)
+
+        return self._noted(guarded)
+
+    async def _user_new(self, request: Request) -> Response:
+        asked = await _body(request, user_id=str)
+        if asked["user_id"] in self.rows.users:
+            raise HTTPException(409, f"{{'error': 'User with id {asked['user_id']} already exists'}}")
+        answer = dict(self.rows.add_user(asked), key="")
+        if asked.get("auto_create_key", True):
+            answer["key"] = self.rows.add_key({"user_id": asked["user_id"]})[1]
+        # LiteLLM answers the key's columns too, and leaves the user's dates empty.
+        return JSONResponse(answer | {"created_at": None, "updated_at": None, "budget_reset_at": None})
+
+    async def _user_info(self, request: Request) -> Response:
+        user_id = request.query_params.get("user_id")
+        if user_id is None:
+            return JSONResponse({"user_id": None, "user_info": None, "keys": list(self.rows.keys.values()), "teams": []})
+        row = self.rows.users.get(user_id)
+        if row is None:
+            raise HTTPException(404, f"User {user_id} not found")
+        return JSONResponse({"user_id": user_id, "user_info": row, "keys": self._keys_of(user_id), "teams": []})
+
+    async def _user_info_v2(self, request: Request) -> Response:
+        user_id = request.query_params.get("user_id", "")
+        if (row := self.rows.users.get(user_id)) is None:
+            raise HTTPException(404, f"User not found: {user_id}")
+        return JSONResponse(row)
+
+    async def _user_list(self, request: Request) -> Response:
+        page, size = _number(request, "page", 1), _number(request, "page_size", 25, at_most=100)
+        asked = [part for part in request.query_params.get("user_ids", "").split(",") if part]
+        users = list(self.rows.users.values())
+        if len(asked) == 1:
+            users = [row for row in users if asked[0].lower() in row["user_id"].lower()]
+        elif asked:
+            users = [row for row in users if row["user_id"] in asked]
+        shown = [row | {"key_count": len(self._keys_of(row["user_id"]))} for row in users[(page - 1) * size : page * size]]
+        pages = -(-len(users) // size)
+        return JSONResponse({"users": shown, "total": len(users), "page": page, "page_size": size, "total_pages": pages})
+
+    async def _user_update(self, request: Request) -> Response:
+        asked = await _body(request, user_id=str)
+        row = self.rows.update_user(asked)
+        return JSONResponse({"user_id": row["user_id"], "data": row})
+
+    async def _user_delete(self, request: Request) -> Response:
+        asked = await _body(request, user_ids=list)
+        for user_id in asked["user_ids"]:
+            if user_id not in self.rows.users:
+                return JSONResponse({"detail": {"error": f"User not found, passed user_id={user_id}"}}, 404)
+        for user_id in asked["user_ids"]:
+            self.rows.delete_user(user_id)
+        return JSONResponse(len(asked["user_ids"]))
+
+    async def _daily_activity(self, request: Request) -> Response:
+        totals: Row = dict.fromkeys(_ACTIVITY_TOTALS, 0) | {"page": 1, "total_pages": 0, "has_more": False}
+        return JSONResponse({"results": [], "metadata": totals})
+
+    async def _key_generate(self, request: Request) -> Response:
+        asked = await _body(request)
+        alias = asked.get("key_alias")
+        if alias and any(key["key_alias"] == alias for key in self.rows.keys.values()):
+            raise HTTPException(400, f"Key with alias '{alias}' already exists. Unique key aliases across all keys are required.")
+        row, secret = self.rows.add_key(asked)
+        return JSONResponse(row | {"key": secret, "token_id": row["token"]})
+
+    async def _key_list(self, request: Request) -> Response:
+        page, size = _number(request, "page", 1), _number(request, "size", 10, at_most=100)
+        user_id = request.query_params.get("user_id")
+        keys = [key for key in reversed(self.rows.keys.values()) if user_id is None or key["user_id"] == user_id]
+        shown: list[Any] = keys[(page - 1) * size : page * size]
+        if request.query_params.get("return_full_object") != "true":
+            shown = [key["token"] for key in shown]
+        pages = -(-len(keys) // size)
+        return JSONResponse({"keys": shown, "total_count": len(keys), "current_page": page, "total_pages": pages})
+
+    async def _key_info(self, request: Request) -> Response:
+        token = _hashed(request.query_params.get("key", ""))
+        row = self.rows.keys.get(token) or self.rows.deleted_keys.get(token)
+        if row is None:
+            raise HTTPException(404, "Key not found in database")
+        return JSONResponse({"key": token, "info": {name: value for name, value in row.items() if name != "token"}})
+
+    async def _key_update(self, request: Request) -> Response:
+        asked = await _body(request, key=str)
+        token = _hashed(asked["key"])
+        if token not in self.rows.keys:
+            raise HTTPException(404, "Key not found.")
+        return JSONResponse(self.rows.update_key(token, asked) | {"key": token})
+
+    async def _key_delete(self, request: Request) -> Response:
+        asked = await _body(request, keys=list)
+        known = [token for token in map(_hashed, asked["keys"]) if token in self.rows.keys]
+        if not known:
+            raise HTTPException(404, "{'error': 'No keys found'}")
+        for token in known:
+            self.rows.delete_key(token)
+        return JSONResponse({"deleted_keys": asked["keys"]})
+
+    async def _key_block(self, request: Request) -> Response:
+        asked = await _body(request, key=str)
+        token = _hashed(asked["key"])
+        if len(token) != 64:
+            raise HTTPException(400, "Invalid key format.")
+        if token not in self.rows.keys:
+            raise HTTPException(404, "Key not found.")
+        return JSONResponse(self.rows.update_key(token, {"blocked": request.url.path == "/key/block"}))
+
+    async def _key_regenerate(self, request: Request) -> Response:
+        raise HTTPException(500, _REGENERATE)
+
+    async def _models(self, request: Request) -> Response:
+        return JSONResponse({"data": [{"id": name, "object": "model"} for name in MODELS], "object": "list"})
+
+    async def _model_info(self, request: Request) -> Response:
+        return JSONResponse({"data": [{"model_name": name, "litellm_params": {}, "model_info": {}} for name in MODELS]})
+
+    async def _readiness(self, request: Request) -> Response:
+        return JSONResponse({"status": "healthy", "db": "connected"})
+
+    async def _liveliness(self, request: Request) -> Response:
+        return JSONResponse("I'm alive!")
+
+    async def _chat(self, request: Request) -> Response:
+        asked = await _body(request)
+        key = self.rows.keys.get(_hashed(request.headers.get("authorization", "").removeprefix("Bearer ")))
+        if key is None:
+            raise HTTPException(401, "Authentication Error, Invalid proxy server token passed.")
+        if key["blocked"]:
+            raise HTTPException(401, "Authentication Error, Key is blocked. Update via `/key/unblock` if you're an admin.")
+        if self.rows.is_over(key):
+            raise HTTPException(401, "Authentication Error - Expired Key.")
+        for holder in (key, self.rows.users.get(key["user_id"] or "", {})):
+            if holder.get("max_budget") is not None and holder["spend"] >= holder["max_budget"]:
+                raise HTTPException(422, f"ExceededBudget: Spend={holder['spend']}, Budget={holder['max_budget']}")
+        if key["models"] and asked.get("model") not in key["models"]:
+            raise HTTPException(403, "key not allowed to access model.")
+        return JSONResponse({"object": "chat.completion", "choices": [{"message": {"role": "assistant", "content": "hi"}}]})
+
+    def _keys_of(self, user_id: str) -> list[Row]:
+        return [key for key in self.rows.keys.values() if key["user_id"] == user_id]
+
+
+async def _rendered(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    if error.status_code == 422 and not error.detail.startswith("ExceededBudget"):
+        return JSONResponse({"detail": [{"type": "value_error", "loc": ["body"], "msg": error.detail}]}, 422)
+    body = {"message": error.detail, "type": "error", "param": None, "code": str(error.status_code)}
+    return JSONResponse({"error": body}, error.status_code)
+
+
+async def _body(request: Request, **required: type) -> Row:
+    try:
+        asked = json.loads(await request.body())
+    except ValueError as error:
+        raise HTTPException(422, "JSON decode error") from error
+    if not isinstance(asked, dict) or not all(isinstance(asked.get(name), kind) for name, kind in required.items()):
+        raise HTTPException(422, f"Input should have {', '.join(required)}")
+    return asked
+
+
+def _number(request: Request, name: str, default: int, at_most: int | None = None) -> int:
+    number = int(request.query_params.get(name, default))
+    if number < 1 or (at_most is not None and number > at_most):
+        raise HTTPException(422, f"{name} should be less than or equal to {at_most}")
+    return number
+
+
+def _hashed(key: str) -> str:
+    """LiteLLM takes a hash or a secret wherever it wants a key."""
+    return hashlib.sha256(key.encode()).hexdigest() if key.startswith("sk-") else key

@@ -1,0 +1,37 @@
+"""The service on its stand-ins: what `make run` starts, and what most tests start from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import httpx
+
+from app import World
+from settings import BackstageSettings, LiteLLMSettings, Settings
+from standalone import backstage, litellm
+from standalone.backstage import BackstageStandIn
+from standalone.litellm import LiteLLMStandIn
+
+
+def standalone_settings() -> Settings:
+    """Settings that point at the stand-ins; new users get 100 USD every 30 days."""
+    return Settings(
+        litellm=LiteLLMSettings("http://litellm.standalone", litellm.MASTER_KEY, max_budget=100.0, budget_duration="30d"),
+        backstage=BackstageSettings(backstage.BASE_URL, issuer=f"{backstage.BASE_URL}/api/auth"),
+        admin_group=backstage.ADMINS,
+        allowed_group=backstage.MEMBERS,
+    )
+
+
+def standalone_world(
+    litellm_stand_in: LiteLLMStandIn | None = None, backstage_stand_in: BackstageStandIn | None = None, world: World | None = None
+) -> World:
+    """`world` with both upstreams answered in this process, and mock sign-in."""
+    litellm_stand_in = litellm_stand_in or LiteLLMStandIn()
+    backstage_stand_in = backstage_stand_in or BackstageStandIn()
+    return replace(
+        world or World(),
+        litellm=httpx.ASGITransport(litellm_stand_in.app),
+        backstage=httpx.ASGITransport(backstage_stand_in.app),
+        sign_in=backstage_stand_in.sign_in,
+    )

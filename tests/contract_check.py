@@ -1,0 +1,95 @@
+"""Holds every answer that a test sees against `openapi.yaml`."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+from openapi_schema_validator import OAS30ReadValidator, oas30_format_checker
+
+from app import contract
+
+METHODS = {"get", "post", "put", "patch", "delete", "head", "options", "trace"}
+CONTRACT_DOCUMENT = contract()
+
+
+def resolved(node: dict[str, Any]) -> dict[str, Any]:
+    """`node`, or what it refers to in the contract."""
+    while "$ref" in node:
+        target: Any = CONTRACT_DOCUMENT
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        node = target
+    return node
+
+
+def operations() -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """operationId to its method, full path template and definition."""
+    found = {}
+    for path, item in CONTRACT_DOCUMENT["paths"].items():
+        base = item.get("servers", CONTRACT_DOCUMENT["servers"])[0]["url"].rstrip("/")
+        for method in METHODS & item.keys():
+            found[item[method]["operationId"]] = (method.upper(), base + path, item[method])
+    return found
+
+
+_PATTERNS = [
+    (method, re.compile(re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template))), definition)
+    for method, template, definition in operations().values()
+]
+
+
+def check(response: httpx.Response) -> None:
+    """Assert that the contract has this status, these headers, this media type and this body for what was asked."""
+    assert "x-request-id" in response.headers
+    path = response.request.url.raw_path.split(b"?")[0].decode()
+    matching = [row for method, pattern, row in _PATTERNS if method == response.request.method and pattern.fullmatch(path)]
+    if not matching:
+        assert response.status_code in (404, 405), f"{response.request.method} {unquote(path)}: {response.status_code}"
+        check_error_body(response)
+        return
+    responses = matching[0]["responses"]
+    assert str(response.status_code) in responses, f"{response.status_code} is not in the contract: {response.text}"
+    definition = resolved(responses[str(response.status_code)])
+    for name, header in definition["headers"].items():
+        if resolved(header).get("required"):
+            assert name in response.headers
+            _validate(resolved(header)["schema"], _typed(response.headers[name]))
+    if "content" not in definition:
+        assert response.content == b""
+        return
+    media_type = response.headers["content-type"].split(";")[0]
+    assert media_type in definition["content"]
+    if media_type == "application/json":
+        _validate(definition["content"][media_type]["schema"], response.json())
+    if response.status_code >= 400 and "dependencies" not in response.json():
+        check_error_body(response)
+
+
+def check_error_body(response: httpx.Response) -> None:
+    """Assert that it is Backstage's error body and says the same status as the answer."""
+    if response.request.method == "HEAD":
+        return
+    body = response.json()
+    _validate({"$ref": "#/components/schemas/Error"}, body)
+    assert body["response"]["statusCode"] == response.status_code
+    assert body["request"]["method"] == response.request.method
+    assert "Traceback" not in response.text
+
+
+def _typed(header: str) -> Any:
+    return json.loads(header) if header.isdecimal() else header
+
+
+def _validate(schema: dict[str, Any], instance: Any) -> None:
+    _validator(json.dumps(schema)).validate(instance)
+
+
+@cache
+def _validator(schema: str) -> OAS30ReadValidator:
+    rooted = json.loads(schema) | {"components": CONTRACT_DOCUMENT["components"]}
+    return OAS30ReadValidator(rooted, format_checker=oas30_format_checker)

@@ -1,0 +1,47 @@
+"""Upstreams that misbehave, as transports."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import httpx
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def answering(answer: httpx.Response | Answer | Exception) -> httpx.MockTransport:
+    """Gives every request the same answer, or raises."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, httpx.Response):
+            return httpx.Response(answer.status_code, content=answer.content, headers=answer.headers)
+        return answer(request)
+
+    return httpx.MockTransport(handle)
+
+
+class Overriding(httpx.AsyncBaseTransport):
+    """Passes requests on, but for the paths in `answers`."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport, answers: dict[str, Answer]) -> None:
+        self._inner = inner
+        self.answers = answers
+        self.seen: list[httpx.Request] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        if answer := self.answers.get(request.url.path):
+            await request.aread()
+            return answer(request)
+        return await self._inner.handle_async_request(request)
+
+
+class Hanging(httpx.AsyncBaseTransport):
+    """Never answers."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
