@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -99,9 +100,10 @@ def _run(factory: str, host: str, port: int, workers: int, *, banner: bool = Fal
     click.echo(f"Listening on http://{host}:{bound_port}, process {os.getpid()}")
     server = uvicorn.Server(config)
     if workers > 1:
-        Multiprocess(config, target=server.run, sockets=[listener]).run()
+        Multiprocess(config, sockets=[listener]).run()
         return
-    server.run(sockets=[listener])
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
     if not server.started:
         raise SystemExit(3)
 

@@ -97,7 +97,7 @@ class Settings:
 
 def from_app_config(tree: Mapping[str, Any]) -> Settings:
     """Check `tree` and build settings from it. Raises SettingsError with every problem at once."""
-    problems = sorted(_problems(tree))
+    problems = sorted(set(_problems(tree)))
     if problems:
         raise SettingsError(problems)
     litellm, backend = tree["liteLLM"], tree.get("backend", {})
@@ -180,7 +180,7 @@ def _sentence(error: jsonschema.ValidationError) -> str:
     schema = error.schema if isinstance(error.schema, dict) else {}
     if error.validator == "required":
         missing = [key for key in error.validator_value if key not in error.instance]
-        return f"{'.'.join(filter(None, [path, missing[0]]))}: missing"
+        return f"{', '.join('.'.join(filter(None, [path, key])) for key in missing)}: missing"
     if error.validator == "additionalProperties":
         known = schema.get("properties", {})
         unknown = sorted(set(error.instance) - set(known))

@@ -23,10 +23,12 @@ class SigningKeys:
     """The ES256 keys published at `path`, by their `kid`. `now` is a clock in seconds.
 
     An unknown `kid` causes one more fetch, at most every 10 s: keys rotate, and each replica of an issuer signs with
-    its own. Once a set was fetched it is kept until a newer one arrives.
+    its own. Once a set was fetched it is kept until a newer one arrives. For an issuer that need not exist
+    (`optional`) a 404 is an empty set, so that made-up issuers are asked for no more often than others.
     """
 
-    def __init__(self, upstream: Upstream, path: str, now: Callable[[], float]) -> None:
+    def __init__(self, upstream: Upstream, path: str, now: Callable[[], float], *, optional: bool = False) -> None:
+        self._optional = optional
         self._upstream = upstream
         self._path = path
         self._now = now
@@ -69,6 +71,8 @@ class SigningKeys:
 
     async def _fetch(self) -> dict[str, ECKey]:
         reply = await self._upstream.read(self._path)
+        if reply.status == 404 and self._optional:
+            return {}
         rows = reply.body.get("keys") if reply.status == 200 and isinstance(reply.body, dict) else None
         if not isinstance(rows, list):
             raise UpstreamFaultError("Backstage does not publish its signing keys in the form that this service knows")

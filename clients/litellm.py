@@ -31,7 +31,7 @@ KEY_FIELDS: dict[str, tuple[type, ...]] = {
     "team_id": _TEXT + _NONE,
     "team_alias": _TEXT + _NONE,
     "models": _LIST,
-    "aliases": _MAP,
+    "aliases": _MAP + _NONE,
     "spend": _NUMBER,
     "total_spend": _NUMBER + _NONE,
     "max_budget": _NUMBER + _NONE,

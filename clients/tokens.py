@@ -17,6 +17,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from cachetools import LRUCache
@@ -34,11 +35,16 @@ USER_REF = re.compile(r"user:[a-z0-9-]{1,63}/[a-z0-9._-]{1,63}", re.IGNORECASE)
 
 _ALGORITHMS = ["ES256"]
 _LEEWAY = 60
-_TYP_USER, _TYP_PLUGIN, _TYP_LIMITED = "vnd.backstage.user", "vnd.backstage.plugin", "vnd.backstage.limited-user"
 _PLUGIN = re.compile(r"[a-z0-9_-]{1,64}")
 _MAX_TOKEN = 16 * 1024
 _CACHED_TOKENS = 10_000
 _CACHED_PLUGINS = 256
+
+
+class _Typ(StrEnum):
+    USER = "vnd.backstage.user"
+    PLUGIN = "vnd.backstage.plugin"
+    LIMITED = "vnd.backstage.limited-user"
 
 
 @dataclass(frozen=True)
@@ -102,17 +108,17 @@ class Tokens:
     async def _by_type(self, token: str) -> tuple[Caller, float]:
         header = _unverified(token, 0)
         match header.get("typ"):
-            case "vnd.backstage.user":
+            case _Typ.USER:
                 return await self._user(token)
-            case "vnd.backstage.plugin":
+            case _Typ.PLUGIN:
                 return await self._plugin(token)
-            case "vnd.backstage.limited-user":
+            case _Typ.LIMITED:
                 raise AuthenticationError("A limited user token alone is not accepted; send the user token")
             case _:
                 raise AuthenticationError("The token is not a Backstage token")
 
     async def _user(self, token: str) -> tuple[Caller, float]:
-        claims = await self._claims(token, _TYP_USER, self._user_keys, audience="backstage", issuer=self._issuer)
+        claims = await self._claims(token, _Typ.USER, self._user_keys, audience="backstage", issuer=self._issuer)
         subject, ownership = _user_ref(claims), claims.get("ent")
         refs = await self._ownership(token, subject) if ownership is None else _refs(ownership)
         if refs is None:
@@ -124,17 +130,14 @@ class Tokens:
         if not isinstance(plugin, str) or not _PLUGIN.fullmatch(plugin):
             raise AuthenticationError("The token's sub is not a plugin id")
         if (keys := self._plugin_keys.get(plugin)) is None:
-            keys = SigningKeys(self._backstage, f"/api/{plugin}/.backstage/auth/v1/jwks.json", self._now)
-        try:
-            claims = await self._claims(token, _TYP_PLUGIN, keys, audience=PLUGIN_ID, issuer=None)
-        except UpstreamFaultError as error:
-            raise AuthenticationError("The token names a plugin that Backstage does not have") from error
-        self._plugin_keys[plugin] = keys
+            path = f"/api/{plugin}/.backstage/auth/v1/jwks.json"
+            keys = self._plugin_keys[plugin] = SigningKeys(self._backstage, path, self._now, optional=True)
+        claims = await self._claims(token, _Typ.PLUGIN, keys, audience=PLUGIN_ID, issuer=None)
         if (obo := claims.get("obo")) is None:
             return Caller(f"plugin:{plugin}"), claims["exp"]
         if not isinstance(obo, str):
             raise AuthenticationError("The token's obo is not a token")
-        limited = await self._claims(obo, _TYP_LIMITED, self._user_keys, audience=None, issuer=None)
+        limited = await self._claims(obo, _Typ.LIMITED, self._user_keys, audience=None, issuer=None)
         subject = _user_ref(limited)
         return Caller(subject, await self._ownership(obo, subject)), min(claims["exp"], limited["exp"])
 

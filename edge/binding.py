@@ -20,7 +20,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from edge.bodies import read_json
+from edge.bodies import ABSENT, read_json
 from edge.paths import decode_segment
 from services.access import Principal
 from services.errors import InputError
@@ -72,10 +72,10 @@ class BoundOperation:
         response = await self._handler(**arguments)
         await response(scope, receive, send)
 
-    def _checked_body(self, body: Any | None) -> Any | None:
-        if body is None and not self._body_required:
+    def _checked_body(self, body: Any) -> Any | None:
+        if body is ABSENT and not self._body_required:
             return None
-        if body is None:
+        if body is ABSENT:
             raise InputError("A JSON body is required")
         _check(self._body, body, "The body")
         return body

@@ -14,13 +14,15 @@ from edge.errors import RoutingError
 from services.errors import InputError
 
 MAX_BYTES = 64 * 1024
+ABSENT: Any = object()
+"""No body at all, which is something else than `null`."""
 
 
-async def read_json(headers: Headers, receive: Receive) -> Any | None:
-    """The parsed body, or None where there is none. Raises InputError, or RoutingError for 413 and 415."""
+async def read_json(headers: Headers, receive: Receive) -> Any:
+    """The parsed body, or ABSENT. Raises InputError, or RoutingError for 413 and 415."""
     content = await _read(headers, receive)
     if not content:
-        return None
+        return ABSENT
     _require_json(headers)
     return parse_json(content)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
@@ -24,8 +24,9 @@ class _Redacting:
         return redact(line)
 
 
-def configure_logging(secrets: Sequence[str], level: int = logging.INFO) -> None:
-    """Send structlog's and the standard library's records to standard error, as JSON, without `secrets`."""
+def configure_logging(secrets: Sequence[str], stream: TextIO | None = None) -> None:
+    """Send structlog's and the standard library's records to `stream` (standard error), as JSON, without `secrets`."""
+    stream = stream or sys.stderr
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -35,14 +36,13 @@ def configure_logging(secrets: Sequence[str], level: int = logging.INFO) -> None
     rendering = [structlog.processors.JSONRenderer(), _Redacting(secrets)]
     structlog.configure(
         processors=[*shared, *rendering],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(stream),
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     formatter_chain = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering]
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=formatter_chain))
     logging.root.handlers = [handler]
-    logging.root.setLevel(level)
+    logging.root.setLevel(logging.INFO)
     logging.getLogger("connexion").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from itertools import count
@@ -11,9 +12,10 @@ import httpx
 import pytest
 
 from app import World, create_app
+from edge.logs import configure_logging
 from settings import ServiceToken, Settings
 from standalone.backstage import BackstageStandIn
-from standalone.litellm import LiteLLMStandIn
+from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from standalone.world import standalone_settings, standalone_world
 from tests.contract_check import check
 
@@ -82,6 +84,14 @@ def user_path(ref: str) -> str:
 def keys_path(ref: str, key_id: str = "") -> str:
     """The path of a user's keys, or of one."""
     return f"{user_path(ref)}/keys" + (f"/{key_id}" if key_id else "")
+
+
+@pytest.fixture(autouse=True)
+def log() -> io.StringIO:
+    """What the service logs, as an operator gets it."""
+    stream = io.StringIO()
+    configure_logging(secrets=[MASTER_KEY, SERVICE_TOKEN], stream=stream)
+    return stream
 
 
 @pytest.fixture

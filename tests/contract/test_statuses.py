@@ -11,7 +11,8 @@ import pytest
 
 from edge import application
 from edge.binding import handler_name
-from settings import Timeouts
+from services.access import Principal, Role
+from settings import Cors, Timeouts
 from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_path, user_path
 from tests.contract_check import CONTRACT_DOCUMENT, check, operations
 from tests.upstreams import Hanging, answering
@@ -151,10 +152,6 @@ async def test_a_crash_is_a_500_that_tells_nothing(service: Service, operation: 
 
 def crashing_application(crash: Any) -> Any:
     """The contract with every operation handled by `crash`."""
-    from services.access import Principal, Role
-    from settings import Cors
-    from app import create_app  # noqa: F401
-
     async def authenticate(_: str) -> Principal:
         return Principal(BOB, frozenset({Role.ADMIN}))
 

@@ -1,0 +1,171 @@
+"""The contract itself: valid, complete, linted, and one to one with the handlers."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from openapi_schema_validator import OAS30ReadValidator
+from openapi_spec_validator import OpenAPIV30SpecValidator
+
+import handlers
+from app import CONTRACT
+from clients.litellm import KEY_FIELDS
+from edge.binding import handler_name
+from tests.conftest import BASE
+from tests.contract_check import CONTRACT_DOCUMENT, operations, resolved
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    yield path, node
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from walk(value, f"{path}/{key}")
+
+
+def test_it_is_valid_openapi_30() -> None:
+    """By the published schema, references resolved."""
+    OpenAPIV30SpecValidator(CONTRACT_DOCUMENT).validate()
+    assert CONTRACT_DOCUMENT["openapi"] == "3.0.3"
+    assert CONTRACT_DOCUMENT["info"]["title"] == "litellm-orchestrator"
+    assert CONTRACT_DOCUMENT["servers"] == [{"url": BASE}]
+
+
+def test_operations_and_handlers_are_one_to_one() -> None:
+    """Each operationId has its function, each function its operationId, and no two share one."""
+    names = [handler_name(operation) for operation in operations()]
+    assert sorted(names) == sorted(handlers.__all__)
+    assert len(set(names)) == len(names)
+    assert all(inspect.iscoroutinefunction(getattr(handlers, name)) for name in names)
+
+
+def test_handlers_are_thin() -> None:
+    """Fifteen lines at most, each in a module that holds nothing else of weight."""
+    for name in handlers.__all__:
+        assert len(inspect.getsource(getattr(handlers, name)).splitlines()) <= 15, name
+
+
+def test_operations_that_the_plugin_had_keep_their_names_and_places() -> None:
+    """Callers of the plugin must not notice."""
+    assert {name: (method, path) for name, (method, path, _) in operations().items() if "/users" in path} == {
+        "createUser": ("POST", f"{BASE}/users"),
+        "getUser": ("GET", f"{BASE}/users/{{userId}}"),
+        "createUserKey": ("POST", f"{BASE}/users/{{userId}}/keys"),
+        "getUserKeys": ("GET", f"{BASE}/users/{{userId}}/keys"),
+        "deleteUserKey": ("DELETE", f"{BASE}/users/{{userId}}/keys/{{keyId}}"),
+    }
+
+
+def test_only_documents_and_probes_are_open() -> None:
+    """Everything else wants a bearer token."""
+    opened = {name for name, (_, _, row) in operations().items() if row.get("security") == []}
+    assert CONTRACT_DOCUMENT["security"] == [{"bearer": []}]
+    assert opened == {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getDocsAsset", "getLiveness", "getReadiness"}
+
+
+def test_lint() -> None:
+    """Each operation has a summary and a tag, each parameter and JSON body an example, each object says what else it takes."""
+    tags = {tag["name"] for tag in CONTRACT_DOCUMENT["tags"]}
+    for name, (_, _, row) in operations().items():
+        assert row["summary"], name
+        assert set(row["tags"]) <= tags, name
+        for parameter in map(resolved, row.get("parameters", [])):
+            assert "example" in parameter, f"{name} {parameter['name']}"
+        bodies = [row["requestBody"]] if "requestBody" in row else []
+        for body in [*bodies, *map(resolved, row["responses"].values())]:
+            for media_type, content in body.get("content", {}).items():
+                assert media_type == "image/png" or "example" in content or "examples" in content, name
+    for path, node in walk(CONTRACT_DOCUMENT["components"]["schemas"]):
+        if isinstance(node, dict) and node.get("type") == "object" and "properties" in node:
+            assert node.get("additionalProperties") is False, path
+
+
+def examples() -> Iterator[tuple[str, dict[str, Any], Any]]:
+    for name, (_, _, row) in operations().items():
+        bodies = {"body": row["requestBody"]} if "requestBody" in row else {}
+        for status, response in (bodies | row["responses"]).items():
+            for content in resolved(response).get("content", {}).values():
+                for value in [content["example"]] if "example" in content else []:
+                    yield f"{name} {status}", content["schema"], value
+                for key, example in content.get("examples", {}).items():
+                    yield f"{name} {status} {key}", content["schema"], resolved(example)["value"]
+        for parameter in map(resolved, row.get("parameters", [])):
+            yield f"{name} {parameter['name']}", parameter["schema"], parameter["example"]
+
+
+@pytest.mark.parametrize(("schema", "value"), [pytest.param(schema, value, id=name) for name, schema, value in examples()])
+def test_examples_are_what_they_are_examples_of(schema: dict[str, Any], value: Any) -> None:
+    """Each example fits its schema."""
+    OAS30ReadValidator({**schema, "components": CONTRACT_DOCUMENT["components"]}).validate(value)
+
+
+def test_links_lead_from_create_to_read_to_delete() -> None:
+    """Each names an operation and parameters that there are."""
+    led = set()
+    for name, (_, _, row) in operations().items():
+        for response in map(resolved, row["responses"].values()):
+            for link in response.get("links", {}).values():
+                _, _, target = operations()[link["operationId"]]
+                known = {resolved(parameter)["name"] for parameter in target.get("parameters", [])}
+                assert set(link.get("parameters", {})) == known
+                led.add((name, link["operationId"]))
+    assert {("createUser", "getUser"), ("createUser", "createUserKey"), ("createUserKey", "deleteUserKey"), ("getUserKeys", "deleteUserKey")} <= led
+
+
+def test_the_places_of_secrets_are_exactly_these() -> None:
+    """Marked `x-redact`, for loggers and SDKs."""
+    marked = {path for path, node in walk(CONTRACT_DOCUMENT) if isinstance(node, dict) and "x-redact" in node}
+    assert marked == {"/components/schemas/UserKey/properties/keySecret"}
+
+
+def test_the_fields_of_a_key_are_those_that_the_client_passes_on() -> None:
+    """One list in the contract, one in the client, and what is left out has a reason."""
+    schema = CONTRACT_DOCUMENT["components"]["schemas"]["UserAPIKeyAuth"]
+    left_out = [field for group in schema["x-litellm-left-out"].values() for field in group["fields"]]
+    assert list(schema["properties"]) == list(KEY_FIELDS)
+    assert not set(left_out) & set(KEY_FIELDS)
+    assert all(group["why"] for group in schema["x-litellm-left-out"].values())
+
+
+def test_the_types_of_a_keys_fields_are_those_that_the_client_lets_through() -> None:
+    """A value that the client takes is one that the contract has."""
+    types: dict[str, tuple[type, ...]] = {
+        "string": (str,),
+        "number": (int, float),
+        "integer": (int,),
+        "boolean": (bool,),
+        "array": (list,),
+        "object": (dict,),
+    }
+    for name, row in CONTRACT_DOCUMENT["components"]["schemas"]["UserAPIKeyAuth"]["properties"].items():
+        assert KEY_FIELDS[name] == types[row["type"]] + ((type(None),) if row.get("nullable") else ()), name
+
+
+async def test_it_serves_the_document_that_is_running(nobody: httpx.AsyncClient) -> None:
+    """The YAML to the byte, the JSON to the value, open to all."""
+    served = await nobody.get(f"{BASE}/openapi.yaml")
+    assert served.content == CONTRACT.read_bytes()
+    assert (await nobody.get(f"{BASE}/openapi.json")).json() == json.loads(json.dumps(yaml.safe_load(served.text)))
+
+
+async def test_the_page_is_made_of_what_this_service_serves(nobody: httpx.AsyncClient) -> None:
+    """No script or style of it comes from elsewhere."""
+    page = await nobody.get(f"{BASE}/docs")
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assets = [part.split('"')[0] for part in page.text.replace('href="', 'src="').split('src="')[1:]]
+    assert len(assets) == 4
+    for asset in assets:
+        assert (await nobody.get(f"{BASE}/{asset}")).status_code == 200
+
+
+def test_the_versions_agree() -> None:
+    """The contract is the service's version."""
+    assert f'version = "{CONTRACT_DOCUMENT["info"]["version"]}"' in (ROOT / "pyproject.toml").read_text()
