@@ -11,6 +11,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import httpx
@@ -93,7 +94,7 @@ class Upstream:
 
     async def _read_once(self, path: str, query: Mapping[str, Any] | None, token: str | None) -> Reply:
         headers = {"Authorization": f"Bearer {token}"} if token else None
-        reply = await self._send(self._http.build_request("GET", path, params=query, headers=headers))
+        reply = await self._send(self._http.build_request("GET", path + encoded_query(query), headers=headers))
         if reply.status in _RETRIED_STATUSES:
             raise _RetryableReplyError(reply)
         return reply
@@ -120,6 +121,11 @@ class Upstream:
         if isinstance(cause, (httpx.NetworkError, aiohttp.ClientConnectionError)):
             return UpstreamUnavailableError(f"{self.name} cannot be reached")
         return UpstreamFaultError(f"{self.name} gave an answer that is not HTTP")
+
+
+def encoded_query(query: Mapping[str, Any] | None) -> str:
+    """`query` with spaces as %20 (RFC 3986): some of LiteLLM's calls take a `+` for what it is."""
+    return f"?{urlencode(query, quote_via=quote)}" if query else ""
 
 
 def _reply(response: httpx.Response) -> Reply:

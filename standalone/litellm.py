@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 import uuid
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ class LiteLLMStandIn:
     def __init__(self, now: Callable[[], float] = time.time, new_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> None:
         self.rows = Rows(now, new_id)
         self.requests: list[str] = []
+        self._calls: Counter[tuple[str, str]] = Counter()
         managed: list[tuple[str, str, Endpoint]] = [
             ("POST", "/user/new", self._user_new),
             ("GET", "/user/info", self._user_info),
@@ -209,6 +211,10 @@ class LiteLLMStandIn:
                 raise HTTPException(422, f"ExceededBudget: Spend={holder['spend']}, Budget={holder['max_budget']}")
         if key["models"] and asked.get("model") not in key["models"]:
             raise HTTPException(403, "key not allowed to access model.")
+        minute = (key["token"], self.rows.stamp()[:16])
+        self._calls[minute] += 1
+        if key["rpm_limit"] is not None and self._calls[minute] > key["rpm_limit"]:
+            raise HTTPException(429, "Rate limit exceeded.")
         return JSONResponse({"object": "chat.completion", "choices": [{"message": {"role": "assistant", "content": "hi"}}]})
 
     def _keys_of(self, user_id: str) -> list[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from calendar import monthrange
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -173,7 +174,8 @@ class Rows:
         if duration is None:
             return None
         if duration == "1mo":
-            return self._next_month()
+            now = datetime.fromtimestamp(self._now(), UTC)
+            return self.stamp(timedelta(days=monthrange(now.year, now.month)[1]).total_seconds())
         match = re.fullmatch(r"(\d+)(s|m|h|d|w)", duration)
         if match is None:
             raise UnsupportedDurationError(duration)

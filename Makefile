@@ -1,0 +1,75 @@
+# Everything that anyone needs. Each target does its own set-up.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+PYTHON ?= python3
+PORT ?= 7007
+CONFIG ?= app-config.yaml
+WORKERS ?= 1
+
+venv := .venv
+bin := $(venv)/bin
+run_stamp := $(venv)/.installed-run
+dev_stamp := $(venv)/.installed-dev
+pip := $(bin)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(bin)/python:
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=…" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(venv)
+
+$(run_stamp): requirements.lock | $(bin)/python
+	$(pip) install --require-hashes --requirement requirements.lock
+	touch $@
+
+$(dev_stamp): requirements-dev.lock pyproject.toml $(run_stamp)
+	$(pip) install --require-hashes --requirement requirements-dev.lock
+	$(pip) install --no-build-isolation --no-deps --editable .
+	touch $@
+
+.PHONY: run
+run: $(run_stamp) ## Try it: the service on embedded stand-ins, with curl lines to paste (PORT=7007)
+	exec $(bin)/python -m cli standalone --port $(PORT)
+
+.PHONY: serve
+serve: $(run_stamp) ## The real thing (CONFIG=app-config.yaml WORKERS=1)
+	exec $(bin)/python -m cli serve --config $(CONFIG) --workers $(WORKERS)
+
+.PHONY: test
+test: $(dev_stamp) ## All tests that need nothing but this checkout, with the coverage gate
+	$(bin)/python -m pytest -m 'not live' --cov --cov-report=term-missing:skip-covered
+
+.PHONY: lint
+lint: $(dev_stamp) ## ruff, mypy, and which package may import which
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+.PHONY: format
+format: $(dev_stamp) ## Put the code into ruff's form
+	$(bin)/ruff check --fix .
+	$(bin)/ruff format .
+
+.PHONY: fuzz
+fuzz: $(dev_stamp) ## Fuzz the running service against its contract, in three roles
+	$(bin)/python -m pytest tests/fuzz
+
+.PHONY: live
+live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Backstage
+	PATH="$(CURDIR)/$(bin):$$PATH" tests/live/run
+
+.PHONY: bench
+bench: $(dev_stamp) ## Requests a second beside a bare pass-through, in one run
+	$(bin)/python -m tests.bench
+
+.PHONY: lock
+lock: ## Pin the newest versions that pyproject.toml allows
+	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip --quiet install uv
+	.venv-lock/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 pyproject.toml -o requirements.lock
+	.venv-lock/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	rm -r .venv-lock

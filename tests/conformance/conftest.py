@@ -1,0 +1,76 @@
+"""The same questions to the stand-ins and, under `make live`, to the real products."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from clients.upstream import encoded_query
+from standalone.backstage import BackstageStandIn
+from standalone.litellm import MASTER_KEY, LiteLLMStandIn
+
+TARGETS = ["stand-in", pytest.param("real", marks=pytest.mark.live)]
+PATIENCE = 60
+
+
+@dataclass
+class Proxy:
+    """A LiteLLM, as an operator with the master key sees it; `prefix` keeps this test's ids apart from all others."""
+
+    http: httpx.AsyncClient
+    prefix: str
+
+    def id(self, name: str) -> str:
+        return f"user:default/{self.prefix}-{name}"
+
+    async def get(self, path: str, **query: str | int) -> httpx.Response:
+        return await self.http.get(path + encoded_query(query))
+
+    async def post(self, path: str, **body: object) -> httpx.Response:
+        return await self.http.post(path, json=body)
+
+    async def user(self, name: str, **fields: object) -> str:
+        """A new user's id."""
+        response = await self.post("/user/new", **{"user_id": self.id(name), "auto_create_key": False, **fields})
+        assert response.status_code == 200, response.text
+        return self.id(name)
+
+    async def key(self, user_id: str, **fields: object) -> dict[str, object]:
+        """A new key."""
+        response = await self.post("/key/generate", **{"user_id": user_id, "key_type": "llm_api", **fields})
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    async def chat(self, secret: object, model: str = "gpt-fake") -> int:
+        """The status of a call to a model."""
+        body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
+        response = await self.http.post("/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {secret}"})
+        return response.status_code
+
+
+@pytest.fixture(params=TARGETS)
+async def proxy(request: pytest.FixtureRequest) -> AsyncIterator[Proxy]:
+    """LiteLLM: the stand-in, and the real one."""
+    if request.param == "real":
+        transport, url, key = None, os.environ["LITELLM_URL"], os.environ["LITELLM_MASTER_KEY"]
+    else:
+        transport, url, key = httpx.ASGITransport(LiteLLMStandIn().app), "http://litellm", MASTER_KEY
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=url, transport=transport, headers=headers, timeout=PATIENCE) as http:
+        yield Proxy(http, uuid.uuid4().hex[:8])
+
+
+@pytest.fixture(params=TARGETS)
+async def portal(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+    """Backstage: the stand-in, and the real one."""
+    if request.param == "real":
+        transport, url = None, os.environ["BACKSTAGE_URL"]
+    else:
+        transport, url = httpx.ASGITransport(BackstageStandIn().app), "http://backstage"
+    async with httpx.AsyncClient(base_url=url, transport=transport, timeout=PATIENCE) as http:
+        yield http
