@@ -34,7 +34,9 @@ CONTRACT = Path(__file__).parent / "openapi.yaml"
 @cache
 def contract() -> dict[str, Any]:
     """The contract, parsed."""
-    return cast("dict[str, Any]", yaml.load(CONTRACT.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader))  # noqa: S506  # it is a safe loader
+    return cast(
+        "dict[str, Any]", yaml.load(CONTRACT.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
+    )  # it is a safe loader
 
 
 def _random_id() -> str:

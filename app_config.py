@@ -46,8 +46,8 @@ def load(paths: Sequence[Path], environment: Mapping[str, str]) -> dict[str, Any
             continue
         if not isinstance(tree, dict):
             raise AppConfigError(f"{path}: expected a mapping at the top level")
-        merged = _merge(merged, tree)
-    return _merge(merged, _environment_overrides(environment))
+        merged = _merged(merged, tree)
+    return _merged(merged, _environment_overrides(environment))
 
 
 def _read_yaml(path: Path) -> Any:
@@ -62,10 +62,9 @@ def _read_yaml(path: Path) -> Any:
         raise AppConfigError(f"is not YAML{line}: {error.problem}") from error
 
 
-def _merge(below: Any, above: Any) -> Any:
-    if not (isinstance(below, dict) and isinstance(above, dict)):
-        return above
-    return {**below, **{key: _merge(below[key], value) if key in below else value for key, value in above.items()}}
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = {key for key in below.keys() & above.keys() if isinstance(below[key], dict) and isinstance(above[key], dict)}
+    return below | above | {key: _merged(below[key], above[key]) for key in both}
 
 
 def _environment_overrides(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -35,7 +35,14 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--config", "paths", multiple=True, required=True, type=click.Path(path_type=Path), help="An app-config.yaml; repeat it, later files win.")
+@click.option(
+    "--config",
+    "paths",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="An app-config.yaml; repeat it, later files win.",
+)
 @click.option("--host", help="Address to listen on, instead of backend.listen.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, instead of backend.listen.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes to serve with.")
@@ -115,7 +122,10 @@ def _listener_or_exit(host: str, port: int) -> socket.socket:
     try:
         listener.bind((host, port))
     except OSError as error:
-        click.echo(f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another with --port (PORT= with make).", err=True)
+        click.echo(
+            f"Cannot listen on {host}, port {port}: {error.strerror}. Choose another with --port (PORT= with make).",
+            err=True,
+        )
         raise SystemExit(EXIT_PORT) from error
     listener.set_inheritable(True)
     return listener

@@ -139,7 +139,7 @@ def full_group_ref(ref: str) -> str:
 
 
 def litellm_duration(duration: str | None) -> str | None:
-    """`duration` in a form that LiteLLM takes: it refuses years and several months, so `1y` is `365d`, `3mo` is `90d`."""
+    """`duration` as LiteLLM takes it: it refuses years and several months, so `1y` is `365d` and `3mo` is `90d`."""
     if duration is None:
         return None
     match = re.fullmatch(r"(\d+)(\D+)", duration)
@@ -156,7 +156,7 @@ def _problems(tree: Mapping[str, Any]) -> Iterator[str]:
         yield _sentence(error)
     backstage = _get(tree, "litellmOrchestrator", "backstage", "baseUrl") or _get(tree, "backend", "baseUrl")
     if not backstage:
-        yield "litellmOrchestrator.backstage.baseUrl: missing, and so is backend.baseUrl; one must say where Backstage answers"
+        yield "litellmOrchestrator.backstage.baseUrl: missing, as is backend.baseUrl; one must say where Backstage is"
     budget = _get(tree, "liteLLM", "userDefaults", "maxBudget")
     if isinstance(budget, float) and not math.isfinite(budget):
         yield "liteLLM.userDefaults.maxBudget: expected a finite number of USD"
@@ -178,20 +178,22 @@ def _sentence(error: jsonschema.ValidationError) -> str:
     """One line for `error` that names the setting and what was expected, and never the value: it may be a secret."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
     schema = error.schema if isinstance(error.schema, dict) else {}
+    rule: Any = error.validator_value
+    instance: Any = error.instance
     if error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
+        missing = [key for key in rule if key not in instance]
         return f"{', '.join('.'.join(filter(None, [path, key])) for key in missing)}: missing"
     if error.validator == "additionalProperties":
         known = schema.get("properties", {})
-        unknown = sorted(set(error.instance) - set(known))
+        unknown = sorted(set(instance) - set(known))
         return f"{path}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
     expected = {
-        "type": f"expected {error.validator_value}",
-        "enum": f"expected one of {error.validator_value}",
-        "pattern": f"expected a match of {error.validator_value}",
-        "minLength": f"expected at least {error.validator_value} characters",
+        "type": f"expected {rule}",
+        "enum": f"expected one of {rule}",
+        "pattern": f"expected a match of {rule}",
+        "minLength": f"expected at least {rule} characters",
         "oneOf": "expected one of the forms that the README shows",
-    }.get(str(error.validator), f"expected {error.validator} {error.validator_value}")
+    }.get(str(error.validator), f"expected {error.validator} {rule}")
     return f"{path}: {expected}"
 
 

@@ -21,7 +21,7 @@ _MAX_PAGES = 1000
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
 
 _NUMBER, _TEXT, _FLAG, _MAP, _LIST = (int, float), (str,), (bool,), (dict,), (list,)
-_NONE = (type(None),)
+_INTEGER, _NONE = (int,), (type(None),)
 KEY_FIELDS: dict[str, tuple[type, ...]] = {
     "token": _TEXT,
     "key_name": _TEXT + _NONE,
@@ -43,12 +43,12 @@ KEY_FIELDS: dict[str, tuple[type, ...]] = {
     "budget_fallbacks": _MAP + _NONE,
     "model_spend": _MAP + _NONE,
     "model_max_budget": _MAP + _NONE,
-    "tpm_limit": (int,) + _NONE,
-    "rpm_limit": (int,) + _NONE,
-    "tpd_limit": (int,) + _NONE,
+    "tpm_limit": _INTEGER + _NONE,
+    "rpm_limit": _INTEGER + _NONE,
+    "tpd_limit": _INTEGER + _NONE,
     "tpm_limit_per_model": _MAP + _NONE,
     "rpm_limit_per_model": _MAP + _NONE,
-    "max_parallel_requests": (int,) + _NONE,
+    "max_parallel_requests": _INTEGER + _NONE,
     "blocked": _FLAG + _NONE,
     "expires": _TEXT + _NONE,
     "metadata": _MAP,
@@ -57,7 +57,7 @@ KEY_FIELDS: dict[str, tuple[type, ...]] = {
     "access_group_ids": _LIST + _NONE,
     "auto_rotate": _FLAG + _NONE,
     "rotation_interval": _TEXT + _NONE,
-    "rotation_count": (int,) + _NONE,
+    "rotation_count": _INTEGER + _NONE,
     "last_rotation_at": _TEXT + _NONE,
     "key_rotation_at": _TEXT + _NONE,
     "last_active": _TEXT + _NONE,
@@ -189,7 +189,7 @@ class LiteLLM:
 
     def _user(self, row: Mapping[str, Any]) -> User:
         created, budget, duration = row.get("created_at"), row.get("max_budget"), row.get("budget_duration")
-        spend = row.get("spend")
+        spend: Any = row.get("spend")
         if not (
             isinstance(created, str)
             and (budget is None or _is_amount(budget))

@@ -73,7 +73,9 @@ class Tokens:
     ) -> None:
         self._backstage = backstage
         self._issuer = issuer
-        self._service_tokens = [(_digest(row.token), Caller(row.subject, service_role=row.role)) for row in service_tokens]
+        self._service_tokens = [
+            (_digest(row.token), Caller(row.subject, service_role=row.role)) for row in service_tokens
+        ]
         self._now = now
         self._user_keys = SigningKeys(backstage, "/api/auth/.well-known/jwks.json", now)
         self._plugin_keys: LRUCache[str, SigningKeys] = LRUCache(_CACHED_PLUGINS)

@@ -109,14 +109,14 @@ class Errors:
             await self._app(scope, receive, noting_start)
         except ClientDisconnect:
             return
-        except Exception as error:  # noqa: BLE001  # the last resort: nothing may leave unrendered
+        except Exception as error:  # the last resort: nothing may leave unrendered
             response = render(scope, error)
             if started:
                 raise
             await response(scope, receive, send)
 
 
-class Routing(RoutingMiddleware):
+class Routing(RoutingMiddleware):  # type: ignore[misc]  # connexion has no types
     """Connexion's routing, without redirects, and with methods as the contract has them.
 
     Stock, a trailing slash is a 307, HEAD is taken for GET, and `Allow` lists the first operation of a path only.
@@ -159,7 +159,9 @@ class _Bearer(BearerSecurityHandler):  # type: ignore[misc]  # connexion has no 
     def __init__(self, authenticate: Authenticate) -> None:
         self._authenticate = authenticate
 
-    def get_fn(self, security_scheme: Any, required_scopes: Any) -> Callable[[ConnexionRequest], Awaitable[dict[str, Any]]]:
+    def get_fn(
+        self, security_scheme: Any, required_scopes: Any
+    ) -> Callable[[ConnexionRequest], Awaitable[dict[str, Any]]]:
         """A function that verifies a request's token and leaves the principal with it."""
 
         async def verify(request: ConnexionRequest) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import inflection
 from connexion.json_schema import Draft4RequestValidator
 from connexion.operations import AbstractOperation
-from jsonschema import Draft4Validator, ValidationError
+from jsonschema import ValidationError
 from jsonschema.validators import extend
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -35,7 +35,7 @@ def _full_match(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator
         yield ValidationError("does not match")
 
 
-ContractValidator = extend(Draft4RequestValidator, {"pattern": _full_match})
+ContractValidator: Any = extend(Draft4RequestValidator, {"pattern": _full_match})  # type: ignore[no-untyped-call]
 
 
 def handler_name(operation_id: str) -> str:
@@ -97,7 +97,7 @@ class _PathParameter:
         return value
 
 
-def _check(validator: Draft4Validator, value: Any, name: str) -> None:
+def _check(validator: Any, value: Any, name: str) -> None:
     """Raise InputError that says where and what is expected, and repeats nothing of the value: it may be a secret."""
     errors = sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path)))
     if errors:
@@ -107,15 +107,16 @@ def _check(validator: Draft4Validator, value: Any, name: str) -> None:
 def _sentence(error: ValidationError, name: str) -> str:
     where = ".".join(map(str, error.path)) or name
     schema: Mapping[str, Any] = error.schema if isinstance(error.schema, dict) else {}
+    rule: Any = error.validator_value
     known = ", ".join(schema.get("properties", {})) or "none"
     if error.validator == "required":
-        return f"{where} lacks a required field; required are {', '.join(error.validator_value)}"
+        return f"{where} lacks a required field; required are {', '.join(rule)}"
     if error.validator == "additionalProperties":
         return f"{where} has a field that this operation does not take; it takes {known}"
     if error.validator == "enum":
-        return f"{where} must be one of {', '.join(map(str, error.validator_value))}"
+        return f"{where} must be one of {', '.join(map(str, rule))}"
     if error.validator == "type":
-        return f"{where} must be of type {error.validator_value}"
+        return f"{where} must be of type {rule}"
     described = schema.get("description")
     return f"{where} must be {described}" if described else f"{where} breaks the contract's {error.validator}"
 

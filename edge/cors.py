@@ -9,7 +9,7 @@ from settings import Cors
 
 
 def middleware_options(cors: Cors) -> dict[str, Any]:
-    """Arguments for Starlette's CORSMiddleware. In an origin `*` stands for anything but `/`, without regard to case."""
+    """Arguments for Starlette's CORSMiddleware. In an origin `*` is anything but `/`; case does not matter."""
     patterns = [re.escape(origin).replace(r"\*", "[^/]*") for origin in cors.origins]
     return {
         "allow_origin_regex": f"(?i:{'|'.join(patterns)})",

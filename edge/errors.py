@@ -45,7 +45,9 @@ class RoutingError(Exception):
 
 def not_found() -> RoutingError:
     """For a path that the contract does not have."""
-    return RoutingError(HTTPStatus.NOT_FOUND, "NotFoundError", "There is nothing at this path; GET …/openapi.yaml lists what there is")
+    return RoutingError(
+        HTTPStatus.NOT_FOUND, "NotFoundError", "There is nothing at this path; GET …/openapi.yaml lists what there is"
+    )
 
 
 def render(scope: Mapping[str, Any], error: Exception) -> JSONResponse:
@@ -76,7 +78,9 @@ def _known(scope: Mapping[str, Any], error: Exception) -> JSONResponse:
     return _response(scope, status, name, str(error), headers)
 
 
-def _response(scope: Mapping[str, Any], status: HTTPStatus, name: str, message: str, headers: Mapping[str, str]) -> JSONResponse:
+def _response(
+    scope: Mapping[str, Any], status: HTTPStatus, name: str, message: str, headers: Mapping[str, str]
+) -> JSONResponse:
     body = {
         "error": {"name": name, "message": redact(message)},
         "request": {"method": scope["method"], "url": redacted_path(scope["raw_path"])},

@@ -33,7 +33,7 @@ def configure_logging(secrets: Sequence[str], stream: TextIO | None = None) -> N
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    rendering = [structlog.processors.JSONRenderer(), _Redacting(secrets)]
+    rendering: list[Any] = [structlog.processors.JSONRenderer(), _Redacting(secrets)]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

@@ -63,5 +63,3 @@ def authorize(principal: Principal, owner: str) -> Access:
     if access is Access.NOT_THEIRS:
         raise NotAllowedError(f"Only {owner} themselves or an admin may do this")
     return access
-
-

@@ -29,7 +29,9 @@ class Users:
     A user seen in LiteLLM is taken to be there for `known_seconds`, so that the usual request costs one call.
     """
 
-    def __init__(self, litellm: LiteLLM, defaults: UserDefaults, *, known_seconds: float, now: Callable[[], float]) -> None:
+    def __init__(
+        self, litellm: LiteLLM, defaults: UserDefaults, *, known_seconds: float, now: Callable[[], float]
+    ) -> None:
         self._litellm = litellm
         self._defaults = defaults
         self._known: TTLCache[str, bool] = TTLCache(_KNOWN_USERS, ttl=known_seconds, timer=now)

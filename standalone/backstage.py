@@ -104,10 +104,10 @@ class BackstageStandIn:
         groups = self._org.get(subject)
         return None if groups is None else Caller(subject, frozenset({subject, *groups}))
 
-    def _signed(self, kind: str, subject: str, claims: Mapping[str, Any], key: ECKey) -> str:
+    def _signed(self, kind: str, subject: str, claims: dict[str, Any], key: ECKey) -> str:
         header = {"typ": _TYP + kind, "alg": "ES256", "kid": key.kid}
         issued = int(self._now())
-        payload = {"sub": subject, "iat": issued, "exp": issued + _LIFE} | claims
+        payload: dict[str, Any] = {"sub": subject, "iat": issued, "exp": issued + _LIFE} | claims
         return jwt.encode(header, {name: value for name, value in payload.items() if value is not None}, key)
 
     async def _user_jwks(self, request: Request) -> Response:

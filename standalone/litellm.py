@@ -1,4 +1,4 @@
-"""A stand-in for LiteLLM's proxy: the management calls that `clients/litellm.py` makes or guards against, and models."""
+"""A stand-in for LiteLLM's proxy: the calls that `clients/litellm.py` makes or guards against, and models."""
 
 from __future__ import annotations
 
@@ -20,8 +20,16 @@ from standalone.litellm_rows import Row, Rows, UnsupportedDurationError
 
 MASTER_KEY = "sk-standalone-master"
 MODELS = ("gpt-fake", "claude-fake")
-_REGENERATE = "Regenerating Virtual Keys is an Enterprise feature, You must be a LiteLLM Enterprise user to use this feature"
-_ACTIVITY_TOTALS = ("total_spend", "total_prompt_tokens", "total_completion_tokens", "total_tokens", "total_api_requests")
+_REGENERATE = (
+    "Regenerating Virtual Keys is an Enterprise feature, You must be a LiteLLM Enterprise user to use this feature"
+)
+_ACTIVITY_TOTALS = (
+    "total_spend",
+    "total_prompt_tokens",
+    "total_completion_tokens",
+    "total_tokens",
+    "total_api_requests",
+)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -29,7 +37,9 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 class LiteLLMStandIn:
     """LiteLLM in memory. `app` is an ASGI application; `rows` is what it holds, `requests` what it was asked."""
 
-    def __init__(self, now: Callable[[], float] = time.time, new_id: Callable[[], str] = lambda: uuid.uuid4().hex) -> None:
+    def __init__(
+        self, now: Callable[[], float] = time.time, new_id: Callable[[], str] = lambda: uuid.uuid4().hex
+    ) -> None:
         self.rows = Rows(now, new_id)
         self.requests: list[str] = []
         self._calls: Counter[tuple[str, str]] = Counter()
@@ -90,7 +100,9 @@ class LiteLLMStandIn:
     async def _user_info(self, request: Request) -> Response:
         user_id = request.query_params.get("user_id")
         if user_id is None:
-            return JSONResponse({"user_id": None, "user_info": None, "keys": list(self.rows.keys.values()), "teams": []})
+            return JSONResponse(
+                {"user_id": None, "user_info": None, "keys": list(self.rows.keys.values()), "teams": []}
+            )
         row = self.rows.users.get(user_id)
         if row is None:
             raise HTTPException(404, f"User {user_id} not found")
@@ -110,9 +122,13 @@ class LiteLLMStandIn:
             users = [row for row in users if asked[0].lower() in row["user_id"].lower()]
         elif asked:
             users = [row for row in users if row["user_id"] in asked]
-        shown = [row | {"key_count": len(self._keys_of(row["user_id"]))} for row in users[(page - 1) * size : page * size]]
+        shown = [
+            row | {"key_count": len(self._keys_of(row["user_id"]))} for row in users[(page - 1) * size : page * size]
+        ]
         pages = -(-len(users) // size)
-        return JSONResponse({"users": shown, "total": len(users), "page": page, "page_size": size, "total_pages": pages})
+        return JSONResponse(
+            {"users": shown, "total": len(users), "page": page, "page_size": size, "total_pages": pages}
+        )
 
     async def _user_update(self, request: Request) -> Response:
         asked = await _body(request, user_id=str)
@@ -136,7 +152,9 @@ class LiteLLMStandIn:
         asked = await _body(request)
         alias = asked.get("key_alias")
         if alias and any(key["key_alias"] == alias for key in self.rows.keys.values()):
-            raise HTTPException(400, f"Key with alias '{alias}' already exists. Unique key aliases across all keys are required.")
+            raise HTTPException(
+                400, f"Key with alias '{alias}' already exists. Unique key aliases across all keys are required."
+            )
         row, secret = self.rows.add_key(asked)
         return JSONResponse(row | {"key": secret, "token_id": row["token"]})
 
@@ -203,7 +221,9 @@ class LiteLLMStandIn:
         if key is None:
             raise HTTPException(401, "Authentication Error, Invalid proxy server token passed.")
         if key["blocked"]:
-            raise HTTPException(401, "Authentication Error, Key is blocked. Update via `/key/unblock` if you're an admin.")
+            raise HTTPException(
+                401, "Authentication Error, Key is blocked. Update via `/key/unblock` if you're an admin."
+            )
         if self.rows.is_over(key):
             raise HTTPException(401, "Authentication Error - Expired Key.")
         for holder in (key, self.rows.users.get(key["user_id"] or "", {})):
@@ -215,7 +235,9 @@ class LiteLLMStandIn:
         self._calls[minute] += 1
         if key["rpm_limit"] is not None and self._calls[minute] > key["rpm_limit"]:
             raise HTTPException(429, "Rate limit exceeded.")
-        return JSONResponse({"object": "chat.completion", "choices": [{"message": {"role": "assistant", "content": "hi"}}]})
+        return JSONResponse(
+            {"object": "chat.completion", "choices": [{"message": {"role": "assistant", "content": "hi"}}]}
+        )
 
     def _keys_of(self, user_id: str) -> list[Row]:
         return [key for key in self.rows.keys.values() if key["user_id"] == user_id]

@@ -12,19 +12,92 @@ from typing import Any
 Row = dict[str, Any]
 
 _NOT_SET = dict.fromkeys(
-    """agent_id project_id org_id object_permission_id object_permission litellm_budget_table budget_id
-    last_active settings_updated_at rotation_interval last_rotation_at key_rotation_at budget_limits team_spend
-    team_alias team_tpm_limit team_rpm_limit team_tpd_limit team_max_budget team_soft_budget team_model_max_budget
-    soft_budget team_model_aliases team_member team_metadata team_object_permission_id team_member_spend
-    team_member_tpm_limit team_member_rpm_limit end_user_id end_user_tpm_limit end_user_rpm_limit
-    end_user_tpd_limit end_user_max_budget end_user_model_max_budget organization_alias organization_max_budget
-    organization_tpm_limit organization_rpm_limit organization_metadata project_alias project_metadata
-    last_refreshed_at api_key user_role allowed_model_region parent_otel_span rpm_limit_per_model
-    tpm_limit_per_model user_tpm_limit user_rpm_limit user_email user_spend user_max_budget user_model_max_budget
-    request_route user created_by_user end_user_object_permission team_object_permission jwt_claims""".split()
+    [
+        "agent_id",
+        "project_id",
+        "org_id",
+        "object_permission_id",
+        "object_permission",
+        "litellm_budget_table",
+        "budget_id",
+        "last_active",
+        "settings_updated_at",
+        "rotation_interval",
+        "last_rotation_at",
+        "key_rotation_at",
+        "budget_limits",
+        "team_spend",
+        "team_alias",
+        "team_tpm_limit",
+        "team_rpm_limit",
+        "team_tpd_limit",
+        "team_max_budget",
+        "team_soft_budget",
+        "team_model_max_budget",
+        "soft_budget",
+        "team_model_aliases",
+        "team_member",
+        "team_metadata",
+        "team_object_permission_id",
+        "team_member_spend",
+        "team_member_tpm_limit",
+        "team_member_rpm_limit",
+        "end_user_id",
+        "end_user_tpm_limit",
+        "end_user_rpm_limit",
+        "end_user_tpd_limit",
+        "end_user_max_budget",
+        "end_user_model_max_budget",
+        "organization_alias",
+        "organization_max_budget",
+        "organization_tpm_limit",
+        "organization_rpm_limit",
+        "organization_metadata",
+        "project_alias",
+        "project_metadata",
+        "last_refreshed_at",
+        "api_key",
+        "user_role",
+        "allowed_model_region",
+        "parent_otel_span",
+        "rpm_limit_per_model",
+        "tpm_limit_per_model",
+        "user_tpm_limit",
+        "user_rpm_limit",
+        "user_email",
+        "user_spend",
+        "user_max_budget",
+        "user_model_max_budget",
+        "request_route",
+        "user",
+        "created_by_user",
+        "end_user_object_permission",
+        "team_object_permission",
+        "jwt_claims",
+    ]
 )
-_USER_UPDATES = ("max_budget", "budget_duration", "models", "metadata", "spend", "tpm_limit", "rpm_limit", "user_email", "user_alias")
-_KEY_UPDATES = ("key_alias", "max_budget", "budget_duration", "models", "metadata", "blocked", "tpm_limit", "rpm_limit", "spend")
+_USER_UPDATES = (
+    "max_budget",
+    "budget_duration",
+    "models",
+    "metadata",
+    "spend",
+    "tpm_limit",
+    "rpm_limit",
+    "user_email",
+    "user_alias",
+)
+_KEY_UPDATES = (
+    "key_alias",
+    "max_budget",
+    "budget_duration",
+    "models",
+    "metadata",
+    "blocked",
+    "tpm_limit",
+    "rpm_limit",
+    "spend",
+)
 _BUDGET_DURATION = re.compile(r"([1-9]\d*)(s|m|h|d|w)|1mo")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 

@@ -16,7 +16,9 @@ from standalone.litellm import LiteLLMStandIn
 def standalone_settings() -> Settings:
     """Settings that point at the stand-ins; new users get 100 USD every 30 days."""
     return Settings(
-        litellm=LiteLLMSettings("http://litellm.standalone", litellm.MASTER_KEY, max_budget=100.0, budget_duration="30d"),
+        litellm=LiteLLMSettings(
+            "http://litellm.standalone", litellm.MASTER_KEY, max_budget=100.0, budget_duration="30d"
+        ),
         backstage=BackstageSettings(backstage.BASE_URL, issuer=f"{backstage.BASE_URL}/api/auth"),
         admin_group=backstage.ADMINS,
         allowed_group=backstage.MEMBERS,
@@ -24,7 +26,9 @@ def standalone_settings() -> Settings:
 
 
 def standalone_world(
-    litellm_stand_in: LiteLLMStandIn | None = None, backstage_stand_in: BackstageStandIn | None = None, world: World | None = None
+    litellm_stand_in: LiteLLMStandIn | None = None,
+    backstage_stand_in: BackstageStandIn | None = None,
+    world: World | None = None,
 ) -> World:
     """`world` with both upstreams answered in this process, and mock sign-in."""
     litellm_stand_in = litellm_stand_in or LiteLLMStandIn()

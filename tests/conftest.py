@@ -117,7 +117,9 @@ MakeService = Callable[..., Service]
 
 
 @pytest.fixture
-async def make_service(clock: Clock, litellm: LiteLLMStandIn, backstage: BackstageStandIn) -> AsyncIterator[MakeService]:
+async def make_service(
+    clock: Clock, litellm: LiteLLMStandIn, backstage: BackstageStandIn
+) -> AsyncIterator[MakeService]:
     """Build services with other settings or transports than usual: `make_service(world={...}, port=...)`."""
     built: list[Service] = []
 

@@ -28,7 +28,7 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def operations() -> dict[str, tuple[str, str, dict[str, Any]]]:
-    """operationId to its method, full path template and definition."""
+    """OperationId to its method, full path template and definition."""
     found = {}
     for path, item in CONTRACT_DOCUMENT["paths"].items():
         base = item.get("servers", CONTRACT_DOCUMENT["servers"])[0]["url"].rstrip("/")
@@ -50,9 +50,13 @@ def check(response: httpx.Response, target: bytes | None = None) -> None:
     """
     assert "x-request-id" in response.headers
     path = (target or response.request.url.raw_path).split(b"?")[0].decode("latin-1")
-    matching = [row for method, pattern, row in _PATTERNS if method == response.request.method and pattern.fullmatch(path)]
+    matching = [
+        row for method, pattern, row in _PATTERNS if method == response.request.method and pattern.fullmatch(path)
+    ]
     if not matching:
-        assert response.status_code in (400, 404, 405), f"{response.request.method} {unquote(path)}: {response.status_code}"
+        assert response.status_code in (400, 404, 405), (
+            f"{response.request.method} {unquote(path)}: {response.status_code}"
+        )
         check_error_body(response)
         return
     responses = matching[0]["responses"]

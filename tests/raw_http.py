@@ -23,7 +23,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[int]:
     config = uvicorn.Config(app, http="httptools", lifespan="on", access_log=False, log_config=None)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
         await asyncio.sleep(0)
     yield listener.getsockname()[1]
     server.should_exit = True

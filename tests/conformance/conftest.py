@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -40,7 +41,7 @@ class Proxy:
         assert response.status_code == 200, response.text
         return self.id(name)
 
-    async def key(self, user_id: str, **fields: object) -> dict[str, object]:
+    async def key(self, user_id: str, **fields: object) -> Any:
         """A new key."""
         response = await self.post("/key/generate", **{"user_id": user_id, "key_type": "llm_api", **fields})
         assert response.status_code == 200, response.text
@@ -49,7 +50,9 @@ class Proxy:
     async def chat(self, secret: object, model: str = "gpt-fake") -> int:
         """The status of a call to a model."""
         body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
-        response = await self.http.post("/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {secret}"})
+        response = await self.http.post(
+            "/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {secret}"}
+        )
         return response.status_code
 
 

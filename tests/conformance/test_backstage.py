@@ -20,7 +20,7 @@ def decoded(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 async def user_token(portal: httpx.AsyncClient, ref: str = ALICE) -> str:
     answer = await portal.get("/api/auth/test/refresh", params={"user": ref})
-    return answer.json()["backstageIdentity"]["token"]
+    return str(answer.json()["backstageIdentity"]["token"])
 
 
 async def ask(portal: httpx.AsyncClient, path: str, token: str = "") -> httpx.Response:
@@ -43,8 +43,11 @@ async def test_refs_are_in_lower_case(portal: httpx.AsyncClient) -> None:
 
 
 async def test_ownership_counts_direct_groups_only(portal: httpx.AsyncClient) -> None:
-    """dave is in a nested group, and owns that one."""
-    assert decoded(await user_token(portal, "user:default/dave"))[1]["ent"] == ["user:default/dave", "group:default/team-a"]
+    """Dave is in a nested group, and owns that one."""
+    assert decoded(await user_token(portal, "user:default/dave"))[1]["ent"] == [
+        "user:default/dave",
+        "group:default/team-a",
+    ]
 
 
 async def test_the_signing_keys(portal: httpx.AsyncClient) -> None:
@@ -71,7 +74,12 @@ async def test_a_plugin_token(portal: httpx.AsyncClient) -> None:
     """Signed by its plugin, whose keys are published under its id."""
     header, claims = decoded((await ask(portal, "/api/tokens/service")).json()["token"])
     assert (header["typ"], header["alg"]) == ("vnd.backstage.plugin", "ES256")
-    assert (claims["sub"], claims["aud"], "obo" in claims, "iss" in claims) == ("tokens", "litellm-orchestrator", False, False)
+    assert (claims["sub"], claims["aud"], "obo" in claims, "iss" in claims) == (
+        "tokens",
+        "litellm-orchestrator",
+        False,
+        False,
+    )
     keys = (await portal.get("/api/tokens/.backstage/auth/v1/jwks.json")).json()["keys"]
     assert header["kid"] in {row["kid"] for row in keys}
     assert (await portal.get("/api/no-such-plugin/.backstage/auth/v1/jwks.json")).status_code == 404

@@ -18,9 +18,23 @@ UNKNOWN_KEY = "0" * 64
 
 async def test_a_new_user(proxy: Proxy) -> None:
     """One flat object, and no key where none was asked for."""
-    answer = await proxy.post("/user/new", user_id=proxy.id("a"), max_budget=5, budget_duration="30d", auto_create_key=False, user_role="internal_user", metadata={"a": 1})
+    answer = await proxy.post(
+        "/user/new",
+        user_id=proxy.id("a"),
+        max_budget=5,
+        budget_duration="30d",
+        auto_create_key=False,
+        user_role="internal_user",
+        metadata={"a": 1},
+    )
     body = answer.json()
-    assert (answer.status_code, body["user_id"], body["max_budget"], body["metadata"], body["key"]) == (200, proxy.id("a"), 5, {"a": 1}, "")
+    assert (answer.status_code, body["user_id"], body["max_budget"], body["metadata"], body["key"]) == (
+        200,
+        proxy.id("a"),
+        5,
+        {"a": 1},
+        "",
+    )
 
 
 async def test_a_new_user_gets_a_key_unless_told_otherwise(proxy: Proxy) -> None:
@@ -39,7 +53,9 @@ async def test_a_user_that_exists(proxy: Proxy) -> None:
 
 async def test_fifty_new_users_at_once_are_one(proxy: Proxy) -> None:
     """More than one may be told that it created it."""
-    answers = await asyncio.gather(*(proxy.post("/user/new", user_id=proxy.id("a"), auto_create_key=False) for _ in range(50)))
+    answers = await asyncio.gather(
+        *(proxy.post("/user/new", user_id=proxy.id("a"), auto_create_key=False) for _ in range(50))
+    )
     assert {answer.status_code for answer in answers} <= {200, 409}
     listed = await proxy.get("/user/list", user_ids=proxy.id("a"), page=1, page_size=10)
     assert [row["user_id"] for row in listed.json()["users"]] == [proxy.id("a")]
@@ -47,7 +63,8 @@ async def test_fifty_new_users_at_once_are_one(proxy: Proxy) -> None:
 
 @pytest.mark.parametrize(
     ("duration", "status"),
-    [(good, 200) for good in ("1h", "24h", "7d", "2w", "30d", "365d", "1mo")] + [(bad, 400) for bad in ("banana", "1y", "3mo", "12mo", "0d")],
+    [(good, 200) for good in ("1h", "24h", "7d", "2w", "30d", "365d", "1mo")]
+    + [(bad, 400) for bad in ("banana", "1y", "3mo", "12mo", "0d")],
 )
 async def test_budget_durations(proxy: Proxy, duration: str, status: int) -> None:
     """No years, and no more than one month."""
@@ -65,7 +82,9 @@ async def test_months_reset_on_the_first(proxy: Proxy) -> None:
 
 async def test_a_negative_budget_is_taken(proxy: Proxy) -> None:
     """So it has to be refused before."""
-    assert (await proxy.post("/user/new", user_id=proxy.id("a"), max_budget=-5, auto_create_key=False)).status_code == 200
+    assert (
+        await proxy.post("/user/new", user_id=proxy.id("a"), max_budget=-5, auto_create_key=False)
+    ).status_code == 200
 
 
 async def test_reading_a_user(proxy: Proxy) -> None:
@@ -160,7 +179,11 @@ async def test_aliases_are_unique_over_all_users(proxy: Proxy) -> None:
     assert (taken.status_code, "already exists" in taken.text) == (400, True)
 
 
-@pytest.mark.parametrize(("duration", "status"), [(good, 200) for good in ("90s", "10m", "1h", "2w", "30d", "1mo", "0d")] + [(bad, 500) for bad in ("1y", "-1d", "x")])
+@pytest.mark.parametrize(
+    ("duration", "status"),
+    [(good, 200) for good in ("90s", "10m", "1h", "2w", "30d", "1mo", "0d")]
+    + [(bad, 500) for bad in ("1y", "-1d", "x")],
+)
 async def test_durations_of_a_key(proxy: Proxy, duration: str, status: int) -> None:
     """A bad one is a 500."""
     answer = await proxy.post("/key/generate", user_id=await proxy.user("a"), duration=duration)
@@ -268,7 +291,9 @@ async def test_usage_by_day(proxy: Proxy) -> None:
     today = datetime.now(UTC).date().isoformat()
     answer = await proxy.get("/user/daily/activity", user_id=await proxy.user("a"), start_date=today, end_date=today)
     assert (answer.status_code, answer.json()["results"]) == (200, [])
-    assert {"total_spend", "total_tokens", "total_api_requests", "page", "total_pages", "has_more"} <= answer.json()["metadata"].keys()
+    assert {"total_spend", "total_tokens", "total_api_requests", "page", "total_pages", "has_more"} <= answer.json()[
+        "metadata"
+    ].keys()
 
 
 async def test_models(proxy: Proxy) -> None:

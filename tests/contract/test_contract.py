@@ -72,7 +72,7 @@ def test_only_documents_and_probes_are_open() -> None:
 
 
 def test_lint() -> None:
-    """Each operation has a summary and a tag, each parameter and JSON body an example, each object says what else it takes."""
+    """Operations have summaries and tags, parameters and bodies examples; objects say what else they take."""
     tags = {tag["name"] for tag in CONTRACT_DOCUMENT["tags"]}
     for name, (_, _, row) in operations().items():
         assert row["summary"], name
@@ -101,7 +101,9 @@ def examples() -> Iterator[tuple[str, dict[str, Any], Any]]:
             yield f"{name} {parameter['name']}", parameter["schema"], parameter["example"]
 
 
-@pytest.mark.parametrize(("schema", "value"), [pytest.param(schema, value, id=name) for name, schema, value in examples()])
+@pytest.mark.parametrize(
+    ("schema", "value"), [pytest.param(schema, value, id=name) for name, schema, value in examples()]
+)
 def test_examples_are_what_they_are_examples_of(schema: dict[str, Any], value: Any) -> None:
     """Each example fits its schema."""
     OAS30ReadValidator({**schema, "components": CONTRACT_DOCUMENT["components"]}).validate(value)
@@ -117,7 +119,12 @@ def test_links_lead_from_create_to_read_to_delete() -> None:
                 known = {resolved(parameter)["name"] for parameter in target.get("parameters", [])}
                 assert set(link.get("parameters", {})) == known
                 led.add((name, link["operationId"]))
-    assert {("createUser", "getUser"), ("createUser", "createUserKey"), ("createUserKey", "deleteUserKey"), ("getUserKeys", "deleteUserKey")} <= led
+    assert {
+        ("createUser", "getUser"),
+        ("createUser", "createUserKey"),
+        ("createUserKey", "deleteUserKey"),
+        ("getUserKeys", "deleteUserKey"),
+    } <= led
 
 
 def test_the_places_of_secrets_are_exactly_these() -> None:

@@ -152,6 +152,7 @@ async def test_a_crash_is_a_500_that_tells_nothing(service: Service, operation: 
 
 def crashing_application(crash: Any) -> Any:
     """The contract with every operation handled by `crash`."""
+
     async def authenticate(_: str) -> Principal:
         return Principal(BOB, frozenset({Role.ADMIN}))
 

@@ -23,7 +23,12 @@ async def test_nothing_is_found(role: str, tmp_path: Path, capsys: pytest.Captur
     """All phases, all checks, no exclusions; the whole report stands in the failure."""
     ref, document = ROLES[role]
     async with listening("standalone", "--port", "0") as running:
-        command = [str(Path(sys.executable).with_name("st")), "--config-file", str(ROOT / "schemathesis.toml"), "--no-color"]
+        command = [
+            str(Path(sys.executable).with_name("st")),
+            "--config-file",
+            str(ROOT / "schemathesis.toml"),
+            "--no-color",
+        ]
         command += ["run", f"{running.origin}{BASE}/{document}", "--continue-on-failure"]
         if ref:
             command += ["--header", f'Authorization: Bearer mock-user-token:{{"sub":"{ref}"}}']
@@ -35,10 +40,15 @@ async def test_nothing_is_found(role: str, tmp_path: Path, capsys: pytest.Captur
         running.process.terminate()
         logged = (await log).decode()
     with capsys.disabled():
-        print(f"\n{role}: " + "; ".join(re.findall(r"^ *(\d+ generated.*|=+ (?:No issues|\d+ ).* in .*)$", report, re.MULTILINE)))
+        print(
+            f"\n{role}: "
+            + "; ".join(re.findall(r"^ *(\d+ generated.*|=+ (?:No issues|\d+ ).* in .*)$", report, re.MULTILINE))
+        )
     assert fuzzing.returncode == 0, report
     assert re.search(r"(\d+) generated, \1 passed", report), report
     assert f"Tested: {_OPERATIONS}" in report, report
     assert '"status": 500' not in logged
     if ref:
-        assert re.search(r'"method": "DELETE".*"status": 204', logged), "no key was ever deleted: the links are not walked"
+        assert re.search(r'"method": "DELETE".*"status": 204', logged), (
+            "no key was ever deleted: the links are not walked"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -91,13 +92,24 @@ async def test_a_chunked_body_over_the_cap(port: int, token: str) -> None:
     """It announces no length, so it is counted as it comes."""
     chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
     body = chunk * 3 + b"0\r\n\r\n"
-    response = await send(port, request("POST", USERS, token, body, Transfer_Encoding="chunked", Content_Type="application/json"))
+    response = await send(
+        port, request("POST", USERS, token, body, Transfer_Encoding="chunked", Content_Type="application/json")
+    )
     assert response.status_code == 413
 
 
 @pytest.mark.parametrize(
     "content_type",
-    ["absent", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json; charset=latin-1", "json", ";", "*/*"],
+    [
+        "absent",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/json; charset=latin-1",
+        "json",
+        ";",
+        "*/*",
+    ],
 )
 async def test_content_types(port: int, token: str, content_type: str) -> None:
     """Only JSON in UTF-8, and it must be said."""
@@ -145,7 +157,9 @@ async def test_paths(port: int, token: str, name: str) -> None:
     assert (await send(port, request("GET", target, token))).status_code == status
 
 
-@pytest.mark.parametrize("key_id", ["sk-canary", "%73k-canary", "0" * 63, "0" * 65, "A" * 64, "g" * 64, f"{KEY_ID}%0A", "x%2Fy"])
+@pytest.mark.parametrize(
+    "key_id", ["sk-canary", "%73k-canary", "0" * 63, "0" * 65, "A" * 64, "g" * 64, f"{KEY_ID}%0A", "x%2Fy"]
+)
 async def test_key_ids(port: int, token: str, key_id: str) -> None:
     """64 lower-case hex digits; a secret in a URL is refused and not repeated."""
     response = await send(port, request("DELETE", f"{keys_path(ALICE)}/{key_id}", token))
@@ -172,7 +186,9 @@ async def test_methods(port: int, token: str, path: str, allowed: str, method: s
     assert (response.status_code, response.headers["allow"]) == (405, allowed)
 
 
-async def test_a_body_and_its_type_do_not_matter_where_none_is_taken(port: int, token: str, litellm: LiteLLMStandIn) -> None:
+async def test_a_body_and_its_type_do_not_matter_where_none_is_taken(
+    port: int, token: str, litellm: LiteLLMStandIn
+) -> None:
     """GET and DELETE look at neither."""
     response = await send(port, request("GET", user_path(BOB), token, b"<x/>", Content_Type="text/xml"))
     assert response.status_code == 200
@@ -182,7 +198,9 @@ async def test_a_body_and_its_type_do_not_matter_where_none_is_taken(port: int, 
 async def test_a_body_may_be_left_out_where_it_is_optional(port: int, token: str, litellm: LiteLLMStandIn) -> None:
     """Creating a key takes no body, `{}`, and nothing else."""
     assert (await send(port, request("POST", keys_path(BOB), token))).status_code == 201
-    assert (await send(port, request("POST", keys_path(BOB), token, b"{}", Content_Type="application/json; charset=UTF-8"))).status_code == 201
+    assert (
+        await send(port, request("POST", keys_path(BOB), token, b"{}", Content_Type="application/json; charset=UTF-8"))
+    ).status_code == 201
     litellm.requests.clear()
     for body in (b'{"key": "sk-mine"}', b'{"team_id": "t"}', b'{"allowed_routes": ["/"]}', b"null", b"[]"):
         assert (await send(port, request("POST", keys_path(BOB), token, body))).status_code == 400
@@ -205,20 +223,20 @@ async def test_a_body_may_be_left_out_where_it_is_optional(port: int, token: str
 )
 async def test_credentials(port: int, token: str, headers: dict[str, str]) -> None:
     """Missing or not ours: 401 with a challenge."""
-    response = await send(port, request("GET", user_path(ALICE), token, **headers))
+    response = await send(port, request("GET", user_path(ALICE), token, None, **headers))
     assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
 
 
 async def test_two_credentials(port: int, token: str) -> None:
     """Which one was meant is not guessed at."""
-    twice = request("GET", user_path(ALICE), token).replace(b"Host:", f"Authorization: Bearer {token}\r\nHost:".encode())
+    twice = request("GET", user_path(ALICE), token).replace(
+        b"Host:", f"Authorization: Bearer {token}\r\nHost:".encode()
+    )
     assert (await send(port, twice)).status_code == 401
 
 
 async def test_a_caller_who_goes_away_in_the_middle(port: int, token: str, litellm: LiteLLMStandIn) -> None:
     """Half a body, then nothing: nobody is answered and nothing is done."""
-    import asyncio
-
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request("POST", USERS, token, as_json(DAVE), Content_Length="500"))
     await writer.drain()

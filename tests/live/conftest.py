@@ -44,19 +44,26 @@ class Live:
 
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return httpx.AsyncClient(
-            base_url=origin or self.running.origin, headers=headers, timeout=_PATIENCE, event_hooks={"response": [checked]}
+            base_url=origin or self.running.origin,
+            headers=headers,
+            timeout=_PATIENCE,
+            event_hooks={"response": [checked]},
         )
 
     async def chat(self, secret: str) -> int:
         """The status of a call to a model with a key."""
         body = {"model": "gpt-fake", "messages": [{"role": "user", "content": "hello"}]}
-        answer = await self.litellm.post("/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {secret}"})
+        answer = await self.litellm.post(
+            "/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {secret}"}
+        )
         self.said(f"  POST /v1/chat/completions on LiteLLM -> {answer.status_code}")
         return answer.status_code
 
 
 @pytest.fixture
-async def live(tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> AsyncIterator[Live]:
+async def live(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> AsyncIterator[Live]:
     """Everything running, and alice, bob and erin without LiteLLM users."""
     litellm_url, backstage_url = os.environ["LITELLM_URL"], os.environ["BACKSTAGE_URL"]
     config = tmp_path / "app-config.yaml"

@@ -108,9 +108,11 @@ async def test_through_backstages_own_proxy(live: Live) -> None:
 
 
 async def test_fifty_first_requests(live: Live) -> None:
-    """alice opens fifty pages at once before she has a user: all are answered."""
+    """Alice opens fifty pages at once before she has a user: all are answered."""
     token = await live.token("alice")
-    async with httpx.AsyncClient(base_url=live.running.origin, headers={"Authorization": f"Bearer {token}"}, timeout=60) as alice:
+    async with httpx.AsyncClient(
+        base_url=live.running.origin, headers={"Authorization": f"Bearer {token}"}, timeout=60
+    ) as alice:
         answers = await asyncio.gather(*(alice.get(keys_path(ALICE)) for _ in range(50)))
     live.said(f"  50 x GET …/keys -> {sorted({answer.status_code for answer in answers})}")
     assert {answer.status_code for answer in answers} == {200}

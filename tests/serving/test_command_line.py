@@ -7,6 +7,7 @@ import json
 import shlex
 import socket
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 from signal import SIGTERM
 
@@ -49,7 +50,11 @@ async def config(tmp_path: Path, gate: Gate) -> AsyncIterator[str]:
         path = tmp_path / "app-config.yaml"
         path.write_text(
             f"""
-            liteLLM: {{baseUrl: 'http://127.0.0.1:{port}', masterKey: '${{MASTER}}', adminGroup: admins, allowedGroup: litellm-users}}
+            liteLLM:
+              baseUrl: http://127.0.0.1:{port}
+              masterKey: ${{MASTER}}
+              adminGroup: admins
+              allowedGroup: litellm-users
             backend: {{baseUrl: 'http://127.0.0.1:9', listen: '127.0.0.1:0', cors: {{origin: 'http://*.example.com'}}}}
             litellmOrchestrator: {{serviceTokens: [{{token: {SERVICE_TOKEN}, subject: 'service:ci', role: admin}}]}}
             """
@@ -60,7 +65,7 @@ async def config(tmp_path: Path, gate: Gate) -> AsyncIterator[str]:
 def pasted(line: str) -> httpx.Request:
     """The request that a printed curl line makes."""
     words = shlex.split(line)
-    options = dict(zip(words[:-1], words[1:], strict=True))
+    options = dict(pairwise(words))
     name, value = options["-H"].split(": ", 1)
     return httpx.Request(options.get("-X", "GET"), words[-1], headers={name: value})
 
@@ -101,7 +106,9 @@ async def test_serve_runs_the_real_thing(config: str, litellm: LiteLLMStandIn) -
         assert secret not in printed
 
 
-async def test_a_request_under_way_is_answered_before_it_stops(config: str, gate: Gate, litellm: LiteLLMStandIn) -> None:
+async def test_a_request_under_way_is_answered_before_it_stops(
+    config: str, gate: Gate, litellm: LiteLLMStandIn
+) -> None:
     """SIGTERM takes no answer away."""
     litellm.rows.add_user({"user_id": ALICE})
     async with listening("serve", "--config", config, MASTER=MASTER_KEY) as running, httpx.AsyncClient() as client:
@@ -157,6 +164,8 @@ async def test_a_taken_port_is_one_plain_sentence() -> None:
 
 async def test_variables_override_the_file(config: str) -> None:
     """`APP_CONFIG_…`, also in the workers' own processes."""
-    code, printed = await output("serve", "--config", config, MASTER=MASTER_KEY, APP_CONFIG_liteLLM_adminGroup=json.dumps(5))
+    code, printed = await output(
+        "serve", "--config", config, MASTER=MASTER_KEY, APP_CONFIG_liteLLM_adminGroup=json.dumps(5)
+    )
     assert code == 2
     assert "liteLLM.adminGroup: expected string" in printed

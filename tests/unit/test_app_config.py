@@ -67,7 +67,13 @@ def test_later_files_win_and_variables_above_all(tmp_path: Path) -> None:
     first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
     first.write_text("x: {a: 1, b: [1, 2], c: 3}")
     second.write_text("x: {b: [9]}")
-    environment = {"APP_CONFIG_x_a": "true", "APP_CONFIG_y_z": "text", "APP_CONFIG_x_d": '{"e": 1}', "APP_CONFIG_x_c": "", "OTHER": "1"}
+    environment = {
+        "APP_CONFIG_x_a": "true",
+        "APP_CONFIG_y_z": "text",
+        "APP_CONFIG_x_d": '{"e": 1}',
+        "APP_CONFIG_x_c": "",
+        "OTHER": "1",
+    }
     assert load([first, second], environment) == {"x": {"a": True, "b": [9], "c": 3, "d": {"e": 1}}, "y": {"z": "text"}}
 
 

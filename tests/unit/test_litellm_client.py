@@ -19,14 +19,25 @@ from tests.conftest import ALICE, BOB, no_sleep
 from tests.upstreams import Hanging, Overriding, answering
 
 KEY_ID = "ab" * 32
-KEY = {"token": KEY_ID, "user_id": ALICE, "models": [], "spend": 0.0, "metadata": {}}
-USER = {"user_id": ALICE, "created_at": "2026-01-01T00:00:00Z", "max_budget": None, "budget_duration": None, "spend": 0}
-MINTED = {"user_id": ALICE, "token": KEY_ID, "key": "sk-canary"}
+KEY: dict[str, Any] = {"token": KEY_ID, "user_id": ALICE, "models": [], "spend": 0.0, "metadata": {}}
+USER: dict[str, Any] = {
+    "user_id": ALICE,
+    "created_at": "2026-01-01T00:00:00Z",
+    "max_budget": None,
+    "budget_duration": None,
+    "spend": 0,
+}
+MINTED: dict[str, Any] = {"user_id": ALICE, "token": KEY_ID, "key": "sk-canary"}
 
 
 def client(transport: httpx.AsyncBaseTransport, **timeouts: float) -> LiteLLM:
     upstream = Upstream(
-        "LiteLLM", "http://litellm", token=MASTER_KEY, timeouts=Timeouts(**timeouts), transport=transport, sleep=no_sleep
+        "LiteLLM",
+        "http://litellm",
+        token=MASTER_KEY,
+        timeouts=Timeouts(**timeouts),
+        transport=transport,
+        sleep=no_sleep,
     )
     return LiteLLM(upstream)
 
@@ -101,11 +112,15 @@ async def test_a_deleted_key_has_no_owner() -> None:
     assert await client(answering(httpx.Response(200, json=info))).owner_of_key(KEY_ID) is None
 
 
+NOT_OBJECTS: list[Any] = ["text", [], None, 5]
 NONSENSE: list[tuple[str, Any]] = [
-    *((call, body) for call in CALLS for body in ("text", [], None, 5)),
+    *((call, body) for call in CALLS for body in NOT_OBJECTS),
     ("read_user", {}),
     ("read_user", USER | {"user_id": BOB}),
-    *(("read_user", USER | {name: "x" if name != "budget_duration" else 5}) for name in ("max_budget", "spend", "budget_duration")),
+    *(
+        ("read_user", USER | {name: "x" if name != "budget_duration" else 5})
+        for name in ("max_budget", "spend", "budget_duration")
+    ),
     ("read_user", USER | {"created_at": None}),
     ("read_user", USER | {"spend": True}),
     ("create_key", MINTED | {"token": "sk-canary"}),
@@ -114,7 +129,17 @@ NONSENSE: list[tuple[str, Any]] = [
     ("list_keys", {"keys": {}, "total_pages": 1}),
     ("list_keys", {"keys": [], "total_pages": None}),
     ("list_keys", {"keys": ["hash"], "total_pages": 1}),
-    *(("list_keys", {"keys": [KEY | {name: value}], "total_pages": 1}) for name, value in [("token", "x"), ("models", {}), ("spend", "1"), ("blocked", 1), ("tpm_limit", True), ("max_budget", "1")]),
+    *(
+        ("list_keys", {"keys": [KEY | {name: value}], "total_pages": 1})
+        for name, value in [
+            ("token", "x"),
+            ("models", {}),
+            ("spend", "1"),
+            ("blocked", 1),
+            ("tpm_limit", True),
+            ("max_budget", "1"),
+        ]
+    ),
     ("list_keys", {"keys": [{"user_id": ALICE, "token": KEY_ID}], "total_pages": 1}),
     ("owner_of_key", {"key": KEY_ID}),
     ("delete_key", {"deleted_keys": []}),
@@ -133,7 +158,10 @@ async def test_answers_that_make_no_sense_are_a_fault(call: str, body: Any) -> N
 async def test_numbers_that_are_not_json_are_a_fault(call: str) -> None:
     """Python's parser takes NaN; nobody after us does."""
     user = json.dumps(USER).replace('"spend": 0', '"spend": NaN')
-    body = {"read_user": user, "list_keys": json.dumps({"keys": [KEY], "total_pages": 1}).replace("0.0", "Infinity")}
+    body: dict[str, str] = {
+        "read_user": user,
+        "list_keys": json.dumps({"keys": [KEY], "total_pages": 1}).replace("0.0", "Infinity"),
+    }
     with pytest.raises(UpstreamFaultError):
         await CALLS[call](client(answering(httpx.Response(200, text=body.get(call, "[" * 100_000)))))
 
@@ -213,7 +241,9 @@ async def test_the_deadline_ends_every_call(call: str) -> None:
         await CALLS[call](client(Hanging(), deadline=0.001))
 
 
-@pytest.mark.parametrize("answer", [httpx.Response(200, json={"db": "disconnected"}), httpx.Response(200, text="ok"), httpx.Response(401)])
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(200, json={"db": "disconnected"}), httpx.Response(200, text="ok"), httpx.Response(401)]
+)
 async def test_readiness_wants_a_database(answer: httpx.Response) -> None:
     """A LiteLLM that has lost its database says healthy all the same."""
     assert not await client(answering(answer)).is_ready()

@@ -44,7 +44,7 @@ def test_logs_are_json_without_secrets() -> None:
     structlog.get_logger().info("started", key="sk-canary1", master="canary-master")
     logging.getLogger("other").warning("token %s", JWT)
     try:
-        raise ValueError("sk-canary2 canary-master")
+        int("sk-canary2 canary-master")
     except ValueError:
         structlog.get_logger().exception("failed")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]

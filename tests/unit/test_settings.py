@@ -25,7 +25,7 @@ PLUGIN_CONFIG: dict[str, Any] = {
 }
 
 
-def config(**changes: Any) -> dict[str, Any]:
+def config(**changes: Any) -> Any:
     return json.loads(json.dumps(PLUGIN_CONFIG)) | changes
 
 
@@ -50,13 +50,25 @@ def test_the_plugins_own_configuration_is_enough() -> None:
 def test_our_own_block_is_read() -> None:
     """Everything that the plugin had no need of."""
     ours = {
-        "backstage": {"baseUrl": "http://backstage:7007/", "issuer": "https://portal/api/auth", "catalogToken": "catalog-token"},
+        "backstage": {
+            "baseUrl": "http://backstage:7007/",
+            "issuer": "https://portal/api/auth",
+            "catalogToken": "catalog-token",
+        },
         "serviceTokens": [{"token": "0123456789abcdef", "subject": "service:ci", "role": "admin"}],
         "timeouts": {"read": 3, "deadline": 5},
         "knownUserSeconds": 0,
     }
-    cors = {"origin": "http://localhost:3000", "methods": ["GET"], "credentials": True, "maxAge": 5, "exposedHeaders": "X-A"}
-    read = from_app_config(config(litellmOrchestrator=ours, backend={"cors": cors, "listen": {"host": "::1", "port": "81"}}))
+    cors = {
+        "origin": "http://localhost:3000",
+        "methods": ["GET"],
+        "credentials": True,
+        "maxAge": 5,
+        "exposedHeaders": "X-A",
+    }
+    read = from_app_config(
+        config(litellmOrchestrator=ours, backend={"cors": cors, "listen": {"host": "::1", "port": "81"}})
+    )
     assert read.backstage.base_url == "http://backstage:7007"
     assert (read.backstage.issuer, read.backstage.catalog_token) == ("https://portal/api/auth", "catalog-token")
     assert (read.service_tokens[0].subject, read.service_tokens[0].role) == ("service:ci", "admin")
@@ -95,7 +107,10 @@ def test_all_problems_are_told_at_once_without_values() -> None:
             "extra": "canary",
         },
         "litellmOrchestrator": {
-            "serviceTokens": [{"token": "canary", "subject": "x", "role": "root"}, {"token": "canary", "subject": "y", "role": "admin"}],
+            "serviceTokens": [
+                {"token": "canary", "subject": "x", "role": "root"},
+                {"token": "canary", "subject": "y", "role": "admin"},
+            ],
             "timeouts": {"read": 0},
         },
         "backend": {"listen": "canary", "cors": {"origin": 5}},
@@ -126,7 +141,7 @@ def test_nothing_at_all_names_what_is_missing() -> None:
     """An empty file is told as missing settings."""
     assert problems({}) == [
         "liteLLM: missing",
-        "litellmOrchestrator.backstage.baseUrl: missing, and so is backend.baseUrl; one must say where Backstage answers",
+        "litellmOrchestrator.backstage.baseUrl: missing, as is backend.baseUrl; one must say where Backstage is",
     ]
 
 
@@ -139,7 +154,10 @@ def test_numbers_that_json_schema_lets_through() -> None:
 
 def test_secrets_are_not_in_a_repr() -> None:
     """Settings may be printed."""
-    ours = {"backstage": {"catalogToken": "canary-catalog"}, "serviceTokens": [{"token": "canary-0123456789", "subject": "a", "role": "member"}]}
+    ours = {
+        "backstage": {"catalogToken": "canary-catalog"},
+        "serviceTokens": [{"token": "canary-0123456789", "subject": "a", "role": "member"}],
+    }
     assert "canary" not in repr(from_app_config(config(litellmOrchestrator=ours)))
 
 
@@ -160,19 +178,23 @@ def test_group_refs_are_filled_in_as_backstage_does(ref: str, full: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("given", "sent"), [(None, None), ("30d", "30d"), ("1mo", "1mo"), ("3mo", "90d"), ("12mo", "360d"), ("1y", "365d"), ("2w", "2w")]
+    ("given", "sent"),
+    [(None, None), ("30d", "30d"), ("1mo", "1mo"), ("3mo", "90d"), ("12mo", "360d"), ("1y", "365d"), ("2w", "2w")],
 )
 def test_durations_that_litellm_refuses_are_translated(given: str | None, sent: str | None) -> None:
     """The plugin's README offers 1y; LiteLLM takes neither years nor several months."""
     assert litellm_duration(given) == sent
 
 
-def documented_paths(schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    for name, row in schema.get("properties", {}).items():
-        path = f"{prefix}.{name}".lstrip(".")
-        nested = [row, *row.get("oneOf", []), row.get("items", {})]
-        deeper = [found for part in nested for found in documented_paths(part, path)]
-        yield from deeper or [path]
+def documented_paths(schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    for form in schema.get("oneOf", [schema]):
+        if "items" in form and "properties" in form["items"]:
+            yield from documented_paths(form["items"], path)
+        elif "properties" in form:
+            for name, row in form["properties"].items():
+                yield from documented_paths(row, f"{path}.{name}".lstrip("."))
+        else:
+            yield path
 
 
 def test_every_setting_is_documented_and_no_other() -> None:

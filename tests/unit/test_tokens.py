@@ -50,13 +50,17 @@ async def refused(setup: Setup, token: str) -> str:
 
 async def test_a_user_token(setup: Setup, backstage: BackstageStandIn) -> None:
     """Its sub is the caller and its ent what they own, both in lower case."""
-    token = backstage.user_token(ALICE, sub="user:Default/Alice", ent=["user:default/alice", "group:default/LiteLLM-Users"])
+    token = backstage.user_token(
+        ALICE, sub="user:Default/Alice", ent=["user:default/alice", "group:default/LiteLLM-Users"]
+    )
     assert await setup.tokens.verify(token) == Caller(ALICE, frozenset({ALICE, MEMBERS}))
 
 
 async def test_ownership_left_out_of_the_token_is_asked_for(setup: Setup, backstage: BackstageStandIn) -> None:
     """`auth.omitIdentityTokenOwnershipClaim`: userinfo answers it."""
-    assert await setup.tokens.verify(backstage.user_token(ALICE, ent=None)) == Caller(ALICE, frozenset({ALICE, MEMBERS}))
+    assert await setup.tokens.verify(backstage.user_token(ALICE, ent=None)) == Caller(
+        ALICE, frozenset({ALICE, MEMBERS})
+    )
 
 
 async def test_a_plugin_token_on_behalf_of_a_user(setup: Setup, backstage: BackstageStandIn) -> None:
@@ -76,7 +80,9 @@ async def test_a_service_token(setup: Setup) -> None:
     await refused(setup, SERVICE.token + "4")
 
 
-async def test_a_verified_token_is_remembered_until_it_ends(setup: Setup, backstage: BackstageStandIn, clock: Clock) -> None:
+async def test_a_verified_token_is_remembered_until_it_ends(
+    setup: Setup, backstage: BackstageStandIn, clock: Clock
+) -> None:
     """No second question to Backstage; a minute of leeway after `exp`, and no more."""
     token = backstage.user_token(ALICE, ent=None)
     await setup.tokens.verify(token)
@@ -87,7 +93,9 @@ async def test_a_verified_token_is_remembered_until_it_ends(setup: Setup, backst
     assert await refused(setup, token) == "The token has expired"
 
 
-async def test_an_on_behalf_of_token_ends_with_the_limited_token_in_it(setup: Setup, backstage: BackstageStandIn, clock: Clock) -> None:
+async def test_an_on_behalf_of_token_ends_with_the_limited_token_in_it(
+    setup: Setup, backstage: BackstageStandIn, clock: Clock
+) -> None:
     """The plugin's own token may last longer; the user's word does not."""
     limited = backstage.limited_token(ALICE, exp=int(clock()) + 10)
     token = backstage.plugin_token(limited)
@@ -103,7 +111,9 @@ def forged(alter: Callable[[dict[str, Any], dict[str, Any]], None]) -> Callable[
         parts = token.split(".")
         header, claims = (json.loads(base64.urlsafe_b64decode(part + "==")) for part in parts[:2])
         alter(header, claims)
-        encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims)]
+        encoded = [
+            base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode() for part in (header, claims)
+        ]
         return ".".join([*encoded, parts[2]])
 
     return forge
@@ -137,7 +147,9 @@ def forged(alter: Callable[[dict[str, Any], dict[str, Any]], None]) -> Callable[
         lambda token: base64.urlsafe_b64encode(b"[" * 10_000).decode() + ".e30.x",
     ],
 )
-async def test_forged_and_malformed_tokens_are_refused(setup: Setup, backstage: BackstageStandIn, forge: Callable[[str], str]) -> None:
+async def test_forged_and_malformed_tokens_are_refused(
+    setup: Setup, backstage: BackstageStandIn, forge: Callable[[str], str]
+) -> None:
     """Nothing but what Backstage signed, as it signed it."""
     await refused(setup, forge(backstage.user_token(ALICE)))
 
@@ -198,10 +210,16 @@ async def test_plugin_tokens_that_are_not_right_are_refused(
 ) -> None:
     """The plugin's word and the user's are both checked, and no URL is built from a strange plugin id."""
     await refused(setup, make(backstage))
-    assert {request.url.path for request in setup.transport.seen} <= {JWKS, PLUGIN_JWKS, "/api/no-such-plugin/.backstage/auth/v1/jwks.json"}
+    assert {request.url.path for request in setup.transport.seen} <= {
+        JWKS,
+        PLUGIN_JWKS,
+        "/api/no-such-plugin/.backstage/auth/v1/jwks.json",
+    }
 
 
-async def test_a_plugin_that_does_not_exist_is_asked_for_once(setup: Setup, backstage: BackstageStandIn, clock: Clock) -> None:
+async def test_a_plugin_that_does_not_exist_is_asked_for_once(
+    setup: Setup, backstage: BackstageStandIn, clock: Clock
+) -> None:
     """Made-up plugin ids do not make us hammer Backstage."""
     for _ in range(5):
         await refused(setup, backstage.plugin_token(sub="made-up"))
@@ -218,10 +236,18 @@ async def test_a_plugins_keys_out_of_reach_are_not_the_callers_fault(setup: Setu
 async def test_a_key_of_the_wrong_kind_does_not_verify(setup: Setup, backstage: BackstageStandIn) -> None:
     """Public keys used as HMAC secrets, and RSA or malformed rows in the set."""
     public = ECKey.generate_key("P-256", {"kid": "k"}).as_dict(private=False)
-    rows = [public, {"kty": "RSA", "kid": "r", "n": "AQAB", "e": "AQAB"}, {"kty": "EC", "kid": "broken"}, "text", {"kty": "EC"}]
+    rows = [
+        public,
+        {"kty": "RSA", "kid": "r", "n": "AQAB", "e": "AQAB"},
+        {"kty": "EC", "kid": "broken"},
+        "text",
+        {"kty": "EC"},
+    ]
     setup.transport.answers[JWKS] = lambda _: httpx.Response(200, json={"keys": rows})
     header = {"alg": "HS256", "typ": "vnd.backstage.user", "kid": "k"}
-    token = jwt.encode(header, {"sub": ALICE, "aud": "backstage", "exp": 2_000_000_000}, OctKey.import_key(json.dumps(public)))
+    token = jwt.encode(
+        header, {"sub": ALICE, "aud": "backstage", "exp": 2_000_000_000}, OctKey.import_key(json.dumps(public))
+    )
     assert await refused(setup, token) == "The token's header is not one of Backstage's"
 
 
@@ -253,8 +279,12 @@ async def test_the_last_good_keys_survive_an_outage(setup: Setup, backstage: Bac
     assert setup.asked(JWKS) == asked
 
 
-@pytest.mark.parametrize("answer", [httpx.Response(200, text="<html>"), httpx.Response(200, json={}), httpx.Response(404)])
-async def test_without_any_keys_it_is_our_fault_and_not_the_callers(setup: Setup, backstage: BackstageStandIn, answer: httpx.Response) -> None:
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(200, text="<html>"), httpx.Response(200, json={}), httpx.Response(404)]
+)
+async def test_without_any_keys_it_is_our_fault_and_not_the_callers(
+    setup: Setup, backstage: BackstageStandIn, answer: httpx.Response
+) -> None:
     """Never a 401, which would sign the user out; and the next request works."""
     setup.transport.answers[JWKS] = lambda _: answer
     with pytest.raises(UpstreamFaultError):
@@ -292,7 +322,9 @@ async def test_userinfo_that_refuses_the_token(setup: Setup, backstage: Backstag
         httpx.Response(200, json={"claims": {"ent": []}}),
     ],
 )
-async def test_userinfo_that_answers_nonsense(setup: Setup, backstage: BackstageStandIn, answer: httpx.Response) -> None:
+async def test_userinfo_that_answers_nonsense(
+    setup: Setup, backstage: BackstageStandIn, answer: httpx.Response
+) -> None:
     """Or speaks of somebody else: our upstream is at fault, and nobody is let in."""
     setup.transport.answers[USERINFO] = lambda _: answer
     with pytest.raises(UpstreamFaultError):

@@ -10,22 +10,40 @@ import pytest
 
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BASE, BOB, CAROL, ERIN, SERVICE_TOKEN, Clock, MakeService, Service, keys_path, user_path
+from tests.conftest import (
+    ALICE,
+    BASE,
+    BOB,
+    CAROL,
+    ERIN,
+    SERVICE_TOKEN,
+    Clock,
+    MakeService,
+    Service,
+    keys_path,
+    user_path,
+)
 from tests.upstreams import Overriding
 
 DAVE = "user:default/dave"
 
 
-async def mint(client: httpx.AsyncClient, owner: str) -> dict[str, Any]:
+async def mint(client: httpx.AsyncClient, owner: str) -> Any:
     response = await client.post(keys_path(owner))
     assert response.status_code == 201
     return response.json()
 
 
 @pytest.mark.parametrize("first", ["get", "keys", "post"])
-async def test_a_members_first_request_creates_their_user(alice: httpx.AsyncClient, litellm: LiteLLMStandIn, first: str) -> None:
+async def test_a_members_first_request_creates_their_user(
+    alice: httpx.AsyncClient, litellm: LiteLLMStandIn, first: str
+) -> None:
     """With the defaults, whichever request comes first."""
-    requests = {"get": alice.get(user_path(ALICE)), "keys": alice.get(keys_path(ALICE)), "post": alice.post(keys_path(ALICE))}
+    requests = {
+        "get": alice.get(user_path(ALICE)),
+        "keys": alice.get(keys_path(ALICE)),
+        "post": alice.post(keys_path(ALICE)),
+    }
     assert (await requests.pop(first)).status_code in (200, 201)
     for unused in requests.values():
         unused.close()
@@ -33,7 +51,9 @@ async def test_a_members_first_request_creates_their_user(alice: httpx.AsyncClie
     assert (row["max_budget"], row["budget_duration"], row["user_role"]) == (100.0, "30d", "internal_user")
 
 
-async def test_an_admins_first_request_for_themselves_creates_their_user(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+async def test_an_admins_first_request_for_themselves_creates_their_user(
+    bob: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
     """An admin needs no membership."""
     assert (await bob.get(user_path(BOB))).json()["userId"] == BOB
     assert list(litellm.rows.users) == [BOB]
@@ -56,7 +76,13 @@ async def test_creating_oneself_is_201_then_409(alice: httpx.AsyncClient) -> Non
     """`POST /users` is exempt from creation on first use, or it could only ever say 409."""
     created = await alice.post(f"{BASE}/users", json={"userId": ALICE})
     assert created.status_code == 201
-    assert created.json() == {"userId": ALICE, "createdAt": created.json()["createdAt"], "maxBudget": 100.0, "budgetDuration": "30d", "spend": 0.0}
+    assert created.json() == {
+        "userId": ALICE,
+        "createdAt": created.json()["createdAt"],
+        "maxBudget": 100.0,
+        "budgetDuration": "30d",
+        "spend": 0.0,
+    }
     assert (await alice.post(f"{BASE}/users", json={"userId": ALICE})).status_code == 409
 
 
@@ -81,7 +107,9 @@ async def test_fifty_first_requests_at_once_create_one_user(alice: httpx.AsyncCl
     assert litellm.requests.count("POST /user/new") == 1
 
 
-async def test_a_user_that_another_replica_created_meanwhile_is_taken(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+async def test_a_user_that_another_replica_created_meanwhile_is_taken(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
     """LiteLLM's 409 on creation on first use is success."""
     replica = Overriding(httpx.ASGITransport(litellm.app), {})
 
@@ -91,10 +119,14 @@ async def test_a_user_that_another_replica_created_meanwhile_is_taken(make_servi
         return httpx.Response(404, json={})
 
     replica.answers["/v2/user/info"] = missing_once
-    assert (await make_service(world={"litellm": replica}).signed_in(ALICE).get(user_path(ALICE))).json()["maxBudget"] == 7.0
+    assert (await make_service(world={"litellm": replica}).signed_in(ALICE).get(user_path(ALICE))).json()[
+        "maxBudget"
+    ] == 7.0
 
 
-async def test_the_usual_request_costs_one_call(alice: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock) -> None:
+async def test_the_usual_request_costs_one_call(
+    alice: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
     """A user seen is remembered for a while, and looked for again after it."""
     await alice.get(keys_path(ALICE))
     litellm.requests.clear()
@@ -119,7 +151,9 @@ async def test_a_key_is_minted_listed_and_deleted(alice: httpx.AsyncClient, lite
     assert litellm.rows.keys == {}
 
 
-async def test_another_persons_key_is_a_404_and_stays(alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+async def test_another_persons_key_is_a_404_and_stays(
+    alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
     """Whoever asks, and through whosever path; LiteLLM receives no delete."""
     bobs = (await mint(bob, BOB))["keyId"]
     alices = (await mint(alice, ALICE))["keyId"]
@@ -165,7 +199,9 @@ async def test_a_member_is_refused_what_is_others(alice: httpx.AsyncClient, lite
     assert litellm.requests == []
 
 
-async def test_service_and_plugin_callers(service: Service, backstage: BackstageStandIn, litellm: LiteLLMStandIn) -> None:
+async def test_service_and_plugin_callers(
+    service: Service, backstage: BackstageStandIn, litellm: LiteLLMStandIn
+) -> None:
     """A service token has its role; a plugin speaks for a user or for nobody."""
     assert (await service.client(SERVICE_TOKEN).post(f"{BASE}/users", json={"userId": ALICE})).status_code == 201
     on_behalf = service.client(backstage.plugin_token(backstage.limited_token(ALICE)))
@@ -174,7 +210,9 @@ async def test_service_and_plugin_callers(service: Service, backstage: Backstage
     assert list(litellm.rows.users) == [ALICE]
 
 
-async def test_a_remembered_user_that_is_gone_is_made_anew_and_leaves_no_orphan(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+async def test_a_remembered_user_that_is_gone_is_made_anew_and_leaves_no_orphan(
+    alice: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
     """Somebody deleted her in LiteLLM: the key minted meanwhile is deleted, and one with an owner handed out."""
     await alice.get(keys_path(ALICE))
     litellm.rows.delete_user(ALICE)
@@ -183,7 +221,9 @@ async def test_a_remembered_user_that_is_gone_is_made_anew_and_leaves_no_orphan(
     assert list(litellm.rows.keys) == [key["keyId"]]
 
 
-async def test_a_user_deleted_while_an_admin_mints_leaves_no_orphan(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+async def test_a_user_deleted_while_an_admin_mints_leaves_no_orphan(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
     """The admin gets a 404, and LiteLLM keeps no key without an owner."""
     litellm.rows.add_user({"user_id": ALICE})
     racing = Overriding(httpx.ASGITransport(litellm.app), {})
@@ -205,7 +245,9 @@ async def test_a_user_that_litellm_says_it_has_and_has_not(make_service: MakeSer
     assert (await make_service(world={"litellm": lying}).signed_in(ALICE).get(user_path(ALICE))).status_code == 502
 
 
-async def test_orphaned_keys_can_be_seen_and_deleted_by_an_admin(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+async def test_orphaned_keys_can_be_seen_and_deleted_by_an_admin(
+    bob: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
     """LiteLLM cannot clean them up by itself."""
     row, _ = litellm.rows.add_key({"user_id": ALICE})
     assert [key["token"] for key in (await bob.get(keys_path(ALICE))).json()["keys"]] == [row["token"]]
