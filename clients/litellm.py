@@ -7,7 +7,6 @@ SHA-256 of a key's secret. Amounts are USD.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -207,10 +206,14 @@ class LiteLLM:
                 yield self._key(row)
 
     def _key(self, row: Mapping[str, Any]) -> Key:
-        key = {name: row[name] for name in KEY_FIELDS if name in row}
+        key: Key = {}
+        for name, types in KEY_FIELDS.items():
+            if name in row:
+                value = key[name] = row[name]
+                # The exact type: a bool is an int to isinstance.
+                if type(value) not in types:
+                    raise self._nonsense("a key")
         if not (_is_key_id(key.get("token")) and key.keys() >= {"models", "spend", "metadata"}):
-            raise self._nonsense("a key")
-        if not all(_has_type(value, KEY_FIELDS[name]) for name, value in key.items()):
             raise self._nonsense("a key")
         return key
 
@@ -224,10 +227,4 @@ def _is_key_id(value: Any) -> bool:
 
 
 def _is_amount(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _has_type(value: Any, types: tuple[type, ...]) -> bool:
-    if isinstance(value, bool):
-        return bool in types
-    return isinstance(value, types) and not (isinstance(value, float) and not math.isfinite(value))
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

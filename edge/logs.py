@@ -37,7 +37,7 @@ def configure_logging(secrets: Sequence[str], stream: TextIO | None = None) -> N
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(stream),
     )
     handler = logging.StreamHandler(stream)
     formatter_chain = [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering]

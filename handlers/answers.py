@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
 from starlette.responses import JSONResponse, Response
 
 
@@ -11,7 +12,7 @@ class _Line(JSONResponse):
     """JSON that ends its line, for those who read it in a terminal."""
 
     def render(self, content: Any) -> bytes:
-        return super().render(content) + b"\n"
+        return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def answer(body: Any, status: int = 200) -> Response:
