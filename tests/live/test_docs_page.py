@@ -20,8 +20,17 @@ from tests.serving.processes import listening
 pytestmark = pytest.mark.live
 
 _PATIENCE = 30
-_FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
---disable-component-update --disable-sync --window-size=1200,1600""".split()
+_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1200,1600",
+]
 
 
 @pytest.fixture
@@ -62,7 +71,7 @@ def read_and_try(browser: Chrome, page: str) -> str:
 
 
 async def test_the_page_reads_and_tries_the_api(browser: Chrome) -> None:
-    """alice opens the page, signs in on it, and reads her own user; nothing is blocked or missing."""
+    """On it alice signs in and reads her own user; nothing is blocked or missing."""
     async with listening("standalone", "--port", "0") as running:
         table = await asyncio.to_thread(read_and_try, browser, f"{running.origin}{BASE}/docs")
     if "SCREENSHOT" in os.environ:
