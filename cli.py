@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import logging
 import os
+import shutil
 import socket
+import tempfile
 from pathlib import Path
 
 import click
@@ -72,7 +75,10 @@ def application() -> ASGIApp:
 def standalone_application() -> ASGIApp:
     """The service on its stand-ins."""
     configure_logging(secrets=[])
-    return create_app(standalone_settings(), standalone_world())
+    # Gone with the process, like everything that the stand-ins hold.
+    folder = tempfile.mkdtemp(prefix="litellm-orchestrator-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return create_app(standalone_settings(folder), standalone_world())
 
 
 def _settings_or_exit(paths: tuple[Path, ...]) -> settings.Settings:

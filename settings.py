@@ -12,12 +12,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import jsonschema
 
 _SCHEMA: dict[str, Any] = json.loads((Path(__file__).parent / "settings.schema.json").read_text(encoding="utf-8"))
 _DEFAULT_PORT = 7007
+PLUGIN_DATABASE = "backstage_plugin_litellm-orchestrator"
+"""What Backstage calls a plugin's database."""
 
+_EMBEDDED_DATABASE = "sqlite+aiosqlite:///litellm-orchestrator.sqlite3"
+_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
+
+MembershipSource = Literal["token", "catalog"]
 ServiceRole = Literal["member", "admin"]
 
 
@@ -80,8 +87,18 @@ class Cors:
 
 
 @dataclass(frozen=True)
+class CleanupSettings:
+    """How users who left are removed. Seconds; `max_removals` None is the larger of 10 users and 10 %."""
+
+    enabled: bool = True
+    interval: float = 300.0
+    grace_period: float = 0.0
+    max_removals: int | None = None
+
+
+@dataclass(frozen=True)
 class Settings:
-    """Everything that an operator decides. Group refs are full and in lower case."""
+    """Everything that an operator decides. Group refs are full and in lower case; `database_url` is SQLAlchemy's."""
 
     litellm: LiteLLMSettings
     backstage: BackstageSettings
@@ -93,6 +110,11 @@ class Settings:
     service_tokens: tuple[ServiceToken, ...] = ()
     timeouts: Timeouts = Timeouts()
     known_user_seconds: float = 300.0
+    membership: MembershipSource = "token"
+    membership_seconds: float = 60.0
+    include_nested_groups: bool = True
+    database_url: str = field(default=_EMBEDDED_DATABASE, repr=False)
+    cleanup: CleanupSettings = CleanupSettings()
 
 
 def from_app_config(tree: Mapping[str, Any]) -> Settings:
@@ -124,6 +146,11 @@ def from_app_config(tree: Mapping[str, Any]) -> Settings:
         service_tokens=tuple(ServiceToken(**row) for row in ours.get("serviceTokens", [])),
         timeouts=Timeouts(**ours.get("timeouts", {})),
         known_user_seconds=ours.get("knownUserSeconds", Settings.known_user_seconds),
+        membership=ours.get("membership", Settings.membership),
+        membership_seconds=ours.get("membershipSeconds", Settings.membership_seconds),
+        include_nested_groups=ours.get("includeNestedGroups", Settings.include_nested_groups),
+        database_url=_database_url(ours.get("database", {}).get("url"), backend.get("database", {})),
+        cleanup=_cleanup(ours.get("cleanup", {})),
     )
 
 
@@ -162,10 +189,16 @@ def _problems(tree: Mapping[str, Any]) -> Iterator[str]:
         yield "liteLLM.userDefaults.maxBudget: expected a finite number of USD"
     if (port := _port_of(_get(tree, "backend", "listen"))) is not None and port > 65535:
         yield "backend.listen: expected a port of at most 65535"
+    if _get(tree, "litellmOrchestrator", "membership") == "catalog" and not _catalog_token(tree):
+        yield "litellmOrchestrator.backstage.catalogToken: missing, and membership: catalog needs it"
     services = _get(tree, "litellmOrchestrator", "serviceTokens")
     tokens = [row.get("token") for row in services if isinstance(row, dict)] if isinstance(services, list) else []
     if len(set(map(str, tokens))) != len(tokens):
         yield "litellmOrchestrator.serviceTokens: each token may be given once"
+
+
+def _catalog_token(tree: Any) -> Any:
+    return _get(tree, "litellmOrchestrator", "backstage", "catalogToken")
 
 
 def _get(tree: Any, *path: str) -> Any:
@@ -209,6 +242,31 @@ def _listen(listen: Any) -> tuple[str, int]:
     port = _port_of(listen)
     host = listen.get("host", "") if isinstance(listen, dict) else (listen or "127.0.0.1:").rpartition(":")[0]
     return host.strip("[]") or "0.0.0.0", _DEFAULT_PORT if port is None else port  # noqa: S104
+
+
+def _database_url(given: str | None, backstages: Mapping[str, Any]) -> str:
+    """SQLAlchemy's URL for our own setting, or for Backstage's `backend.database` where that is PostgreSQL."""
+    if given is None and backstages.get("client") == "pg":
+        connection = backstages.get("connection", {})
+        if isinstance(connection, str):
+            given = connection
+        else:
+            user, password = quote(connection.get("user", "postgres"), ""), quote(connection.get("password", ""), "")
+            address = f"{connection.get('host', 'localhost')}:{connection.get('port', 5432)}"
+            given = f"postgresql://{user}:{password}@{address}/{connection.get('database', PLUGIN_DATABASE)}"
+    if given is None:
+        return _EMBEDDED_DATABASE
+    scheme, _, rest = given.partition("://")
+    return f"{_DRIVERS[scheme.partition('+')[0]]}://{rest}"
+
+
+def _cleanup(cleanup: Mapping[str, Any]) -> CleanupSettings:
+    return CleanupSettings(
+        enabled=cleanup.get("enabled", CleanupSettings.enabled),
+        interval=cleanup.get("interval", CleanupSettings.interval),
+        grace_period=cleanup.get("gracePeriod", CleanupSettings.grace_period),
+        max_removals=cleanup.get("maxRemovals"),
+    )
 
 
 def _cors(cors: Mapping[str, Any]) -> Cors:

@@ -8,68 +8,17 @@ SHA-256 of a key's secret. Amounts are USD.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from clients.litellm_fields import KEY_FIELDS, Key
 from clients.upstream import Reply, Upstream
 from services.errors import ConflictError, NotFoundError, UpstreamFaultError
 
 _PAGE_SIZE = 100  # LiteLLM refuses more with 422
 _MAX_PAGES = 1000
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
-
-_NUMBER, _TEXT, _FLAG, _MAP, _LIST = (int, float), (str,), (bool,), (dict,), (list,)
-_INTEGER, _NONE = (int,), (type(None),)
-KEY_FIELDS: dict[str, tuple[type, ...]] = {
-    "token": _TEXT,
-    "key_name": _TEXT + _NONE,
-    "key_alias": _TEXT + _NONE,
-    "key_type": _TEXT + _NONE,
-    "user_id": _TEXT,
-    "team_id": _TEXT + _NONE,
-    "team_alias": _TEXT + _NONE,
-    "models": _LIST,
-    "aliases": _MAP + _NONE,
-    "spend": _NUMBER,
-    "total_spend": _NUMBER + _NONE,
-    "max_budget": _NUMBER + _NONE,
-    "soft_budget": _NUMBER + _NONE,
-    "soft_budget_cooldown": _FLAG + _NONE,
-    "budget_duration": _TEXT + _NONE,
-    "budget_reset_at": _TEXT + _NONE,
-    "budget_limits": _LIST + _NONE,
-    "budget_fallbacks": _MAP + _NONE,
-    "model_spend": _MAP + _NONE,
-    "model_max_budget": _MAP + _NONE,
-    "tpm_limit": _INTEGER + _NONE,
-    "rpm_limit": _INTEGER + _NONE,
-    "tpd_limit": _INTEGER + _NONE,
-    "tpm_limit_per_model": _MAP + _NONE,
-    "rpm_limit_per_model": _MAP + _NONE,
-    "max_parallel_requests": _INTEGER + _NONE,
-    "blocked": _FLAG + _NONE,
-    "expires": _TEXT + _NONE,
-    "metadata": _MAP,
-    "allowed_routes": _LIST + _NONE,
-    "allowed_cache_controls": _LIST + _NONE,
-    "access_group_ids": _LIST + _NONE,
-    "auto_rotate": _FLAG + _NONE,
-    "rotation_interval": _TEXT + _NONE,
-    "rotation_count": _INTEGER + _NONE,
-    "last_rotation_at": _TEXT + _NONE,
-    "key_rotation_at": _TEXT + _NONE,
-    "last_active": _TEXT + _NONE,
-    "created_at": _TEXT,
-    "created_by": _TEXT + _NONE,
-    "updated_at": _TEXT + _NONE,
-    "updated_by": _TEXT + _NONE,
-    "settings_updated_at": _TEXT + _NONE,
-}
-"""The fields of a key that a caller may see, LiteLLM's names, and the types that each may have."""
-
-Key = dict[str, Any]
-"""A key without its secret: those of KEY_FIELDS that LiteLLM sent."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +119,44 @@ class LiteLLM:
         if self._object(reply).get("deleted_keys") != [key_id]:
             raise self._nonsense("a deletion")
 
+    async def user_ids(self) -> AsyncIterator[str]:
+        """`GET /user/list`: the id of every user, in no order, some perhaps twice and some not at all.
+
+        LiteLLM's pages may overlap and miss users where users come and go between them.
+        """
+        for page in range(1, _MAX_PAGES + 1):
+            answer = self._object(await self._upstream.read("/user/list", {"page": page, "page_size": _PAGE_SIZE}))
+            rows, pages = answer.get("users"), answer.get("total_pages")
+            if not isinstance(rows, list) or not isinstance(pages, int):
+                raise self._nonsense("a list of users")
+            for row in rows:
+                if not isinstance(row, dict) or not isinstance(row.get("user_id"), str):
+                    raise self._nonsense("a user")
+                yield row["user_id"]
+            if page >= pages or not rows:
+                return
+        raise self._nonsense("a list of users")
+
+    async def set_key_blocked(self, key_id: str, *, blocked: bool) -> None:
+        """`POST /key/block` or `/key/unblock`. Raises NotFoundError."""
+        reply = await self._upstream.change("/key/block" if blocked else "/key/unblock", {"key": key_id})
+        if reply.status == 404:
+            raise NotFoundError("There is no key with that id")
+        if self._object(reply).get("blocked") is not blocked:
+            raise self._nonsense("a blocked key" if blocked else "an unblocked key")
+
+    async def delete_user(self, user_id: str) -> None:
+        """`POST /user/delete`, with all the user's keys. One at a time: LiteLLM deletes all of a list or none.
+
+        Raises NotFoundError.
+        """
+        reply = await self._upstream.change("/user/delete", {"user_ids": [user_id]})
+        if reply.status == 404:
+            raise no_such_user(user_id)
+        if reply.status != 200 or reply.body != 1:
+            self._object(reply)
+            raise self._nonsense("a deletion")
+
     async def is_ready(self) -> bool:
         """`GET /health/readiness`: whether it answers and has its database. Raises UpstreamError."""
         reply = await self._upstream.read("/health/readiness")
@@ -220,6 +207,11 @@ class LiteLLM:
     @staticmethod
     def _nonsense(what: str) -> UpstreamFaultError:
         return UpstreamFaultError(f"LiteLLM's answer does not hold {what} in the form that this service knows")
+
+
+def no_such_user(user_id: str) -> NotFoundError:
+    """The error for a user that LiteLLM does not have."""
+    return NotFoundError(f"LiteLLM has no user {user_id}")
 
 
 def _is_key_id(value: Any) -> bool:

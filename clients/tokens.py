@@ -59,6 +59,11 @@ class Caller:
     ownership: frozenset[str] = frozenset()
     service_role: ServiceRole | None = None
 
+    @property
+    def is_user(self) -> bool:
+        """Whether this is a Backstage user, and no service or plugin."""
+        return USER_REF.fullmatch(self.subject) is not None
+
 
 class Tokens:
     """Verifies bearer tokens. `now` is a clock in seconds since the epoch."""

@@ -19,7 +19,7 @@ from services import errors
 
 log = structlog.get_logger(__name__)
 
-_STATUS_OF: dict[type[errors.OrchestratorError], tuple[HTTPStatus, str]] = {
+_STATUS_OF: dict[type, tuple[HTTPStatus, str]] = {
     errors.InputError: (HTTPStatus.BAD_REQUEST, "InputError"),
     errors.AuthenticationError: (HTTPStatus.UNAUTHORIZED, "AuthenticationError"),
     errors.NotAllowedError: (HTTPStatus.FORBIDDEN, "NotAllowedError"),
@@ -56,8 +56,9 @@ def render(scope: Mapping[str, Any], error: Exception) -> JSONResponse:
         error = not_found()
     if isinstance(error, RoutingError):
         return _response(scope, error.status, error.name, error.message, error.headers)
-    if type(error) in _STATUS_OF:
-        return _known(scope, error)
+    known = next((_STATUS_OF[kind] for kind in type(error).__mro__ if kind in _STATUS_OF), None)
+    if known is not None:
+        return _known(scope, error, *known)
     if isinstance(error, (HTTPException, ProblemException)):
         status = error.status_code if isinstance(error, HTTPException) else error.status
         log.error("an error that no part of this service raises", error=repr(error), status=status)
@@ -66,8 +67,7 @@ def render(scope: Mapping[str, Any], error: Exception) -> JSONResponse:
     return _response(scope, HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerError", _INTERNAL, {})
 
 
-def _known(scope: Mapping[str, Any], error: Exception) -> JSONResponse:
-    status, name = _STATUS_OF[type(error)]  # type: ignore[index]  # its caller looked it up
+def _known(scope: Mapping[str, Any], error: Exception, status: HTTPStatus, name: str) -> JSONResponse:
     headers: dict[str, str] = {}
     if isinstance(error, errors.AuthenticationError):
         headers["WWW-Authenticate"] = "Bearer"

@@ -4,6 +4,7 @@ A handler names what it needs as parameters: `services`, `principal` (absent on 
 path parameters in snake_case. It calls one service and answers; `edge/binding.py` gives it what it names.
 """
 
+from handlers.cleanup import get_cleanup, run_cleanup
 from handlers.documents import get_docs, get_docs_asset, get_openapi_json, get_openapi_yaml
 from handlers.health import get_liveness, get_readiness
 from handlers.keys import create_user_key, delete_user_key, get_user_keys
@@ -13,6 +14,7 @@ __all__ = [
     "create_user",
     "create_user_key",
     "delete_user_key",
+    "get_cleanup",
     "get_docs",
     "get_docs_asset",
     "get_liveness",
@@ -21,4 +23,5 @@ __all__ = [
     "get_readiness",
     "get_user",
     "get_user_keys",
+    "run_cleanup",
 ]

@@ -33,17 +33,20 @@ class Principal:
     roles: frozenset[Role]
 
 
-class Groups:
-    """The two groups, as full refs in lower case, and what they make of a caller."""
+@dataclass(frozen=True)
+class GroupRefs:
+    """The two groups, as full refs in lower case."""
 
-    def __init__(self, *, allowed: str, admin: str) -> None:
-        self._role_of = [(allowed, Role.MEMBER), (admin, Role.ADMIN)]
+    allowed: str
+    admin: str
 
-    def principal(self, caller: Caller) -> Principal:
-        """The caller with their roles: a service token's is configured, anybody else's come from their groups."""
-        if caller.service_role is not None:
-            return Principal(caller.subject, frozenset({Role(caller.service_role)}))
-        return Principal(caller.subject, frozenset(role for group, role in self._role_of if group in caller.ownership))
+
+def principal_from_token(caller: Caller, groups: GroupRefs) -> Principal:
+    """The caller with their roles: a service token's is configured, anybody else's come from what they own."""
+    if caller.service_role is not None:
+        return Principal(caller.subject, frozenset({Role(caller.service_role)}))
+    role_of = {groups.allowed: Role.MEMBER, groups.admin: Role.ADMIN}
+    return Principal(caller.subject, frozenset(role for group, role in role_of.items() if group in caller.ownership))
 
 
 def decide(principal: Principal, owner: str) -> Access:
@@ -53,6 +56,12 @@ def decide(principal: Principal, owner: str) -> Access:
     if principal.subject == owner:
         return Access.OWN
     return Access.FOR_ANOTHER if Role.ADMIN in principal.roles else Access.NOT_THEIRS
+
+
+def authorize_admin(principal: Principal) -> None:
+    """Raise NotAllowedError for everybody but admins."""
+    if Role.ADMIN not in principal.roles:
+        raise NotAllowedError("Only an admin may do this")
 
 
 def authorize(principal: Principal, owner: str) -> Access:

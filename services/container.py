@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from services.health import Health
 from services.keys import Keys
+from services.offboarding.administration import CleanupAdministration
 from services.users import Users
 
 
@@ -16,3 +17,4 @@ class Services:
     users: Users
     keys: Keys
     health: Health
+    cleanup: CleanupAdministration

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from clients.litellm import Key, LiteLLM, MintedKey
+from clients.litellm import LiteLLM, MintedKey, no_such_user
+from clients.litellm_fields import Key
 from services.access import Access, Principal, authorize
 from services.errors import NotFoundError
-from services.users import Users, no_such_user
+from services.users import Users
 
 
 class Keys:

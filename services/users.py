@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from cachetools import TTLCache
 
-from clients.litellm import LiteLLM, User
+from clients.litellm import LiteLLM, User, no_such_user
 from services.access import Access, Principal, authorize
-from services.errors import ConflictError, NotFoundError, UpstreamFaultError
+from services.errors import ConflictError, InputError, UpstreamFaultError
+from services.membership import CatalogMembership
 from services.single_flight import SingleFlight
 
 _KNOWN_USERS = 100_000
@@ -30,16 +31,31 @@ class Users:
     """
 
     def __init__(
-        self, litellm: LiteLLM, defaults: UserDefaults, *, known_seconds: float, now: Callable[[], float]
+        self,
+        litellm: LiteLLM,
+        defaults: UserDefaults,
+        catalog: CatalogMembership | None,
+        *,
+        known_seconds: float,
+        now: Callable[[], float],
     ) -> None:
         self._litellm = litellm
+        self._catalog = catalog
         self._defaults = defaults
         self._known: TTLCache[str, bool] = TTLCache(_KNOWN_USERS, ttl=known_seconds, timer=now)
         self._sightings: SingleFlight[User] = SingleFlight()
 
     async def create(self, principal: Principal, user_id: str) -> User:
-        """A new user with the defaults. Raises NotAllowedError, ConflictError, UpstreamError."""
+        """A new user with the defaults. Raises NotAllowedError, InputError, ConflictError, UpstreamError.
+
+        Somebody whom the catalog, where there is one to ask, knows in neither group is refused: the next cleanup would
+        remove them.
+        """
         authorize(principal, user_id)
+        if self._catalog is not None and not await self._catalog.roles_of(user_id):
+            raise InputError(
+                f"{user_id} is in neither the allowed group nor the admin group, and would be removed again"
+            )
         return await self._create(user_id)
 
     async def get(self, principal: Principal, user_id: str) -> User:
@@ -88,8 +104,3 @@ class Users:
         else:
             self._known[user_id] = True
         return user
-
-
-def no_such_user(user_id: str) -> NotFoundError:
-    """The error for a user that LiteLLM does not have."""
-    return NotFoundError(f"LiteLLM has no user {user_id}")

@@ -1,4 +1,4 @@
-"""A stand-in for a Backstage backend's auth: genuine ES256 tokens, their keys, and `userinfo`.
+"""A stand-in for a Backstage backend: genuine ES256 tokens, their keys, `userinfo`, and the catalog.
 
 `/api/auth/test/refresh` and `/api/tokens/*` hand out tokens as the test-only parts of a live Backstage do, so that
 one suite can ask both for them.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from joserfc import jwt
@@ -22,19 +22,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from clients.tokens import PLUGIN_ID, Caller
+from standalone.catalog import CatalogStandIn, Org
 
 BASE_URL = "http://backstage.standalone"
-ADMINS, MEMBERS = "group:default/admins", "group:default/litellm-users"
-ORG: Mapping[str, tuple[str, ...]] = {
-    "user:default/alice": (MEMBERS,),
-    "user:default/bob": (ADMINS,),
-    "user:default/carol": (),
-    "user:default/dave": ("group:default/team-a",),
-    "user:default/erin.mixed": (MEMBERS,),
-    "user:default/mock": (MEMBERS,),
-}
-"""Each user's direct groups."""
-
 _LIFE = 3600
 _TYP = "vnd.backstage."
 _ERROR_NAMES = {400: "InputError", 401: "AuthenticationError", 404: "NotFoundError"}
@@ -42,11 +32,11 @@ _MOCK = "mock-user-token"
 
 
 class BackstageStandIn:
-    """Backstage's auth in memory. `app` is an ASGI application. `now` is a clock in seconds since the epoch."""
+    """Backstage in memory; `org` is its catalog, `app` an ASGI application, `now` a clock (seconds since the epoch)."""
 
-    def __init__(self, now: Callable[[], float] = time.time, org: Mapping[str, tuple[str, ...]] = ORG) -> None:
+    def __init__(self, now: Callable[[], float] = time.time, org: Org | None = None) -> None:
         self._now = now
-        self._org = org
+        self.org = org or Org()
         self._user_key = _new_key()
         self._plugin_key = _new_key()
         self.requests: list[str] = []
@@ -59,6 +49,7 @@ class BackstageStandIn:
             Route("/api/tokens/on-behalf-of", self._on_behalf_of_token),
             Route("/api/tokens/limited", self._limited_token),
         ]
+        routes += CatalogStandIn(self.org, self.requests).routes
         self.app = Starlette(routes=routes, exception_handlers={HTTPException: _rendered})
 
     def rotate_keys(self) -> None:
@@ -71,7 +62,7 @@ class BackstageStandIn:
         limited = self.limited_token(subject)
         usual = {
             "iss": f"{BASE_URL}/api/auth",
-            "ent": [subject, *self._org.get(subject, ())],
+            "ent": [subject, *sorted(self.org.users.get(subject, ()))],
             "aud": "backstage",
             "uip": limited.rpartition(".")[2],
         }
@@ -101,7 +92,7 @@ class BackstageStandIn:
         return self._caller(subject.lower()) if isinstance(subject, str) else None
 
     def _caller(self, subject: str) -> Caller | None:
-        groups = self._org.get(subject)
+        groups = self.org.users.get(subject)
         return None if groups is None else Caller(subject, frozenset({subject, *groups}))
 
     def _signed(self, kind: str, subject: str, claims: dict[str, Any], key: ECKey) -> str:
@@ -121,11 +112,11 @@ class BackstageStandIn:
     async def _userinfo(self, request: Request) -> Response:
         self.requests.append(request.url.path)
         subject = self._verified(request)
-        return JSONResponse({"claims": {"sub": subject, "ent": [subject, *self._org.get(subject, ())]}})
+        return JSONResponse({"claims": {"sub": subject, "ent": [subject, *sorted(self.org.users.get(subject, ()))]}})
 
     async def _refresh(self, request: Request) -> Response:
         ref = request.query_params.get("user", "user:default/alice").lower()
-        if ref not in self._org and "raw" not in request.query_params:
+        if ref not in self.org.users and "raw" not in request.query_params:
             raise HTTPException(404, "User not found")
         given = {"ent": request.query_params.getlist("ent")} if "raw" in request.query_params else {}
         return JSONResponse({"backstageIdentity": {"token": self.user_token(ref, **given)}})

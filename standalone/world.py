@@ -8,20 +8,21 @@ import httpx
 
 from app import World
 from settings import BackstageSettings, LiteLLMSettings, Settings
-from standalone import backstage, litellm
+from standalone import backstage, catalog, litellm
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 
 
-def standalone_settings() -> Settings:
-    """Settings that point at the stand-ins; new users get 100 USD every 30 days."""
+def standalone_settings(folder: str) -> Settings:
+    """Settings that point at the stand-ins, with the state in `folder`; new users get 100 USD every 30 days."""
     return Settings(
         litellm=LiteLLMSettings(
             "http://litellm.standalone", litellm.MASTER_KEY, max_budget=100.0, budget_duration="30d"
         ),
-        backstage=BackstageSettings(backstage.BASE_URL, issuer=f"{backstage.BASE_URL}/api/auth"),
-        admin_group=backstage.ADMINS,
-        allowed_group=backstage.MEMBERS,
+        backstage=BackstageSettings(backstage.BASE_URL, f"{backstage.BASE_URL}/api/auth", catalog.CATALOG_TOKEN),
+        admin_group=catalog.ADMINS,
+        allowed_group=catalog.MEMBERS,
+        database_url=f"sqlite+aiosqlite:///{folder}/state.sqlite3",
     )
 
 

@@ -24,7 +24,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from clients.litellm import KEY_FIELDS
+from clients.litellm_fields import KEY_FIELDS
 from standalone.litellm_rows import Rows
 from tests.conftest import ALICE, keys_path
 from tests.serving.processes import ROOT

@@ -6,6 +6,7 @@ import io
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,7 +14,7 @@ import pytest
 
 from app import World, create_app
 from edge.logs import configure_logging
-from settings import ServiceToken, Settings
+from settings import CleanupSettings, ServiceToken, Settings
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from standalone.world import standalone_settings, standalone_world
@@ -74,6 +75,21 @@ class Service:
     async def aclose(self) -> None:
         for client in self._clients:
             await client.aclose()
+        if self._app is not None:
+            await stop(self._app)
+
+
+async def stop(app: Any) -> None:
+    """Start and stop the application's lifespan: it closes what requests have opened."""
+    messages = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
+
+    async def receive() -> dict[str, str]:
+        return next(messages)
+
+    async def send(_: Any) -> None:
+        """Whoever waits for it is us."""
+
+    await app({"type": "lifespan", "state": {}}, receive, send)
 
 
 def user_path(ref: str) -> str:
@@ -118,7 +134,7 @@ MakeService = Callable[..., Service]
 
 @pytest.fixture
 async def make_service(
-    clock: Clock, litellm: LiteLLMStandIn, backstage: BackstageStandIn
+    clock: Clock, litellm: LiteLLMStandIn, backstage: BackstageStandIn, tmp_path: Path
 ) -> AsyncIterator[MakeService]:
     """Build services with other settings or transports than usual: `make_service(world={...}, port=...)`."""
     built: list[Service] = []
@@ -128,7 +144,9 @@ async def make_service(
         usual = World(wall_clock=clock, clock=clock, new_id=lambda: f"request-{next(numbers)}", sleep=no_sleep)
         on_stand_ins = standalone_world(litellm, backstage, usual)
         tokens = (ServiceToken(SERVICE_TOKEN, "service:ci", "admin"),)
-        settings = replace(standalone_settings(), service_tokens=tokens)
+        # What the clockwork would do is done by tests, when they want it.
+        by_hand = CleanupSettings(enabled=False)
+        settings = replace(standalone_settings(str(tmp_path)), service_tokens=tokens, cleanup=by_hand)
         service = Service(replace(settings, **changes), replace(on_stand_ins, **(world or {})), litellm, backstage)
         built.append(service)
         return service

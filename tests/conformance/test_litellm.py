@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from clients.litellm import KEY_FIELDS
+from clients.litellm_fields import KEY_FIELDS
 from tests.conformance.conftest import Proxy
 from tests.contract_check import CONTRACT_DOCUMENT
 

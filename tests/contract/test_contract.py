@@ -16,7 +16,7 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 
 import handlers
 from app import CONTRACT
-from clients.litellm import KEY_FIELDS
+from clients.litellm_fields import KEY_FIELDS
 from edge.binding import handler_name
 from tests.conftest import BASE
 from tests.contract_check import CONTRACT_DOCUMENT, operations, resolved

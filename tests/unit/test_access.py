@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from clients.tokens import Caller
-from services.access import Access, Groups, Principal, Role, authorize, decide
+from services.access import Access, GroupRefs, Principal, Role, authorize, authorize_admin, decide, principal_from_token
 from services.errors import NotAllowedError
 from tests.conftest import ALICE, BOB
 
-GROUPS = Groups(allowed="group:default/litellm-users", admin="group:default/admins")
+GROUPS = GroupRefs(allowed="group:default/litellm-users", admin="group:default/admins")
 
 TABLE = [
     # roles, whose, outcome
@@ -46,12 +46,23 @@ def test_refusals_are_raised_and_nothing_else_is(roles: set[Role], whose: str, o
 def test_roles_come_from_ownership() -> None:
     """The allowed group makes a member, the admin group an admin, other groups nothing."""
     caller = Caller(ALICE, frozenset({ALICE, "group:default/litellm-users", "group:default/others"}))
-    assert GROUPS.principal(caller) == Principal(ALICE, frozenset({Role.MEMBER}))
-    assert GROUPS.principal(Caller(BOB, frozenset({"group:default/admins"}))).roles == {Role.ADMIN}
-    assert GROUPS.principal(Caller(BOB, frozenset({"group:other/admins"}))).roles == set()
+    assert principal_from_token(caller, GROUPS) == Principal(ALICE, frozenset({Role.MEMBER}))
+    assert principal_from_token(Caller(BOB, frozenset({"group:default/admins"})), GROUPS).roles == {Role.ADMIN}
+    assert principal_from_token(Caller(BOB, frozenset({"group:other/admins"})), GROUPS).roles == set()
 
 
 def test_a_service_token_has_the_role_that_it_was_given() -> None:
     """Ownership plays no part for a service token."""
     caller = Caller("service:ci", frozenset({"group:default/admins"}), service_role="member")
-    assert GROUPS.principal(caller) == Principal("service:ci", frozenset({Role.MEMBER}))
+    assert principal_from_token(caller, GROUPS) == Principal("service:ci", frozenset({Role.MEMBER}))
+
+
+@pytest.mark.parametrize(("roles", "allowed"), [(set(), False), ({Role.MEMBER}, False), ({Role.ADMIN}, True)])
+def test_what_admins_alone_may(roles: set[Role], allowed: bool) -> None:
+    """Neither members nor strangers."""
+    principal = Principal(ALICE, frozenset(roles))
+    if allowed:
+        authorize_admin(principal)
+    else:
+        with pytest.raises(NotAllowedError):
+            authorize_admin(principal)

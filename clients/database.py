@@ -1,0 +1,119 @@
+"""The state of this service beyond LiteLLM: tables, and a database that brings itself up to date.
+
+SQLite in one file, or PostgreSQL when several replicas run. Times are seconds since the epoch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+metadata = sa.MetaData()
+
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=True),
+    sa.Column("expires_at", sa.Float, nullable=False),
+    sa.Column("fence", sa.BigInteger, nullable=False),
+    sa.Column("next_run_at", sa.Float, nullable=False),
+)
+cleanup_run = sa.Table(
+    "cleanup_run",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("trigger", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("fence", sa.BigInteger, nullable=True),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float, nullable=True),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("plan_hash", sa.Text, nullable=True, index=True),
+    sa.Column("believed_members", sa.Integer, nullable=True),
+    sa.Column("believed_admins", sa.Integer, nullable=True),
+    sa.Column("report", sa.JSON, nullable=True),
+)
+offboarding = sa.Table(
+    "offboarding",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("confirmed", sa.Boolean, nullable=False),
+    sa.Column("blocked_keys", sa.JSON, nullable=False),
+)
+
+_MIGRATIONS = Path(__file__).parent.parent / "migrations"
+_MIGRATION_LOCK = 0x6C6C6F  # any number that our replicas agree on
+
+
+class Database:
+    """One database. `wall_clock` tells the time where the database has no clock of its own."""
+
+    def __init__(self, url: str, wall_clock: Callable[[], float] = time.time) -> None:
+        self._engine = _engine(url)
+        self._wall_clock = wall_clock
+        self._migrating = asyncio.Lock()
+        self._migrated = False
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits at the end, on a schema that is up to date."""
+        await self.migrate()
+        async with self._engine.begin() as connection:
+            yield connection
+
+    async def now(self, connection: AsyncConnection) -> float:
+        """The time that all replicas agree on: PostgreSQL's, or this machine's for a file on it."""
+        if self._engine.dialect.name != "postgresql":
+            return self._wall_clock()
+        return float((await connection.execute(sa.text("select extract(epoch from clock_timestamp())"))).scalar_one())
+
+    async def migrate(self) -> None:
+        """Bring the schema up to date, once; replicas that start together wait for each other."""
+        async with self._migrating:
+            if not self._migrated:
+                async with self._engine.begin() as connection:
+                    if self._engine.dialect.name == "postgresql":
+                        await connection.execute(sa.text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+                    await connection.run_sync(_upgrade)
+                self._migrated = True
+
+
+def _engine(url: str) -> AsyncEngine:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_async_engine(parsed, pool_pre_ping=True)
+    engine = create_async_engine(parsed, connect_args={"timeout": 30})
+
+    # The driver would begin a transaction at the first write only, and two of them could then wait for each other:
+    # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+
+    @sa.event.listens_for(engine.sync_engine, "begin")
+    def _begin_with_the_lock(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    command.upgrade(config, "head")

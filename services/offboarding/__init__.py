@@ -1,0 +1,1 @@
+"""Whoever leaves the group loses access, and nobody else ever does: snapshot, plan, apply."""

@@ -1,0 +1,107 @@
+"""A stand-in for Backstage's catalog of users and groups, read with a static token."""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+CATALOG_TOKEN = "standalone-catalog-token"  # noqa: S105  # it opens nothing but this stand-in
+ADMINS, MEMBERS, TEAM_A = "group:default/admins", "group:default/litellm-users", "group:default/team-a"
+
+Entity = dict[str, Any]
+
+
+@dataclass
+class Org:
+    """Users and their direct groups, groups and their parents; may be edited at any time. Refs in lower case."""
+
+    users: dict[str, set[str]] = field(
+        default_factory=lambda: {
+            "user:default/alice": {MEMBERS},
+            "user:default/bob": {ADMINS},
+            "user:default/carol": set(),
+            "user:default/dave": {TEAM_A},
+            "user:default/erin.mixed": {MEMBERS},
+            "user:default/mock": {MEMBERS},
+        }
+    )
+    groups: dict[str, str | None] = field(default_factory=lambda: {ADMINS: None, MEMBERS: None, TEAM_A: MEMBERS})
+    names: dict[str, str] = field(default_factory=lambda: {"user:default/erin.mixed": "Erin.Mixed"})
+    """Names whose case is not that of the ref."""
+
+    def entity(self, ref: str) -> Entity | None:
+        """The entity, or None."""
+        if ref not in self.users and ref not in self.groups:
+            return None
+        kind, _, rest = ref.partition(":")
+        namespace, _, name = rest.partition("/")
+        metadata = {"namespace": namespace, "name": self.names.get(ref, name)}
+        return {"kind": kind.capitalize(), "metadata": metadata, "relations": self._relations(ref)}
+
+    def members(self, groups: set[str]) -> list[str]:
+        """Direct members of any of `groups`."""
+        return sorted(ref for ref, theirs in self.users.items() if theirs & groups)
+
+    def _relations(self, ref: str) -> list[dict[str, str]]:
+        if ref in self.users:
+            return [{"type": "memberOf", "targetRef": group} for group in sorted(self.users[ref])]
+        below = sorted(group for group, parent in self.groups.items() if parent == ref)
+        return [
+            *({"type": "hasMember", "targetRef": member} for member in self.members({ref})),
+            *({"type": "parentOf", "targetRef": group} for group in below),
+            *([{"type": "childOf", "targetRef": parent}] if (parent := self.groups[ref]) else []),
+        ]
+
+
+class CatalogStandIn:
+    """The catalog's routes over an Org."""
+
+    def __init__(self, org: Org, requests: list[str]) -> None:
+        self._org = org
+        self._requests = requests
+        self.routes = [
+            Route("/api/catalog/entities/by-query", self._by_query),
+            Route("/api/catalog/entities/by-refs", self._by_refs, methods=["POST"]),
+            Route("/api/catalog/entities/by-name/{kind}/{namespace}/{name}", self._by_name),
+        ]
+
+    async def _by_query(self, request: Request) -> Response:
+        self._admit(request)
+        query = request.query_params
+        if "cursor" in query:
+            state = json.loads(base64.urlsafe_b64decode(query["cursor"]))
+        else:
+            conditions = [part.partition("=") for part in query.get("filter", "").split(",")]
+            groups = [value.lower() for key, _, value in conditions if key == "relations.memberof"]
+            state = {"groups": groups, "offset": 0}
+        refs, limit = self._org.members(set(state["groups"])), int(query.get("limit", 20))
+        end = state["offset"] + limit
+        items = [self._org.entity(ref) for ref in refs[state["offset"] : end]]
+        cursor = base64.urlsafe_b64encode(json.dumps(state | {"offset": end}).encode()).decode()
+        page = {"nextCursor": cursor} if end < len(refs) else {}
+        return JSONResponse({"items": items, "totalItems": len(refs), "pageInfo": page})
+
+    async def _by_refs(self, request: Request) -> Response:
+        self._admit(request)
+        refs = (await request.json())["entityRefs"]
+        return JSONResponse({"items": [self._org.entity(ref) if ref == ref.lower() else None for ref in refs]})
+
+    async def _by_name(self, request: Request) -> Response:
+        self._admit(request)
+        path = request.path_params
+        entity = self._org.entity(f"{path['kind']}:{path['namespace']}/{path['name']}".lower())
+        if entity is None:
+            raise HTTPException(404, f"No entity named '{path['name']}' found")
+        return JSONResponse(entity)
+
+    def _admit(self, request: Request) -> None:
+        self._requests.append(f"{request.method} {request.url.path}")
+        if request.headers.get("authorization") != f"Bearer {CATALOG_TOKEN}":
+            raise HTTPException(401, "Missing credentials")
