@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from edge.application import Errors
 from edge.binding import BoundOperation
+from edge.paths import RawPath, decode_segment
 from handlers import get_liveness
 from settings import Cors
 from standalone.backstage import BackstageStandIn
@@ -175,6 +176,28 @@ def test_parameters_that_the_contract_does_not_have_so_far() -> None:
     )
     with pytest.raises(NotImplementedError, match="a parameter in query"):
         BoundOperation(operation, {})
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ("a%2Fb", "a/b"),
+        ("a%252Fb", "a%2Fb"),
+        ("a%25", "a%"),
+        ("100%", "100%"),
+        ("a%20b+c;d", "a b+c;d"),
+        ("%C3%BC", "ü"),
+    ],
+)
+async def test_a_segment_arrives_as_it_was_meant(sent: str, meant: str) -> None:
+    """Decoded once, with its slashes, however it travels."""
+    routed: list[str] = []
+
+    async def note(scope: Any, _receive: Any, _send: Any) -> None:
+        routed.append(scope["path"])
+
+    await RawPath(note)({"type": "http", "raw_path": f"/x/{sent}/y".encode()}, None, None)  # type: ignore[arg-type]
+    assert [decode_segment(segment) for segment in routed[0].split("/")] == ["", "x", meant, "y"]
 
 
 async def test_readiness_tells_which_dependency_is_down(
