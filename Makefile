@@ -16,7 +16,7 @@ pip := $(bin)/python -m pip --disable-pip-version-check --quiet
 
 .PHONY: help
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(bin)/python:
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=…" if sys.version_info < (3, 11) else 0)'
@@ -39,6 +39,10 @@ run: $(run_stamp) ## Try it: the service on embedded stand-ins, with curl lines 
 serve: $(run_stamp) ## The real thing (CONFIG=app-config.yaml WORKERS=1)
 	exec $(bin)/python -m cli serve --config $(CONFIG) --workers $(WORKERS)
 
+.PHONY: cleanup-plan
+cleanup-plan: $(run_stamp) ## Who would be removed from LiteLLM, changing nothing (CONFIG=app-config.yaml)
+	$(bin)/python -m cli cleanup --dry-run --config $(CONFIG)
+
 .PHONY: test
 test: $(dev_stamp) ## All tests that need nothing but this checkout, with the coverage gate
 	$(bin)/python -m pytest -m 'not live' --cov --cov-report=term-missing:skip-covered
@@ -58,6 +62,10 @@ format: $(dev_stamp) ## Put the code into ruff's form
 .PHONY: fuzz
 fuzz: $(dev_stamp) ## Fuzz the running service against its contract, in three roles
 	$(bin)/python -m pytest tests/fuzz
+
+.PHONY: soak
+soak: $(dev_stamp) ## The comings and goings of a company, at length (500 x 50 steps)
+	SOAK=1 $(bin)/python -m pytest tests/offboarding/test_people_come_and_go.py
 
 .PHONY: live
 live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Backstage

@@ -1,4 +1,4 @@
-"""The command line: `litellm-orchestrator serve` and `litellm-orchestrator standalone`."""
+"""The command line: `litellm-orchestrator serve`, `standalone` and `cleanup`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 import app_config
+import cli_cleanup
 import settings
 from app import create_app
 from edge.logs import configure_logging
@@ -32,13 +33,7 @@ _GRACE_SECONDS = 30
 log = structlog.get_logger(__name__)
 
 
-@click.group()
-def main() -> None:
-    """Self-service for LiteLLM users and keys, authorised by Backstage."""
-
-
-@main.command()
-@click.option(
+_config = click.option(
     "--config",
     "paths",
     multiple=True,
@@ -46,6 +41,15 @@ def main() -> None:
     type=click.Path(path_type=Path),
     help="An app-config.yaml; repeat it, later files win.",
 )
+
+
+@click.group()
+def main() -> None:
+    """Self-service for LiteLLM users and keys, authorised by Backstage."""
+
+
+@main.command()
+@_config
 @click.option("--host", help="Address to listen on, instead of backend.listen.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on, instead of backend.listen.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes to serve with.")
@@ -65,11 +69,28 @@ def standalone(host: str, port: int) -> None:
     _run("cli:standalone_application", host, port, 1, banner=True)
 
 
+@main.command()
+@_config
+@click.option("--apply/--dry-run", default=False, help="Do it, or print the plan only (the default).")
+@click.option("--plan-hash", help="Confirm the plan of this hash, which was refused for being too large.")
+@click.option("--json", "as_json", is_flag=True, help="The whole report, for machines.")
+def cleanup(paths: tuple[Path, ...], plan_hash: str | None, *, apply: bool, as_json: bool) -> None:
+    """Remove users who left the groups, once. Exits 0 done, 1 failed, 3 refused as unsafe."""
+    loaded = _settings_or_exit(paths)
+    configure_logging(secrets=_secrets(loaded))
+    raise SystemExit(cli_cleanup.run(loaded, apply=apply, plan_hash=plan_hash, as_json=as_json))
+
+
 def application() -> ASGIApp:
     """The service for one worker process."""
     loaded = _settings_or_exit(tuple(Path(path) for path in json.loads(os.environ[_CONFIG_VARIABLE])))
-    configure_logging(secrets=[loaded.litellm.master_key, *(row.token for row in loaded.service_tokens)])
+    configure_logging(secrets=_secrets(loaded))
     return create_app(loaded)
+
+
+def _secrets(loaded: settings.Settings) -> list[str]:
+    tokens = [row.token for row in loaded.service_tokens]
+    return [loaded.litellm.master_key, loaded.backstage.catalog_token or "", *tokens]
 
 
 def standalone_application() -> ASGIApp:

@@ -100,8 +100,21 @@ async def test_refs_compare_without_case(service: Service, litellm: LiteLLMStand
     assert list(litellm.rows.users) == [ERIN]
 
 
-async def test_fifty_first_requests_at_once_create_one_user(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+class Slow(httpx.AsyncBaseTransport):
+    """Lets everybody else go first, as a network does."""
+
+    def __init__(self, litellm: LiteLLMStandIn) -> None:
+        self._inner = httpx.ASGITransport(litellm.app)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return await self._inner.handle_async_request(request)
+
+
+async def test_fifty_first_requests_at_once_create_one_user(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
     """One `/user/new`, whatever the concurrency."""
+    alice = make_service(world={"litellm": Slow(litellm)}).signed_in(ALICE)
     responses = await asyncio.gather(*(alice.get(keys_path(ALICE)) for _ in range(50)))
     assert {response.status_code for response in responses} == {200}
     assert litellm.requests.count("POST /user/new") == 1
