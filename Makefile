@@ -72,8 +72,9 @@ live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Ba
 	PATH="$(CURDIR)/$(bin):$$PATH" tests/live/run
 
 .PHONY: bench
-bench: $(dev_stamp) ## Requests a second beside a bare pass-through, in one run
+bench: $(dev_stamp) ## Requests a second beside a bare pass-through; a cleanup of 10 000 users
 	$(bin)/python -m tests.bench
+	$(bin)/python -m tests.scale
 
 .PHONY: lock
 lock: ## Pin the newest versions that pyproject.toml allows

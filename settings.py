@@ -189,6 +189,11 @@ def _problems(tree: Mapping[str, Any]) -> Iterator[str]:
         yield "liteLLM.userDefaults.maxBudget: expected a finite number of USD"
     if (port := _port_of(_get(tree, "backend", "listen"))) is not None and port > 65535:
         yield "backend.listen: expected a port of at most 65535"
+    database = _get(tree, "backend", "database")
+    connection = _get(database, "connection")
+    is_url = isinstance(connection, str) and connection.startswith(("postgres://", "postgresql://"))
+    if _get(database, "client") == "pg" and isinstance(connection, str) and not is_url:
+        yield "backend.database.connection: expected a postgresql:// URL, or an object"
     if _get(tree, "litellmOrchestrator", "membership") == "catalog" and not _catalog_token(tree):
         yield "litellmOrchestrator.backstage.catalogToken: missing, and membership: catalog needs it"
     services = _get(tree, "litellmOrchestrator", "serviceTokens")

@@ -6,6 +6,7 @@ SQLite in one file, or PostgreSQL when several replicas run. Times are seconds s
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -114,6 +115,8 @@ def _engine(url: str) -> AsyncEngine:
 
 
 def _upgrade(connection: sa.Connection) -> None:
+    # Its own lines say nothing that an operator could use at every start.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", str(_MIGRATIONS))
     command.upgrade(config, "head")

@@ -125,7 +125,8 @@ class LiteLLM:
         LiteLLM's pages may overlap and miss users where users come and go between them.
         """
         for page in range(1, _MAX_PAGES + 1):
-            answer = self._object(await self._upstream.read("/user/list", {"page": page, "page_size": _PAGE_SIZE}))
+            query = {"page": page, "page_size": _PAGE_SIZE, "sort_by": "created_at", "sort_order": "asc"}
+            answer = self._object(await self._upstream.read("/user/list", query))
             rows, pages = answer.get("users"), answer.get("total_pages")
             if not isinstance(rows, list) or not isinstance(pages, int):
                 raise self._nonsense("a list of users")

@@ -13,6 +13,7 @@ import pytest
 
 from clients.upstream import encoded_query
 from standalone.backstage import BackstageStandIn
+from standalone.catalog import CATALOG_TOKEN
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 
 TARGETS = ["stand-in", pytest.param("real", marks=pytest.mark.live)]
@@ -65,15 +66,33 @@ async def proxy(request: pytest.FixtureRequest) -> AsyncIterator[Proxy]:
         transport, url, key = httpx.ASGITransport(LiteLLMStandIn().app), "http://litellm", MASTER_KEY
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(base_url=url, transport=transport, headers=headers, timeout=PATIENCE) as http:
-        yield Proxy(http, uuid.uuid4().hex[:8])
+        proxy = Proxy(http, uuid.uuid4().hex[:8])
+        yield proxy
+        made = (await proxy.get("/user/list", user_ids=proxy.prefix, page=1, page_size=100)).json()["users"]
+        for row in made:
+            await proxy.post("/user/delete", user_ids=[row["user_id"]])
+
+
+@dataclass
+class Portal:
+    """A Backstage, and a token for its catalog."""
+
+    http: httpx.AsyncClient
+    catalog_token: str
 
 
 @pytest.fixture(params=TARGETS)
-async def portal(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+async def backstage_target(request: pytest.FixtureRequest) -> AsyncIterator[Portal]:
     """Backstage: the stand-in, and the real one."""
     if request.param == "real":
-        transport, url = None, os.environ["BACKSTAGE_URL"]
+        transport, url, token = None, os.environ["BACKSTAGE_URL"], os.environ["BACKSTAGE_CATALOG_TOKEN"]
     else:
-        transport, url = httpx.ASGITransport(BackstageStandIn().app), "http://backstage"
+        transport, url, token = httpx.ASGITransport(BackstageStandIn().app), "http://backstage", CATALOG_TOKEN
     async with httpx.AsyncClient(base_url=url, transport=transport, timeout=PATIENCE) as http:
-        yield http
+        yield Portal(http, token)
+
+
+@pytest.fixture
+def portal(backstage_target: Portal) -> httpx.AsyncClient:
+    """Backstage, for those who need nothing of its catalog."""
+    return backstage_target.http

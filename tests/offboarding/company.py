@@ -77,12 +77,15 @@ class Company:
         for number in range(members):
             self.join(f"m{number}")
 
-    def _start(self) -> Parts:
+    @property
+    def world(self) -> World:
+        """The outside, as this company's service sees it."""
         usual = World(wall_clock=self.clock, clock=self.clock, sleep=no_sleep)
-        world = replace(
-            standalone_world(self.litellm, self.backstage, usual), litellm=self.to_litellm, backstage=self.to_backstage
-        )
-        return Parts(replace(standalone_settings(str(self.folder)), **self._settings), world)
+        on_stand_ins = standalone_world(self.litellm, self.backstage, usual)
+        return replace(on_stand_ins, litellm=self.to_litellm, backstage=self.to_backstage)
+
+    def _start(self) -> Parts:
+        return Parts(replace(standalone_settings(str(self.folder)), **self._settings), self.world)
 
     @property
     def cleanup(self) -> Cleanup:

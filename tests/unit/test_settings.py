@@ -152,6 +152,60 @@ def test_numbers_that_json_schema_lets_through() -> None:
     assert [line.partition(":")[0] for line in problems(tree)] == ["backend.listen", "liteLLM.userDefaults.maxBudget"]
 
 
+@pytest.mark.parametrize(
+    ("ours", "backstages", "url"),
+    [
+        (None, None, "sqlite+aiosqlite:///litellm-orchestrator.sqlite3"),
+        (
+            None,
+            {"client": "better-sqlite3", "connection": ":memory:"},
+            "sqlite+aiosqlite:///litellm-orchestrator.sqlite3",
+        ),
+        ("sqlite:///state.db", None, "sqlite+aiosqlite:///state.db"),
+        ("postgresql://u:p@h/d", {"client": "pg", "connection": "postgres://x"}, "postgresql+psycopg://u:p@h/d"),
+        ("postgres+asyncpg://u:p@h/d", None, "postgresql+psycopg://u:p@h/d"),
+        (None, {"client": "pg", "connection": "postgres://u:p@h/d"}, "postgresql+psycopg://u:p@h/d"),
+        (
+            None,
+            {"client": "pg", "connection": {"host": "h", "port": "1", "user": "u", "password": "p@/", "database": "d"}},
+            "postgresql+psycopg://u:p%40%2F@h:1/d",
+        ),
+        (
+            None,
+            {"client": "pg", "connection": {"host": "h"}},
+            "postgresql+psycopg://postgres:@h:5432/backstage_plugin_litellm-orchestrator",
+        ),
+    ],
+)
+def test_where_the_state_is(ours: str | None, backstages: Any, url: str) -> None:
+    """Our own setting, else Backstage's PostgreSQL, else a file."""
+    block = {} if ours is None else {"database": {"url": ours}}
+    backend = {"baseUrl": "http://x"} | ({} if backstages is None else {"database": backstages})
+    read = from_app_config(config(litellmOrchestrator=block, backend=backend))
+    assert read.database_url == url
+
+
+def test_settings_that_need_each_other() -> None:
+    """The catalog needs a token; PostgreSQL a URL that is one."""
+    backend = {"baseUrl": "http://x", "database": {"client": "pg", "connection": ":memory:"}}
+    told = problems(config(backend=backend, litellmOrchestrator={"membership": "catalog"}))
+    assert [line.partition(":")[0] for line in told] == [
+        "backend.database.connection",
+        "litellmOrchestrator.backstage.catalogToken",
+    ]
+
+
+def test_the_cleanups_settings() -> None:
+    """Seconds and users."""
+    ours = {
+        "cleanup": {"enabled": False, "interval": 60, "gracePeriod": 5, "maxRemovals": 0},
+        "includeNestedGroups": False,
+    }
+    read = from_app_config(config(litellmOrchestrator=ours))
+    assert (read.cleanup.enabled, read.cleanup.interval, read.cleanup.grace_period) == (False, 60, 5)
+    assert (read.cleanup.max_removals, read.include_nested_groups) == (0, False)
+
+
 def test_secrets_are_not_in_a_repr() -> None:
     """Settings may be printed."""
     ours = {

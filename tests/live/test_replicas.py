@@ -1,0 +1,121 @@
+"""Two and three replicas on one real PostgreSQL: each interval runs once, also when the one that runs it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from standalone.backstage import BackstageStandIn
+from standalone.catalog import CATALOG_TOKEN
+from standalone.litellm import MASTER_KEY, LiteLLMStandIn
+from tests.raw_http import serving
+from tests.serving.processes import Running, listening
+
+pytestmark = pytest.mark.live
+
+_INTERVAL = 2.0
+_POLL, _PATIENCE = 0.05, 60
+
+
+class Held:
+    """An upstream that holds back what is asked at one path, while told to."""
+
+    def __init__(self, app: Any, path: str) -> None:
+        self._app, self._path = app, path
+        self.open, self.waiting = asyncio.Event(), asyncio.Event()
+        self.open.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == self._path and not self.open.is_set():
+            self.waiting.set()
+            await self.open.wait()
+        await self._app(scope, receive, send)
+
+
+@pytest.fixture
+async def database() -> str:
+    """An empty database on the real PostgreSQL."""
+    url = os.environ["STATE_DATABASE_URL"]
+    server, _, name = url.rpartition("/")
+    async with await psycopg.AsyncConnection.connect(f"{server}/postgres", autocommit=True) as connection:
+        await connection.execute(f'drop database if exists "{name}" with (force)'.encode())
+        await connection.execute(f'create database "{name}"'.encode())
+    return url
+
+
+async def runs(database: str) -> list[Any]:
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        query = (
+            "select owner, fence, started_at, finished_at, outcome from cleanup_run where fence is not null order by id"
+        )
+        return await (await connection.execute(query)).fetchall()
+
+
+async def until_runs(database: str, number: int) -> list[Any]:
+    """Once so many have finished."""
+    for _ in range(int(_PATIENCE / _POLL)):
+        if len(rows := [row for row in await runs(database) if row[4] == "done"]) >= number:
+            return rows
+        await asyncio.sleep(_POLL)
+    pytest.fail(f"there were never {number} runs")
+
+
+@pytest.mark.parametrize("number", [2, 3])
+async def test_replicas_run_each_interval_once(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    """The holder is killed with SIGKILL in the middle of a run; another takes over within two intervals."""
+    litellm = Held(LiteLLMStandIn().app, "/user/list")
+    async with AsyncExitStack() as stack:
+        litellm_port = await stack.enter_async_context(serving(litellm))
+        backstage_port = await stack.enter_async_context(serving(BackstageStandIn().app))
+        config = tmp_path / "app-config.yaml"
+        config.write_text(
+            f"""
+            liteLLM:
+              baseUrl: http://127.0.0.1:{litellm_port}
+              masterKey: {MASTER_KEY}
+              adminGroup: admins
+              allowedGroup: litellm-users
+            backend: {{baseUrl: 'http://127.0.0.1:{backstage_port}', listen: '127.0.0.1:0'}}
+            litellmOrchestrator:
+              backstage: {{catalogToken: {CATALOG_TOKEN}}}
+              database: {{url: '{database}'}}
+              cleanup: {{interval: {_INTERVAL}}}
+            """
+        )
+        starting = [stack.enter_async_context(listening("serve", "--config", str(config))) for _ in range(number)]
+        replicas: list[Running] = list(await asyncio.gather(*starting))
+        before = await until_runs(database, 3)
+
+        litellm.open.clear()
+        litellm.waiting.clear()
+        await asyncio.wait_for(litellm.waiting.wait(), _PATIENCE)
+        holder = (await runs(database))[-1]
+        victim = int(holder[0].split(":")[1])
+        assert victim in [replica.process.pid for replica in replicas]
+        os.kill(victim, signal.SIGKILL)
+        litellm.open.set()
+        after = await until_runs(database, len(before) + 3)
+        rows = await runs(database)
+    with capsys.disabled():
+        print("\nruns: " + ", ".join(f"{row[0].split(':')[1]} #{row[1]} {row[4]}" for row in rows))
+    finished = [row for row in rows if row[3] is not None]
+    died = [row for row in rows if row[4] == "died"]
+    assert [row[0] for row in died] == [holder[0]]
+    assert [row[1] for row in rows] == sorted({row[1] for row in rows}), "each has a fence of its own"
+    for earlier, later in pairwise(finished):
+        assert later[2] >= earlier[3], "no two overlap"
+        assert later[2] - earlier[3] >= _INTERVAL * 0.8, "an interval apart"
+    taken_over = next(row for row in after if row[1] > holder[1])
+    assert taken_over[0] != holder[0]
+    assert taken_over[2] - holder[2] <= 2 * _INTERVAL, "within two intervals"
