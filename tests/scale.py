@@ -32,9 +32,8 @@ async def main(users: int) -> None:
             assert report["outcome"] == "done", report
             calls = Counter(company.to_litellm.requests)
             told = ", ".join(f"{number} {path}" for path, number in sorted(calls.items()))
-            print(
-                f"{users} users, {_LEAVERS} leavers, the run that {name}: {took:.1f} s, peak {peak / 2**20:.1f} MiB; {told}"
-            )
+            size = f"{users} users, {_LEAVERS} leavers, the run that {name}"
+            print(f"{size}: {took:.1f} s, peak {peak / 2**20:.1f} MiB; {told}")
         await company.parts.aclose()
 
 
