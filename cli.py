@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import logging
 import os
 import shutil
 import socket
@@ -183,5 +182,4 @@ def _curl_lines(origin: str) -> str:
 
 
 if __name__ == "__main__":
-    logging.captureWarnings(capture=True)
-    main()
+    main(prog_name="litellm-orchestrator")

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from clients.database import Database, cleanup_run
 
+_KEPT_SECONDS = 30 * 86400.0
 RUNNING, DIED = "running", "died"
 
 
@@ -27,9 +28,16 @@ class CleanupRuns:
         self._database = database
 
     async def start(self, *, trigger: str, owner: str, fence: int | None) -> tuple[int, float]:
-        """A new run's id, and the time. A run of an earlier holder that never finished is noted as died."""
+        """A new run's id, and the time.
+
+        A run of an earlier holder that never finished is noted as died, and runs of more than 30 days ago are
+        forgotten; but not the last believed one, by which the next is judged.
+        """
         async with self._database.transaction() as connection:
             now = await self._database.now(connection)
+            believed = sa.select(sa.func.max(cleanup_run.c.id)).where(cleanup_run.c.believed_members.is_not(None))
+            old = sa.and_(cleanup_run.c.started_at < now - _KEPT_SECONDS, cleanup_run.c.id < believed.scalar_subquery())
+            await connection.execute(sa.delete(cleanup_run).where(old))
             if fence is not None:
                 unfinished = sa.and_(cleanup_run.c.outcome == RUNNING, cleanup_run.c.fence < fence)
                 await connection.execute(sa.update(cleanup_run).where(unfinished).values(outcome=DIED))

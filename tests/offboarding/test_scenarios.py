@@ -7,7 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
+from clients.database import cleanup_run
 from settings import CleanupSettings
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from tests.offboarding.company import INTERVAL, Company
@@ -384,3 +386,22 @@ async def test_nested_groups_count_where_they_are_to(make_company: MakeCompany) 
     company.org.groups[TEAM_A] = MEMBERS
     company.org.users["user:default/m0"] = {TEAM_A}
     assert (await company.run())["done"]["blocked"] == ["user:default/m0"]
+
+
+async def test_old_runs_are_forgotten_but_not_what_was_believed(make_company: MakeCompany) -> None:
+    """A month of refusals does not make the next drop believable."""
+    company = make_company(members=10)
+    report = (await company.run())["runId"]
+    for number in range(6):
+        company.leave(f"m{number}")
+    for _ in range(3):
+        company.clock.advance(31 * 86400)
+        assert (await company.run())["outcome"] == "refused"
+    company.join("m0")
+    company.join("m1")
+    assert (await company.run())["outcome"] == "done"
+    company.clock.advance(31 * 86400)
+    latest = (await company.run())["runId"]
+    async with company.parts.database.transaction() as connection:
+        kept = (await connection.execute(sa.select(cleanup_run.c.id))).scalars().all()
+    assert (report in kept, latest in kept, len(kept)) == (False, True, 2)
