@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import json
@@ -21,11 +22,14 @@ import app_config
 import cli_cleanup
 import settings
 from app import create_app
+from clients.database import Database, DatabaseUnavailableError
 from edge.logs import configure_logging
+from edge.redaction import redact
 from standalone.world import standalone_settings, standalone_world
 
 EXIT_SETTINGS = 2
 EXIT_PORT = 1
+EXIT_DATABASE = 1
 _CONFIG_VARIABLE = "LITELLM_ORCHESTRATOR_CONFIG_FILES"
 _GRACE_SECONDS = 30
 
@@ -55,6 +59,7 @@ def main() -> None:
 def serve(paths: tuple[Path, ...], host: str | None, port: int | None, workers: int) -> None:
     """Serve with the settings of --config and of APP_CONFIG_* variables."""
     loaded = _settings_or_exit(paths)
+    _migrate_or_exit(loaded)
     # Workers are new processes: they read the same files again.
     os.environ[_CONFIG_VARIABLE] = json.dumps([str(path.resolve()) for path in paths])
     _run("cli:application", host or loaded.host, loaded.port if port is None else port, workers)
@@ -111,6 +116,32 @@ def _settings_or_exit(paths: tuple[Path, ...]) -> settings.Settings:
         for problem in error.problems:
             click.echo(f"  {problem}", err=True)
     raise SystemExit(EXIT_SETTINGS)
+
+
+def _migrate_or_exit(loaded: settings.Settings) -> None:
+    """Before any worker starts: one of them alone need not say so in a traceback."""
+
+    async def migrate() -> None:
+        database = Database(loaded.database_url)
+        try:
+            await database.migrate()
+        finally:
+            await database.aclose()
+
+    try:
+        asyncio.run(migrate())
+    except DatabaseUnavailableError as error:
+        click.echo(
+            f"The database {error.where} cannot be used: {_root_cause(error)}. It is set by litellmOrchestrator.database.url.",
+            err=True,
+        )
+        raise SystemExit(EXIT_DATABASE) from error
+
+
+def _root_cause(error: BaseException) -> str:
+    """What the driver said, in its first line."""
+    cause = getattr(error.__cause__, "orig", None) or error.__cause__
+    return redact(str(cause).strip().splitlines()[0])
 
 
 def _run(factory: str, host: str, port: int, workers: int, *, banner: bool = False) -> None:

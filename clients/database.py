@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from services.errors import UpstreamUnavailableError
 
 metadata = sa.MetaData()
 
@@ -58,6 +60,14 @@ _MIGRATIONS = Path(__file__).parent.parent / "migrations"
 _MIGRATION_LOCK = 0x6C6C6F  # any number that our replicas agree on
 
 
+class DatabaseUnavailableError(UpstreamUnavailableError):
+    """The database cannot be reached or used. `where` names it without its password, for an operator."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__("The database of this service cannot be used")
+        self.where = where
+
+
 class Database:
     """One database. `wall_clock` tells the time where the database has no clock of its own."""
 
@@ -73,10 +83,11 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that commits at the end, on a schema that is up to date."""
+        """A transaction that commits at the end, on a schema that is up to date. Raises DatabaseUnavailableError."""
         await self.migrate()
-        async with self._engine.begin() as connection:
-            yield connection
+        with self._explained():
+            async with self._engine.begin() as connection:
+                yield connection
 
     async def now(self, connection: AsyncConnection) -> float:
         """The time that all replicas agree on: PostgreSQL's, or this machine's for a file on it."""
@@ -85,14 +96,28 @@ class Database:
         return float((await connection.execute(sa.text("select extract(epoch from clock_timestamp())"))).scalar_one())
 
     async def migrate(self) -> None:
-        """Bring the schema up to date, once; replicas that start together wait for each other."""
+        """Bring the schema up to date, once; replicas that start together wait for each other.
+
+        Raises DatabaseUnavailableError.
+        """
         async with self._migrating:
             if not self._migrated:
-                async with self._engine.begin() as connection:
-                    if self._engine.dialect.name == "postgresql":
-                        await connection.execute(sa.text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-                    await connection.run_sync(_upgrade)
+                with self._explained():
+                    await self._migrate()
                 self._migrated = True
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.DBAPIError as error:
+            raise DatabaseUnavailableError(self._engine.url.render_as_string(hide_password=True)) from error
+
+    async def _migrate(self) -> None:
+        async with self._engine.begin() as connection:
+            if self._engine.dialect.name == "postgresql":
+                await connection.execute(sa.text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+            await connection.run_sync(_upgrade)
 
 
 def _engine(url: str) -> AsyncEngine:

@@ -110,7 +110,9 @@ async def main() -> None:
             f"""
             liteLLM: {{baseUrl: 'http://127.0.0.1:{_STUB}', masterKey: sk-x, adminGroup: a, allowedGroup: b}}
             backend: {{baseUrl: 'http://127.0.0.1:9', listen: '127.0.0.1:{_SERVICE}'}}
-            litellmOrchestrator: {{serviceTokens: [{{token: {_TOKEN}, subject: '{ALICE}', role: member}}]}}
+            litellmOrchestrator:
+              database: {{url: 'sqlite:///{folder}/state.sqlite3'}}
+              serviceTokens: [{{token: {_TOKEN}, subject: '{ALICE}', role: member}}]
             """
         )
         uvicorn = ["-m", "uvicorn", "--factory", "--http", "httptools", "--loop", "uvloop", "--no-access-log", "--port"]

@@ -266,6 +266,8 @@ async def test_blocking_a_key(proxy: Proxy) -> None:
     assert await proxy.chat(key["key"]) == 401
     assert (await proxy.post("/key/unblock", key=key["token"])).json()["blocked"] is False
     assert await proxy.chat(key["key"]) == 200
+    for path in ("/key/block", "/key/unblock"):
+        assert (await proxy.post(path, key=UNKNOWN_KEY)).status_code == 404
 
 
 async def test_regenerating_wants_a_licence(proxy: Proxy) -> None:

@@ -78,6 +78,7 @@ async def live(
         backend: {{baseUrl: '{backstage_url}', listen: '127.0.0.1:{PORT}', cors: {{origin: 'http://localhost:3000'}}}}
         litellmOrchestrator:
           backstage: {{issuer: '{backstage_url}/api/auth'}}
+          database: {{url: 'sqlite:///{tmp_path}/state.sqlite3'}}
           serviceTokens: [{{token: {SERVICE_TOKEN}, subject: 'service:ci', role: admin}}]
         """
     )

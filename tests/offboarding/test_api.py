@@ -90,6 +90,16 @@ async def test_a_run_that_was_begun_is_finished_before_the_service_stops(
     assert "GET /user/list" in litellm.requests
 
 
+async def test_a_database_out_of_reach(make_service: MakeService) -> None:
+    """503 for the cleanup, and nothing of it for keys."""
+    service = make_service(database_url="postgresql+psycopg://user:canary@127.0.0.1:9/state")
+    bob = service.signed_in(BOB)
+    for answer in (await bob.get(CLEANUP), await bob.post(CLEANUP), await bob.post(CLEANUP, json={"dryRun": False})):
+        assert (answer.status_code, "canary" in answer.text) == (503, False)
+    assert (await bob.get(f"{BASE}/users/user%3Adefault%2Fbob/keys")).status_code == 200
+    service._app = None
+
+
 async def test_the_clockwork(company: Company) -> None:
     """It runs when due and not otherwise, and a database out of reach does not end it."""
     rounds: list[float] = []

@@ -97,10 +97,11 @@ def test_what_fails_exits_1(company: Company, capsys: pytest.CaptureFixture[str]
     assert run(company, apply=True) == 1
     assert run(company, apply=True, plan_hash="0" * 64) == 1
     assert run(company, backstage=BackstageSettings(BASE_URL)) == 1
+    assert run(company, database_url="postgresql+psycopg://u:p@127.0.0.1:9/x") == 1
     company.to_backstage.answers["/api/catalog/entities/by-query"] = lambda _: httpx.Response(401)
     assert run(company) == 1
     told = capsys.readouterr().err
-    for said in ("users failed", "No run or dry run", "catalogToken", "refused this service's own token"):
+    for said in ("users failed", "No run or dry run", "catalogToken", "database", "refused this service's own token"):
         assert said in told
 
 

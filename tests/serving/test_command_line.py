@@ -56,7 +56,9 @@ async def config(tmp_path: Path, gate: Gate) -> AsyncIterator[str]:
               adminGroup: admins
               allowedGroup: litellm-users
             backend: {{baseUrl: 'http://127.0.0.1:9', listen: '127.0.0.1:0', cors: {{origin: 'http://*.example.com'}}}}
-            litellmOrchestrator: {{serviceTokens: [{{token: {SERVICE_TOKEN}, subject: 'service:ci', role: admin}}]}}
+            litellmOrchestrator:
+              database: {{url: 'sqlite:///{tmp_path}/state.sqlite3'}}
+              serviceTokens: [{{token: {SERVICE_TOKEN}, subject: 'service:ci', role: admin}}]
             """
         )
         yield str(path)
@@ -160,6 +162,18 @@ async def test_a_taken_port_is_one_plain_sentence() -> None:
         code, printed = await output("standalone", "--port", port)
     assert (code, len(printed.splitlines())) == (1, 1)
     assert printed.startswith(f"Cannot listen on 127.0.0.1, port {port}: Address already in use.")
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://user:canary-password@127.0.0.1:9/state", "sqlite:////nowhere/at/all.sqlite3"]
+)
+async def test_a_database_that_cannot_be_used_is_one_plain_sentence(config: str, url: str) -> None:
+    """Without its password, and exit 1."""
+    environment = {"MASTER": MASTER_KEY, "APP_CONFIG_litellmOrchestrator_database_url": url}
+    code, printed = await output("serve", "--config", config, **environment)
+    assert (code, len(printed.splitlines())) == (1, 1), printed
+    assert printed.startswith("The database ")
+    assert "canary" not in printed
 
 
 async def test_variables_override_the_file(config: str) -> None:
