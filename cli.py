@@ -131,10 +131,8 @@ def _migrate_or_exit(loaded: settings.Settings) -> None:
     try:
         asyncio.run(migrate())
     except DatabaseUnavailableError as error:
-        click.echo(
-            f"The database {error.where} cannot be used: {_root_cause(error)}. It is set by litellmOrchestrator.database.url.",
-            err=True,
-        )
+        told = f"The database {error.where} cannot be used: {_root_cause(error)}"
+        click.echo(f"{told}. It is set by litellmOrchestrator.database.url.", err=True)
         raise SystemExit(EXIT_DATABASE) from error
 
 
