@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 import structlog
 import uvicorn
+from sqlalchemy.engine import make_url
 from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
@@ -94,7 +95,8 @@ def application() -> ASGIApp:
 
 def _secrets(loaded: settings.Settings) -> list[str]:
     tokens = [row.token for row in loaded.service_tokens]
-    return [loaded.litellm.master_key, loaded.backstage.catalog_token or "", *tokens]
+    database = make_url(loaded.database_url).password
+    return [loaded.litellm.master_key, loaded.backstage.catalog_token or "", database or "", *tokens]
 
 
 def standalone_application() -> ASGIApp:
