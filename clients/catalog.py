@@ -8,7 +8,7 @@ is not one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -49,11 +49,14 @@ class Catalog:
         """Close every connection."""
         await self._upstream.aclose()
 
-    async def members_of(self, group: str) -> frozenset[str]:
-        """Every user in `group` and, where nested groups count, below it. Raises GroupMissingError."""
+    async def members_of(self, group: str, each_page: Callable[[], Awaitable[None]]) -> frozenset[str]:
+        """Every user in `group` and, where nested groups count, below it. Raises GroupMissingError.
+
+        `each_page` is awaited after each page: a large group may take longer than its caller's lease lives.
+        """
         members: set[str] = set()
         for groups in _chunks(sorted(await self.groups_under(group)), _GROUPS_A_QUERY):
-            members |= await self._users_in(groups)
+            members.update(await self._users_in(groups, each_page))
         return frozenset(members)
 
     async def groups_under(self, group: str) -> frozenset[str]:
@@ -78,7 +81,7 @@ class Catalog:
         entity = await self._entity(user)
         return frozenset(() if entity is None else _related(entity, "memberOf"))
 
-    async def _users_in(self, groups: Sequence[str]) -> set[str]:
+    async def _users_in(self, groups: Sequence[str], each_page: Callable[[], Awaitable[None]]) -> list[str]:
         # A key repeated in one filter means any of its values.
         query: dict[str, Any] = {
             "filter": ",".join(["kind=user", *(f"relations.memberof={group}" for group in groups)])
@@ -97,8 +100,9 @@ class Catalog:
             if not (cursor := info.get("nextCursor")):
                 if len(users) != total:
                     raise TruncatedMembersError(f"Backstage's catalog gave {len(users)} of {total} members")
-                return set(users)
+                return users
             query = {"cursor": cursor}
+            await each_page()
         raise TruncatedMembersError("Backstage's catalog has no end of members")
 
     async def _entity(self, ref: str) -> dict[str, Any] | None:

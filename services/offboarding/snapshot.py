@@ -44,7 +44,7 @@ async def take(
             await still_ours()
         if USER_REF.fullmatch(user_id):
             users.add(user_id)
-    members = await catalog.members_of(groups.allowed)
-    admins = await catalog.members_of(groups.admin)
+    members = await catalog.members_of(groups.allowed, still_ours)
+    admins = await catalog.members_of(groups.admin, still_ours)
     await still_ours()
     return Snapshot(members, admins, frozenset(users), await offboardings.all())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import httpx
 import pytest
 
 from clients.lease import LeaseLostError
@@ -126,6 +127,22 @@ async def test_a_holder_that_slept_through_its_lease_touches_nothing_more(compan
     assert (report["outcome"], report["reason"]) == ("failed", "Another replica took over")
     assert company.to_litellm.changes == []
     assert (await company.cleanup.run(other, "schedule"))["done"]["blocked"] == [gone]
+
+
+async def test_a_large_group_does_not_outlast_the_lease(make_company: MakeCompany) -> None:
+    """However long its pages take in all: the lease is renewed between them."""
+    company = make_company(members=2)
+    gone = company.leave("m0")
+    people = [{"kind": "User", "metadata": {"name": name}} for name in ("m1", "boss", "x", "y")]
+
+    def slow_page(request: httpx.Request) -> httpx.Response:
+        company.clock.advance(LEASE * 0.7)
+        number = int(request.url.params.get("cursor", "0"))
+        page = {"nextCursor": str(number + 1)} if number + 1 < len(people) else {}
+        return httpx.Response(200, json={"items": [people[number]], "totalItems": len(people), "pageInfo": page})
+
+    company.to_backstage.answers["/api/catalog/entities/by-query"] = slow_page
+    assert (await company.run())["done"]["blocked"] == [gone]
 
 
 async def test_only_the_holder_may_write(company: Company) -> None:
