@@ -96,7 +96,12 @@ class Company:
     @property
     def offboardings(self) -> Offboardings:
         """Our own notes."""
-        return Offboardings(self.parts.database, Lease(self.parts.database, "cleanup", life=LEASE))
+        return Offboardings(self.parts.database, self.lease)
+
+    @property
+    def lease(self) -> Lease:
+        """The lease that all replicas want."""
+        return Lease(self.parts.database, "cleanup", life=LEASE - 1)
 
     async def restart(self) -> None:
         """A new process on the same database, once the lease of the old one has run out."""
