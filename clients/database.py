@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -110,10 +111,13 @@ class Database:
     def _explained(self) -> Iterator[None]:
         try:
             yield
-        except sa.exc.DBAPIError as error:
+        except (sa.exc.DBAPIError, sqlite3.Error) as error:
             raise DatabaseUnavailableError(self._engine.url.render_as_string(hide_password=True)) from error
 
     async def _migrate(self) -> None:
+        if self._engine.dialect.name == "sqlite":
+            # aiosqlite leaves a thread behind where it cannot open a file, which complains once its loop is closed.
+            await asyncio.to_thread(_open_once, self._engine.url.database or "")
         async with self._engine.begin() as connection:
             if self._engine.dialect.name == "postgresql":
                 await connection.execute(sa.text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
@@ -137,6 +141,10 @@ def _engine(url: str) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _open_once(path: str) -> None:
+    sqlite3.connect(path).close()
 
 
 def _upgrade(connection: sa.Connection) -> None:
