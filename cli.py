@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 import click
-import structlog
 import uvicorn
 from sqlalchemy.engine import make_url
 from starlette.types import ASGIApp
@@ -33,9 +32,6 @@ EXIT_PORT = 1
 EXIT_DATABASE = 1
 _CONFIG_VARIABLE = "LITELLM_ORCHESTRATOR_CONFIG_FILES"
 _GRACE_SECONDS = 30
-
-log = structlog.get_logger(__name__)
-
 
 _config = click.option(
     "--config",

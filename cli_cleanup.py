@@ -14,7 +14,7 @@ from rich.table import Table
 from app import Parts, World
 from services.errors import OrchestratorError
 from services.offboarding.cleanup import Cleanup
-from services.offboarding.report import Outcome, Report
+from services.offboarding.report import Outcome, Report, figures
 from settings import Settings
 
 EXIT_DONE, EXIT_FAILED, EXIT_UNSAFE = 0, 1, 3
@@ -23,17 +23,17 @@ _TRIGGER = "command line"
 
 def run(settings: Settings, *, apply: bool, plan_hash: str | None, as_json: bool, world: World | None = None) -> int:
     """Plan or apply, print what came of it, and answer the exit code: 0 done, 1 failed, 3 refused as unsafe."""
-    return asyncio.run(_run(Parts(settings, world or World()), apply, plan_hash, as_json))
+    return asyncio.run(_run(Parts(settings, world or World()), apply=apply, plan_hash=plan_hash, as_json=as_json))
 
 
-async def _run(parts: Parts, apply: bool, plan_hash: str | None, as_json: bool) -> int:  # noqa: FBT001  # its caller names them
+async def _run(parts: Parts, *, apply: bool, plan_hash: str | None, as_json: bool) -> int:
     try:
         if parts.cleanup is None:
             click.echo(
                 "The cleanup needs litellmOrchestrator.backstage.catalogToken, to read the groups with.", err=True
             )
             return EXIT_FAILED
-        report = await (_apply(parts.cleanup, plan_hash, as_json) if apply else parts.cleanup.plan(_TRIGGER))
+        report = await (_apply(parts.cleanup, plan_hash, as_json=as_json) if apply else parts.cleanup.plan(_TRIGGER))
     except OrchestratorError as error:
         click.echo(error.message, err=True)
         return EXIT_FAILED
@@ -46,7 +46,7 @@ async def _run(parts: Parts, apply: bool, plan_hash: str | None, as_json: bool) 
     return _exit_code(report)
 
 
-async def _apply(cleanup: Cleanup, plan_hash: str | None, as_json: bool) -> Report:  # noqa: FBT001  # its caller names it
+async def _apply(cleanup: Cleanup, plan_hash: str | None, *, as_json: bool) -> Report:
     held = await cleanup.take(plan_hash)
     with Progress(console=Console(stderr=True), disable=as_json) as bar:
         task = bar.add_task("Off-boarding", total=None)
@@ -77,8 +77,7 @@ def _show(report: Report) -> None:
         people = f"{report['members']} members, {report['admins']} admins, {report['users']} users in LiteLLM"
         click.echo(f"{people}: {told}.")
     if report["done"] is not None:
-        figures = {name: len(x) if isinstance(x, list) else x for name, x in report["done"].items()}
-        click.echo("Done: " + ", ".join(f"{name} {figure}" for name, figure in figures.items()) + ".")
+        click.echo("Done: " + ", ".join(f"{name} {figure}" for name, figure in figures(report).items()) + ".")
     if refusal := report["reason"] or plan["refusal"]:
         click.echo(f"{report['outcome'].capitalize()}: {refusal}.", err=True)
     if plan["refusal"]:

@@ -89,16 +89,10 @@ class LiteLLM:
     async def list_keys(self, user_id: str) -> list[Key]:
         """`GET /key/list`: every key of exactly this user, newest first, each once."""
         keys: dict[str, Key] = {}
-        for page in range(1, _MAX_PAGES + 1):
-            query = {"user_id": user_id, "return_full_object": "true", "page": page, "size": _PAGE_SIZE}
-            answer = self._object(await self._upstream.read("/key/list", query))
-            rows, pages = answer.get("keys"), answer.get("total_pages")
-            if not isinstance(rows, list) or not isinstance(pages, int):
-                raise self._nonsense("a list of keys")
+        query = {"user_id": user_id, "return_full_object": "true", "size": _PAGE_SIZE}
+        async for rows in self._pages("/key/list", "keys", query):
             keys |= {key["token"]: key for key in self._keys_of(user_id, rows)}
-            if page >= pages or not rows:
-                return sorted(keys.values(), key=lambda key: (key.get("created_at", ""), key["token"]), reverse=True)
-        raise self._nonsense("a list of keys")
+        return sorted(keys.values(), key=lambda key: (key.get("created_at", ""), key["token"]), reverse=True)
 
     async def owner_of_key(self, key_id: str) -> str | None:
         """`GET /key/info`: whose key it is, or None where there is none (any more)."""
@@ -124,19 +118,12 @@ class LiteLLM:
 
         LiteLLM's pages may overlap and miss users where users come and go between them.
         """
-        for page in range(1, _MAX_PAGES + 1):
-            query = {"page": page, "page_size": _PAGE_SIZE, "sort_by": "created_at", "sort_order": "asc"}
-            answer = self._object(await self._upstream.read("/user/list", query))
-            rows, pages = answer.get("users"), answer.get("total_pages")
-            if not isinstance(rows, list) or not isinstance(pages, int):
-                raise self._nonsense("a list of users")
+        query = {"page_size": _PAGE_SIZE, "sort_by": "created_at", "sort_order": "asc"}
+        async for rows in self._pages("/user/list", "users", query):
             for row in rows:
                 if not isinstance(row, dict) or not isinstance(row.get("user_id"), str):
                     raise self._nonsense("a user")
                 yield row["user_id"]
-            if page >= pages or not rows:
-                return
-        raise self._nonsense("a list of users")
 
     async def set_key_blocked(self, key_id: str, *, blocked: bool) -> None:
         """`POST /key/block` or `/key/unblock`. Raises NotFoundError."""
@@ -162,6 +149,18 @@ class LiteLLM:
         """`GET /health/readiness`: whether it answers and has its database. Raises UpstreamError."""
         reply = await self._upstream.read("/health/readiness")
         return reply.status == 200 and isinstance(reply.body, dict) and reply.body.get("db") == "connected"
+
+    async def _pages(self, path: str, name: str, query: Mapping[str, Any]) -> AsyncIterator[list[Any]]:
+        """The rows called `name` of each page of `path`, until LiteLLM says that it was the last or sends none."""
+        for page in range(1, _MAX_PAGES + 1):
+            answer = self._object(await self._upstream.read(path, {**query, "page": page}))
+            rows, pages = answer.get(name), answer.get("total_pages")
+            if not isinstance(rows, list) or not isinstance(pages, int):
+                raise self._nonsense(f"a list of {name}")
+            yield rows
+            if page >= pages or not rows:
+                return
+        raise self._nonsense(f"a list of {name}")
 
     def _object(self, reply: Reply) -> dict[str, Any]:
         if reply.status in (401, 403):

@@ -150,12 +150,8 @@ class Cleanup:
 
     async def _finish(self, run_id: int, report: Report, plan: Plan | None, believed: Believed | None) -> float:
         level = log.info if report["outcome"] in (Outcome.DONE, Outcome.PLANNED) else log.warning
-        figures = {
-            key: len(value) if isinstance(value, list) else value for key, value in (report["done"] or {}).items()
-        }
-        level(
-            "cleanup", run=run_id, outcome=report["outcome"], reason=report["reason"], users=report["users"], **figures
-        )
+        told = {"outcome": report["outcome"], "reason": report["reason"], "users": report["users"]}
+        level("cleanup", run=run_id, **told, **reports.figures(report))
         plan_hash = plan.hash if plan else None
         return await self._runs.finish(
             run_id, outcome=report["outcome"], plan_hash=plan_hash, believed=believed, report=report

@@ -63,6 +63,12 @@ def planned(plan: Plan) -> Report:
     return {"plan": {"hash": plan.hash, "refusal": plan.refusal, "entries": entries}}
 
 
+def figures(report: Report) -> dict[str, int]:
+    """What was done, in numbers: none where nothing was applied."""
+    done = report["done"] or {}
+    return {name: len(what) if isinstance(what, list) else what for name, what in done.items()}
+
+
 def applied(done: Done) -> Report:
     """The part about what was done."""
     return {
