@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 import time
@@ -21,26 +20,47 @@ import yaml
 from starlette.types import ASGIApp
 
 import handlers
+from clients.audit_log import AuditLog
 from clients.catalog import Catalog
 from clients.cleanup_runs import CleanupRuns
 from clients.database import Database
+from clients.idempotent_requests import IdempotentRequests
 from clients.lease import Lease
 from clients.litellm import LiteLLM
+from clients.litellm_usage import LiteLLMUsage
+from clients.locks import Locks
 from clients.offboardings import Offboardings
+from clients.rates import Rates
+from clients.revocations import ReportedKeys, Revocations
 from clients.tokens import Caller, Tokens
 from clients.upstream import Sleep, Upstream
 from edge import application
 from services.access import GroupRefs, Principal
+from services.audit import Audit
 from services.container import Services
+from services.creations import Creations
 from services.health import Health
 from services.keys import Keys
+from services.keys import Neighbours as KeyNeighbours
+from services.leaks import Leaks
+from services.maintenance import Maintenance
 from services.membership import CatalogMembership, TokenMembership
+from services.minting import Minting
+from services.models import Models
 from services.offboarding.administration import CleanupAdministration
+from services.offboarding.apply import Steps
 from services.offboarding.cleanup import Cleanup, Neighbours
 from services.offboarding.plan import Limits
+from services.offboarding.removal import Removal
 from services.offboarding.schedule import jittered, run_forever
-from services.users import UserDefaults, Users
-from settings import Settings
+from services.reconciliation import Reconciliation
+from services.rotation import Rotation
+from services.sealing import Sealing
+from services.tiers import DEFAULTS, Tier, Tiers
+from services.usage import Usage
+from services.user_administration import UserAdministration
+from services.users import Users
+from settings import Settings, TierSettings
 
 CONTRACT = Path(__file__).parent / "openapi.yaml"
 _LONGEST_LEASE = 60.0
@@ -86,10 +106,12 @@ class Parts:
     def __init__(self, settings: Settings, world: World) -> None:
         upstream = partial(Upstream, timeouts=settings.timeouts, sleep=world.sleep)
         at_backstage = partial(upstream, "Backstage", settings.backstage.base_url, transport=world.backstage)
-        master_key = settings.litellm.master_key
-        self.litellm = LiteLLM(
-            upstream("LiteLLM", settings.litellm.base_url, token=master_key, transport=world.litellm)
+        at_litellm = upstream(
+            "LiteLLM", settings.litellm.base_url, token=settings.litellm.master_key, transport=world.litellm
         )
+        self.owner = _replica()
+        self.litellm = LiteLLM(at_litellm)
+        self.litellm_usage = LiteLLMUsage(at_litellm)
         self.tokens = Tokens(
             at_backstage(),
             issuer=settings.backstage.issuer,
@@ -98,6 +120,11 @@ class Parts:
         )
         self.database = Database(settings.database_url, world.wall_clock)
         self.groups = GroupRefs(allowed=settings.allowed_group, admin=settings.admin_group)
+        self.audit_log = AuditLog(self.database)
+        self.audit = Audit(self.audit_log, new_id=world.new_id, request_id=_request_id)
+        lease = Lease(self.database, "cleanup", life=min(_LONGEST_LEASE, settings.cleanup.interval))
+        offboardings = Offboardings(self.database, lease)
+        self.steps = Steps(self.litellm, offboardings, lease, ReportedKeys(self.database), self.audit)
         self.catalog: Catalog | None = None
         self.cleanup: Cleanup | None = None
         if settings.backstage.catalog_token is not None:
@@ -109,11 +136,9 @@ class Parts:
 
     def _cleanup(self, settings: Settings, catalog: Catalog) -> Cleanup:
         interval = settings.cleanup.interval
-        lease = Lease(self.database, "cleanup", life=min(_LONGEST_LEASE, interval))
-        offboardings = Offboardings(self.database, lease)
-        neighbours = Neighbours(catalog, self.litellm, lease, CleanupRuns(self.database), offboardings)
+        neighbours = Neighbours(catalog, CleanupRuns(self.database), self.steps)
         limits = Limits(settings.cleanup.grace_period, settings.cleanup.max_removals)
-        return Cleanup(neighbours, self.groups, limits, owner=_replica(), interval=lambda: jittered(interval))
+        return Cleanup(neighbours, self.groups, limits, owner=self.owner, interval=lambda: jittered(interval))
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -124,6 +149,57 @@ class Parts:
         await self.database.aclose()
 
 
+def _services(parts: Parts, settings: Settings, world: World, catalog: CatalogMembership | None) -> Services:
+    database, litellm, audit = parts.database, parts.litellm, parts.audit
+    tiers = Tiers(
+        [_tier(row) for row in settings.litellm.group_defaults], _tier(settings.litellm.user_defaults), catalog
+    )
+    rates = Rates(database)
+    creations = Creations(
+        IdempotentRequests(database),
+        rates,
+        Sealing(settings.litellm.master_key),
+        a_minute=settings.creates_per_minute,
+        new_id=world.new_id,
+    )
+    users = Users(litellm, creations, tiers, catalog, audit, known_seconds=settings.known_user_seconds, now=world.clock)
+    models = Models(parts.litellm_usage, litellm, tiers, now=world.clock)
+    locks = Locks(database, world.sleep, world.new_id)
+    reported = parts.steps.reported
+    neighbours = KeyNeighbours(
+        litellm,
+        database,
+        users,
+        creations,
+        tiers,
+        models,
+        Revocations(database),
+        reported,
+        locks,
+        audit,
+        world.wall_clock,
+    )
+    keys, minting = Keys(neighbours), Minting(neighbours)
+    rotation = Rotation(neighbours, keys, minting)
+    reconciliation = Reconciliation(parts.audit_log, litellm, minting, locks)
+    return Services(
+        users=users,
+        administration=UserAdministration(litellm, models, parts.steps.offboardings, audit, now=world.clock),
+        removal=Removal(parts.steps, users, owner=parts.owner),
+        tiers=tiers,
+        keys=keys,
+        minting=minting,
+        rotation=rotation,
+        leaks=Leaks(litellm, reported, creations, audit),
+        models=models,
+        usage=Usage(parts.litellm_usage, litellm, users, now=world.wall_clock),
+        audit=audit,
+        health=Health(litellm, parts.tokens, world.clock),
+        cleanup=CleanupAdministration(parts.cleanup, scheduled=parts.cleanup is not None and settings.cleanup.enabled),
+        maintenance=Maintenance(rotation, reconciliation, parts.audit_log, rates, retention=settings.audit_retention),
+    )
+
+
 def create_app(settings: Settings, world: World | None = None) -> ASGIApp:
     """The service as an ASGI application."""
     world = world or World()
@@ -132,15 +208,7 @@ def create_app(settings: Settings, world: World | None = None) -> ASGIApp:
     if parts.catalog is not None:
         asked = CatalogMembership(parts.catalog, parts.groups, seconds=settings.membership_seconds, now=world.clock)
     membership = asked if asked is not None and settings.membership == "catalog" else TokenMembership(parts.groups)
-    defaults = UserDefaults(settings.litellm.max_budget, settings.litellm.budget_duration)
-    users = Users(parts.litellm, defaults, asked, known_seconds=settings.known_user_seconds, now=world.clock)
-    scheduled = parts.cleanup is not None and settings.cleanup.enabled
-    services = Services(
-        users=users,
-        keys=Keys(parts.litellm, users),
-        health=Health(parts.litellm, parts.tokens, world.clock),
-        cleanup=CleanupAdministration(parts.cleanup, scheduled=scheduled),
-    )
+    services = _services(parts, settings, world, asked)
 
     async def authenticate(token: str) -> Principal:
         return await membership.principal(world.sign_in(token) or await parts.tokens.verify(token))
@@ -148,16 +216,18 @@ def create_app(settings: Settings, world: World | None = None) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: Any) -> AsyncIterator[None]:
         await parts.database.migrate()
-        clockwork = None
-        if parts.cleanup is not None and scheduled:
-            clockwork = asyncio.create_task(run_forever(parts.cleanup, settings.cleanup.interval, world.sleep))
+        clockworks = []
+        if parts.cleanup is not None and settings.cleanup.enabled:
+            clockworks.append(run_forever(parts.cleanup, settings.cleanup.interval, world.sleep))
         else:
             log.warning("cleanup is off: it needs litellmOrchestrator.backstage.catalogToken, and cleanup.enabled")
+        if settings.maintenance_interval:
+            clockworks.append(services.maintenance.run_forever(settings.maintenance_interval, world.sleep))
+        running = [asyncio.create_task(clockwork) for clockwork in clockworks]
         yield
-        if clockwork is not None:
-            clockwork.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await clockwork
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
         await services.cleanup.finish()
         await parts.aclose()
 
@@ -171,3 +241,12 @@ def create_app(settings: Settings, world: World | None = None) -> ASGIApp:
         new_id=world.new_id,
         now=world.clock,
     )
+
+
+def _tier(row: TierSettings) -> Tier:
+    return Tier(**{name: value for name, value in vars(row).items() if name != "group"}, name=row.group or DEFAULTS)
+
+
+def _request_id() -> str | None:
+    """The id that the request log has bound; None outside of a request."""
+    return structlog.contextvars.get_contextvars().get("request_id")

@@ -24,7 +24,7 @@ import settings
 from app import create_app
 from clients.database import Database, DatabaseUnavailableError
 from edge.logs import configure_logging
-from edge.redaction import redact
+from services.redaction import redact
 from standalone.world import standalone_settings, standalone_world
 
 EXIT_SETTINGS = 2

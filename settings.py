@@ -5,22 +5,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
 
-import jsonschema
+from settings_problems import port_of, problems_of
 
-_SCHEMA: dict[str, Any] = json.loads((Path(__file__).parent / "settings.schema.json").read_text(encoding="utf-8"))
 _DEFAULT_PORT = 7007
 PLUGIN_DATABASE = "backstage_plugin_litellm-orchestrator"
 """What Backstage calls a plugin's database."""
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "mo": 30 * 86400}
 _EMBEDDED_DATABASE = "sqlite+aiosqlite:///litellm-orchestrator.sqlite3"
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 
@@ -37,13 +34,30 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True)
+class TierSettings:
+    """What a new user gets, and what their keys may have at most. USD, rates a minute, seconds; None is no limit.
+
+    `group` is a full ref in lower case; None for the defaults.
+    """
+
+    group: str | None = None
+    max_budget: float | None = None
+    budget_duration: str | None = None
+    models: tuple[str, ...] = ()
+    tpm_limit: int | None = None
+    rpm_limit: int | None = None
+    max_keys: int | None = None
+    max_key_life: int | None = None
+
+
+@dataclass(frozen=True)
 class LiteLLMSettings:
-    """Where LiteLLM is, and what a new user gets. `max_budget` is USD; None is no limit."""
+    """Where LiteLLM is, and what a new user gets: the first of `group_defaults` whose group they are in, or else."""
 
     base_url: str
     master_key: str = field(repr=False)
-    max_budget: float | None = None
-    budget_duration: str | None = None
+    user_defaults: TierSettings = TierSettings()
+    group_defaults: tuple[TierSettings, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,10 @@ class CleanupSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that an operator decides. Group refs are full and in lower case; `database_url` is SQLAlchemy's."""
+    """Everything that an operator decides. Group refs are full and in lower case; `database_url` is SQLAlchemy's.
+
+    `audit_retention` and `maintenance_interval` are in seconds; an interval of 0 is never.
+    """
 
     litellm: LiteLLMSettings
     backstage: BackstageSettings
@@ -115,11 +132,14 @@ class Settings:
     include_nested_groups: bool = True
     database_url: str = field(default=_EMBEDDED_DATABASE, repr=False)
     cleanup: CleanupSettings = CleanupSettings()
+    creates_per_minute: int = 30
+    audit_retention: float = 365 * 86400.0
+    maintenance_interval: float = 10.0
 
 
 def from_app_config(tree: Mapping[str, Any]) -> Settings:
     """Check `tree` and build settings from it. Raises SettingsError with every problem at once."""
-    problems = sorted(set(_problems(tree)))
+    problems = sorted(set(problems_of(tree)))
     if problems:
         raise SettingsError(problems)
     litellm, backend = tree["liteLLM"], tree.get("backend", {})
@@ -130,8 +150,8 @@ def from_app_config(tree: Mapping[str, Any]) -> Settings:
         litellm=LiteLLMSettings(
             base_url=litellm["baseUrl"].rstrip("/"),
             master_key=litellm["masterKey"],
-            max_budget=defaults.get("maxBudget"),
-            budget_duration=litellm_duration(defaults.get("budgetDuration")),
+            user_defaults=_tier(defaults),
+            group_defaults=tuple(_tier(defaults | row) for row in litellm.get("groupDefaults", [])),
         ),
         backstage=BackstageSettings(
             base_url=backstage.get("baseUrl", backend.get("baseUrl")).rstrip("/"),
@@ -151,6 +171,9 @@ def from_app_config(tree: Mapping[str, Any]) -> Settings:
         include_nested_groups=ours.get("includeNestedGroups", Settings.include_nested_groups),
         database_url=_database_url(ours.get("database", {}).get("url"), backend.get("database", {})),
         cleanup=_cleanup(ours.get("cleanup", {})),
+        creates_per_minute=ours.get("rateLimit", {}).get("createsPerMinute", Settings.creates_per_minute),
+        audit_retention=ours.get("audit", {}).get("retentionDays", Settings.audit_retention / 86400) * 86400.0,
+        maintenance_interval=ours.get("maintenanceInterval", Settings.maintenance_interval),
     )
 
 
@@ -178,73 +201,9 @@ def litellm_duration(duration: str | None) -> str | None:
     return duration
 
 
-def _problems(tree: Mapping[str, Any]) -> Iterator[str]:
-    for error in jsonschema.Draft7Validator(_SCHEMA).iter_errors(tree):
-        yield _sentence(error)
-    backstage = _get(tree, "litellmOrchestrator", "backstage", "baseUrl") or _get(tree, "backend", "baseUrl")
-    if not backstage:
-        yield "litellmOrchestrator.backstage.baseUrl: missing, as is backend.baseUrl; one must say where Backstage is"
-    budget = _get(tree, "liteLLM", "userDefaults", "maxBudget")
-    if isinstance(budget, float) and not math.isfinite(budget):
-        yield "liteLLM.userDefaults.maxBudget: expected a finite number of USD"
-    if (port := _port_of(_get(tree, "backend", "listen"))) is not None and port > 65535:
-        yield "backend.listen: expected a port of at most 65535"
-    database = _get(tree, "backend", "database")
-    connection = _get(database, "connection")
-    is_url = isinstance(connection, str) and connection.startswith(("postgres://", "postgresql://"))
-    if _get(database, "client") == "pg" and isinstance(connection, str) and not is_url:
-        yield "backend.database.connection: expected a postgresql:// URL, or an object"
-    if _get(tree, "litellmOrchestrator", "membership") == "catalog" and not _catalog_token(tree):
-        yield "litellmOrchestrator.backstage.catalogToken: missing, and membership: catalog needs it"
-    services = _get(tree, "litellmOrchestrator", "serviceTokens")
-    tokens = [row.get("token") for row in services if isinstance(row, dict)] if isinstance(services, list) else []
-    if len(set(map(str, tokens))) != len(tokens):
-        yield "litellmOrchestrator.serviceTokens: each token may be given once"
-
-
-def _catalog_token(tree: Any) -> Any:
-    return _get(tree, "litellmOrchestrator", "backstage", "catalogToken")
-
-
-def _get(tree: Any, *path: str) -> Any:
-    for key in path:
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree
-
-
-def _sentence(error: jsonschema.ValidationError) -> str:
-    """One line for `error` that names the setting and what was expected, and never the value: it may be a secret."""
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
-    schema = error.schema if isinstance(error.schema, dict) else {}
-    rule: Any = error.validator_value
-    instance: Any = error.instance
-    if error.validator == "required":
-        missing = [key for key in rule if key not in instance]
-        return f"{', '.join('.'.join(filter(None, [path, key])) for key in missing)}: missing"
-    if error.validator == "additionalProperties":
-        known = schema.get("properties", {})
-        unknown = sorted(set(instance) - set(known))
-        return f"{path}: unknown {', '.join(unknown)}; known are {', '.join(sorted(known))}"
-    expected = {
-        "type": f"expected {rule}",
-        "enum": f"expected one of {rule}",
-        "pattern": f"expected a match of {rule}",
-        "minLength": f"expected at least {rule} characters",
-        "oneOf": "expected one of the forms that the README shows",
-    }.get(str(error.validator), f"expected {error.validator} {rule}")
-    return f"{path}: {expected}"
-
-
-def _port_of(listen: Any) -> int | None:
-    if isinstance(listen, dict):
-        listen = f":{listen.get('port', '')}"
-    text = listen.rpartition(":")[2] if isinstance(listen, str) else ""
-    return int(text) if text.isdecimal() else None
-
-
 def _listen(listen: Any) -> tuple[str, int]:
     """Host and port; Backstage's `:7007` means every address (https://backstage.io/docs/conf/writing/)."""
-    port = _port_of(listen)
+    port = port_of(listen)
     host = listen.get("host", "") if isinstance(listen, dict) else (listen or "127.0.0.1:").rpartition(":")[0]
     return host.strip("[]") or "0.0.0.0", _DEFAULT_PORT if port is None else port  # noqa: S104
 
@@ -263,6 +222,28 @@ def _database_url(given: str | None, backstages: Mapping[str, Any]) -> str:
         return _EMBEDDED_DATABASE
     scheme, _, rest = given.partition("://")
     return f"{_DRIVERS[scheme.partition('+')[0]]}://{rest}"
+
+
+def _tier(tier: Mapping[str, Any]) -> TierSettings:
+    group = tier.get("group")
+    return TierSettings(
+        group=None if group is None else full_group_ref(group),
+        max_budget=tier.get("maxBudget"),
+        budget_duration=litellm_duration(tier.get("budgetDuration")),
+        models=tuple(tier.get("models", ())),
+        tpm_limit=tier.get("tpmLimit"),
+        rpm_limit=tier.get("rpmLimit"),
+        max_keys=tier.get("maxKeys"),
+        max_key_life=_seconds(tier.get("maxKeyDuration")),
+    )
+
+
+def _seconds(duration: str | None) -> int | None:
+    if duration is None:
+        return None
+    match = re.fullmatch(r"(\d+)(\D+)", litellm_duration(duration) or "")
+    assert match is not None  # the schema has it so
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 def _cleanup(cleanup: Mapping[str, Any]) -> CleanupSettings:

@@ -9,6 +9,7 @@ is not one.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +21,15 @@ _MAX_PAGES = 2000
 _GROUPS_A_QUERY = 50
 _MAX_DEPTH = 20
 _FIELDS = "kind,metadata.name,metadata.namespace"
+
+
+@dataclass(frozen=True)
+class CatalogUser:
+    """A user's direct groups, in lower case, and their profile as far as they have one."""
+
+    groups: frozenset[str]
+    display_name: str | None = None
+    email: str | None = None
 
 
 class CatalogRefusedError(UpstreamFaultError):
@@ -76,10 +86,14 @@ class Catalog:
             level = await self._entities(sorted(below))
         raise CatalogFaultError(f"The groups below {group} are nested more than {_MAX_DEPTH} deep")
 
-    async def groups_of(self, user: str) -> frozenset[str]:
-        """The direct groups of `user`; none where the catalog does not have the user."""
-        entity = await self._entity(user)
-        return frozenset(() if entity is None else _related(entity, "memberOf"))
+    async def user(self, ref: str) -> CatalogUser:
+        """The user `ref`: in no group, and without a profile, where the catalog does not have them."""
+        entity = await self._entity(ref) or {}
+        spec = entity.get("spec")
+        profile = spec.get("profile") if isinstance(spec, dict) else None
+        named = {name: profile.get(name) if isinstance(profile, dict) else None for name in ("displayName", "email")}
+        told = {name: text.strip() or None if isinstance(text, str) else None for name, text in named.items()}
+        return CatalogUser(frozenset(_related(entity, "memberOf")), told["displayName"], told["email"])
 
     async def _users_in(self, groups: Sequence[str], each_page: Callable[[], Awaitable[None]]) -> list[str]:
         # A key repeated in one filter means any of its values.

@@ -7,7 +7,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from clients.database import Database, cleanup_run
+from clients.database import Database
+from clients.tables import cleanup_run
 
 _KEPT_SECONDS = 30 * 86400.0
 RUNNING, DIED = "running", "died"

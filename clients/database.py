@@ -1,7 +1,4 @@
-"""The state of this service beyond LiteLLM: tables, and a database that brings itself up to date.
-
-SQLite in one file, or PostgreSQL when several replicas run. Times are seconds since the epoch.
-"""
+"""A database that brings itself up to date: SQLite in one file, or PostgreSQL when several replicas run."""
 
 from __future__ import annotations
 
@@ -9,53 +6,20 @@ import asyncio
 import logging
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from services.errors import UpstreamUnavailableError
-
-metadata = sa.MetaData()
-
-lease = sa.Table(
-    "lease",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("owner", sa.Text, nullable=True),
-    sa.Column("expires_at", sa.Float, nullable=False),
-    sa.Column("fence", sa.BigInteger, nullable=False),
-    sa.Column("next_run_at", sa.Float, nullable=False),
-)
-cleanup_run = sa.Table(
-    "cleanup_run",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("trigger", sa.Text, nullable=False),
-    sa.Column("owner", sa.Text, nullable=False),
-    sa.Column("fence", sa.BigInteger, nullable=True),
-    sa.Column("started_at", sa.Float, nullable=False),
-    sa.Column("finished_at", sa.Float, nullable=True),
-    sa.Column("outcome", sa.Text, nullable=False),
-    sa.Column("plan_hash", sa.Text, nullable=True, index=True),
-    sa.Column("believed_members", sa.Integer, nullable=True),
-    sa.Column("believed_admins", sa.Integer, nullable=True),
-    sa.Column("report", sa.JSON, nullable=True),
-)
-offboarding = sa.Table(
-    "offboarding",
-    metadata,
-    sa.Column("user_id", sa.Text, primary_key=True),
-    sa.Column("since", sa.Float, nullable=False),
-    sa.Column("confirmed", sa.Boolean, nullable=False),
-    sa.Column("blocked_keys", sa.JSON, nullable=False),
-)
 
 _MIGRATIONS = Path(__file__).parent.parent / "migrations"
 _MIGRATION_LOCK = 0x6C6C6F  # any number that our replicas agree on
@@ -77,6 +41,7 @@ class Database:
         self._wall_clock = wall_clock
         self._migrating = asyncio.Lock()
         self._migrated = False
+        self._current: ContextVar[AsyncConnection | None] = ContextVar("transaction", default=None)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -84,11 +49,27 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that commits at the end, on a schema that is up to date. Raises DatabaseUnavailableError."""
+        """A transaction that commits at the end, on a schema that is up to date. Raises DatabaseUnavailableError.
+
+        Within another one of the same task it is part of that: all of it is written, or nothing.
+        """
+        if (current := self._current.get()) is not None:
+            yield current
+            return
         await self.migrate()
         with self._explained():
             async with self._engine.begin() as connection:
-                yield connection
+                token = self._current.set(connection)
+                try:
+                    yield connection
+                finally:
+                    self._current.reset(token)
+
+    async def insert_new(self, connection: AsyncConnection, table: sa.Table, row: Mapping[str, Any]) -> bool:
+        """Insert `row` unless one with its primary key is there; whether it was inserted."""
+        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        inserted = await connection.execute(insert(table).values(row).on_conflict_do_nothing())
+        return inserted.rowcount == 1
 
     async def now(self, connection: AsyncConnection) -> float:
         """The time that all replicas agree on: PostgreSQL's, or this machine's for a file on it."""

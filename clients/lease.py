@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from clients.database import Database, lease
+from clients.database import Database
+from clients.tables import lease
 
 
 class LeaseLostError(Exception):
@@ -61,12 +62,13 @@ class Lease:
             now = await self._database.now(connection)
             await connection.execute(self._mine(held).values(expires_at=now + self._life))
 
-    async def release(self, held: Held, *, next_run_in: float) -> None:
-        """Give it back, with the next run due in so many seconds. Raises LeaseLostError."""
+    async def release(self, held: Held, *, next_run_in: float | None) -> None:
+        """Give it back, with the next run due in so many seconds; None leaves it as it was. Raises LeaseLostError."""
         async with self._database.transaction() as connection:
             await self.assert_held(connection, held)
             now = await self._database.now(connection)
-            await connection.execute(self._mine(held).values(owner=None, next_run_at=now + next_run_in))
+            due = {} if next_run_in is None else {"next_run_at": now + next_run_in}
+            await connection.execute(self._mine(held).values(owner=None, **due))
 
     async def assert_held(self, connection: AsyncConnection, held: Held) -> None:
         """Within a transaction, so that what it writes is written by the holder only. Raises LeaseLostError."""

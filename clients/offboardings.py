@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from clients.database import Database, offboarding
+from clients.database import Database
 from clients.lease import Held, Lease
+from clients.tables import offboarding
 
 
 @dataclass(frozen=True)

@@ -52,12 +52,14 @@ class Caller:
     """A verified caller.
 
     `subject` is a user ref in lower case, `plugin:<id>`, or a service token's subject. `ownership` holds the refs
-    that Backstage vouches for, in lower case; `service_role` is set for service tokens only.
+    that Backstage vouches for, in lower case; `service_role` is set for service tokens only. `via` is the plugin that
+    calls on behalf of the subject, as `plugin:<id>`.
     """
 
     subject: str
     ownership: frozenset[str] = frozenset()
     service_role: ServiceRole | None = None
+    via: str | None = None
 
     @property
     def is_user(self) -> bool:
@@ -146,7 +148,8 @@ class Tokens:
             raise AuthenticationError("The token's obo is not a token")
         limited = await self._claims(obo, _Typ.LIMITED, self._user_keys, audience=None, issuer=None)
         subject = _user_ref(limited)
-        return Caller(subject, await self._ownership(obo, subject)), min(claims["exp"], limited["exp"])
+        caller = Caller(subject, await self._ownership(obo, subject), via=f"plugin:{plugin}")
+        return caller, min(claims["exp"], limited["exp"])
 
     async def _claims(
         self, token: str, typ: str, keys: SigningKeys, *, audience: str | None, issuer: str | None

@@ -7,35 +7,23 @@ malformed bodies; these take their place in its middleware stack.
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import inflection
-from connexion.json_schema import Draft4RequestValidator
 from connexion.operations import AbstractOperation
-from jsonschema import ValidationError
-from jsonschema.validators import extend
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from edge.bodies import ABSENT, read_json
-from edge.paths import decode_segment
+from edge.checks import ContractValidator, check
+from edge.parameters import Parameters
 from services.access import Principal
 from services.errors import InputError
 
 Handler = Callable[..., Coroutine[Any, Any, Response]]
 PRINCIPAL = "orchestrator.principal"
-
-
-def _full_match(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[ValidationError]:
-    """`pattern` with an end that is the end: `$` also stands before a trailing newline."""
-    if validator.is_type(instance, "string") and not re.search(re.sub(r"\$$", r"\\Z", pattern), instance):
-        yield ValidationError("does not match")
-
-
-ContractValidator: Any = extend(Draft4RequestValidator, {"pattern": _full_match})  # type: ignore[no-untyped-call]
 
 
 def handler_name(operation_id: str) -> str:
@@ -52,17 +40,13 @@ class BoundOperation:
         self._fixed = {name: value for name, value in available.items() if name in wanted}
         self._wants_principal = "principal" in wanted
         self._wants_body = "body" in wanted
-        self._parameters = [_PathParameter(row) for row in operation.parameters]
+        self._parameters = Parameters(operation.parameters)
         body = operation.request_body
         self._body_required = bool(body.get("required"))
         self._body = ContractValidator(operation.body_schema("application/json")) if body else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arguments = dict(self._fixed)
-        if scope["query_string"]:
-            raise InputError("This operation takes no query parameters")
-        for parameter in self._parameters:
-            arguments[parameter.argument] = parameter.checked(scope["path_params"])
+        arguments = self._fixed | self._parameters.read(scope)
         if self._wants_principal:
             arguments["principal"] = scope["extensions"][PRINCIPAL]
         if self._body is not None:
@@ -77,48 +61,8 @@ class BoundOperation:
             return None
         if body is ABSENT:
             raise InputError("A JSON body is required")
-        _check(self._body, body, "The body")
+        check(self._body, body, "The body")
         return body
-
-
-class _PathParameter:
-    """A path parameter and its schema. Others do not stand in the contract so far."""
-
-    def __init__(self, row: Mapping[str, Any]) -> None:
-        if row["in"] != "path":
-            raise NotImplementedError(f"a parameter in {row['in']}")
-        self._name = row["name"]
-        self.argument = inflection.underscore(row["name"])
-        self._validator = ContractValidator(row["schema"])
-
-    def checked(self, routed: Mapping[str, str]) -> str:
-        value = decode_segment(routed[self._name])
-        _check(self._validator, value, self._name)
-        return value
-
-
-def _check(validator: Any, value: Any, name: str) -> None:
-    """Raise InputError that says where and what is expected, and repeats nothing of the value: it may be a secret."""
-    errors = sorted(validator.iter_errors(value), key=lambda error: list(map(str, error.path)))
-    if errors:
-        raise InputError("; ".join(dict.fromkeys(_sentence(error, name) for error in errors)))
-
-
-def _sentence(error: ValidationError, name: str) -> str:
-    where = ".".join(map(str, error.path)) or name
-    schema: Mapping[str, Any] = error.schema if isinstance(error.schema, dict) else {}
-    rule: Any = error.validator_value
-    known = ", ".join(schema.get("properties", {})) or "none"
-    if error.validator == "required":
-        return f"{where} lacks a required field; required are {', '.join(rule)}"
-    if error.validator == "additionalProperties":
-        return f"{where} has a field that this operation does not take; it takes {known}"
-    if error.validator == "enum":
-        return f"{where} must be one of {', '.join(map(str, rule))}"
-    if error.validator == "type":
-        return f"{where} must be of type {rule}"
-    described = schema.get("description")
-    return f"{where} must be {described}" if described else f"{where} breaks the contract's {error.validator}"
 
 
 def bind_principal(scope: Scope, principal: Principal) -> None:

@@ -14,8 +14,10 @@ from connexion.exceptions import ProblemException
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from edge.redaction import redact, redacted_path
+from edge.redaction import redacted_path
+from handlers.answers import rate_headers
 from services import errors
+from services.redaction import redact
 
 log = structlog.get_logger(__name__)
 
@@ -25,6 +27,9 @@ _STATUS_OF: dict[type, tuple[HTTPStatus, str]] = {
     errors.NotAllowedError: (HTTPStatus.FORBIDDEN, "NotAllowedError"),
     errors.NotFoundError: (HTTPStatus.NOT_FOUND, "NotFoundError"),
     errors.ConflictError: (HTTPStatus.CONFLICT, "ConflictError"),
+    errors.ChangedError: (HTTPStatus.PRECONDITION_FAILED, "PreconditionFailedError"),
+    errors.ReusedKeyError: (HTTPStatus.UNPROCESSABLE_ENTITY, "UnprocessableError"),
+    errors.TooManyRequestsError: (HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequestsError"),
     errors.UpstreamFaultError: (HTTPStatus.BAD_GATEWAY, "BadGatewayError"),
     errors.UpstreamUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     errors.UpstreamTimeoutError: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutError"),
@@ -71,6 +76,8 @@ def _known(scope: Mapping[str, Any], error: Exception, status: HTTPStatus, name:
     headers: dict[str, str] = {}
     if isinstance(error, errors.AuthenticationError):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, errors.TooManyRequestsError):
+        headers |= {"Retry-After": str(error.allowance.retry_after), **rate_headers(error.allowance)}
     if isinstance(error, errors.UpstreamUnavailableError):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.UpstreamError):

@@ -1,19 +1,12 @@
-"""What is taken out before anything is written down or answered: keys and tokens, wherever they strayed."""
+"""Paths as they may be written down."""
 
 from __future__ import annotations
 
-import re
 from urllib.parse import quote, unquote_to_bytes
 
-MASK = "[redacted]"
-# LiteLLM's keys, and compact JWTs (RFC 7515, section 3.1).
-_SECRET = re.compile(r"sk-[A-Za-z0-9_-]+|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?")
+from services.redaction import MASK, redact
+
 _LONGEST_SEGMENT = 200
-
-
-def redact(text: str) -> str:
-    """`text` with each key and token in it masked."""
-    return _SECRET.sub(MASK, text)
 
 
 def redacted_path(raw_path: bytes) -> str:

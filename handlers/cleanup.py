@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from starlette.responses import Response
 
-from handlers.answers import answer
+from handlers.answers import answer, iso
 from services.access import Principal
 from services.container import Services
 from services.offboarding.report import Report
@@ -17,7 +16,7 @@ async def get_cleanup(services: Services, principal: Principal) -> Response:
     """200 with the last report and the next run."""
     status = await services.cleanup.status(principal)
     last = None if status.last_report is None else _rendered(status.last_report)
-    when = {"nextRunAt": _iso(status.next_run_at), "lastReport": last}
+    when = {"nextRunAt": iso(status.next_run_at), "lastReport": last}
     return answer({"enabled": status.enabled, "running": status.running} | when)
 
 
@@ -32,12 +31,8 @@ async def run_cleanup(services: Services, principal: Principal, body: dict[str, 
 
 def _rendered(report: Report) -> dict[str, Any]:
     """`report` with its times in ISO 8601."""
-    times = {name: _iso(report[name]) for name in ("startedAt", "finishedAt")}
+    times = {name: iso(report[name]) for name in ("startedAt", "finishedAt")}
     plan = report["plan"]
     if plan is not None:
-        plan = plan | {"entries": [entry | {"since": _iso(entry["since"])} for entry in plan["entries"]]}
+        plan = plan | {"entries": [entry | {"since": iso(entry["since"])} for entry in plan["entries"]]}
     return report | times | {"plan": plan}
-
-
-def _iso(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

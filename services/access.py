@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from clients.tokens import Caller
+from clients.tokens import USER_REF, Caller
 from services.errors import NotAllowedError
 
 
@@ -27,10 +27,20 @@ class Access(Enum):
 
 @dataclass(frozen=True)
 class Principal:
-    """A signed-in caller. `subject` is a user ref in lower case, `plugin:<id>`, or a service token's subject."""
+    """A signed-in caller. `subject` is a user ref in lower case, `plugin:<id>`, or a service token's subject.
+
+    `via` is the plugin that calls on their behalf, as `plugin:<id>`. `groups` are what their token vouches for.
+    """
 
     subject: str
     roles: frozenset[Role]
+    via: str | None = None
+    groups: frozenset[str] = frozenset()
+
+    @property
+    def is_user(self) -> bool:
+        """Whether this is a Backstage user, and no service or plugin."""
+        return USER_REF.fullmatch(self.subject) is not None
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,8 @@ def principal_from_token(caller: Caller, groups: GroupRefs) -> Principal:
     if caller.service_role is not None:
         return Principal(caller.subject, frozenset({Role(caller.service_role)}))
     role_of = {groups.allowed: Role.MEMBER, groups.admin: Role.ADMIN}
-    return Principal(caller.subject, frozenset(role for group, role in role_of.items() if group in caller.ownership))
+    roles = frozenset(role for group, role in role_of.items() if group in caller.ownership)
+    return Principal(caller.subject, roles, caller.via, caller.ownership)
 
 
 def decide(principal: Principal, owner: str) -> Access:
@@ -58,6 +69,12 @@ def decide(principal: Principal, owner: str) -> Access:
     return Access.FOR_ANOTHER if Role.ADMIN in principal.roles else Access.NOT_THEIRS
 
 
+def authorize_member(principal: Principal) -> None:
+    """Raise NotAllowedError for whoever is in neither group."""
+    if not principal.roles:
+        raise NotAllowedError(f"{principal.subject} is in neither the allowed group nor the admin group")
+
+
 def authorize_admin(principal: Principal) -> None:
     """Raise NotAllowedError for everybody but admins."""
     if Role.ADMIN not in principal.roles:
@@ -66,9 +83,8 @@ def authorize_admin(principal: Principal) -> None:
 
 def authorize(principal: Principal, owner: str) -> Access:
     """`decide`, with the refusals raised as NotAllowedError."""
+    authorize_member(principal)
     access = decide(principal, owner)
-    if access is Access.NOT_A_MEMBER:
-        raise NotAllowedError(f"{principal.subject} is in neither the allowed group nor the admin group")
     if access is Access.NOT_THEIRS:
         raise NotAllowedError(f"Only {owner} themselves or an admin may do this")
     return access

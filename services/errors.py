@@ -6,7 +6,10 @@ OrchestratorError
 │   ├── AuthenticationError      no valid credentials
 │   ├── NotAllowedError          valid credentials, not enough authority
 │   ├── NotFoundError            no such user, or no such key of theirs
-│   └── ConflictError            exists already
+│   ├── ConflictError            what there is already stands against it
+│   ├── ChangedError             not any more what the caller thinks it is
+│   ├── ReusedKeyError           this Idempotency-Key named another request
+│   └── TooManyRequestsError     more in a minute than one caller may
 └── UpstreamError                LiteLLM or Backstage
     ├── UpstreamFaultError       answered nonsense, or refused our own credentials
     ├── UpstreamUnavailableError cannot be reached
@@ -17,6 +20,24 @@ upstream's own words.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What is left of how often somebody may do something.
+
+    `limit` times in `window` seconds, of which `remaining` are left; all are back in `reset` seconds. `retry_after` is
+    0 where it was allowed, else the seconds until one more is.
+    """
+
+    name: str
+    limit: int
+    window: int
+    remaining: int
+    reset: int
+    retry_after: int
 
 
 class OrchestratorError(Exception):
@@ -48,7 +69,23 @@ class NotFoundError(CallerError):
 
 
 class ConflictError(CallerError):
-    """It exists already."""
+    """What there is already stands against it."""
+
+
+class ChangedError(CallerError):
+    """It is not any more what the caller thinks it is."""
+
+
+class ReusedKeyError(CallerError):
+    """The caller used this Idempotency-Key for another request."""
+
+
+class TooManyRequestsError(CallerError):
+    """The caller asks more often than they may. `allowance` says when they may again."""
+
+    def __init__(self, allowance: Allowance) -> None:
+        super().__init__(f"At most {allowance.limit} in {allowance.window} s; try again in {allowance.retry_after} s")
+        self.allowance = allowance
 
 
 class UpstreamError(OrchestratorError):

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, replace
 
+import structlog
 from cachetools import TTLCache
 
-from clients.litellm import LiteLLM, User, no_such_user
+from clients.litellm import LiteLLM, NewUser, no_such_user
+from clients.litellm_rows import User
 from services.access import Access, Principal, authorize
-from services.errors import ConflictError, InputError, UpstreamFaultError
+from services.audit import Action, Audit
+from services.creations import Created, Creation, Creations
+from services.errors import ConflictError, InputError, UpstreamError, UpstreamFaultError
 from services.membership import CatalogMembership
 from services.single_flight import SingleFlight
+from services.tiers import Tier, Tiers
+
+log = structlog.get_logger(__name__)
 
 _KNOWN_USERS = 100_000
-
-
-@dataclass(frozen=True)
-class UserDefaults:
-    """What a new user gets: USD per duration (LiteLLM's form). None is no limit, and never resets."""
-
-    max_budget: float | None
-    budget_duration: str | None
 
 
 class Users:
@@ -33,74 +32,147 @@ class Users:
     def __init__(
         self,
         litellm: LiteLLM,
-        defaults: UserDefaults,
+        creations: Creations,
+        tiers: Tiers,
         catalog: CatalogMembership | None,
+        audit: Audit,
         *,
         known_seconds: float,
         now: Callable[[], float],
     ) -> None:
         self._litellm = litellm
+        self._creations = creations
+        self._tiers = tiers
         self._catalog = catalog
-        self._defaults = defaults
+        self._audit = audit
         self._known: TTLCache[str, bool] = TTLCache(_KNOWN_USERS, ttl=known_seconds, timer=now)
-        self._sightings: SingleFlight[User] = SingleFlight()
+        self._sightings: SingleFlight[None] = SingleFlight()
 
-    async def create(self, principal: Principal, user_id: str) -> User:
-        """A new user with the defaults. Raises NotAllowedError, InputError, ConflictError, UpstreamError.
+    async def create(self, principal: Principal, user_id: str, idempotency_key: str | None) -> Created[User]:
+        """A new user with the limits of their tier. Raises NotAllowedError, InputError, ConflictError, UpstreamError.
 
         Somebody whom the catalog, where there is one to ask, knows in neither group is refused: the next cleanup would
         remove them.
         """
-        authorize(principal, user_id)
-        if self._catalog is not None and not await self._catalog.roles_of(user_id):
-            raise InputError(
-                f"{user_id} is in neither the allowed group nor the admin group, and would be removed again"
-            )
-        return await self._create(user_id)
+        return await self._creations.run(
+            principal,
+            idempotency_key,
+            ["createUser", user_id],
+            lambda creation: self._make(principal, user_id, creation),
+            User,
+        )
 
     async def get(self, principal: Principal, user_id: str) -> User:
         """The user, created where it is the principal's own. Raises NotAllowedError, NotFoundError, UpstreamError."""
-        if authorize(principal, user_id) is Access.OWN:
-            return await self._ensure(user_id)
-        if (user := await self._read(user_id)) is None:
+        access = authorize(principal, user_id)
+        if access is Access.OWN:
+            await self.ensure_own(principal)
+        user = await self._litellm.read_user(user_id)
+        if user is None and access is Access.OWN:
+            self.forget(user_id)
+            await self.ensure_own(principal)
+            return await self._read_back(user_id)
+        if user is None:
             raise no_such_user(user_id)
         return user
 
-    async def ensure_own(self, user_id: str) -> None:
+    async def ensure_own(self, principal: Principal) -> None:
         """Make sure that the principal's own user is there, by what is known of it already where possible."""
+        user_id = principal.subject
         if user_id not in self._known:
-            await self._ensure(user_id)
+            await self._sightings.run(user_id, lambda: self._look_or_create(principal))
+
+    async def require(self, principal: Principal, user_id: str) -> Access:
+        """Authority, and the user: the principal's own is created. Raises NotAllowedError, NotFoundError."""
+        access = authorize(principal, user_id)
+        if access is Access.OWN:
+            await self.ensure_own(principal)
+        elif not await self.exists(user_id):
+            raise no_such_user(user_id)
+        return access
 
     async def exists(self, user_id: str) -> bool:
         """Whether LiteLLM has the user now."""
-        return await self._read(user_id) is not None
+        if await self._litellm.user_exists(user_id):
+            self._known[user_id] = True
+            return True
+        self.forget(user_id)
+        return False
 
-    async def _ensure(self, user_id: str) -> User:
-        return await self._sightings.run(user_id, lambda: self._read_or_create(user_id))
+    def forget(self, user_id: str) -> None:
+        """The user may be gone: look again."""
+        self._known.pop(user_id, None)
 
-    async def _read_or_create(self, user_id: str) -> User:
-        if (user := await self._read(user_id)) is not None:
+    async def _make(self, principal: Principal, user_id: str, creation: Creation) -> User:
+        async with self._audit.attempt(principal, Action.USER_CREATE, user_id, operation=creation.operation) as attempt:
+            authorize(principal, user_id)
+            if self._catalog is not None and not await self._catalog.roles_of(user_id):
+                raise InputError(
+                    f"{user_id} is in neither the allowed group nor the admin group, and would be removed again"
+                )
+            new = await self._new(principal, user_id)
+            await attempt.begin(wanted=asdict(new))
+            if creation.cut_short is None or not await self.exists(user_id):
+                await self._create(user_id, new)
+            user = await self._read_back(user_id)
+            await creation.keep(user_id, user)
             return user
-        try:
-            return await self._create(user_id)
-        except ConflictError:
-            return await self._read_back(user_id)
 
-    async def _create(self, user_id: str) -> User:
-        await self._litellm.create_user(
-            user_id, max_budget=self._defaults.max_budget, budget_duration=self._defaults.budget_duration
-        )
-        return await self._read_back(user_id)
+    async def _look_or_create(self, principal: Principal) -> None:
+        user_id = principal.subject
+        if await self.exists(user_id):
+            return
+        async with self._audit.attempt(principal, Action.USER_CREATE, user_id) as attempt:
+            new = await self._new(principal, user_id)
+            await attempt.begin(wanted=asdict(new))
+            try:
+                await self._create(user_id, new)
+            except ConflictError:
+                log.info("another created them meanwhile", user=user_id)
+            if not await self.exists(user_id):
+                raise _contradiction()
+
+    async def _new(self, principal: Principal, user_id: str) -> NewUser:
+        return await self._with_profile(user_id, _limits_of(await self._tiers.of(principal, user_id)))
+
+    async def _with_profile(self, user_id: str, new: NewUser) -> NewUser:
+        if self._catalog is None:
+            return new
+        try:
+            known = await self._catalog.user(user_id)
+        except UpstreamError as error:
+            # A name is not worth a refusal.
+            log.warning("a user is created without their name", user=user_id, error=error.message)
+            return new
+        return replace(new, display_name=known.display_name, email=known.email)
+
+    async def _create(self, user_id: str, new: NewUser) -> None:
+        try:
+            await self._litellm.create_user(user_id, new)
+        except ConflictError:
+            if new.email is None or await self.exists(user_id):
+                raise
+            # LiteLLM wants e-mail addresses to be unique, and another of its users has this one.
+            log.warning("a user is created without their e-mail address: another has it", user=user_id)
+            await self._litellm.create_user(user_id, replace(new, email=None))
 
     async def _read_back(self, user_id: str) -> User:
-        if (user := await self._read(user_id)) is None:
-            raise UpstreamFaultError("LiteLLM says that it has the user, and then that it has not")
+        if (user := await self._litellm.read_user(user_id)) is None:
+            raise _contradiction()
+        self._known[user_id] = True
         return user
 
-    async def _read(self, user_id: str) -> User | None:
-        user = await self._litellm.read_user(user_id)
-        if user is None:
-            self._known.pop(user_id, None)
-        else:
-            self._known[user_id] = True
-        return user
+
+def _limits_of(tier: Tier) -> NewUser:
+    return NewUser(
+        max_budget=tier.max_budget,
+        budget_duration=tier.budget_duration,
+        models=tier.models,
+        tpm_limit=tier.tpm_limit,
+        rpm_limit=tier.rpm_limit,
+        tier=tier.name,
+    )
+
+
+def _contradiction() -> UpstreamFaultError:
+    return UpstreamFaultError("LiteLLM says that it has the user, and then that it has not")

@@ -35,6 +35,12 @@ class Org:
     groups: dict[str, str | None] = field(default_factory=lambda: {ADMINS: None, MEMBERS: None, TEAM_A: MEMBERS})
     names: dict[str, str] = field(default_factory=lambda: {"user:default/erin.mixed": "Erin.Mixed"})
     """Names whose case is not that of the ref."""
+    profiles: dict[str, dict[str, str]] = field(
+        default_factory=lambda: {
+            f"user:default/{name.lower()}": {"displayName": name, "email": f"{name.lower()}@example.com"}
+            for name in ("Alice", "Bob", "Carol", "Dave")
+        }
+    )
 
     def entity(self, ref: str) -> Entity | None:
         """The entity, or None."""
@@ -43,7 +49,8 @@ class Org:
         kind, _, rest = ref.partition(":")
         namespace, _, name = rest.partition("/")
         metadata = {"namespace": namespace, "name": self.names.get(ref, name)}
-        return {"kind": kind.capitalize(), "metadata": metadata, "relations": self._relations(ref)}
+        entity = {"kind": kind.capitalize(), "metadata": metadata, "relations": self._relations(ref)}
+        return entity | ({"spec": {"profile": self.profiles[ref]}} if ref in self.profiles else {})
 
     def members(self, groups: set[str]) -> list[str]:
         """Direct members of any of `groups`."""

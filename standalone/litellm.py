@@ -16,21 +16,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from standalone.litellm_rows import Row, Rows, UnsupportedDurationError
+from standalone.litellm_rows import Rows, UnsupportedDurationError
+from standalone.litellm_usage import Row
 
 MASTER_KEY = "sk-standalone-master"
 MODELS = ("gpt-fake", "claude-fake")
 _REGENERATE = (
     "Regenerating Virtual Keys is an Enterprise feature, You must be a LiteLLM Enterprise user to use this feature"
 )
-_ACTIVITY_TOTALS = (
-    "total_spend",
-    "total_prompt_tokens",
-    "total_completion_tokens",
-    "total_tokens",
-    "total_api_requests",
-)
-
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -91,6 +84,9 @@ class LiteLLMStandIn:
         asked = await _body(request, user_id=str)
         if asked["user_id"] in self.rows.users:
             raise HTTPException(409, f"{{'error': 'User with id {asked['user_id']} already exists'}}")
+        email = asked.get("user_email")
+        if email and any((row["user_email"] or "").lower() == email.lower() for row in self.rows.users.values()):
+            raise HTTPException(409, f"{{'error': 'User with email {email} already exists'}}")
         answer = dict(self.rows.add_user(asked), key="")
         if asked.get("auto_create_key", True):
             answer["key"] = self.rows.add_key({"user_id": asked["user_id"]})[1]
@@ -103,8 +99,7 @@ class LiteLLMStandIn:
             return JSONResponse(
                 {"user_id": None, "user_info": None, "keys": list(self.rows.keys.values()), "teams": []}
             )
-        row = self.rows.users.get(user_id)
-        if row is None:
+        if (row := self.rows.users.get(user_id)) is None:
             raise HTTPException(404, f"User {user_id} not found")
         return JSONResponse({"user_id": user_id, "user_info": row, "keys": self._keys_of(user_id), "teams": []})
 
@@ -112,7 +107,7 @@ class LiteLLMStandIn:
         user_id = request.query_params.get("user_id", "")
         if (row := self.rows.users.get(user_id)) is None:
             raise HTTPException(404, f"User not found: {user_id}")
-        return JSONResponse(row)
+        return JSONResponse({name: value for name, value in row.items() if name not in ("tpm_limit", "rpm_limit")})
 
     async def _user_list(self, request: Request) -> Response:
         page, size = _number(request, "page", 1), _number(request, "page_size", 25, at_most=100)
@@ -145,8 +140,12 @@ class LiteLLMStandIn:
         return JSONResponse(len(asked["user_ids"]))
 
     async def _daily_activity(self, request: Request) -> Response:
-        totals: Row = dict.fromkeys(_ACTIVITY_TOTALS, 0) | {"page": 1, "total_pages": 0, "has_more": False}
-        return JSONResponse({"results": [], "metadata": totals})
+        query = request.query_params
+        page, size = _number(request, "page", 1), _number(request, "page_size", 50)
+        days = self.rows.usage.days(query.get("user_id", ""), query["start_date"], query["end_date"])
+        pages = -(-len(days) // size)
+        totals = self.rows.usage.totals(days) | {"page": page, "total_pages": pages, "has_more": page < pages}
+        return JSONResponse({"results": days[(page - 1) * size : page * size], "metadata": totals})
 
     async def _key_generate(self, request: Request) -> Response:
         asked = await _body(request)
@@ -161,7 +160,12 @@ class LiteLLMStandIn:
     async def _key_list(self, request: Request) -> Response:
         page, size = _number(request, "page", 1), _number(request, "size", 10, at_most=100)
         user_id = request.query_params.get("user_id")
-        keys = [key for key in reversed(self.rows.keys.values()) if user_id is None or key["user_id"] == user_id]
+        wanted = {"user_id": user_id, "token": request.query_params.get("key_hash")}
+        keys = [
+            key
+            for key in reversed(self.rows.keys.values())
+            if all(value is None or key[name] == value for name, value in wanted.items())
+        ]
         shown: list[Any] = keys[(page - 1) * size : page * size]
         if request.query_params.get("return_full_object") != "true":
             shown = [key["token"] for key in shown]
@@ -180,6 +184,8 @@ class LiteLLMStandIn:
         token = _hashed(asked["key"])
         if token not in self.rows.keys:
             raise HTTPException(404, "Key not found.")
+        if "models" in asked and asked["models"] is None:
+            raise HTTPException(400, "Authentication Error, Unable to match input value to any allowed input type")
         return JSONResponse(self.rows.update_key(token, asked) | {"key": token})
 
     async def _key_delete(self, request: Request) -> Response:
@@ -226,15 +232,18 @@ class LiteLLMStandIn:
             )
         if self.rows.is_over(key):
             raise HTTPException(401, "Authentication Error - Expired Key.")
-        for holder in (key, self.rows.users.get(key["user_id"] or "", {})):
+        owner = self.rows.users.get(key["user_id"] or "", {})
+        for holder in (key, owner):
             if holder.get("max_budget") is not None and holder["spend"] >= holder["max_budget"]:
                 raise HTTPException(422, f"ExceededBudget: Spend={holder['spend']}, Budget={holder['max_budget']}")
-        if key["models"] and asked.get("model") not in key["models"]:
-            raise HTTPException(403, "key not allowed to access model.")
+        for models in (key["models"], owner.get("models")):
+            if models and "all-proxy-models" not in models and asked.get("model") not in models:
+                raise HTTPException(403, "key not allowed to access model.")
         minute = (key["token"], self.rows.stamp()[:16])
         self._calls[minute] += 1
         if key["rpm_limit"] is not None and self._calls[minute] > key["rpm_limit"]:
             raise HTTPException(429, "Rate limit exceeded.")
+        self.rows.count_call(key, str(asked.get("model")))
         return JSONResponse(
             {"object": "chat.completion", "choices": [{"message": {"role": "assistant", "content": "hi"}}]}
         )

@@ -7,9 +7,8 @@ import re
 from calendar import monthrange
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-Row = dict[str, Any]
+from standalone.litellm_usage import CALL_COST, Row, Usage
 
 _NOT_SET = dict.fromkeys(
     [
@@ -87,6 +86,7 @@ _USER_UPDATES = (
     "user_email",
     "user_alias",
 )
+_USER_CLEARABLE = ("max_budget", "budget_duration", "spend")
 _KEY_UPDATES = (
     "key_alias",
     "max_budget",
@@ -115,6 +115,7 @@ class Rows:
         self.users: dict[str, Row] = {}
         self.keys: dict[str, Row] = {}
         self.deleted_keys: dict[str, Row] = {}
+        self.usage = Usage()
 
     def stamp(self, seconds_ahead: float = 0) -> str:
         """The time as LiteLLM writes it."""
@@ -149,12 +150,12 @@ class Rows:
         return row
 
     def update_user(self, asked: Row) -> Row:
-        """Update the row, or create it, as LiteLLM does; an empty `metadata` or `models` changes nothing."""
+        """Update the row, or create it, as LiteLLM does: null clears a budget, and nothing else."""
         row = self.users.get(asked["user_id"]) or self.add_user({"user_id": asked["user_id"]})
         if asked.get("budget_duration"):
             row["budget_reset_at"] = self._reset(asked["budget_duration"])
         for name in _USER_UPDATES:
-            if name in asked and not (name in ("metadata", "models") and not asked[name]):
+            if name in asked and (asked[name] or name in _USER_CLEARABLE):
                 row[name] = asked[name]
         row["updated_at"] = self.stamp()
         return row
@@ -186,7 +187,7 @@ class Rows:
             "config": {},
             "permissions": {},
             "router_settings": {},
-            "spend": 0.0,
+            "spend": asked.get("spend") or 0.0,
             "total_spend": 0.0,
             "max_budget": asked.get("max_budget"),
             "budget_duration": asked.get("budget_duration"),
@@ -229,6 +230,12 @@ class Rows:
     def delete_key(self, token: str) -> None:
         """Delete the key; it can still be looked up for a while, marked as deleted."""
         self.deleted_keys[token] = self.keys.pop(token) | {"status": "deleted"}
+
+    def count_call(self, key: Row, model: str) -> None:
+        """Charge a call."""
+        for holder in (key, self.users.get(key["user_id"], {"spend": 0.0})):
+            holder["spend"] += CALL_COST
+        self.usage.add(key["user_id"], self.stamp()[:10], model, key["token"])
 
     def is_over(self, key: Row) -> bool:
         """Whether the key has expired."""

@@ -146,7 +146,9 @@ async def make_service(
         tokens = (ServiceToken(SERVICE_TOKEN, "service:ci", "admin"),)
         # What the clockwork would do is done by tests, when they want it.
         by_hand = CleanupSettings(enabled=False)
-        settings = replace(standalone_settings(str(tmp_path)), service_tokens=tokens, cleanup=by_hand)
+        settings = replace(
+            standalone_settings(str(tmp_path)), service_tokens=tokens, cleanup=by_hand, maintenance_interval=0
+        )
         service = Service(replace(settings, **changes), replace(on_stand_ins, **(world or {})), litellm, backstage)
         built.append(service)
         return service

@@ -9,14 +9,12 @@ import structlog
 
 from clients.catalog import Catalog
 from clients.cleanup_runs import Believed, CleanupRuns
-from clients.lease import Held, Lease, LeaseLostError, Schedule
-from clients.litellm import LiteLLM
-from clients.offboardings import Offboardings
-from services.access import GroupRefs
+from clients.lease import Held, LeaseLostError, Schedule
+from services.access import GroupRefs, Principal
 from services.errors import ConflictError, OrchestratorError
 from services.offboarding import report as reports
 from services.offboarding import snapshot as snapshots
-from services.offboarding.apply import Applying, Done
+from services.offboarding.apply import Done, Steps
 from services.offboarding.plan import Limits, Plan, UnbelievableError, make
 from services.offboarding.report import Outcome, Report
 from services.offboarding.snapshot import Snapshot
@@ -25,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 _CONFIRMABLE_SECONDS = 3600.0
 Progress = Callable[[int, int], None]
+CLEANUP = Principal("cleanup", frozenset())
+"""Who blocks, restores and removes by itself."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,8 @@ class Neighbours:
     """What a run looks at and changes."""
 
     catalog: Catalog
-    litellm: LiteLLM
-    lease: Lease
     runs: CleanupRuns
-    offboardings: Offboardings
+    steps: Steps
 
 
 class Cleanup:
@@ -45,10 +43,11 @@ class Cleanup:
         self, neighbours: Neighbours, groups: GroupRefs, limits: Limits, *, owner: str, interval: Callable[[], float]
     ) -> None:
         self._catalog = neighbours.catalog
-        self._litellm = neighbours.litellm
-        self._lease = neighbours.lease
+        self._litellm = neighbours.steps.litellm
+        self._lease = neighbours.steps.lease
         self._runs = neighbours.runs
-        self._offboardings = neighbours.offboardings
+        self._offboardings = neighbours.steps.offboardings
+        self._steps = neighbours.steps
         self._groups = groups
         self._limits = limits
         self._owner = owner
@@ -108,7 +107,7 @@ class Cleanup:
             if refusal is None:
                 believed = Believed(len(snapshot.members), len(snapshot.admins))
             confirmed = plan.refusal is not None and refusal is None
-            applying = self._applying(held, confirmed=confirmed)
+            applying = self._steps.held_by(held, CLEANUP, confirmed=confirmed)
             done = await applying.run(plan.without_removals() if refusal else plan, snapshot.offboardings, progress)
             report |= reports.planned(plan) | reports.applied(done) | _outcome(refusal, done)
         except UnbelievableError as error:
@@ -138,15 +137,6 @@ class Cleanup:
     async def _counted(self, plan: Plan) -> Plan:
         counted = [replace(e, keys=len(await self._litellm.list_keys(e.user_id))) for e in plan.entries]
         return replace(plan, entries=tuple(counted))
-
-    def _applying(self, held: Held, *, confirmed: bool) -> Applying:
-        return Applying(
-            self._litellm,
-            self._offboardings,
-            held,
-            confirmed=confirmed,
-            still_ours=lambda: self._lease.renew(held),
-        )
 
     async def _finish(self, run_id: int, report: Report, plan: Plan | None, believed: Believed | None) -> float:
         level = log.info if report["outcome"] in (Outcome.DONE, Outcome.PLANNED) else log.warning

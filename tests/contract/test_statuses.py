@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from clients.database import Database
+from clients.lease import Lease
 from edge import application
 from edge.binding import handler_name
 from services.access import Principal, Role
@@ -22,11 +24,22 @@ DAVE = "user:default/dave"
 Case = Callable[[Service], Awaitable[httpx.Response]]
 
 REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "getMe": ("GET", f"{BASE}/me", {}),
+    "getModels": ("GET", f"{BASE}/models", {}),
+    "getUsers": ("GET", f"{BASE}/users", {}),
     "createUser": ("POST", f"{BASE}/users", {"json": {"userId": DAVE}}),
     "getUser": ("GET", user_path(ALICE), {}),
+    "updateUser": ("PATCH", user_path(ALICE), {"json": {"maxBudget": 5}}),
+    "deleteUser": ("DELETE", user_path(ALICE), {}),
+    "getUserUsage": ("GET", f"{user_path(ALICE)}/usage", {}),
     "createUserKey": ("POST", keys_path(ALICE), {"json": {}}),
     "getUserKeys": ("GET", keys_path(ALICE), {}),
+    "getUserKey": ("GET", keys_path(ALICE, NO_KEY), {}),
+    "updateUserKey": ("PATCH", keys_path(ALICE, NO_KEY), {"json": {"alias": "a"}}),
     "deleteUserKey": ("DELETE", keys_path(ALICE, NO_KEY), {}),
+    "regenerateUserKey": ("POST", f"{keys_path(ALICE, NO_KEY)}/regenerate", {"json": {}}),
+    "reportKey": ("POST", f"{BASE}/keys/report", {"json": {"key": "sk-nobody-has-this"}}),
+    "getAudit": ("GET", f"{BASE}/audit", {}),
     "getCleanup": ("GET", f"{BASE}/cleanup", {}),
     "runCleanup": ("POST", f"{BASE}/cleanup", {"json": {"dryRun": True}}),
     "getOpenapiYaml": ("GET", f"{BASE}/openapi.yaml", {}),
@@ -38,8 +51,12 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 """A good request for each operation, as bob the admin may send it."""
 
-API = ["createUser", "getUser", "createUserKey", "getUserKeys", "deleteUserKey", "getCleanup", "runCleanup"]
-WITH_BODY = ["createUser", "createUserKey", "runCleanup"]
+OPEN = [name for name, (_, _, row) in operations().items() if row.get("security") == []]
+API = sorted(set(REQUESTS) - set(OPEN))
+WITH_BODY = [name for name, (_, _, row) in operations().items() if "requestBody" in row]
+ON_A_KEY = ["getUserKey", "updateUserKey", "deleteUserKey", "regenerateUserKey"]
+CREATES = ["createUser", "createUserKey", "regenerateUserKey"]
+ASK_BACKSTAGE_ONLY = ["getCleanup", "getMe", "getAudit"]
 
 
 async def send(client: httpx.AsyncClient, operation: str, **changes: Any) -> httpx.Response:
@@ -63,10 +80,61 @@ def after_alice(operation: str, **changes: Any) -> Case:
     return case
 
 
-async def delete_a_key(service: Service) -> httpx.Response:
+def on_a_key(operation: str, times: int = 1, **changes: Any) -> Case:
+    """As alice, on a key of hers, once or several times; the last answer."""
+
+    async def case(service: Service) -> httpx.Response:
+        alice = service.signed_in(ALICE)
+        await alice.post(keys_path(ALICE), json={"alias": "taken"})
+        key_id = (await alice.post(keys_path(ALICE))).json()["keyId"]
+        method, path, options = REQUESTS[operation]
+        for _ in range(times - 1):
+            await alice.request(method, path.replace(NO_KEY, key_id), **(options | changes))
+        return await alice.request(method, path.replace(NO_KEY, key_id), **(options | changes))
+
+    return case
+
+
+async def alias_twice(service: Service) -> httpx.Response:
     alice = service.signed_in(ALICE)
-    key = (await alice.post(keys_path(ALICE))).json()
-    return await alice.delete(keys_path(ALICE, key["keyId"]))
+    await alice.post(keys_path(ALICE), json={"alias": "laptop"})
+    return await alice.post(keys_path(ALICE), json={"alias": "laptop"})
+
+
+async def off_board_during_a_cleanup(service: Service) -> httpx.Response:
+    await alice_has_a_user(service)
+    lease = Lease(Database(service.settings.database_url, service.world.wall_clock), "cleanup", life=60)
+    held = await lease.acquire("another replica", only_if_due=False)
+    answer = await send(service.signed_in(BOB), "deleteUser")
+    assert held is not None
+    await lease.release(held, next_run_in=None)
+    await lease._database.aclose()
+    return answer
+
+
+def same_key_for_two(operation: str) -> Case:
+    """One Idempotency-Key for two different requests."""
+
+    async def case(service: Service) -> httpx.Response:
+        named = {"Idempotency-Key": "one"}
+        if operation == "regenerateUserKey":
+            await on_a_key(operation, headers=named)(service)
+        else:
+            await send(service.signed_in(ALICE), "createUserKey", json={"alias": "a"}, headers=named)
+        body = {"userId": ALICE} if operation == "createUser" else {}
+        return await send(service.signed_in(ALICE), operation, json=body, headers=named)
+
+    return case
+
+
+def too_often(operation: str) -> Case:
+    async def case(service: Service) -> httpx.Response:
+        bob = service.signed_in(BOB)
+        for _ in range(30):
+            assert (await send(bob, operation)).status_code != 429
+        return await send(bob, operation)
+
+    return case
 
 
 async def create_twice(service: Service) -> httpx.Response:
@@ -90,25 +158,45 @@ def as_carol(operation: str) -> Case:
     return lambda service: send(service.signed_in(CAROL), operation)
 
 
+OTHER_VERSION = {"If-Match": f'"{NO_KEY[:32]}"'}
+
 CASES: dict[tuple[str, int], Case] = {
+    ("getMe", 200): as_bob("getMe"),
+    ("getModels", 200): as_bob("getModels"),
+    ("getUsers", 200): after_alice("getUsers"),
     ("createUser", 201): as_bob("createUser"),
     ("createUser", 409): create_twice,
-    ("getUser", 200): after_alice("getUser"),
-    ("getUser", 404): as_bob("getUser"),
+    **{
+        (operation, 200): after_alice(operation)
+        for operation in ("getUser", "updateUser", "deleteUser", "getUserUsage")
+    },
+    **{(operation, 404): as_bob(operation) for operation in ("getUser", "updateUser", "deleteUser", "getUserUsage")},
+    ("deleteUser", 409): off_board_during_a_cleanup,
     ("createUserKey", 201): after_alice("createUserKey"),
     ("createUserKey", 404): as_bob("createUserKey"),
+    ("createUserKey", 409): alias_twice,
     ("getUserKeys", 200): after_alice("getUserKeys"),
     ("getUserKeys", 404): as_bob("getUserKeys"),
-    ("deleteUserKey", 204): delete_a_key,
-    ("deleteUserKey", 404): after_alice("deleteUserKey"),
+    **{(operation, 404): after_alice(operation) for operation in ON_A_KEY},
+    ("getUserKey", 200): on_a_key("getUserKey"),
+    ("updateUserKey", 200): on_a_key("updateUserKey"),
+    ("updateUserKey", 409): on_a_key("updateUserKey", json={"alias": "taken"}),
+    ("deleteUserKey", 204): on_a_key("deleteUserKey"),
+    ("regenerateUserKey", 201): on_a_key("regenerateUserKey"),
+    ("regenerateUserKey", 409): on_a_key("regenerateUserKey", times=2, json={"overlap": 60}),
+    **{(operation, 412): on_a_key(operation, headers=OTHER_VERSION) for operation in ON_A_KEY[1:]},
+    **{(operation, 422): same_key_for_two(operation) for operation in CREATES},
+    **{(operation, 429): too_often(operation) for operation in [*CREATES, "reportKey"]},
+    ("reportKey", 202): as_carol("reportKey"),
+    ("getAudit", 200): as_bob("getAudit"),
     ("getCleanup", 200): as_bob("getCleanup"),
     ("runCleanup", 200): as_bob("runCleanup"),
     ("runCleanup", 202): begin_a_cleanup,
     ("runCleanup", 409): as_bob("runCleanup", json={"dryRun": False, "planHash": "0" * 64}),
-    **{(operation, 200): as_nobody(operation) for operation in REQUESTS if operation not in API},
+    **{(operation, 200): as_nobody(operation) for operation in OPEN},
     **{(operation, 400): as_bob(operation, params={"unknown": "1"}) for operation in REQUESTS},
     **{(operation, 401): as_nobody(operation) for operation in API},
-    **{(operation, 403): as_carol(operation) for operation in API},
+    **{(operation, 403): as_carol(operation) for operation in API if operation != "reportKey"},
     **{(operation, 413): as_bob(operation, content=b" " * 70_000) for operation in WITH_BODY},
     **{
         (operation, 415): as_bob(operation, json=None, content=b"{}", headers={"Content-Type": "text/plain"})
@@ -147,7 +235,7 @@ async def test_upstream_status(make_service: MakeService, pair: tuple[str, int])
     """An upstream at fault is 502, 503 or 504, and nothing else."""
     operation, status = pair
     fault = FAULTS[status]
-    if operation == "getCleanup":
+    if operation in ASK_BACKSTAGE_ONLY:
         # It asks LiteLLM nothing; who is asking can be told with Backstage's help only.
         fault = fault | {"world": {"backstage": fault["world"]["litellm"]}}
     assert (await send(make_service(**fault).signed_in(BOB), operation)).status_code == status

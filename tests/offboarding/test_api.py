@@ -91,12 +91,15 @@ async def test_a_run_that_was_begun_is_finished_before_the_service_stops(
 
 
 async def test_a_database_out_of_reach(make_service: MakeService) -> None:
-    """503 for the cleanup, and nothing of it for keys."""
+    """503 for the cleanup and for what would have to be audited, and nothing of it for reading keys."""
     service = make_service(database_url="postgresql+psycopg://user:canary@127.0.0.1:9/state")
+    service.litellm.rows.add_user({"user_id": BOB})
     bob = service.signed_in(BOB)
     for answer in (await bob.get(CLEANUP), await bob.post(CLEANUP), await bob.post(CLEANUP, json={"dryRun": False})):
         assert (answer.status_code, "canary" in answer.text) == (503, False)
     assert (await bob.get(f"{BASE}/users/user%3Adefault%2Fbob/keys")).status_code == 200
+    assert (await bob.post(f"{BASE}/users/user%3Adefault%2Fbob/keys")).status_code == 503
+    assert service.litellm.rows.keys == {}
     service._app = None
 
 

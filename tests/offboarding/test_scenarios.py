@@ -9,7 +9,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from clients.database import cleanup_run
+from clients.tables import cleanup_run
 from settings import CleanupSettings
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from tests.offboarding.company import INTERVAL, Company

@@ -46,7 +46,7 @@ def test_refusals_are_raised_and_nothing_else_is(roles: set[Role], whose: str, o
 def test_roles_come_from_ownership() -> None:
     """The allowed group makes a member, the admin group an admin, other groups nothing."""
     caller = Caller(ALICE, frozenset({ALICE, "group:default/litellm-users", "group:default/others"}))
-    assert principal_from_token(caller, GROUPS) == Principal(ALICE, frozenset({Role.MEMBER}))
+    assert principal_from_token(caller, GROUPS) == Principal(ALICE, frozenset({Role.MEMBER}), groups=caller.ownership)
     assert principal_from_token(Caller(BOB, frozenset({"group:default/admins"})), GROUPS).roles == {Role.ADMIN}
     assert principal_from_token(Caller(BOB, frozenset({"group:other/admins"})), GROUPS).roles == set()
 

@@ -168,13 +168,13 @@ async def test_a_crash_in_the_middle_of_an_answer_ends_the_connection() -> None:
 
 
 def test_parameters_that_the_contract_does_not_have_so_far() -> None:
-    """A query parameter in the contract would have to be bound first: it is not passed over in silence."""
+    """A cookie in the contract would have to be bound first: it is not passed over in silence."""
     operation = SimpleNamespace(
         function=get_liveness,
-        parameters=[{"in": "query", "name": "limit", "schema": {"type": "integer"}}],
+        parameters=[{"in": "cookie", "name": "limit", "schema": {"type": "integer"}}],
         request_body={},
     )
-    with pytest.raises(NotImplementedError, match="a parameter in query"):
+    with pytest.raises(NotImplementedError, match="cookie"):
         BoundOperation(operation, {})
 
 

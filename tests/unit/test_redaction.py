@@ -10,7 +10,8 @@ import pytest
 import structlog
 
 from edge.logs import configure_logging
-from edge.redaction import redact, redacted_path
+from edge.redaction import redacted_path
+from services.redaction import redact
 
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ1In0.c2lnbmF0dXJl"
 

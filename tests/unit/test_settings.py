@@ -40,7 +40,7 @@ def test_the_plugins_own_configuration_is_enough() -> None:
     read = from_app_config(PLUGIN_CONFIG)
     assert (read.litellm.base_url, read.litellm.master_key) == ("http://localhost:4000", "sk-canary-master")
     assert (read.admin_group, read.allowed_group) == ("group:default/admins", "group:default/litellm-users")
-    assert (read.litellm.max_budget, read.litellm.budget_duration) == (0, "365d")
+    assert (read.litellm.user_defaults.max_budget, read.litellm.user_defaults.budget_duration) == (0, "365d")
     assert read.backstage.base_url == "http://localhost:7007"
     assert (read.host, read.port) == ("0.0.0.0", 7007)
     assert (read.timeouts.connect, read.timeouts.deadline, read.known_user_seconds) == (2.0, 10.0, 300.0)

@@ -64,9 +64,9 @@ async def test_ownership_left_out_of_the_token_is_asked_for(setup: Setup, backst
 
 
 async def test_a_plugin_token_on_behalf_of_a_user(setup: Setup, backstage: BackstageStandIn) -> None:
-    """The user is the caller, with the ownership that userinfo tells."""
+    """The user is the caller, with the ownership that userinfo tells, and the plugin is known."""
     token = backstage.plugin_token(backstage.limited_token(ALICE))
-    assert await setup.tokens.verify(token) == Caller(ALICE, frozenset({ALICE, MEMBERS}))
+    assert await setup.tokens.verify(token) == Caller(ALICE, frozenset({ALICE, MEMBERS}), via="plugin:tokens")
 
 
 async def test_a_plugin_token_of_its_own_is_a_service_without_a_role(setup: Setup, backstage: BackstageStandIn) -> None:

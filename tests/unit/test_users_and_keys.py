@@ -82,6 +82,10 @@ async def test_creating_oneself_is_201_then_409(alice: httpx.AsyncClient) -> Non
         "maxBudget": 100.0,
         "budgetDuration": "30d",
         "spend": 0.0,
+        "models": [],
+        "tpmLimit": None,
+        "rpmLimit": None,
+        "tier": "userDefaults",
     }
     assert (await alice.post(f"{BASE}/users", json={"userId": ALICE})).status_code == 409
 

@@ -1,0 +1,84 @@
+"""Parameters of a request by the contract, read strictly: what could be read in two ways is refused, not guessed at."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import inflection
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from edge.checks import ContractValidator, check
+from edge.paths import decode_segment
+from services.errors import InputError
+
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+
+
+class Parameters:
+    """The parameters of one operation. A handler takes each by its name in snake_case; `from` is `from_`."""
+
+    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        if others := {row["in"] for row in rows} - {"path", "query", "header"}:
+            raise NotImplementedError(f"parameters in {others}")
+        self._path = [_Parameter(row) for row in rows if row["in"] == "path"]
+        self._query = {row["name"]: _Parameter(row) for row in rows if row["in"] == "query"}
+        self._headers = [_Parameter(row) for row in rows if row["in"] == "header"]
+
+    def read(self, scope: Scope) -> dict[str, Any]:
+        """By argument name; None for what was left out and has no default. Raises InputError."""
+        given = self._given(scope["query_string"])
+        headers = Headers(scope=scope)
+        found = {row.argument: row.checked(decode_segment(scope["path_params"][row.name])) for row in self._path}
+        found |= {row.argument: row.checked(given.get(name)) for name, row in self._query.items()}
+        return found | {row.argument: row.checked(_only(headers, row.name)) for row in self._headers}
+
+    def _given(self, query: bytes) -> dict[str, str]:
+        given: dict[str, str] = {}
+        for pair in query.split(b"&") if query else []:
+            name, _, value = (_text(part) for part in pair.partition(b"="))
+            if name not in self._query:
+                takes = f"takes {', '.join(self._query)}" if self._query else "takes no query parameters"
+                raise InputError(f"The query has a parameter that this operation does not take; it {takes}")
+            if name in given:
+                raise InputError(f"{name} is given twice in the query")
+            given[name] = value
+        return given
+
+
+class _Parameter:
+    """One parameter and its schema."""
+
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        self.name: str = row["name"]
+        argument = inflection.underscore(row["name"])
+        self.argument = f"{argument}_" if keyword.iskeyword(argument) else argument
+        self._is_number = row["schema"]["type"] == "integer"
+        self._default = row["schema"].get("default")
+        self._validator = ContractValidator(row["schema"])
+
+    def checked(self, text: str | None) -> Any:
+        """The value of `text`, or the default. Raises InputError."""
+        if text is None:
+            return self._default
+        value = int(text) if self._is_number and _WHOLE_NUMBER.fullmatch(text) else text
+        check(self._validator, value, self.name)
+        return value
+
+
+def _text(part: bytes) -> str:
+    try:
+        return unquote_to_bytes(part.replace(b"+", b" ")).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError("The query is not UTF-8 once percent-decoded") from error
+
+
+def _only(headers: Headers, name: str) -> str | None:
+    values = headers.getlist(name)
+    if len(values) > 1:
+        raise InputError(f"{name} is given twice")
+    return values[0] if values else None

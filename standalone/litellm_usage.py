@@ -1,0 +1,53 @@
+"""What the LiteLLM stand-in counts, in the form in which LiteLLM 1.104 answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Row = dict[str, Any]
+
+CALL_COST = 0.000225
+"""USD for a call of 10 and 20 tokens, as the real one counts for the models of `MODELS`."""
+_METRICS = ("spend", "prompt_tokens", "completion_tokens", "total_tokens", "api_requests", "failed_requests")
+_CALL = dict(zip(_METRICS, (CALL_COST, 10, 20, 30, 1, 0), strict=True))
+_TOTALS = ("spend", "prompt_tokens", "completion_tokens", "tokens", "api_requests", "failed_requests")
+
+
+@dataclass
+class Usage:
+    """Calls, as (user, day, model, key)."""
+
+    calls: list[tuple[str, str, str, str]] = field(default_factory=list)
+
+    def add(self, user_id: str, day: str, model: str, token: str) -> None:
+        """One more."""
+        self.calls.append((user_id, day, model, token))
+
+    def days(self, user_id: str, first: str, last: str) -> list[Row]:
+        """`results` of `/user/daily/activity`, the latest day first."""
+        mine = [call[1:] for call in self.calls if call[0] == user_id and first <= call[1] <= last]
+        return [
+            self._day(day, [call[1:] for call in mine if call[0] == day]) for day in sorted({c[0] for c in mine})[::-1]
+        ]
+
+    def totals(self, days: Sequence[Row]) -> Row:
+        """The sums in its `metadata`."""
+        sums = [sum(day["metrics"][name] for day in days) for name in _METRICS]
+        return {f"total_{name}": total for name, total in zip(_TOTALS, sums, strict=True)}
+
+    def _day(self, day: str, calls: Sequence[tuple[str, str]]) -> Row:
+        models = sorted({model for model, _ in calls})
+        by_model = {model: _part(len([c for c in calls if c[0] == model])) for model in models}
+        by_key = {token: _part(len([c for c in calls if c[1] == token])) for _, token in calls}
+        breakdown = {"models": by_model, "model_groups": by_model, "api_keys": by_key}
+        return {"date": day, "metrics": _metrics(len(calls)), "breakdown": breakdown}
+
+
+def _metrics(calls: int) -> Row:
+    return {name: value * calls for name, value in _CALL.items()}
+
+
+def _part(calls: int) -> Row:
+    return {"metrics": _metrics(calls), "metadata": {}}
