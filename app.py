@@ -149,7 +149,8 @@ class Parts:
         await self.database.aclose()
 
 
-def _services(parts: Parts, settings: Settings, world: World, catalog: CatalogMembership | None) -> Services:
+def services_of(parts: Parts, settings: Settings, world: World, catalog: CatalogMembership | None) -> Services:
+    """The services on `parts`; `catalog` is what is asked for groups and names, where there is one."""
     database, litellm, audit = parts.database, parts.litellm, parts.audit
     tiers = Tiers(
         [_tier(row) for row in settings.litellm.group_defaults], _tier(settings.litellm.user_defaults), catalog
@@ -208,7 +209,7 @@ def create_app(settings: Settings, world: World | None = None) -> ASGIApp:
     if parts.catalog is not None:
         asked = CatalogMembership(parts.catalog, parts.groups, seconds=settings.membership_seconds, now=world.clock)
     membership = asked if asked is not None and settings.membership == "catalog" else TokenMembership(parts.groups)
-    services = _services(parts, settings, world, asked)
+    services = services_of(parts, settings, world, asked)
 
     async def authenticate(token: str) -> Principal:
         return await membership.principal(world.sign_in(token) or await parts.tokens.verify(token))

@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -31,6 +32,7 @@ EXIT_SETTINGS = 2
 EXIT_PORT = 1
 EXIT_DATABASE = 1
 _CONFIG_VARIABLE = "LITELLM_ORCHESTRATOR_CONFIG_FILES"
+_CREATES_VARIABLE = "LITELLM_ORCHESTRATOR_CREATES_PER_MINUTE"
 _GRACE_SECONDS = 30
 
 _config = click.option(
@@ -65,8 +67,10 @@ def serve(paths: tuple[Path, ...], host: str | None, port: int | None, workers: 
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=7007, show_default=True)
-def standalone(host: str, port: int) -> None:
+@click.option("--creates-per-minute", type=click.IntRange(1, 100000), default=30, show_default=True)
+def standalone(host: str, port: int, creates_per_minute: int) -> None:
     """Serve on embedded stand-ins of LiteLLM and Backstage, with mock sign-in. For trying it out, never for use."""
+    os.environ[_CREATES_VARIABLE] = str(creates_per_minute)
     _run("cli:standalone_application", host, port, 1, banner=True)
 
 
@@ -101,7 +105,8 @@ def standalone_application() -> ASGIApp:
     # Gone with the process, like everything that the stand-ins hold.
     folder = tempfile.mkdtemp(prefix="litellm-orchestrator-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return create_app(standalone_settings(folder), standalone_world())
+    chosen = replace(standalone_settings(folder), creates_per_minute=int(os.environ[_CREATES_VARIABLE]))
+    return create_app(chosen, standalone_world())
 
 
 def _settings_or_exit(paths: tuple[Path, ...]) -> settings.Settings:

@@ -13,13 +13,14 @@ from clients.database import Database
 from clients.tables import lock
 from services.errors import ConflictError
 
-_LIFE = 60.0
-_POLL = 0.1
-_POLLS = 150
+_LIFE = 30.0
+_POLL = 0.2
+# A little longer than a lock lives: who comes after somebody who died with it gets it in the end.
+_POLLS = 160
 
 
 class Locks:
-    """The table of them. Whoever dies with a lock loses it after a minute."""
+    """The table of them. Whoever dies with a lock loses it after half a minute."""
 
     def __init__(
         self, database: Database, sleep: Callable[[float], Awaitable[None]], new_id: Callable[[], str]
@@ -31,7 +32,7 @@ class Locks:
 
     @asynccontextmanager
     async def hold(self, name: str) -> AsyncIterator[None]:
-        """Hold the lock; wait for it for about 15 seconds, then ConflictError. Those in this process queue up first."""
+        """Hold the lock; wait for it for about 32 seconds, then ConflictError. Those in this process queue up first."""
         here = self._here.setdefault(name, asyncio.Lock())
         async with here:
             holder = self._new_id()

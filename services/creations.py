@@ -24,8 +24,9 @@ from services.errors import (
 from services.sealing import Sealing
 
 _WINDOW = 60
-# An attempt asks LiteLLM some ten times at most, each within the deadline of a call.
-_RUNNING_SECONDS = 120.0
+# After that another attempt may take over. It does no harm while the first still runs: only one of them can keep its
+# answer, and what the other made is deleted.
+_RUNNING_SECONDS = 30.0
 _KEPT_SECONDS = 86400.0
 
 T = TypeVar("T")

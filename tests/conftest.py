@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app import World, create_app
+from app import Parts, World, create_app, services_of
 from edge.logs import configure_logging
 from settings import CleanupSettings, ServiceToken, Settings
 from standalone.backstage import BackstageStandIn
@@ -49,6 +49,12 @@ class Service:
         self.settings, self.world, self.litellm, self.backstage = settings, world, litellm, backstage
         self._clients: list[httpx.AsyncClient] = []
         self._app: Any = None
+        self._chores: Parts | None = None
+
+    async def chores(self) -> None:
+        """What runs by itself every ten seconds, once, as another process does it."""
+        self._chores = self._chores or Parts(self.settings, self.world)
+        await services_of(self._chores, self.settings, self.world, None).maintenance.run()
 
     def client(self, token: str | None = None) -> httpx.AsyncClient:
         """A caller with `token`; each of their answers is held against the contract."""
@@ -75,6 +81,8 @@ class Service:
     async def aclose(self) -> None:
         for client in self._clients:
             await client.aclose()
+        if self._chores is not None:
+            await self._chores.aclose()
         if self._app is not None:
             await stop(self._app)
 
@@ -138,9 +146,9 @@ async def make_service(
 ) -> AsyncIterator[MakeService]:
     """Build services with other settings or transports than usual: `make_service(world={...}, port=...)`."""
     built: list[Service] = []
+    numbers = count(1)
 
     def make(world: dict[str, Any] | None = None, **changes: Any) -> Service:
-        numbers = count(1)
         usual = World(wall_clock=clock, clock=clock, new_id=lambda: f"request-{next(numbers)}", sleep=no_sleep)
         on_stand_ins = standalone_world(litellm, backstage, usual)
         tokens = (ServiceToken(SERVICE_TOKEN, "service:ci", "admin"),)

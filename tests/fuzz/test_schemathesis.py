@@ -15,14 +15,14 @@ from tests.serving.processes import ROOT, listening
 
 # Schemathesis leaves out the operation that it read the contract from, so not everybody reads it from the same.
 ROLES = {"nobody": (None, "openapi.json"), "member": (ALICE, "openapi.json"), "admin": (BOB, "openapi.yaml")}
-_OPERATIONS = 12
+_OPERATIONS = 23
 
 
 @pytest.mark.parametrize("role", ROLES)
 async def test_nothing_is_found(role: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All phases, all checks; the whole report stands in the failure."""
     ref, document = ROLES[role]
-    async with listening("standalone", "--port", "0") as running:
+    async with listening("standalone", "--port", "0", "--creates-per-minute", "100000") as running:
         command = [
             str(Path(sys.executable).with_name("st")),
             "--config-file",
