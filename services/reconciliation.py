@@ -36,7 +36,7 @@ class Reconciliation:
             try:
                 await self._reconcile(event)
             except OrchestratorError as error:
-                log.warning("a change that was cut short is not in order yet", event=event.id, error=error.message)
+                log.warning("a change that was cut short is not in order yet", intent=event.id, error=error.message)
 
     async def _reconcile(self, event: Event) -> None:
         target = event.intent.target
@@ -60,4 +60,4 @@ class Reconciliation:
     async def _conclude(self, event: Event, found: dict[str, Any]) -> None:
         conclusion = Conclusion(Outcome.RECONCILED.value, after=found, detail="It was cut short")
         if await self._log.conclude(event.id, conclusion):
-            log.info("a change that was cut short is in order", event=event.id, action=event.intent.action, **found)
+            log.info("a change that was cut short is in order", intent=event.id, action=event.intent.action, **found)

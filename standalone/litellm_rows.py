@@ -155,7 +155,7 @@ class Rows:
         if asked.get("budget_duration"):
             row["budget_reset_at"] = self._reset(asked["budget_duration"])
         for name in _USER_UPDATES:
-            if name in asked and (asked[name] or name in _USER_CLEARABLE):
+            if name in asked and (asked[name] not in (None, [], {}) or name in _USER_CLEARABLE):
                 row[name] = asked[name]
         row["updated_at"] = self.stamp()
         return row
