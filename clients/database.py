@@ -68,8 +68,8 @@ class Database:
     async def insert_new(self, connection: AsyncConnection, table: sa.Table, row: Mapping[str, Any]) -> bool:
         """Insert `row` unless one with its primary key is there; whether it was inserted."""
         insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        inserted = await connection.execute(insert(table).values(row).on_conflict_do_nothing())
-        return inserted.rowcount == 1
+        statement = insert(table).values(row).on_conflict_do_nothing().returning(sa.literal(1))
+        return (await connection.execute(statement)).first() is not None
 
     async def now(self, connection: AsyncConnection) -> float:
         """The time that all replicas agree on: PostgreSQL's, or this machine's for a file on it."""

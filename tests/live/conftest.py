@@ -52,11 +52,16 @@ class Live:
 
     async def chat(self, secret: str) -> int:
         """The status of a call to a model with a key."""
+        status = await self.quiet_chat(secret)
+        self.said(f"  POST /v1/chat/completions on LiteLLM -> {status}")
+        return status
+
+    async def quiet_chat(self, secret: str) -> int:
+        """The same, untold."""
         body = {"model": "gpt-fake", "messages": [{"role": "user", "content": "hello"}]}
         answer = await self.litellm.post(
             "/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {secret}"}
         )
-        self.said(f"  POST /v1/chat/completions on LiteLLM -> {answer.status_code}")
         return answer.status_code
 
 
@@ -75,9 +80,14 @@ async def live(
           adminGroup: group:default/admins
           allowedGroup: group:default/litellm-users
           userDefaults: {{maxBudget: 100, budgetDuration: 1y}}
+          groupDefaults:
+            - {{group: admins, maxBudget: 1000}}
+            - {{group: litellm-users, maxKeys: 60, maxKeyDuration: 30d, rpmLimit: 1000}}
         backend: {{baseUrl: '{backstage_url}', listen: '127.0.0.1:{PORT}', cors: {{origin: 'http://localhost:3000'}}}}
         litellmOrchestrator:
-          backstage: {{issuer: '{backstage_url}/api/auth'}}
+          backstage: {{issuer: '{backstage_url}/api/auth', catalogToken: '${{BACKSTAGE_CATALOG_TOKEN}}'}}
+          cleanup: {{enabled: false}}
+          maintenanceInterval: 1
           database: {{url: 'sqlite:///{tmp_path}/state.sqlite3'}}
           serviceTokens: [{{token: {SERVICE_TOKEN}, subject: 'service:ci', role: admin}}]
         """

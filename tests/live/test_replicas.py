@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import Counter
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from starlette.types import Receive, Scope, Send
@@ -17,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import CATALOG_TOKEN
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
+from tests.conftest import ALICE, BOB, keys_path
 from tests.raw_http import serving
 from tests.serving.processes import Running, listening
 
@@ -52,6 +55,22 @@ async def database() -> str:
     return url
 
 
+def configured(litellm_port: int, backstage_port: int, database: str) -> str:
+    """The settings of each replica."""
+    return f"""
+        liteLLM:
+          baseUrl: http://127.0.0.1:{litellm_port}
+          masterKey: {MASTER_KEY}
+          adminGroup: admins
+          allowedGroup: litellm-users
+        backend: {{baseUrl: 'http://127.0.0.1:{backstage_port}', listen: '127.0.0.1:0'}}
+        litellmOrchestrator:
+          backstage: {{catalogToken: {CATALOG_TOKEN}}}
+          database: {{url: '{database}'}}
+          cleanup: {{interval: {_INTERVAL}}}
+        """
+
+
 async def runs(database: str) -> list[Any]:
     async with await psycopg.AsyncConnection.connect(database) as connection:
         query = (
@@ -69,6 +88,49 @@ async def until_runs(database: str, number: int) -> list[Any]:
     pytest.fail(f"there were never {number} runs")
 
 
+async def test_replicas_share_rates_and_requests(
+    database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fifty requests of one Idempotency-Key over two replicas make one key; thirty a minute are thirty in all."""
+    litellm, backstage = LiteLLMStandIn(), BackstageStandIn()
+    bearer = {"Authorization": f"Bearer {backstage.user_token(ALICE)}"}
+    async with AsyncExitStack() as stack:
+        litellm_port = await stack.enter_async_context(serving(litellm.app))
+        backstage_port = await stack.enter_async_context(serving(backstage.app))
+        config = tmp_path / "app-config.yaml"
+        config.write_text(configured(litellm_port, backstage_port, database))
+        starting = [stack.enter_async_context(listening("serve", "--config", str(config))) for _ in range(2)]
+        one, other = [
+            await stack.enter_async_context(httpx.AsyncClient(base_url=row.origin, headers=bearer, timeout=_PATIENCE))
+            for row in await asyncio.gather(*starting)
+        ]
+        named = {"Idempotency-Key": "fifty"}
+        answers = await asyncio.gather(
+            *(client.post(keys_path(ALICE), headers=named) for _ in range(25) for client in (one, other))
+        )
+        made = {answer.json()["keyId"] for answer in answers if answer.status_code == 201}
+        assert {answer.status_code for answer in answers} <= {201, 409}
+        assert made == set(litellm.rows.keys)
+        assert len(made) == 1
+        again = [await client.post(keys_path(ALICE), headers=named) for client in (one, other)]
+        assert [answer.json()["keyId"] for answer in again] == [*made, *made]
+        plain = await asyncio.gather(*(client.post(keys_path(ALICE)) for _ in range(20) for client in (one, other)))
+        same = await asyncio.gather(
+            *(client.post(keys_path(BOB), json={"alias": "a"}, headers=bob_of(backstage)) for client in (one, other))
+        )
+    statuses = Counter(answer.status_code for answer in plain)
+    with capsys.disabled():
+        print(f"\n50 x one Idempotency-Key over two replicas: {len(made)} key; 40 more: {dict(statuses)}")
+    assert statuses[201] + statuses[429] == 40
+    # One every two seconds comes back meanwhile.
+    assert 29 <= statuses[201] <= 35
+    assert sorted(answer.status_code for answer in same) == [201, 409], "one alias, at once, at two replicas"
+
+
+def bob_of(backstage: BackstageStandIn) -> dict[str, str]:
+    return {"Authorization": f"Bearer {backstage.user_token(BOB)}"}
+
+
 @pytest.mark.parametrize("number", [2, 3])
 async def test_replicas_run_each_interval_once(
     database: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: int
@@ -79,20 +141,7 @@ async def test_replicas_run_each_interval_once(
         litellm_port = await stack.enter_async_context(serving(litellm))
         backstage_port = await stack.enter_async_context(serving(BackstageStandIn().app))
         config = tmp_path / "app-config.yaml"
-        config.write_text(
-            f"""
-            liteLLM:
-              baseUrl: http://127.0.0.1:{litellm_port}
-              masterKey: {MASTER_KEY}
-              adminGroup: admins
-              allowedGroup: litellm-users
-            backend: {{baseUrl: 'http://127.0.0.1:{backstage_port}', listen: '127.0.0.1:0'}}
-            litellmOrchestrator:
-              backstage: {{catalogToken: {CATALOG_TOKEN}}}
-              database: {{url: '{database}'}}
-              cleanup: {{interval: {_INTERVAL}}}
-            """
-        )
+        config.write_text(configured(litellm_port, backstage_port, database))
         starting = [stack.enter_async_context(listening("serve", "--config", str(config))) for _ in range(number)]
         replicas: list[Running] = list(await asyncio.gather(*starting))
         before = await until_runs(database, 3)
