@@ -56,11 +56,11 @@ from services.offboarding.schedule import jittered, run_forever
 from services.reconciliation import Reconciliation
 from services.rotation import Rotation
 from services.sealing import Sealing
-from services.tiers import DEFAULTS, Tier, Tiers
+from services.tiers import Tiers
 from services.usage import Usage
 from services.user_administration import UserAdministration
 from services.users import Users
-from settings import Settings, TierSettings
+from settings import Settings
 
 CONTRACT = Path(__file__).parent / "openapi.yaml"
 _LONGEST_LEASE = 60.0
@@ -152,9 +152,7 @@ class Parts:
 def services_of(parts: Parts, settings: Settings, world: World, catalog: CatalogMembership | None) -> Services:
     """The services on `parts`; `catalog` is what is asked for groups and names, where there is one."""
     database, litellm, audit = parts.database, parts.litellm, parts.audit
-    tiers = Tiers(
-        [_tier(row) for row in settings.litellm.group_defaults], _tier(settings.litellm.user_defaults), catalog
-    )
+    tiers = Tiers(settings.litellm.group_defaults, settings.litellm.user_defaults, catalog)
     rates = Rates(database)
     creations = Creations(
         IdempotentRequests(database),
@@ -242,10 +240,6 @@ def create_app(settings: Settings, world: World | None = None) -> ASGIApp:
         new_id=world.new_id,
         now=world.clock,
     )
-
-
-def _tier(row: TierSettings) -> Tier:
-    return Tier(**{name: value for name, value in vars(row).items() if name != "group"}, name=row.group or DEFAULTS)
 
 
 def _request_id() -> str | None:

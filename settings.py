@@ -34,13 +34,14 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True)
-class TierSettings:
-    """What a new user gets, and what their keys may have at most. USD, rates a minute, seconds; None is no limit.
+class Tier:
+    """What a new user gets, and what their keys may have at most.
 
-    `group` is a full ref in lower case; None for the defaults.
+    USD, LiteLLM's durations, rates a minute, seconds. None, and no `models`, is no limit. `name` is the full ref of the
+    group whose it is, in lower case, or `userDefaults`.
     """
 
-    group: str | None = None
+    name: str = "userDefaults"
     max_budget: float | None = None
     budget_duration: str | None = None
     models: tuple[str, ...] = ()
@@ -56,8 +57,8 @@ class LiteLLMSettings:
 
     base_url: str
     master_key: str = field(repr=False)
-    user_defaults: TierSettings = TierSettings()
-    group_defaults: tuple[TierSettings, ...] = ()
+    user_defaults: Tier = Tier()
+    group_defaults: tuple[Tier, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ class Cors:
 
     origins: tuple[str, ...] = ()
     methods: tuple[str, ...] = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
-    allowed_headers: tuple[str, ...] = ("Authorization", "Content-Type", "X-Request-Id")
+    allowed_headers: tuple[str, ...] = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id")
     exposed_headers: tuple[str, ...] = ()
     credentials: bool = False
     max_age: int = 600
@@ -224,10 +225,9 @@ def _database_url(given: str | None, backstages: Mapping[str, Any]) -> str:
     return f"{_DRIVERS[scheme.partition('+')[0]]}://{rest}"
 
 
-def _tier(tier: Mapping[str, Any]) -> TierSettings:
-    group = tier.get("group")
-    return TierSettings(
-        group=None if group is None else full_group_ref(group),
+def _tier(tier: Mapping[str, Any]) -> Tier:
+    return Tier(
+        name=full_group_ref(tier["group"]) if "group" in tier else Tier.name,
         max_budget=tier.get("maxBudget"),
         budget_duration=litellm_duration(tier.get("budgetDuration")),
         models=tuple(tier.get("models", ())),

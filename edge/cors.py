@@ -7,6 +7,8 @@ from typing import Any
 
 from settings import Cors
 
+_OURS = ("ETag", "Link", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id")
+
 
 def middleware_options(cors: Cors) -> dict[str, Any]:
     """Arguments for Starlette's CORSMiddleware. In an origin `*` is anything but `/`; case does not matter."""
@@ -15,7 +17,7 @@ def middleware_options(cors: Cors) -> dict[str, Any]:
         "allow_origin_regex": f"(?i:{'|'.join(patterns)})",
         "allow_methods": cors.methods,
         "allow_headers": cors.allowed_headers,
-        "expose_headers": (*cors.exposed_headers, "X-Request-Id"),
+        "expose_headers": (*cors.exposed_headers, *_OURS),
         "allow_credentials": cors.credentials,
         "max_age": cors.max_age,
     }

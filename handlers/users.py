@@ -10,7 +10,7 @@ from clients.litellm_rows import User
 from handlers.answers import answer, asked, next_link, rate_headers
 from services.access import Principal
 from services.container import Services
-from services.tiers import Tier
+from settings import Tier
 
 
 async def get_me(services: Services, principal: Principal) -> Response:

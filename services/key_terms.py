@@ -13,7 +13,7 @@ from typing import Any
 
 from clients.litellm_rows import Key
 from services.errors import ConflictError, InputError, NotAllowedError
-from services.tiers import Tier
+from settings import Tier
 
 LIMITS = ("models", "max_budget", "budget_duration", "tpm_limit", "rpm_limit")
 _SHORTEST_LIFE = 60

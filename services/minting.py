@@ -13,7 +13,7 @@ from services.audit import Action, Outcome
 from services.creations import Created, Creation
 from services.errors import NotFoundError
 from services.keys import Neighbours, keys_of
-from services.tiers import Tier
+from settings import Tier
 
 
 class Minting:

@@ -37,6 +37,9 @@ def position_in(cursor: str | None, *types: type) -> tuple[Any, ...] | None:
         raise _not_ours() from error
     if not isinstance(position, list) or [type(part) for part in position] != list(types):
         raise _not_ours()
+    # More than that no database counts.
+    if any(isinstance(part, int) and abs(part) >= 2**63 for part in position):
+        raise _not_ours()
     return tuple(position)
 
 

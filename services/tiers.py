@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import structlog
 
 from clients.catalog import GroupMissingError
 from services.access import Principal, authorize_member
 from services.membership import CatalogMembership
+from settings import Tier
 
 log = structlog.get_logger(__name__)
-
-DEFAULTS = "userDefaults"
-
-
-@dataclass(frozen=True)
-class Tier:
-    """USD, LiteLLM's durations, rates a minute, seconds. None, and no `models`, is no limit.
-
-    `name` is the group's ref, or `userDefaults`.
-    """
-
-    name: str = DEFAULTS
-    max_budget: float | None = None
-    budget_duration: str | None = None
-    models: tuple[str, ...] = ()
-    tpm_limit: int | None = None
-    rpm_limit: int | None = None
-    max_keys: int | None = None
-    max_key_life: int | None = None
 
 
 class Tiers:

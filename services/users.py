@@ -16,7 +16,8 @@ from services.creations import Created, Creation, Creations
 from services.errors import ConflictError, InputError, UpstreamError, UpstreamFaultError
 from services.membership import CatalogMembership
 from services.single_flight import SingleFlight
-from services.tiers import Tier, Tiers
+from services.tiers import Tiers
+from settings import Tier
 
 log = structlog.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import httpx
 
 from app import World
-from settings import BackstageSettings, LiteLLMSettings, Settings, TierSettings
+from settings import BackstageSettings, LiteLLMSettings, Settings, Tier
 from standalone import backstage, catalog, litellm
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
@@ -17,7 +17,7 @@ def standalone_settings(folder: str) -> Settings:
     """Settings that point at the stand-ins, with the state in `folder`; new users get 100 USD every 30 days."""
     return Settings(
         litellm=LiteLLMSettings(
-            "http://litellm.standalone", litellm.MASTER_KEY, TierSettings(max_budget=100.0, budget_duration="30d")
+            "http://litellm.standalone", litellm.MASTER_KEY, Tier(max_budget=100.0, budget_duration="30d")
         ),
         backstage=BackstageSettings(backstage.BASE_URL, f"{backstage.BASE_URL}/api/auth", catalog.CATALOG_TOKEN),
         admin_group=catalog.ADMINS,

@@ -170,10 +170,11 @@ async def test_key_ids(port: int, token: str, key_id: str) -> None:
 @pytest.mark.parametrize(
     ("path", "allowed"),
     [
-        (f"{BASE}/users", "POST"),
-        (user_path(ALICE), "GET"),
+        (f"{BASE}/users", "GET, POST"),
         (keys_path(ALICE), "GET, POST"),
-        (keys_path(ALICE, KEY_ID), "DELETE"),
+        (f"{keys_path(ALICE, KEY_ID)}/regenerate", "POST"),
+        (f"{BASE}/keys/report", "POST"),
+        (f"{BASE}/audit", "GET"),
         (f"{BASE}/openapi.yaml", "GET"),
         (f"{BASE}/docs/swagger-ui.css", "GET"),
         ("/.backstage/health/v1/liveness", "GET"),
@@ -184,6 +185,43 @@ async def test_methods(port: int, token: str, path: str, allowed: str, method: s
     """A method that the contract does not have is a 405 that lists all that it has."""
     response = await send(port, request(method, path, token))
     assert (response.status_code, response.headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize("path", [user_path(ALICE), keys_path(ALICE, KEY_ID)])
+@pytest.mark.parametrize("method", ["PUT", "POST", "HEAD", "OPTIONS", "TRACE"])
+async def test_methods_of_what_can_be_changed(port: int, token: str, path: str, method: str) -> None:
+    """Three are all that there are."""
+    response = await send(port, request(method, path, token))
+    assert (response.status_code, response.headers["allow"]) == (405, "DELETE, GET, PATCH")
+
+
+@pytest.mark.parametrize("header", ["Idempotency-Key", "If-Match"])
+async def test_a_header_given_twice(port: int, token: str, header: str) -> None:
+    """Which one was meant is not guessed at."""
+    path = f"{keys_path(BOB, KEY_ID)}/regenerate"
+    twice = request("POST", path, token, b"{}").replace(b"Host:", f"{header}: a\r\n{header}: b\r\nHost:".encode())
+    response = await send(port, twice)
+    assert (response.status_code, response.json()["error"]["message"]) == (400, f"{header} is given twice")
+
+
+CHANGES = {
+    "PATCH a user": ("PATCH", user_path(ALICE)),
+    "PATCH a key": ("PATCH", keys_path(ALICE, KEY_ID)),
+    "POST a key": ("POST", keys_path(BOB)),
+    "rotate a key": ("POST", f"{keys_path(BOB, KEY_ID)}/regenerate"),
+    "report a key": ("POST", f"{BASE}/keys/report"),
+}
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b"null", b'"x"', b"5", b'{"a": NaN}', b'{"models": {}}', b'{"key": ["sk-canary"]}']
+)
+@pytest.mark.parametrize("change", CHANGES)
+async def test_bodies_of_changes(port: int, token: str, change: str, body: bytes) -> None:
+    """Of another form than the contract's: refused, and not repeated."""
+    method, path = CHANGES[change]
+    response = await send(port, request(method, path, token, body))
+    assert (response.status_code, "canary" in response.text) == (400, False)
 
 
 async def test_a_body_and_its_type_do_not_matter_where_none_is_taken(

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from services.pages import cursor_of
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
@@ -113,10 +114,11 @@ async def test_filters_and_pages(service: Service, clock: Clock) -> None:
     assert seen == creates
 
 
+HUGE = cursor_of(2**70)
 NO_QUERIES = ["since=2026-02-30T00:00:00Z", "since=yesterday", "action=key.steal", "target=bob", "actor=", "limit=1000"]
 
 
-@pytest.mark.parametrize("query", [*NO_QUERIES, "cursor=WyJhIl0", "cursor=WzEsMl0"])
+@pytest.mark.parametrize("query", [*NO_QUERIES, "cursor=WyJhIl0", "cursor=WzEsMl0", f"cursor={HUGE}", "actor=%00"])
 async def test_queries_that_make_no_sense(bob: httpx.AsyncClient, query: str) -> None:
     """400 that says what would."""
     assert (await bob.get(f"{AUDIT}?{query}")).status_code == 400

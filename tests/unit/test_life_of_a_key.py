@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from settings import TierSettings
+from settings import Tier
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path
 from tests.upstreams import Overriding
@@ -25,10 +25,10 @@ LAPTOP: dict[str, Any] = {
     "rpmLimit": 10,
     "metadata": {"team": "search"},
 }
-TIER = TierSettings(max_budget=10, models=("gpt-fake",), tpm_limit=1000, rpm_limit=10, max_keys=2, max_key_life=86_400)
+TIER = Tier(max_budget=10, models=("gpt-fake",), tpm_limit=1000, rpm_limit=10, max_keys=2, max_key_life=86_400)
 
 
-def tiered(make_service: MakeService, tier: TierSettings = TIER) -> Service:
+def tiered(make_service: MakeService, tier: Tier = TIER) -> Service:
     plain = make_service()
     return make_service(litellm=replace(plain.settings.litellm, user_defaults=tier))
 

@@ -155,8 +155,9 @@ async def killed_while_rotating(service: Service, death: Death, path: str, overl
             return None
 
 
-@pytest.mark.parametrize("during", [False, True], ids=["before a request", "after LiteLLM did it"])
-@pytest.mark.parametrize("overlap", [0, 60])
+@pytest.mark.parametrize(
+    ("during", "overlap"), [(False, 0), (True, 60)], ids=["before a request", "after LiteLLM did it"]
+)
 @pytest.mark.parametrize("ending", ["it is sent again", "nobody sends it again"])
 async def test_killed_at_every_step(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, *, during: bool, overlap: int, ending: str

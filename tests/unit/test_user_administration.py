@@ -11,7 +11,7 @@ import pytest
 
 from clients.database import Database
 from clients.lease import Lease
-from settings import TierSettings
+from settings import Tier
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from standalone.litellm import LiteLLMStandIn
@@ -259,12 +259,10 @@ async def test_killed_while_off_boarding(
 
 
 TIERS = (
-    TierSettings(ADMINS, max_budget=1000),
-    TierSettings(
-        TEAM_A, max_budget=50, budget_duration="7d", models=("gpt-fake",), tpm_limit=5, rpm_limit=6, max_keys=1
-    ),
-    TierSettings(MEMBERS, max_budget=10, max_key_life=3600),
-    TierSettings("group:default/gone", max_budget=1),
+    Tier(ADMINS, max_budget=1000),
+    Tier(TEAM_A, max_budget=50, budget_duration="7d", models=("gpt-fake",), tpm_limit=5, rpm_limit=6, max_keys=1),
+    Tier(MEMBERS, max_budget=10, max_key_life=3600),
+    Tier("group:default/gone", max_budget=1),
 )
 
 
