@@ -19,8 +19,6 @@ NO_RATE = 2**53 - 1
 """A rate that nobody reaches: LiteLLM passes over a null that should clear a user's `tpm_limit` or `rpm_limit`."""
 ALL_MODELS = "all-proxy-models"
 """LiteLLM's name for every model: it passes over an empty list that should clear a user's `models`."""
-NO_MODELS = "no-default-models"
-"""LiteLLM's name for none."""
 
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
 

@@ -16,7 +16,7 @@ from edge.checks import ContractValidator, check
 from edge.paths import decode_segment
 from services.errors import InputError
 
-_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 class Parameters:

@@ -8,7 +8,6 @@ from fnmatch import fnmatchcase
 from cachetools import TTLCache
 
 from clients.litellm import LiteLLM
-from clients.litellm_rows import NO_MODELS
 from clients.litellm_usage import LiteLLMUsage
 from services.access import Principal, authorize_member
 from services.single_flight import SingleFlight
@@ -51,7 +50,5 @@ class Models:
 
 
 def _is_allowed(name: str, allowed: Sequence[str]) -> bool:
-    """LiteLLM takes `openai/*` for all of a provider's models."""
-    if NO_MODELS in allowed:
-        return False
+    """LiteLLM takes `openai/*` for all of a provider's models; its name for none, `no-default-models`, matches none."""
     return not allowed or any(fnmatchcase(name, pattern) for pattern in allowed)

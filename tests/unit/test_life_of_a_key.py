@@ -13,6 +13,7 @@ import pytest
 from settings import Tier
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path
+from tests.unit.test_users_and_keys import Slow
 from tests.upstreams import Overriding
 
 LAPTOP: dict[str, Any] = {
@@ -131,18 +132,24 @@ async def test_as_many_keys_as_the_tier_has(make_service: MakeService, clock: Cl
     service = tiered(make_service)
     alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
     first = await made(alice, expiresIn=60)
-    await made(alice)
+    second = await made(alice)
     for client in (alice, bob):
         status, message = await refusal(await client.post(keys_path(ALICE), json={}))
         assert (status, message) == (409, "There are 2 keys already, and the tier userDefaults allows 2")
-    assert (await alice.post(f"{keys_path(ALICE, first)}/regenerate", json={"overlap": 60})).status_code == 201
+    assert (await alice.post(f"{keys_path(ALICE, second)}/regenerate", json={"overlap": 600})).status_code == 201
+    assert (await alice.post(keys_path(ALICE), json={})).status_code == 409
     clock.advance(61)
+    third = await made(alice, expiresIn=3600)
+    assert (await alice.post(keys_path(ALICE), json={})).status_code == 409
+    await alice.delete(keys_path(ALICE, third))
     assert (await alice.post(keys_path(ALICE), json={})).status_code == 201
+    assert first in service.litellm.rows.keys
 
 
 async def test_ten_at_once_do_not_exceed_the_number(make_service: MakeService) -> None:
     """They are made one after the other."""
-    service = tiered(make_service)
+    plain = tiered(make_service)
+    service = make_service(world={"litellm": Slow(plain.litellm)}, litellm=plain.settings.litellm)
     alice = service.signed_in(ALICE)
     answers = await asyncio.gather(*(alice.post(keys_path(ALICE)) for _ in range(10)))
     assert sorted(answer.status_code for answer in answers) == [201] * 2 + [409] * 8
