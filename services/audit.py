@@ -56,11 +56,6 @@ class Attempt:
     _is_concluded: bool = False
 
     @property
-    def operation(self) -> str:
-        """Its name, which what it makes in LiteLLM bears."""
-        return self.intent.operation
-
-    @property
     def is_open(self) -> bool:
         """Whether it was begun, and its end is not written down yet."""
         return self._id is not None and not self._is_concluded

@@ -73,13 +73,14 @@ def pasted(line: str) -> httpx.Request:
 
 
 async def test_the_printed_curl_lines_work() -> None:
-    """Pasted from top to bottom: alice's user, a key, her keys, bob's view of them, and carol refused."""
+    """Pasted from top to bottom: alice's user, a key, her keys, herself; bob's view of them and of it all; no carol."""
     async with listening("standalone", "--port", "0") as running:
         lines = [line for line in running.printed if line.startswith("curl ")]
         async with httpx.AsyncClient() as client:
             answers = [await client.send(pasted(line.replace("localhost", "127.0.0.1"))) for line in lines]
-        assert [answer.status_code for answer in answers] == [200, 201, 200, 200, 403]
-        assert answers[2].json() == answers[3].json()
+        assert [answer.status_code for answer in answers] == [200, 201, 200, 200, 200, 200, 403]
+        assert answers[2].json() == answers[4].json()
+        assert [event["action"] for event in answers[5].json()["events"]] == ["key.create", "user.create"]
         assert [key["token"] for key in answers[2].json()["keys"]] == [answers[1].json()["keyId"]]
         printed = await running.stop()
     assert running.process.returncode == -SIGTERM
