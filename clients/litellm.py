@@ -125,10 +125,11 @@ class LiteLLM:
     async def update_user(self, user_id: str, changes: Mapping[str, Any]) -> None:
         """`POST /user/update`, of `max_budget`, `budget_duration`, `spend`, `models`, `tpm_limit`, `rpm_limit`.
 
-        None clears. LiteLLM creates a user that it does not have: whether they exist is the caller's to check.
+        None, and no `models`, clears. LiteLLM creates a user that it does not have: whether they exist is the caller's
+        to check.
         """
         cleared = {"models": [ALL_MODELS], "tpm_limit": NO_RATE, "rpm_limit": NO_RATE}
-        sent = {name: cleared.get(name) if value in (None, ()) else value for name, value in changes.items()}
+        sent = {name: cleared.get(name) if value is None or value == [] else value for name, value in changes.items()}
         as_object(await self._upstream.change("/user/update", {"user_id": user_id, **sent}))
 
     async def create_key(self, user_id: str, new: NewKey) -> MintedKey:

@@ -131,6 +131,8 @@ async def test_changing_a_user(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) 
     cleared = (await bob.patch(user_path(ALICE), json=dict.fromkeys([*limits, "maxBudget", "budgetDuration"]))).json()
     assert [cleared[name] for name in (*limits, "maxBudget", "budgetDuration")] == [[], None, None, None, None]
     assert (await bob.get(user_path(ALICE))).json() == cleared
+    await bob.patch(user_path(ALICE), json={"models": ["gpt-fake"]})
+    assert (await bob.patch(user_path(ALICE), json={"models": []})).json() == cleared
     assert (await bob.patch(user_path(ALICE), json={})).json() == cleared
 
 
