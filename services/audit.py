@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from clients.audit_log import AuditLog, Conclusion, Event, Filters, Intent
-from services.access import Principal, Role, authorize_member
+from services.access import Principal, Role, authorize, authorize_member
 from services.errors import CallerError, NotAllowedError, UpstreamTimeoutError
 from services.pages import Page, cursor_of, position_in
 from services.redaction import redacted
@@ -132,6 +132,11 @@ class Audit:
             raise
         if attempt.is_open:
             await attempt.conclude(Outcome.DONE)
+
+    async def permit(self, principal: Principal, action: Action, owner: str, key_id: str | None = None) -> None:
+        """Raise NotAllowedError, and write it down, unless `principal` may do this to what belongs to `owner`."""
+        async with self.attempt(principal, action, owner, key_id):
+            authorize(principal, owner)
 
     async def events(
         self, principal: Principal, filters: Filters, *, limit: int | None, cursor: str | None

@@ -90,12 +90,21 @@ class Creations:
         return allowance
 
     async def run(
-        self, principal: Principal, key: str | None, asked: Any, make: Make[T], load: Callable[..., T]
+        self,
+        principal: Principal,
+        key: str | None,
+        asked: Any,
+        *,
+        make: Make[T],
+        load: Callable[..., T],
+        permit: Callable[[], Awaitable[None]],
     ) -> Created[T]:
         """What `make` makes, once for the caller's `key`; `load` builds it again from its fields.
 
-        `asked` is all that the request says, as JSON. Raises TooManyRequestsError, ConflictError while another request
-        with `key` is under way, ReusedKeyError where it asked for something else, and what `make` raises.
+        `asked` is all that the request says, as JSON. `make` checks the caller's authority by itself; `permit` does
+        where nothing is made: who lost it is not shown the first answer again. Raises TooManyRequestsError,
+        ConflictError while another request with `key` is under way, ReusedKeyError where it asked for something else,
+        and what `make` and `permit` raise.
         """
         operation = self._new_id()
         if key is None:
@@ -109,6 +118,7 @@ class Creations:
             kept_for=_KEPT_SECONDS,
         )
         if not claimed.is_ours:
+            await permit()
             made = load(**self._replayed(principal, key, asked, claimed))
             return Created(made, await self.take(principal, cost=0))
         return await self._make(principal, key, claimed, make)

@@ -44,8 +44,9 @@ class Minting:
             principal,
             idempotency_key,
             ["createUserKey", user_id, asked],
-            lambda creation: self._create(principal, user_id, asked, creation),
-            MintedKey,
+            make=lambda creation: self._create(principal, user_id, asked, creation),
+            load=MintedKey,
+            permit=lambda: self._audit.permit(principal, Action.KEY_CREATE, user_id),
         )
 
     async def check(self, access: Access, tier: Tier, asked: Mapping[str, Any]) -> int | None:

@@ -90,8 +90,9 @@ class Rotation:
             principal,
             idempotency_key,
             ["regenerateUserKey", user_id, key_id, asked],
-            lambda creation: self._replace(principal, (user_id, key_id), asked, expected, creation),
-            RotatedKey,
+            make=lambda creation: self._replace(principal, (user_id, key_id), asked, expected, creation),
+            load=RotatedKey,
+            permit=lambda: self._audit.permit(principal, Action.KEY_REGENERATE, user_id, key_id),
         )
 
     async def revoke_due(self) -> None:

@@ -59,8 +59,9 @@ class Users:
             principal,
             idempotency_key,
             ["createUser", user_id],
-            lambda creation: self._make(principal, user_id, creation),
-            User,
+            make=lambda creation: self._make(principal, user_id, creation),
+            load=User,
+            permit=lambda: self._audit.permit(principal, Action.USER_CREATE, user_id),
         )
 
     async def get(self, principal: Principal, user_id: str) -> User:

@@ -14,7 +14,7 @@ import pytest
 from app import World
 from services.sealing import Sealing
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
+from tests.conftest import ALICE, BASE, BOB, SERVICE_TOKEN, Clock, MakeService, Service, keys_path
 from tests.unit.test_users_and_keys import Slow
 from tests.upstreams import Overriding
 
@@ -110,6 +110,26 @@ async def test_a_key_whose_answer_was_lost_is_not_made_twice(
     again = await alice.post(keys_path(ALICE), headers=NAMED)
     assert again.status_code == 201
     assert list(litellm.rows.keys) == [again.json()["keyId"]]
+
+
+@pytest.mark.parametrize("owner", [ALICE, BOB])
+async def test_who_lost_their_authority_is_not_shown_the_answer_again(service: Service, owner: str) -> None:
+    """Neither a member who left nor an admin who is none any more; the attempt is written down."""
+    service.litellm.rows.add_user({"user_id": ALICE})
+    path = keys_path(ALICE)
+    key = await service.signed_in(owner).post(path, headers=NAMED)
+    rotation = f"{keys_path(ALICE, key.json()['keyId'])}/regenerate"
+    rotated = await service.signed_in(owner).post(rotation, headers={"Idempotency-Key": "other"})
+    assert (key.status_code, rotated.status_code) == (201, 201)
+    service.backstage.org.users[owner] = set()
+    gone = service.signed_in(owner)
+    for answer, secret in (
+        (await gone.post(path, headers=NAMED), key.json()["keySecret"]),
+        (await gone.post(rotation, headers={"Idempotency-Key": "other"}), rotated.json()["keySecret"]),
+    ):
+        assert (answer.status_code, secret in answer.text) == (403, False)
+    events = (await service.client(SERVICE_TOKEN).get(f"{BASE}/audit", params={"actor": owner})).json()["events"]
+    assert [event["outcome"] for event in events[:2]] == ["denied", "denied"]
 
 
 async def test_users_too(bob: httpx.AsyncClient) -> None:
