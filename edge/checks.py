@@ -19,7 +19,7 @@ def _full_match(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator
         yield ValidationError("does not match")
 
 
-ContractValidator: Any = extend(Draft4RequestValidator, {"pattern": _full_match})  # type: ignore[no-untyped-call]
+ContractValidator: Any = extend(Draft4RequestValidator, {"pattern": _full_match})  # type: ignore[no-untyped-call]  # jsonschema's
 
 
 def check(validator: Any, value: Any, name: str) -> None:

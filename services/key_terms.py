@@ -37,12 +37,6 @@ def require_within(tier: Tier, asked: Mapping[str, Any]) -> None:
         raise NotAllowedError(f"{'; '.join(exceeded)} (the tier {tier.name})")
 
 
-def require_served(asked: Mapping[str, Any], served: Sequence[str]) -> None:
-    """Raise InputError where a model is asked for that LiteLLM does not serve."""
-    if set(asked.get("models") or ()) - set(served):
-        raise InputError(f"models must be of those that LiteLLM serves: {', '.join(served) or 'none'}")
-
-
 def require_names(asked: Mapping[str, Any]) -> None:
     """Raise InputError for names in `metadata` that no database holds; their values the contract itself checks."""
     if any(not name or len(name) > 64 or "\0" in name for name in asked.get("metadata") or ()):
@@ -73,16 +67,16 @@ def life_within(tier: Tier, life: int | None) -> int | None:
     return life
 
 
-def require_room(tier: Tier, keys: Sequence[Key], replaced: set[str], now: float) -> None:
-    """Raise ConflictError where the user has as many keys as `tier` allows; expired and `replaced` ones count not."""
-    living = [key for key in keys if key.key_id not in replaced and not is_over(key, now)]
+def require_room(tier: Tier, keys: Sequence[Key], now: float) -> None:
+    """Raise ConflictError where the user has as many `keys` as `tier` allows; expired ones do not count."""
+    living = [key for key in keys if not is_over(key, now)]
     if tier.max_keys is not None and len(living) >= tier.max_keys:
         raise ConflictError(f"There are {len(living)} keys already, and the tier {tier.name} allows {tier.max_keys}")
 
 
-def require_free_alias(alias: str | None, keys: Sequence[Key], but: set[str]) -> None:
-    """Raise ConflictError where another key of the same user has the alias; those in `but` do not count."""
-    if alias is not None and any(key.alias == alias and key.key_id not in but for key in keys):
+def require_free_alias(alias: str | None, keys: Sequence[Key], but: str | None = None) -> None:
+    """Raise ConflictError where one of `keys` has the alias; the one with the id `but` does not count."""
+    if alias is not None and any(key.alias == alias and key.key_id != but for key in keys):
         raise ConflictError(f"There is another key with the alias {alias}")
 
 

@@ -58,6 +58,11 @@ class Neighbours:
     audit: Audit
     now: Callable[[], float]
 
+    async def unreplaced(self, user_id: str) -> list[Key]:
+        """The user's keys, but for those that another has replaced."""
+        replaced = {row.key_id for row in await self.revocations.of_user(user_id)}
+        return [key for key in await self.litellm.list_keys(user_id) if key.key_id not in replaced]
+
 
 class Keys:
     """The keys of Backstage users. Ids are user refs in lower case and LiteLLM's key hashes."""
@@ -68,6 +73,7 @@ class Keys:
         self._tiers = neighbours.tiers
         self._models = neighbours.models
         self._revocations = neighbours.revocations
+        self._unreplaced = neighbours.unreplaced
         self._reported = neighbours.reported
         self._locks = neighbours.locks
         self._audit = neighbours.audit
@@ -146,16 +152,12 @@ class Keys:
 
     async def _check(self, principal: Principal, access: Access, key: Key, asked: Mapping[str, Any]) -> None:
         key_terms.require_names(asked)
-        if asked.get("models"):
-            key_terms.require_served(asked, await self._models.served())
+        await self._models.require_served(asked)
         user_id = key.row["user_id"]
         if access is Access.OWN:
             key_terms.require_within(await self._tiers.of(principal, user_id), asked)
         if asked.get("alias") is not None:
-            replaced = {row.key_id for row in await self._revocations.of_user(user_id)}
-            key_terms.require_free_alias(
-                asked["alias"], await self._litellm.list_keys(user_id), replaced | {key.key_id}
-            )
+            key_terms.require_free_alias(asked["alias"], await self._unreplaced(user_id), key.key_id)
         if key.is_blocked and asked.get("blocked") is False:
             await self._require_unblockable(principal, key)
 

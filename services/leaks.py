@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 
 from clients.litellm import LiteLLM
@@ -33,8 +34,6 @@ class Leaks:
         async with self._audit.attempt(principal, Action.KEY_REPORT, owner, key_id) as attempt:
             await attempt.begin(wanted={"known": owner is not None})
             await self._reported.add(key_id)
-            try:
+            with contextlib.suppress(NotFoundError):
                 await self._litellm.set_key_blocked(key_id, blocked=True)
-            except NotFoundError:
-                return allowance
         return allowance

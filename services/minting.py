@@ -26,7 +26,7 @@ class Minting:
         self._creations = neighbours.creations
         self._tiers = neighbours.tiers
         self._models = neighbours.models
-        self._revocations = neighbours.revocations
+        self._unreplaced = neighbours.unreplaced
         self._locks = neighbours.locks
         self._audit = neighbours.audit
         self._now = neighbours.now
@@ -55,8 +55,7 @@ class Minting:
         A tier binds who serves themselves; an admin who acts for another may go beyond it.
         """
         key_terms.require_names(asked)
-        if asked.get("models"):
-            key_terms.require_served(asked, await self._models.served())
+        await self._models.require_served(asked)
         life = key_terms.life_of(asked, self._now())
         if access is not Access.OWN:
             return life
@@ -123,10 +122,9 @@ class Minting:
     async def _require_place(self, user_id: str, tier: Tier, asked: Mapping[str, Any]) -> None:
         if tier.max_keys is None and asked.get("alias") is None:
             return
-        keys = await self._litellm.list_keys(user_id)
-        replaced = {row.key_id for row in await self._revocations.of_user(user_id)}
-        key_terms.require_free_alias(asked.get("alias"), keys, replaced)
-        key_terms.require_room(tier, keys, replaced, self._now())
+        keys = await self._unreplaced(user_id)
+        key_terms.require_free_alias(asked.get("alias"), keys)
+        key_terms.require_room(tier, keys, self._now())
 
 
 def _new_key(note: KeyNote, asked: Mapping[str, Any], life: int | None) -> NewKey:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import Any
 
 from cachetools import TTLCache
 
 from clients.litellm import LiteLLM
 from clients.litellm_usage import LiteLLMUsage
 from services.access import Principal, authorize_member
+from services.errors import InputError
 from services.single_flight import SingleFlight
 from services.tiers import Tiers
 
@@ -32,6 +34,12 @@ class Models:
         if (known := self._served.get(_ALL)) is not None:
             return known
         return await self._questions.run(_ALL, self._ask)
+
+    async def require_served(self, asked: Mapping[str, Any]) -> None:
+        """Raise InputError where `asked["models"]` has one that LiteLLM does not serve; UpstreamError."""
+        models = asked.get("models")
+        if models and set(models) - set(served := await self.served()):
+            raise InputError(f"models must be of those that LiteLLM serves: {', '.join(served) or 'none'}")
 
     async def usable(self, principal: Principal) -> list[str]:
         """What the caller may use: by their LiteLLM user, or by their tier where they have none yet.

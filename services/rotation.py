@@ -61,11 +61,11 @@ class Rotation:
     def __init__(self, neighbours: Neighbours, keys: Keys, minting: Minting) -> None:
         self._keys = keys
         self._minting = minting
-        self._litellm = neighbours.litellm
         self._database = neighbours.database
         self._creations = neighbours.creations
         self._tiers = neighbours.tiers
         self._revocations = neighbours.revocations
+        self._unreplaced = neighbours.unreplaced
         self._reported = neighbours.reported
         self._locks = neighbours.locks
         self._audit = neighbours.audit
@@ -165,9 +165,7 @@ class Rotation:
             expires = key_terms.expires_at(old)
             life = life if expires is None else max(1, int(expires - self._now()))
         if "alias" in changes:
-            replaced = {row.key_id for row in await self._revocations.of_user(user_id)}
-            keys = await self._litellm.list_keys(user_id)
-            key_terms.require_free_alias(changes["alias"], keys, replaced | {old.key_id})
+            key_terms.require_free_alias(changes["alias"], await self._unreplaced(user_id), old.key_id)
         note = old.note or KeyNote(old.alias, old.foreign_metadata)
         kept = {name: old.row.get(name) for name in key_terms.LIMITS} | {"spend": old.row["spend"]}
         limits = kept | {name: value for name, value in changes.items() if name in key_terms.LIMITS}

@@ -96,8 +96,7 @@ class UserAdministration:
         """
         async with self._audit.attempt(principal, Action.USER_UPDATE, user_id) as attempt:
             authorize_admin(principal)
-            if asked.get("models"):
-                key_terms.require_served(asked, await self._models.served())
+            await self._models.require_served(asked)
             if (before := await self._litellm.read_user(user_id)) is None:
                 raise no_such_user(user_id)
             if not asked:
@@ -129,7 +128,10 @@ class UserAdministration:
         started = self._now()
         leaving = await self._offboardings.all()
         users = {user.user_id: user async for user in self._litellm.users() if USER_REF.fullmatch(user.user_id)}
-        listed = [ListedUser(users[user_id], _status(users[user_id], user_id in leaving)) for user_id in sorted(users)]
+        listed = [
+            ListedUser(users[user_id], _status(users[user_id], is_leaving=user_id in leaving))
+            for user_id in sorted(users)
+        ]
         self._listed = (started, listed)
         return listed
 
@@ -138,7 +140,7 @@ def _holds(user: User, query: str) -> bool:
     return any(query in text.lower() for text in (user.user_id, user.display_name, user.email) if text)
 
 
-def _status(user: User, is_leaving: bool) -> UserStatus:  # noqa: FBT001  # it is no option
+def _status(user: User, *, is_leaving: bool) -> UserStatus:
     if is_leaving:
         return UserStatus.OFFBOARDING
     return UserStatus.OVER_BUDGET if user.is_over_budget else UserStatus.ACTIVE

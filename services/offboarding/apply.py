@@ -131,7 +131,7 @@ class Applying:
             await self._litellm.delete_user(entry.user_id)
         except NotFoundError:
             keys = []
-        if await self._litellm.read_user(entry.user_id) is not None:
+        if await self._litellm.user_exists(entry.user_id):
             raise UpstreamFaultError("LiteLLM still has the user after deleting them")
         await self._offboardings.end(self._held, entry.user_id)
         return len(keys)
