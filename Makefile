@@ -65,7 +65,7 @@ fuzz: $(dev_stamp) ## Fuzz the running service against its contract, in three ro
 
 .PHONY: soak
 soak: $(dev_stamp) ## The comings and goings of a company, at length (500 x 50 steps)
-	SOAK=1 $(bin)/python -m pytest tests/offboarding/test_people_come_and_go.py
+	SOAK=1 $(bin)/python -m pytest tests/services/offboarding/test_state_machine.py
 
 .PHONY: live
 live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Backstage
@@ -73,8 +73,8 @@ live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Ba
 
 .PHONY: bench
 bench: $(dev_stamp) ## Requests a second beside a bare pass-through; a cleanup of 10 000 users
-	$(bin)/python -m tests.bench
-	$(bin)/python -m tests.scale
+	$(bin)/python -m tests.bench.throughput
+	$(bin)/python -m tests.bench.cleanup
 
 .PHONY: lock
 lock: ## Pin the newest versions that pyproject.toml allows

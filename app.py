@@ -20,47 +20,47 @@ import yaml
 from starlette.types import ASGIApp
 
 import handlers
-from clients.audit_log import AuditLog
-from clients.catalog import Catalog
-from clients.cleanup_runs import CleanupRuns
-from clients.database import Database
-from clients.idempotent_requests import IdempotentRequests
-from clients.lease import Lease
-from clients.litellm import LiteLLM
-from clients.litellm_usage import LiteLLMUsage
-from clients.locks import Locks
-from clients.offboardings import Offboardings
-from clients.rates import Rates
-from clients.revocations import ReportedKeys, Revocations
-from clients.tokens import Caller, Tokens
+from clients.backstage.catalog import Catalog
+from clients.backstage.tokens import Caller, Tokens
+from clients.litellm.client import LiteLLM
+from clients.litellm.usage import LiteLLMUsage
 from clients.upstream import Sleep, Upstream
 from edge import application
 from services.access import GroupRefs, Principal
-from services.audit import Audit
+from services.background import Maintenance
+from services.changes.audit import Audit
+from services.changes.creations import Creations
+from services.changes.sealing import Sealing
 from services.container import Services
-from services.creations import Creations
 from services.health import Health
-from services.keys import Keys
-from services.keys import Neighbours as KeyNeighbours
-from services.leaks import Leaks
-from services.maintenance import Maintenance
-from services.membership import CatalogMembership, TokenMembership
-from services.minting import Minting
-from services.models import Models
+from services.keys.create import Minting
+from services.keys.keys import Keys
+from services.keys.keys import Neighbours as KeyNeighbours
+from services.keys.leaks import Leaks
+from services.keys.reconciliation import Reconciliation
+from services.keys.rotate import Rotation
 from services.offboarding.administration import CleanupAdministration
 from services.offboarding.apply import Steps
 from services.offboarding.cleanup import Cleanup, Neighbours
 from services.offboarding.plan import Limits
 from services.offboarding.removal import Removal
 from services.offboarding.schedule import jittered, run_forever
-from services.reconciliation import Reconciliation
-from services.rotation import Rotation
-from services.sealing import Sealing
-from services.tiers import Tiers
 from services.usage import Usage
-from services.user_administration import UserAdministration
-from services.users import Users
-from settings import Settings
+from services.users.administration import UserAdministration
+from services.users.membership import CatalogMembership, TokenMembership
+from services.users.models import Models
+from services.users.tiers import Tiers
+from services.users.users import Users
+from settings.model import Settings
+from state.changes import AuditLog
+from state.cleanup_runs import CleanupRuns
+from state.database import Database
+from state.kept_answers import IdempotentRequests
+from state.lease import Lease
+from state.locks import Locks
+from state.offboardings import Offboardings
+from state.rates import Rates
+from state.revocations import ReportedKeys, Revocations
 
 CONTRACT = Path(__file__).parent / "openapi.yaml"
 _LONGEST_LEASE = 60.0

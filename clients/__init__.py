@@ -1,1 +1,1 @@
-"""The outside world over HTTP. Every quirk of LiteLLM's and Backstage's stays in here."""
+"""HTTP clients for other systems, one package each."""

@@ -19,8 +19,8 @@ import orjson
 import structlog
 from httpx_aiohttp import AiohttpTransport
 
-from services.errors import UpstreamFaultError, UpstreamTimeoutError, UpstreamUnavailableError
-from settings import Timeouts
+from domain.errors import UpstreamFaultError, UpstreamTimeoutError, UpstreamUnavailableError
+from settings.model import Timeouts
 
 log = structlog.get_logger(__name__)
 

@@ -27,14 +27,14 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Mount, Route, Router, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from domain.errors import AuthenticationError
 from edge.binding import BoundOperation, Handler, bind_principal, handler_name
 from edge.cors import middleware_options
 from edge.errors import RoutingError, not_found, render
 from edge.paths import RawPath
 from edge.request_log import RequestLog
 from services.access import Principal
-from services.errors import AuthenticationError
-from settings import Cors
+from settings.model import Cors
 
 Authenticate = Callable[[str], Awaitable[Principal]]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]

@@ -16,11 +16,11 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from domain.errors import InputError
 from edge.bodies import ABSENT, read_json
 from edge.checks import ContractValidator, check
 from edge.parameters import Parameters
 from services.access import Principal
-from services.errors import InputError
 
 Handler = Callable[..., Coroutine[Any, Any, Response]]
 PRINCIPAL = "orchestrator.principal"

@@ -10,8 +10,8 @@ from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
+from domain.errors import InputError
 from edge.errors import RoutingError
-from services.errors import InputError
 
 MAX_BYTES = 64 * 1024
 ABSENT: Any = object()

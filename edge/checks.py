@@ -10,7 +10,7 @@ from connexion.json_schema import Draft4RequestValidator
 from jsonschema import ValidationError
 from jsonschema.validators import extend
 
-from services.errors import InputError
+from domain.errors import InputError
 
 
 def _full_match(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[ValidationError]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from settings import Cors
+from settings.model import Cors
 
 _OURS = ("ETag", "Link", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id")
 

@@ -14,10 +14,10 @@ from connexion.exceptions import ProblemException
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
+from domain import errors
+from domain.redaction import redact
 from edge.redaction import redacted_path
 from handlers.answers import rate_headers
-from services import errors
-from services.redaction import redact
 
 log = structlog.get_logger(__name__)
 

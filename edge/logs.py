@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from services.redaction import MASK, redact
+from domain.redaction import MASK, redact
 
 
 class _Redacting:

@@ -12,9 +12,9 @@ import inflection
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from domain.errors import InputError
 from edge.checks import ContractValidator, check
 from edge.paths import decode_segment
-from services.errors import InputError
 
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.errors import InputError
+from domain.errors import InputError
 
 
 class RawPath:

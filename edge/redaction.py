@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, unquote_to_bytes
 
-from services.redaction import MASK, redact
+from domain.redaction import MASK, redact
 
 _LONGEST_SEGMENT = 200
 

@@ -12,7 +12,7 @@ import inflection
 import orjson
 from starlette.responses import JSONResponse, Response
 
-from services.errors import Allowance, InputError
+from domain.errors import Allowance, InputError
 
 _BASE = "/api/litellm-orchestrator"
 _ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')

@@ -6,10 +6,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from clients.audit_log import Conclusion, Event, Filters
 from handlers.answers import answer, iso, next_link, seconds
 from services.access import Principal
 from services.container import Services
+from state.changes import Conclusion, Event, Filters
 
 
 async def get_audit(

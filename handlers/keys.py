@@ -8,13 +8,13 @@ from urllib.parse import quote
 
 from starlette.responses import Response
 
-from clients.litellm import MintedKey
-from clients.revocations import Revocation
+from clients.litellm.client import MintedKey
 from handlers.answers import answer, asked, entity_tag, iso, next_link, rate_headers, versions
 from services.access import Principal
 from services.container import Services
-from services.keys import DescribedKey
-from services.rotation import RotatedKey
+from services.keys.keys import DescribedKey
+from services.keys.rotate import RotatedKey
+from state.revocations import Revocation
 
 
 async def create_user_key(

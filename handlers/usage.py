@@ -7,8 +7,8 @@ from typing import Any
 import inflection
 from starlette.responses import Response
 
-from clients.litellm_rows import User
-from clients.litellm_usage import Figures
+from clients.litellm.rows import User
+from clients.litellm.usage import Figures
 from handlers.answers import answer
 from services.access import Principal
 from services.container import Services

@@ -6,11 +6,11 @@ from typing import Any
 
 from starlette.responses import Response
 
-from clients.litellm_rows import User
+from clients.litellm.rows import User
 from handlers.answers import answer, asked, next_link, rate_headers
 from services.access import Principal
 from services.container import Services
-from settings import Tier
+from settings.model import Tier
 
 
 async def get_me(services: Services, principal: Principal) -> Response:

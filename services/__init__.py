@@ -1,1 +1,1 @@
-"""The rules of the service. They know nothing of HTTP."""
+"""The rules, one package per capability."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from clients.tokens import USER_REF, Caller
-from services.errors import NotAllowedError
+from clients.backstage.tokens import USER_REF, Caller
+from domain.errors import NotAllowedError
 
 
 class Role(Enum):

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.audit import Audit
+from services.background import Maintenance
+from services.changes.audit import Audit
 from services.health import Health
-from services.keys import Keys
-from services.leaks import Leaks
-from services.maintenance import Maintenance
-from services.minting import Minting
-from services.models import Models
+from services.keys.create import Minting
+from services.keys.keys import Keys
+from services.keys.leaks import Leaks
+from services.keys.rotate import Rotation
 from services.offboarding.administration import CleanupAdministration
 from services.offboarding.removal import Removal
-from services.rotation import Rotation
-from services.tiers import Tiers
 from services.usage import Usage
-from services.user_administration import UserAdministration
-from services.users import Users
+from services.users.administration import UserAdministration
+from services.users.models import Models
+from services.users.tiers import Tiers
+from services.users.users import Users
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from clients.litellm import LiteLLM
-from clients.tokens import Tokens
-from services.errors import UpstreamError
-from services.single_flight import SingleFlight
+from clients.backstage.tokens import Tokens
+from clients.litellm.client import LiteLLM
+from domain.errors import UpstreamError
+from services.users.single_flight import SingleFlight
 
 _REMEMBERED_SECONDS = 2.0
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
-from clients.litellm import LiteLLM
-from clients.litellm_rows import User
-from clients.litellm_usage import DayOfUse, Figures, LiteLLMUsage
+from clients.litellm.client import LiteLLM
+from clients.litellm.rows import User
+from clients.litellm.usage import DayOfUse, Figures, LiteLLMUsage
+from domain.errors import InputError
 from services.access import Principal
-from services.errors import InputError
-from services.users import Users
+from services.users.users import Users
 
 _USUAL_DAYS = 30
 _MOST_DAYS = 366

@@ -14,11 +14,11 @@ import pytest
 
 from app import Parts, World, create_app, services_of
 from edge.logs import configure_logging
-from settings import CleanupSettings, ServiceToken, Settings
+from settings.model import CleanupSettings, ServiceToken, Settings
 from standalone.backstage import BackstageStandIn
+from standalone.environment import standalone_settings, standalone_world
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
-from standalone.world import standalone_settings, standalone_world
-from tests.contract_check import check
+from tests.support.contract import check
 
 BASE = "/api/litellm-orchestrator"
 ALICE, BOB, CAROL, ERIN = (f"user:default/{name}" for name in ("alice", "bob", "carol", "erin.mixed"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
+from domain.errors import ConflictError
 from services.access import Principal, authorize_admin
-from services.errors import ConflictError
 from services.offboarding.cleanup import Cleanup
 from services.offboarding.report import Report
 

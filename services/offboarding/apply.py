@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from clients.lease import Held, Lease
-from clients.litellm import LiteLLM
-from clients.litellm_rows import Key
-from clients.offboardings import Offboarding, Offboardings
-from clients.revocations import ReportedKeys
-from services import audit as recorded
+from clients.litellm.client import LiteLLM
+from clients.litellm.rows import Key
+from domain.errors import NotFoundError, OrchestratorError, UpstreamFaultError
 from services.access import Principal
-from services.audit import Attempt, Audit, Outcome
-from services.errors import NotFoundError, OrchestratorError, UpstreamFaultError
+from services.changes import audit as recorded
+from services.changes.audit import Attempt, Audit, Outcome
 from services.offboarding.plan import Action, Entry, Plan
+from state.lease import Held, Lease
+from state.offboardings import Offboarding, Offboardings
+from state.revocations import ReportedKeys
 
 _RECORDED = {
     Action.BLOCK: recorded.Action.USER_BLOCK,

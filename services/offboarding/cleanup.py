@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from clients.catalog import Catalog
-from clients.cleanup_runs import Believed, CleanupRuns
-from clients.lease import Held, LeaseLostError, Schedule
+from clients.backstage.catalog import Catalog
+from domain.errors import ConflictError, OrchestratorError
 from services.access import GroupRefs, Principal
-from services.errors import ConflictError, OrchestratorError
 from services.offboarding import report as reports
 from services.offboarding import snapshot as snapshots
 from services.offboarding.apply import Done, Steps
 from services.offboarding.plan import Limits, Plan, UnbelievableError, make
 from services.offboarding.report import Outcome, Report
 from services.offboarding.snapshot import Snapshot
+from state.cleanup_runs import Believed, CleanupRuns
+from state.lease import Held, LeaseLostError, Schedule
 
 log = structlog.get_logger(__name__)
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from clients.cleanup_runs import Believed
 from services.offboarding.snapshot import Snapshot
+from state.cleanup_runs import Believed
 
 _LEAST_MAX_REMOVALS = 10
 _MAX_REMOVED_SHARE = 0.10

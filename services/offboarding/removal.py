@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from clients.lease import Held, LeaseLostError
-from clients.litellm import no_such_user
+from clients.litellm.client import no_such_user
+from domain.errors import ConflictError, UpstreamFaultError
 from services.access import Principal, authorize_admin
-from services.audit import Action
-from services.errors import ConflictError, UpstreamFaultError
+from services.changes.audit import Action
 from services.offboarding.apply import Steps
 from services.offboarding.plan import Action as Step
 from services.offboarding.plan import Entry, Plan
-from services.users import Users
+from services.users.users import Users
+from state.lease import Held, LeaseLostError
 
 
 class Removal:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from clients.catalog import Catalog
-from clients.litellm import LiteLLM
-from clients.offboardings import Offboarding, Offboardings
-from clients.tokens import USER_REF
+from clients.backstage.catalog import Catalog
+from clients.backstage.tokens import USER_REF
+from clients.litellm.client import LiteLLM
 from services.access import GroupRefs
+from state.offboardings import Offboarding, Offboardings
 
 _IDS_A_RENEWAL = 1000
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from clients.litellm_fields import KEY_FIELDS
+from clients.litellm.fields import KEY_FIELDS
 from tests.conformance.conftest import Proxy
-from tests.contract_check import CONTRACT_DOCUMENT
+from tests.support.contract import CONTRACT_DOCUMENT
 
 UNKNOWN_KEY = "0" * 64
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clients.litellm_rows import ALL_MODELS, NO_RATE, NOTE
+from clients.litellm.rows import ALL_MODELS, NO_RATE, NOTE
 from tests.conformance.conftest import Proxy
 
 UNKNOWN_KEY = "0" * 64

@@ -16,10 +16,10 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 
 import handlers
 from app import CONTRACT
-from clients.litellm_fields import KEY_FIELDS
+from clients.litellm.fields import KEY_FIELDS
 from edge.binding import handler_name
 from tests.conftest import BASE
-from tests.contract_check import CONTRACT_DOCUMENT, operations, resolved
+from tests.support.contract import CONTRACT_DOCUMENT, operations, resolved
 
 ROOT = Path(__file__).parent.parent.parent
 OURS = ["pendingRevocations", "revokeAt", "replacedBy"]

@@ -9,15 +9,15 @@ from typing import Any
 import httpx
 import pytest
 
-from clients.database import Database
-from clients.lease import Lease
 from edge import application
 from edge.binding import handler_name
 from services.access import Principal, Role
-from settings import Cors, Timeouts
+from settings.model import Cors, Timeouts
+from state.database import Database
+from state.lease import Lease
 from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_path, user_path
-from tests.contract_check import CONTRACT_DOCUMENT, check, operations
-from tests.upstreams import Hanging, answering
+from tests.support.contract import CONTRACT_DOCUMENT, check, operations
+from tests.support.upstreams import Hanging, answering
 
 NO_KEY = "0" * 64
 DAVE = "user:default/dave"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ALICE, BASE, BOB
-from tests.serving.processes import ROOT, listening
+from tests.support.processes import ROOT, listening
 
 # Schemathesis leaves out the operation that it read the contract from, so not everybody reads it from the same.
 ROLES = {"nobody": (None, "openapi.json"), "member": (ALICE, "openapi.json"), "admin": (BOB, "openapi.yaml")}

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from tests.conftest import ALICE, BOB, ERIN, SERVICE_TOKEN
-from tests.contract_check import check
-from tests.serving.processes import Running, listening
+from tests.support.contract import check
+from tests.support.processes import Running, listening
 
 # Where the live Backstage's proxy looks for this service.
 PORT = os.environ.get("ORCHESTRATOR_PORT", "7007")

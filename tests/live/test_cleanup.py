@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.conftest import ALICE, BASE, BOB, keys_path
-from tests.serving.processes import listening, output
+from tests.support.processes import listening, output
 
 pytestmark = pytest.mark.live
 

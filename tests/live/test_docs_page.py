@@ -15,7 +15,7 @@ from selenium.webdriver.support.expected_conditions import visibility_of_element
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.conftest import ALICE, BASE
-from tests.serving.processes import listening
+from tests.support.processes import listening
 
 pytestmark = pytest.mark.live
 

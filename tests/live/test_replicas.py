@@ -20,8 +20,8 @@ from standalone.backstage import BackstageStandIn
 from standalone.catalog import CATALOG_TOKEN
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import ALICE, BOB, keys_path
-from tests.raw_http import serving
-from tests.serving.processes import Running, listening
+from tests.support.processes import Running, listening
+from tests.support.raw_http import serving
 
 pytestmark = pytest.mark.live
 

@@ -15,8 +15,8 @@ from starlette.types import Receive, Scope, Send
 
 from standalone.backstage import BackstageStandIn
 from tests.conftest import ALICE, keys_path
-from tests.raw_http import serving
-from tests.serving.processes import listening
+from tests.support.processes import listening
+from tests.support.raw_http import serving
 
 pytestmark = pytest.mark.live
 

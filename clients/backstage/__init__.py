@@ -1,0 +1,1 @@
+"""Backstage: token verification and the catalog."""

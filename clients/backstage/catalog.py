@@ -1,0 +1,166 @@
+"""Who is in which group, from Backstage's catalog.
+
+Its REST API is https://backstage.io/docs/features/software-catalog/software-catalog-api. All refs are in lower case:
+that is how filters, `by-refs` and relations compare them. A group that does not exist has no members in the catalog's
+answers, nor has a truncated or refused answer: each is an error here, so that nothing is taken for an empty group which
+is not one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from clients.upstream import Reply, Upstream
+from domain.errors import UpstreamFaultError
+
+_PAGE_SIZE = 500
+_MAX_PAGES = 2000
+_GROUPS_A_QUERY = 50
+_MAX_DEPTH = 20
+_FIELDS = "kind,metadata.name,metadata.namespace"
+
+
+@dataclass(frozen=True)
+class CatalogUser:
+    """A user's direct groups, in lower case, and their profile as far as they have one."""
+
+    groups: frozenset[str]
+    display_name: str | None = None
+    email: str | None = None
+
+
+class CatalogRefusedError(UpstreamFaultError):
+    """The catalog does not accept this service's own token."""
+
+
+class CatalogFaultError(UpstreamFaultError):
+    """The catalog failed, or answered nonsense."""
+
+
+class TruncatedMembersError(UpstreamFaultError):
+    """The catalog gave other members than it says there are: a page was cut short, or the group changed meanwhile."""
+
+
+class GroupMissingError(UpstreamFaultError):
+    """The catalog does not have the group."""
+
+
+class Catalog:
+    """The catalog, read with a static external-access token. All calls raise UpstreamError."""
+
+    def __init__(self, upstream: Upstream, *, include_nested_groups: bool) -> None:
+        self._upstream = upstream
+        self._include_nested_groups = include_nested_groups
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._upstream.aclose()
+
+    async def members_of(self, group: str, each_page: Callable[[], Awaitable[None]]) -> frozenset[str]:
+        """Every user in `group` and, where nested groups count, below it. Raises GroupMissingError.
+
+        `each_page` is awaited after each page: a large group may take longer than its caller's lease lives.
+        """
+        members: set[str] = set()
+        for groups in _chunks(sorted(await self.groups_under(group)), _GROUPS_A_QUERY):
+            members.update(await self._users_in(groups, each_page))
+        return frozenset(members)
+
+    async def groups_under(self, group: str) -> frozenset[str]:
+        """`group` and, where nested groups count, all below it. Raises GroupMissingError.
+
+        Cycles end by themselves; a tree of more than 20 levels is taken for a fault.
+        """
+        root = await self._entity(group)
+        if root is None:
+            raise GroupMissingError(f"Backstage's catalog has no {group}")
+        found, level = {group}, [root]
+        for _ in range(_MAX_DEPTH):
+            below = {ref for entity in level for ref in _related(entity, "parentOf")} - found
+            if not (below and self._include_nested_groups):
+                return frozenset(found)
+            found |= below
+            level = await self._entities(sorted(below))
+        raise CatalogFaultError(f"The groups below {group} are nested more than {_MAX_DEPTH} deep")
+
+    async def user(self, ref: str) -> CatalogUser:
+        """The user `ref`: in no group, and without a profile, where the catalog does not have them."""
+        entity = await self._entity(ref) or {}
+        spec = entity.get("spec")
+        profile = spec.get("profile") if isinstance(spec, dict) else None
+        named = {name: profile.get(name) if isinstance(profile, dict) else None for name in ("displayName", "email")}
+        told = {name: text.strip() or None if isinstance(text, str) else None for name, text in named.items()}
+        return CatalogUser(frozenset(_related(entity, "memberOf")), told["displayName"], told["email"])
+
+    async def _users_in(self, groups: Sequence[str], each_page: Callable[[], Awaitable[None]]) -> list[str]:
+        # A key repeated in one filter means any of its values.
+        query: dict[str, Any] = {
+            "filter": ",".join(["kind=user", *(f"relations.memberof={group}" for group in groups)])
+        }
+        users: list[str] = []
+        for _ in range(_MAX_PAGES):
+            page = self._object(
+                await self._upstream.read(
+                    "/api/catalog/entities/by-query", query | {"fields": _FIELDS, "limit": _PAGE_SIZE}
+                )
+            )
+            items, total, info = page.get("items"), page.get("totalItems"), page.get("pageInfo")
+            if not (isinstance(items, list) and isinstance(total, int) and isinstance(info, dict)):
+                raise CatalogFaultError("Backstage's catalog does not list members in the form that this service knows")
+            users += map(_ref, items)
+            if not (cursor := info.get("nextCursor")):
+                if len(users) != total:
+                    raise TruncatedMembersError(f"Backstage's catalog gave {len(users)} of {total} members")
+                return users
+            query = {"cursor": cursor}
+            await each_page()
+        raise TruncatedMembersError("Backstage's catalog has no end of members")
+
+    async def _entity(self, ref: str) -> dict[str, Any] | None:
+        kind, _, rest = ref.partition(":")
+        namespace, _, name = rest.partition("/")
+        parts = "/".join(quote(part, safe="") for part in (kind, namespace, name))
+        reply = await self._upstream.read(f"/api/catalog/entities/by-name/{parts}")
+        return None if reply.status == 404 else self._object(reply)
+
+    async def _entities(self, refs: Sequence[str]) -> list[dict[str, Any]]:
+        body = {"entityRefs": list(refs), "fields": [*_FIELDS.split(","), "relations"]}
+        items = self._object(await self._upstream.change("/api/catalog/entities/by-refs", body)).get("items")
+        if not isinstance(items, list) or len(items) != len(refs):
+            raise CatalogFaultError("Backstage's catalog does not describe groups in the form that this service knows")
+        # A child that is named and not there has no members either.
+        return [item for item in items if isinstance(item, dict)]
+
+    @staticmethod
+    def _object(reply: Reply) -> dict[str, Any]:
+        if reply.status in (401, 403):
+            raise CatalogRefusedError(
+                "Backstage's catalog refused this service's own token; its operator has to mend that"
+            )
+        if reply.status != 200:
+            raise CatalogFaultError(f"Backstage's catalog failed with status {reply.status}")
+        if not isinstance(reply.body, dict):
+            raise CatalogFaultError("Backstage's catalog answered with something that is not a JSON object")
+        return reply.body
+
+
+def _related(entity: dict[str, Any], kind: str) -> Iterator[str]:
+    relations = entity.get("relations", [])
+    for row in relations if isinstance(relations, list) else []:
+        if isinstance(row, dict) and row.get("type") == kind and isinstance(row.get("targetRef"), str):
+            yield row["targetRef"].lower()
+
+
+def _ref(entity: Any) -> str:
+    try:
+        metadata = entity["metadata"]
+        return f"{entity['kind']}:{metadata.get('namespace', 'default')}/{metadata['name']}".lower()
+    except (TypeError, KeyError, AttributeError) as error:
+        raise CatalogFaultError("Backstage's catalog lists something that is not an entity") from error
+
+
+def _chunks(refs: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    return (refs[start : start + size] for start in range(0, len(refs), size))

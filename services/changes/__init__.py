@@ -1,0 +1,1 @@
+"""The write path that every change takes."""

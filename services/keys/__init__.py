@@ -1,0 +1,1 @@
+"""API keys: create, read, update, rotate, delete, report."""

@@ -1,0 +1,1 @@
+"""LiteLLM users: create, read, update, tiers and membership."""

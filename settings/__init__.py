@@ -1,0 +1,1 @@
+"""Settings from Backstage's `app-config.yaml`."""

@@ -1,0 +1,1 @@
+"""This service's own storage, in SQLite or PostgreSQL: one repository per table."""

@@ -1,0 +1,186 @@
+"""The command line: standalone, serving, stopping, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import socket
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+from signal import SIGTERM
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.types import Receive, Scope, Send
+
+from standalone.litellm import MASTER_KEY, LiteLLMStandIn
+from tests.conftest import ALICE, BASE, SERVICE_TOKEN, keys_path, user_path
+from tests.support.processes import listening, output
+from tests.support.raw_http import serving
+
+
+class Gate:
+    """LiteLLM's stand-in on a real port, which holds each request back while it is closed."""
+
+    def __init__(self, app: Starlette) -> None:
+        self._app = app
+        self.open = asyncio.Event()
+        self.open.set()
+        self.waiting = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not self.open.is_set():
+            self.waiting.set()
+            await self.open.wait()
+        await self._app(scope, receive, send)
+
+
+@pytest.fixture
+async def gate(litellm: LiteLLMStandIn) -> Gate:
+    return Gate(litellm.app)
+
+
+@pytest.fixture
+async def config(tmp_path: Path, gate: Gate) -> AsyncIterator[str]:
+    """An app-config.yaml that points at a LiteLLM on a port."""
+    async with serving(gate) as port:
+        path = tmp_path / "app-config.yaml"
+        path.write_text(
+            f"""
+            liteLLM:
+              baseUrl: http://127.0.0.1:{port}
+              masterKey: ${{MASTER}}
+              adminGroup: admins
+              allowedGroup: litellm-users
+            backend: {{baseUrl: 'http://127.0.0.1:9', listen: '127.0.0.1:0', cors: {{origin: 'http://*.example.com'}}}}
+            litellmOrchestrator:
+              database: {{url: 'sqlite:///{tmp_path}/state.sqlite3'}}
+              serviceTokens: [{{token: {SERVICE_TOKEN}, subject: 'service:ci', role: admin}}]
+            """
+        )
+        yield str(path)
+
+
+def pasted(line: str) -> httpx.Request:
+    """The request that a printed curl line makes."""
+    words = shlex.split(line)
+    options = dict(pairwise(words))
+    name, value = options["-H"].split(": ", 1)
+    return httpx.Request(options.get("-X", "GET"), words[-1], headers={name: value})
+
+
+async def test_the_printed_curl_lines_work() -> None:
+    """Pasted from top to bottom: alice's user, a key, her keys, herself; bob's view of them and of it all; no carol."""
+    async with listening("standalone", "--port", "0") as running:
+        lines = [line for line in running.printed if line.startswith("curl ")]
+        async with httpx.AsyncClient() as client:
+            answers = [await client.send(pasted(line.replace("localhost", "127.0.0.1"))) for line in lines]
+        assert [answer.status_code for answer in answers] == [200, 201, 200, 200, 200, 200, 403]
+        assert answers[2].json() == answers[4].json()
+        assert [event["action"] for event in answers[5].json()["events"]] == ["key.create", "user.create"]
+        assert [key["token"] for key in answers[2].json()["keys"]] == [answers[1].json()["keyId"]]
+        printed = await running.stop()
+    assert running.process.returncode == -SIGTERM
+    assert answers[1].json()["keySecret"] not in printed
+
+
+async def test_serve_runs_the_real_thing(config: str, litellm: LiteLLMStandIn) -> None:
+    """By its settings; mock sign-in is refused there, and no secret is ever logged."""
+    async with listening("serve", "--config", config, MASTER=MASTER_KEY) as running:
+        bearer = {"Authorization": f"Bearer {SERVICE_TOKEN}"}
+        async with httpx.AsyncClient(base_url=running.origin) as client:
+            created = await client.post(f"{BASE}/users", json={"userId": ALICE}, headers=bearer)
+            key = (await client.post(keys_path(ALICE), headers=bearer)).json()
+            listed = await client.get(keys_path(ALICE), headers=bearer)
+            await client.delete(keys_path(ALICE, key["keySecret"]), headers=bearer)
+            mocked = await client.get(user_path(ALICE), headers={"Authorization": "Bearer mock-user-token"})
+            ready = await client.get("/.backstage/health/v1/readiness")
+            allowed = await client.get(f"{BASE}/openapi.json", headers={"Origin": "http://portal.example.com"})
+        printed = await running.stop()
+    assert (created.status_code, mocked.status_code) == (201, 401)
+    assert [row["token"] for row in listed.json()["keys"]] == [key["keyId"]]
+    assert ready.json() == {"status": "error", "dependencies": {"litellm": "up", "backstage": "down"}}
+    assert allowed.headers["access-control-allow-origin"] == "http://portal.example.com"
+    assert '"principal": "service:ci"' in printed
+    for secret in (MASTER_KEY, SERVICE_TOKEN, key["keySecret"]):
+        assert secret not in printed
+
+
+async def test_a_request_under_way_is_answered_before_it_stops(
+    config: str, gate: Gate, litellm: LiteLLMStandIn
+) -> None:
+    """SIGTERM takes no answer away."""
+    litellm.rows.add_user({"user_id": ALICE})
+    async with listening("serve", "--config", config, MASTER=MASTER_KEY) as running, httpx.AsyncClient() as client:
+        gate.open.clear()
+        request = client.get(running.origin + user_path(ALICE), headers={"Authorization": f"Bearer {SERVICE_TOKEN}"})
+        under_way = asyncio.create_task(request)
+        await gate.waiting.wait()
+        running.process.terminate()
+        gate.open.set()
+        assert (await under_way).json()["userId"] == ALICE
+        assert "Application shutdown complete" in await running.printed_to_the_end()
+    assert running.process.returncode == -SIGTERM
+
+
+async def test_several_workers(config: str) -> None:
+    """Each is a process of its own, and all end together."""
+    async with listening("serve", "--config", config, "--workers", "2", "--port", "0", MASTER=MASTER_KEY) as running:
+        async with httpx.AsyncClient() as client:
+            answers = [await client.get(f"{running.origin}{BASE}/openapi.json") for _ in range(4)]
+        printed = await running.stop()
+    assert {answer.status_code for answer in answers} == {200}
+    assert printed.count("Started server process") == 2
+    assert running.process.returncode == 0
+
+
+async def test_wrong_settings_are_told_in_full_and_exit_2(tmp_path: Path) -> None:
+    """One line each, and no traceback."""
+    path = tmp_path / "app-config.yaml"
+    path.write_text("liteLLM: {baseUrl: nowhere}")
+    code, printed = await output("serve", "--config", str(path))
+    assert code == 2
+    assert printed.splitlines()[0] == "These settings have to be mended first:"
+    assert "  liteLLM.baseUrl: expected a match of" in printed
+    assert "Traceback" not in printed
+
+
+async def test_settings_that_cannot_be_read_exit_2(tmp_path: Path) -> None:
+    """The file is named."""
+    code, printed = await output("serve", "--config", str(tmp_path / "nowhere.yaml"))
+    assert code == 2
+    assert printed.startswith("Settings cannot be read: ")
+    assert len(printed.splitlines()) == 1
+
+
+async def test_a_taken_port_is_one_plain_sentence() -> None:
+    """And exit 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, printed = await output("standalone", "--port", port)
+    assert (code, len(printed.splitlines())) == (1, 1)
+    assert printed.startswith(f"Cannot listen on 127.0.0.1, port {port}: Address already in use.")
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://user:canary-password@127.0.0.1:9/state", "sqlite:////nowhere/at/all.sqlite3"]
+)
+async def test_a_database_that_cannot_be_used_is_one_plain_sentence(config: str, url: str) -> None:
+    """Without its password, and exit 1."""
+    environment = {"MASTER": MASTER_KEY, "APP_CONFIG_litellmOrchestrator_database_url": url}
+    code, printed = await output("serve", "--config", config, **environment)
+    assert (code, len(printed.splitlines())) == (1, 1), printed
+    assert printed.startswith("The database ")
+    assert "canary" not in printed
+
+
+async def test_variables_override_the_file(config: str) -> None:
+    """`APP_CONFIG_…`, also in the workers' own processes."""
+    code, printed = await output(
+        "serve", "--config", config, MASTER=MASTER_KEY, APP_CONFIG_liteLLM_adminGroup=json.dumps(5)
+    )
+    assert code == 2
+    assert "liteLLM.adminGroup: expected string" in printed

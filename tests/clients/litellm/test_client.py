@@ -1,0 +1,260 @@
+"""LiteLLM is not to be trusted in detail: what its client asks for, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import httpx
+import pytest
+
+from clients.litellm.client import LiteLLM, NewKey, NewUser
+from clients.litellm.rows import KeyNote
+from clients.upstream import Upstream
+from domain.errors import UpstreamError, UpstreamFaultError, UpstreamTimeoutError, UpstreamUnavailableError
+from settings.model import Timeouts
+from standalone.litellm import MASTER_KEY, LiteLLMStandIn
+from tests.conftest import ALICE, BOB, no_sleep
+from tests.support.upstreams import Hanging, Overriding, answering
+
+KEY_ID = "ab" * 32
+KEY: dict[str, Any] = {"token": KEY_ID, "user_id": ALICE, "models": [], "spend": 0.0, "metadata": {}}
+USER: dict[str, Any] = {
+    "user_id": ALICE,
+    "created_at": "2026-01-01T00:00:00Z",
+    "max_budget": None,
+    "budget_duration": None,
+    "spend": 0,
+}
+MINTED: dict[str, Any] = {"user_id": ALICE, "token": KEY_ID, "key": "sk-canary"}
+
+
+def client(transport: httpx.AsyncBaseTransport, **timeouts: float) -> LiteLLM:
+    upstream = Upstream(
+        "LiteLLM",
+        "http://litellm",
+        token=MASTER_KEY,
+        timeouts=Timeouts(**timeouts),
+        transport=transport,
+        sleep=no_sleep,
+    )
+    return LiteLLM(upstream)
+
+
+CALLS: dict[str, Callable[[LiteLLM], Awaitable[Any]]] = {
+    "read_user": lambda litellm: litellm.read_user(ALICE),
+    "create_user": lambda litellm: litellm.create_user(ALICE, NewUser(max_budget=1, budget_duration="30d")),
+    "create_key": lambda litellm: litellm.create_key(ALICE, NewKey(KeyNote(operation="op"))),
+    "list_keys": lambda litellm: litellm.list_keys(ALICE),
+    "owner_of_key": lambda litellm: litellm.owner_of_key(KEY_ID),
+    "delete_key": lambda litellm: litellm.delete_key(KEY_ID),
+}
+READS = {"read_user", "list_keys", "owner_of_key"}
+
+
+async def test_lists_are_read_to_the_end_and_sorted(litellm: LiteLLMStandIn) -> None:
+    """Every page, newest first."""
+    for _ in range(250):
+        litellm.rows.add_key({"user_id": ALICE})
+    litellm.rows.add_key({"user_id": BOB})
+    keys = await client(httpx.ASGITransport(litellm.app)).list_keys(ALICE)
+    assert len({key.key_id for key in keys}) == len(keys) == 250
+    assert litellm.requests == ["GET /key/list"] * 3
+    assert [key.key_id for key in keys] == sorted((key.key_id for key in keys), reverse=True)
+
+
+async def test_lists_are_deduplicated_and_filtered_exactly() -> None:
+    """LiteLLM may repeat a key on two pages, and answer others' keys; neither is passed on, nor are unknown fields."""
+    other = KEY | {"token": "cd" * 32, "user_id": ALICE + "x"}
+    nobodys = KEY | {"token": "ef" * 32, "user_id": None, "models": "odd"}
+    page = {"keys": [KEY | {"api_key": "sk-canary", "created_at": "2026"}, other, nobodys], "total_pages": 2}
+    keys = await client(answering(httpx.Response(200, json=page))).list_keys(ALICE)
+    assert [key.row for key in keys] == [KEY | {"created_at": "2026"}]
+
+
+async def test_a_list_that_never_ends_is_nonsense() -> None:
+    """A total that keeps ahead of the page does not keep us for ever."""
+    with pytest.raises(UpstreamFaultError):
+        await client(answering(httpx.Response(200, json={"keys": [KEY], "total_pages": 10**9}))).list_keys(ALICE)
+
+
+async def test_an_empty_page_ends_the_list() -> None:
+    """Whatever the total says."""
+    assert await client(answering(httpx.Response(200, json={"keys": [], "total_pages": 9}))).list_keys(ALICE) == []
+
+
+async def test_what_is_sent_when_creating() -> None:
+    """No key is minted along with a user, absent limits are not sent, and a key can call models only."""
+    sent: list[tuple[str, Any, str]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append((request.url.path, json.loads(request.content), request.headers["authorization"]))
+        return httpx.Response(200, json=MINTED)
+
+    litellm = client(answering(answer))
+    await litellm.create_user(ALICE, NewUser(max_budget=0, budget_duration="30d"))
+    await litellm.create_user(ALICE, NewUser())
+    key = await litellm.create_key(ALICE, NewKey(KeyNote(operation="op")))
+    user = {"user_id": ALICE, "user_role": "internal_user", "auto_create_key": False}
+    authorization = f"Bearer {MASTER_KEY}"
+    note: dict[str, Any] = {"litellm_orchestrator": {"alias": None, "metadata": {}, "operation": "op"}}
+    assert sent == [
+        ("/user/new", user | {"max_budget": 0, "budget_duration": "30d"}, authorization),
+        ("/user/new", user, authorization),
+        ("/key/generate", {"user_id": ALICE, "key_type": "llm_api", "metadata": note}, authorization),
+    ]
+    assert "canary" not in repr(key)
+
+
+async def test_a_deleted_key_has_no_owner() -> None:
+    """LiteLLM goes on describing it for a while."""
+    info = {"key": KEY_ID, "info": {"user_id": ALICE, "status": "deleted"}}
+    assert await client(answering(httpx.Response(200, json=info))).owner_of_key(KEY_ID) is None
+
+
+NOT_OBJECTS: list[Any] = ["text", [], None, 5]
+NONSENSE: list[tuple[str, Any]] = [
+    *((call, body) for call in CALLS for body in NOT_OBJECTS),
+    ("read_user", {}),
+    ("read_user", USER | {"user_id": BOB}),
+    *(
+        ("read_user", USER | {name: "x" if name != "budget_duration" else 5})
+        for name in ("max_budget", "spend", "budget_duration")
+    ),
+    ("read_user", USER | {"created_at": None}),
+    ("read_user", USER | {"spend": True}),
+    ("create_key", MINTED | {"token": "sk-canary"}),
+    ("create_key", MINTED | {"key": ""}),
+    ("create_key", MINTED | {"user_id": BOB}),
+    ("list_keys", {"keys": {}, "total_pages": 1}),
+    ("list_keys", {"keys": [], "total_pages": None}),
+    ("list_keys", {"keys": ["hash"], "total_pages": 1}),
+    *(
+        ("list_keys", {"keys": [KEY | {name: value}], "total_pages": 1})
+        for name, value in [
+            ("token", "x"),
+            ("models", {}),
+            ("spend", "1"),
+            ("blocked", 1),
+            ("tpm_limit", True),
+            ("max_budget", "1"),
+        ]
+    ),
+    ("list_keys", {"keys": [{"user_id": ALICE, "token": KEY_ID}], "total_pages": 1}),
+    ("owner_of_key", {"key": KEY_ID}),
+    ("delete_key", {"deleted_keys": []}),
+]
+
+
+@pytest.mark.parametrize(("call", "body"), NONSENSE, ids=lambda value: json.dumps(value)[:60])
+async def test_answers_that_make_no_sense_are_a_fault(call: str, body: Any) -> None:
+    """LiteLLM lying is never passed on, and its words are never repeated."""
+    with pytest.raises(UpstreamFaultError) as raised:
+        await CALLS[call](client(answering(httpx.Response(200, json=body))))
+    assert "canary" not in raised.value.message
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_numbers_that_are_not_json_are_a_fault(call: str) -> None:
+    """Python's parser takes NaN; nobody after us does."""
+    user = json.dumps(USER).replace('"spend": 0', '"spend": NaN')
+    body: dict[str, str] = {
+        "read_user": user,
+        "list_keys": json.dumps({"keys": [KEY], "total_pages": 1}).replace("0.0", "Infinity"),
+    }
+    with pytest.raises(UpstreamFaultError):
+        await CALLS[call](client(answering(httpx.Response(200, text=body.get(call, "[" * 100_000)))))
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (httpx.Response(200, html="<h1>sk-canary</h1>"), UpstreamFaultError),
+        (httpx.Response(500, json={"error": {"message": "sk-canary at db:5432"}}), UpstreamFaultError),
+        (httpx.Response(401, json={}), UpstreamFaultError),
+        (httpx.Response(403, json={}), UpstreamFaultError),
+        (httpx.Response(422, json={"detail": []}), UpstreamFaultError),
+        (httpx.Response(302, headers={"Location": "http://elsewhere"}), UpstreamFaultError),
+        (httpx.Response(503), UpstreamFaultError),
+        (httpx.ConnectError("sk-canary"), UpstreamUnavailableError),
+        (httpx.ReadError("sk-canary"), UpstreamUnavailableError),
+        (httpx.ReadTimeout("sk-canary"), UpstreamTimeoutError),
+        (httpx.PoolTimeout("sk-canary"), UpstreamTimeoutError),
+        (httpx.RemoteProtocolError("sk-canary"), UpstreamFaultError),
+        (httpx.DecodingError("sk-canary"), UpstreamFaultError),
+        (aiohttp.ClientPayloadError("sk-canary"), UpstreamFaultError),
+        (aiohttp.ServerDisconnectedError(), UpstreamUnavailableError),
+        (ValueError("sk-canary"), UpstreamFaultError),
+    ],
+    ids=repr,
+)
+async def test_faults(call: str, answer: httpx.Response | Exception, error: type[UpstreamError]) -> None:
+    """Each kind of failure is told apart, in our words."""
+    with pytest.raises(error) as raised:
+        await CALLS[call](client(answering(answer)))
+    assert "canary" not in raised.value.message
+    assert "5432" not in raised.value.message
+
+
+async def test_a_connection_that_httpx_aiohttp_calls_a_timeout() -> None:
+    """It maps a refused connection to ConnectTimeout; the cause says what it was."""
+    error = httpx.ConnectTimeout("refused")
+    error.__cause__ = aiohttp.ClientConnectionError()
+    with pytest.raises(UpstreamUnavailableError):
+        await client(answering(error)).read_user(ALICE)
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_only_reads_are_tried_again(call: str) -> None:
+    """A change may have happened even where no answer came."""
+    tries: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        tries.append(request.url.path)
+        return httpx.Response(503)
+
+    with pytest.raises(UpstreamFaultError):
+        await CALLS[call](client(answering(answer)))
+    assert len(tries) == (3 if call in READS else 1)
+
+
+async def test_a_passing_fault_is_not_noticed(litellm: LiteLLMStandIn) -> None:
+    """The second try answers."""
+    litellm.rows.add_user({"user_id": ALICE})
+    flaky = Overriding(httpx.ASGITransport(litellm.app), {})
+
+    def fail_once(request: httpx.Request) -> httpx.Response:
+        flaky.answers.clear()
+        raise httpx.ConnectError("refused", request=request)
+
+    flaky.answers["/v2/user/info"] = fail_once
+    user = await client(flaky).read_user(ALICE)
+    assert user is not None
+    assert user.user_id == ALICE
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_the_deadline_ends_every_call(call: str) -> None:
+    """Also one that never gets an answer."""
+    with pytest.raises(UpstreamTimeoutError):
+        await CALLS[call](client(Hanging(), deadline=0.001))
+
+
+@pytest.mark.parametrize(
+    "answer", [httpx.Response(200, json={"db": "disconnected"}), httpx.Response(200, text="ok"), httpx.Response(401)]
+)
+async def test_readiness_wants_a_database(answer: httpx.Response) -> None:
+    """A LiteLLM that has lost its database says healthy all the same."""
+    assert not await client(answering(answer)).is_ready()
+
+
+@pytest.mark.parametrize("user_id", ["user:default/a+b", "user:default/a b", "user:default/a&b=c", "user:default/ü"])
+async def test_ids_survive_the_query(litellm: LiteLLMStandIn, user_id: str) -> None:
+    """Plus, space and the rest arrive as they are."""
+    litellm.rows.add_user({"user_id": user_id})
+    user = await client(httpx.ASGITransport(litellm.app)).read_user(user_id)
+    assert user is not None
+    assert user.user_id == user_id

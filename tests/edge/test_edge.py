@@ -1,0 +1,264 @@
+"""What stands between uvicorn and the handlers, where no other test looks."""
+
+from __future__ import annotations
+
+import io
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+from starlette.exceptions import HTTPException
+
+from edge.application import Errors
+from edge.binding import BoundOperation
+from edge.paths import RawPath, decode_segment
+from handlers import get_liveness
+from settings.model import Cors
+from standalone.backstage import BackstageStandIn
+from standalone.litellm import LiteLLMStandIn
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
+from tests.support.upstreams import Overriding, answering
+
+ORIGIN = "http://localhost:3000"
+SCOPE = {"type": "http", "method": "GET", "raw_path": b"/"}
+
+
+def preflight(origin: str) -> dict[str, str]:
+    return {
+        "Origin": origin,
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "authorization,content-type",
+    }
+
+
+async def test_a_browser_on_an_allowed_origin_may_call(make_service: MakeService) -> None:
+    """Preflight, answers and errors alike carry the headers, and the request id can be read."""
+    service = make_service(cors=Cors(origins=(ORIGIN,), credentials=True))
+    asked = await service.signed_in(ALICE).get(user_path(ALICE), headers={"Origin": ORIGIN})
+    refused = await service.client().get(user_path(ALICE), headers={"Origin": ORIGIN})
+    assert (asked.status_code, refused.status_code) == (200, 401)
+    for response in (asked, refused):
+        assert response.headers["access-control-allow-origin"] == ORIGIN
+        assert response.headers["access-control-allow-credentials"] == "true"
+        assert "X-Request-Id" in response.headers["access-control-expose-headers"]
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(service._app), base_url="http://orchestrator"
+    ) as browser:
+        allowed = await browser.options(keys_path(ALICE), headers=preflight(ORIGIN))
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, ORIGIN)
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://localhost:3001", "http://localhost:3000.evil.example", "https://localhost:3000", "null"]
+)
+async def test_a_browser_elsewhere_may_not(make_service: MakeService, origin: str) -> None:
+    """No header, no access."""
+    service = make_service(cors=Cors(origins=(ORIGIN,)))
+    response = await service.signed_in(ALICE).get(user_path(ALICE), headers={"Origin": origin})
+    assert "access-control-allow-origin" not in response.headers
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("https://a.example.com", True),
+        ("https://A.Example.com", True),
+        ("https://a.b.example.com", True),
+        ("https://example.com", False),
+        ("https://a.example.com/x", False),
+        ("https://axexample.com", False),
+    ],
+)
+async def test_origins_may_be_patterns(make_service: MakeService, origin: str, allowed: bool) -> None:
+    """`*` stands for anything but a slash, and a dot for itself."""
+    service = make_service(cors=Cors(origins=(ORIGIN, "https://*.example.com")))
+    response = await service.client().get(f"{BASE}/openapi.json", headers={"Origin": origin})
+    assert ("access-control-allow-origin" in response.headers) is allowed
+
+
+@pytest.mark.parametrize(
+    ("offered", "answered"),
+    [
+        ("abc-1.2_3", "abc-1.2_3"),
+        ("x" * 64, "x" * 64),
+        ("x" * 65, "request-1"),
+        ("a b", "request-1"),
+        ("", "request-1"),
+        ("é", "request-1"),
+    ],
+)
+async def test_a_request_id_is_kept_where_it_is_harmless(
+    nobody: httpx.AsyncClient, log: io.StringIO, offered: str, answered: str
+) -> None:
+    """And made where it is not; the log line has the same."""
+    response = await nobody.get(f"{BASE}/openapi.json", headers=[(b"X-Request-Id", offered.encode("latin-1"))])
+    assert response.headers["x-request-id"] == answered
+    assert json.loads(log.getvalue())["request_id"] == answered
+
+
+async def test_a_request_is_logged_with_who_and_what(alice: httpx.AsyncClient, log: io.StringIO) -> None:
+    """One line; a secret in the path is masked in it."""
+    await alice.delete(keys_path(ALICE, "sk-canary"))
+    line = json.loads(log.getvalue())
+    assert (line["method"], line["status"], line["principal"], line["path"]) == (
+        "DELETE",
+        400,
+        ALICE,
+        keys_path(ALICE, "[redacted]"),
+    )
+
+
+async def test_canaries(
+    make_service: MakeService, backstage: BackstageStandIn, litellm: LiteLLMStandIn, log: io.StringIO
+) -> None:
+    """A LiteLLM that throws our master key and secrets back at us gets none of them into an answer or a log."""
+
+    def echo(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(
+            500, json={"error": {"message": f"sk-canary {request.headers['authorization']} {request.content!r}"}}
+        )
+
+    service = make_service(world={"litellm": answering(echo)})
+    token = backstage.user_token(ALICE)
+    alice = service.client(token)
+    answers = [await alice.get(user_path(ALICE)), await alice.post(keys_path(ALICE)), await alice.get(keys_path(ALICE))]
+    seen = log.getvalue() + "".join(answer.text for answer in answers)
+    for secret in ("canary", service.settings.litellm.master_key, token, token.split(".")[2]):
+        assert secret not in seen
+
+
+async def test_an_error_that_nobody_expects_is_logged_and_not_told(make_service: MakeService, log: io.StringIO) -> None:
+    """The log has the traceback under the request's id, without secrets; the caller has the id."""
+    service = make_service(world={"litellm": answering(RuntimeError("sk-canary"))})
+    response = await service.signed_in(ALICE).get(user_path(ALICE))
+    assert response.status_code == 500
+    failure = next(line for line in map(json.loads, log.getvalue().splitlines()) if line["event"] == "unexpected error")
+    assert "RuntimeError" in failure["exception"]
+    assert failure["request_id"] == response.headers["x-request-id"]
+    assert "canary" not in log.getvalue()
+
+
+async def test_an_error_of_a_library_is_a_500() -> None:
+    """An HTTP error that we do not raise is not passed on with its words."""
+
+    async def teapot(*_: Any) -> None:
+        raise HTTPException(418, "canary")
+
+    response = await _answer(Errors(teapot))
+    assert response.status_code == 500
+    assert "canary" not in response.text
+
+
+async def _answer(app: Any) -> httpx.Response:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://orchestrator") as client:
+        return await client.get("/")
+
+
+async def test_a_crash_in_the_middle_of_an_answer_ends_the_connection() -> None:
+    """What has begun cannot be answered otherwise, so the server must know."""
+
+    async def breaks(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await _answer(Errors(breaks))
+
+
+def test_parameters_that_the_contract_does_not_have_so_far() -> None:
+    """A cookie in the contract would have to be bound first: it is not passed over in silence."""
+    operation = SimpleNamespace(
+        function=get_liveness,
+        parameters=[{"in": "cookie", "name": "limit", "schema": {"type": "integer"}}],
+        request_body={},
+    )
+    with pytest.raises(NotImplementedError, match="cookie"):
+        BoundOperation(operation, {})
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [
+        ("a%2Fb", "a/b"),
+        ("a%252Fb", "a%2Fb"),
+        ("a%25", "a%"),
+        ("100%", "100%"),
+        ("a%20b+c;d", "a b+c;d"),
+        ("%C3%BC", "ü"),
+    ],
+)
+async def test_a_segment_arrives_as_it_was_meant(sent: str, meant: str) -> None:
+    """Decoded once, with its slashes, however it travels."""
+    routed: list[str] = []
+
+    async def note(scope: Any, _receive: Any, _send: Any) -> None:
+        routed.append(scope["path"])
+
+    await RawPath(note)({"type": "http", "raw_path": f"/x/{sent}/y".encode()}, None, None)  # type: ignore[arg-type]
+    assert [decode_segment(segment) for segment in routed[0].split("/")] == ["", "x", meant, "y"]
+
+
+async def test_readiness_tells_which_dependency_is_down(
+    make_service: MakeService, clock: Clock, litellm: LiteLLMStandIn
+) -> None:
+    """And is asked anew after two seconds, not for each probe."""
+    transport = Overriding(httpx.ASGITransport(litellm.app), {"/health/readiness": lambda _: httpx.Response(503)})
+    probe = make_service(world={"litellm": transport}).client()
+    down = await probe.get("/.backstage/health/v1/readiness")
+    assert (down.status_code, down.json()["dependencies"]) == (503, {"litellm": "down", "backstage": "up"})
+    transport.answers.clear()
+    assert (await probe.get("/.backstage/health/v1/readiness")).status_code == 503
+    clock.advance(2)
+    assert (await probe.get("/.backstage/health/v1/readiness")).json()["status"] == "ok"
+
+
+async def test_readiness_with_everything_out_of_reach(make_service: MakeService) -> None:
+    """Liveness does not depend on it."""
+    gone = answering(httpx.ConnectError("refused"))
+    probe = make_service(world={"litellm": gone, "backstage": gone}).client()
+    down = await probe.get("/.backstage/health/v1/readiness")
+    assert (down.status_code, down.json()["dependencies"]) == (503, {"litellm": "down", "backstage": "down"})
+    assert (await probe.get("/.backstage/health/v1/liveness")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [(httpx.ConnectError("refused"), 503), (httpx.ReadTimeout("slow"), 504), (httpx.Response(200, html="<p>"), 502)],
+)
+async def test_backstage_at_fault_never_signs_anybody_out(
+    make_service: MakeService, backstage: BackstageStandIn, fault: Any, status: int
+) -> None:
+    """502, 503 or 504, never a 401; and the next request works."""
+    failing = answering(fault)
+    transport = Overriding(httpx.ASGITransport(backstage.app), {"/api/auth/.well-known/jwks.json": failing.handler})  # type: ignore[dict-item]
+    alice = make_service(world={"backstage": transport}).signed_in(ALICE)
+    response = await alice.get(user_path(ALICE))
+    assert response.status_code == status
+    transport.answers.clear()
+    assert (await alice.get(user_path(ALICE))).status_code == 200
+
+
+async def test_the_next_request_works_after_a_fault(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """Nothing is remembered of a LiteLLM that was down."""
+    transport = Overriding(
+        httpx.ASGITransport(litellm.app), {"/v2/user/info": lambda _: httpx.Response(200, html="<p>")}
+    )
+    bob: httpx.AsyncClient = make_service(world={"litellm": transport}).signed_in(BOB)
+    assert (await bob.get(user_path(BOB))).status_code == 502
+    transport.answers.clear()
+    assert (await bob.get(user_path(BOB))).status_code == 200
+
+
+async def test_two_services_in_one_process_stay_apart(make_service: MakeService, service: Service) -> None:
+    """Nothing is global: another allowed group, another answer."""
+    other = make_service(allowed_group="group:default/others")
+    assert (await service.signed_in(ALICE).get(user_path(ALICE))).status_code == 200
+    assert (await other.signed_in(ALICE).get(user_path(ALICE))).status_code == 403
+
+
+async def test_mock_sign_in_without_a_name_is_a_member(service: Service) -> None:
+    """`mock-user-token`, as in Backstage's test utilities."""
+    mock = "user:default/mock"
+    assert (await service.client("mock-user-token").get(user_path(mock))).json()["userId"] == mock

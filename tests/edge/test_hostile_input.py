@@ -1,0 +1,283 @@
+"""Bad input gets a clear 4xx in the one error body, reaches LiteLLM never, and the next request works."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from standalone.backstage import BackstageStandIn
+from standalone.litellm import LiteLLMStandIn
+from tests.conftest import ALICE, BASE, BOB, Service, keys_path, user_path
+from tests.support.raw_http import as_json, request, send, serving
+
+USERS = f"{BASE}/users"
+DAVE = {"userId": "user:default/dave"}
+KEY_ID = "0" * 64
+
+
+@pytest.fixture
+async def port(service: Service) -> AsyncIterator[int]:
+    service.client()
+    async with serving(service._app) as port:
+        yield port
+
+
+@pytest.fixture
+def token(backstage: BackstageStandIn) -> str:
+    """bob's: an admin, so that nothing is refused for want of authority."""
+    return backstage.user_token(BOB)
+
+
+@pytest.fixture(autouse=True)
+async def afterwards(port: int, backstage: BackstageStandIn, litellm: LiteLLMStandIn) -> AsyncIterator[None]:
+    """After each of them LiteLLM was asked nothing, and a good request still works."""
+    yield
+    assert litellm.requests == []
+    response = await send(port, request("GET", user_path(ALICE), backstage.user_token(ALICE)))
+    assert response.status_code == 200
+
+
+BODIES: dict[str, tuple[bytes, int, str]] = {
+    "not JSON": (b"{", 400, "The body is not JSON"),
+    "an array": (b"[]", 400, "The body must be of type object"),
+    "null": (b"null", 400, "The body must be of type object"),
+    "a string": (b'"user:default/dave"', 400, "The body must be of type object"),
+    "no field": (b"{}", 400, "required are userId"),
+    "an unknown field": (as_json(DAVE | {"user_role": "proxy_admin"}), 400, "it takes userId"),
+    "a number": (as_json({"userId": 5}), 400, "userId must be of type string"),
+    "a list": (as_json({"userId": ["user:default/dave"]}), 400, "userId must be of type string"),
+    "NaN": (b'{"userId": NaN}', 400, "NaN or Infinity"),
+    "-Infinity": (b"-Infinity", 400, "NaN or Infinity"),
+    "5000 digits": (b'{"userId": ' + b"9" * 5000 + b"}", 400, "too many digits"),
+    "deep nesting": (b"[" * 100_000, 413, "over 65536 bytes"),
+    "deep nesting below the cap": (b"[" * 60_000, 400, "nested too deeply"),
+    "over the cap": (as_json({"userId": "x" * 70_000}), 413, "over 65536 bytes"),
+    "invalid UTF-8": (b'{"userId": "\xff"}', 400, "not UTF-8"),
+    "UTF-16": ('{"userId": "user:default/dave"}'.encode("utf-16"), 400, "not UTF-8"),
+    "a byte-order mark": (b"\xef\xbb\xbf{}", 400, "The body is not JSON"),
+    "half a surrogate pair": (b'{"userId": "\\ud800"}', 400, "surrogate"),
+    "the same field twice": (b'{"userId": "user:default/dave", "userId": "user:default/bob"}', 400, "same field twice"),
+    "NUL": (as_json({"userId": "user:default/da\0ve"}), 400, "entity ref"),
+    "a trailing newline": (as_json({"userId": "user:default/dave\n"}), 400, "entity ref"),
+    "CR LF": (as_json({"userId": "user:default/dave\r\nX: y"}), 400, "entity ref"),
+    "an empty id": (as_json({"userId": ""}), 400, "entity ref"),
+    "an e-mail address": (as_json({"userId": "dave@example.com"}), 400, "entity ref"),
+    "a group": (as_json({"userId": "group:default/admins"}), 400, "entity ref"),
+    "dots": (as_json({"userId": "user:default/.."}), 400, "entity ref"),
+    "a long name": (as_json({"userId": "user:default/" + "x" * 64}), 400, "entity ref"),
+    "a key for an id": (as_json({"userId": "sk-canary"}), 400, "entity ref"),
+    "an empty body": (b"", 400, "A JSON body is required"),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+async def test_bodies(port: int, token: str, name: str) -> None:
+    """Each is refused, with what was wrong and what would be right; nothing of it is repeated."""
+    body, status, says = BODIES[name]
+    response = await send(port, request("POST", USERS, token, body))
+    assert (response.status_code, says in response.json()["error"]["message"]) == (status, True), response.text
+    assert "canary" not in response.text
+
+
+@pytest.mark.parametrize("chunked", [b"1\r\n{\r\n0\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n"])
+async def test_chunked_bodies_are_read(port: int, token: str, chunked: bytes) -> None:
+    """And judged like others."""
+    bad = request("POST", USERS, token, chunked, Transfer_Encoding="chunked", Content_Type="application/json")
+    assert (await send(port, bad)).status_code == 400
+
+
+async def test_a_chunked_body_over_the_cap(port: int, token: str) -> None:
+    """It announces no length, so it is counted as it comes."""
+    chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
+    body = chunk * 3 + b"0\r\n\r\n"
+    response = await send(
+        port, request("POST", USERS, token, body, Transfer_Encoding="chunked", Content_Type="application/json")
+    )
+    assert response.status_code == 413
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "absent",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "application/json; charset=latin-1",
+        "json",
+        ";",
+        "*/*",
+    ],
+)
+async def test_content_types(port: int, token: str, content_type: str) -> None:
+    """Only JSON in UTF-8, and it must be said."""
+    response = await send(port, request("POST", USERS, token, as_json(DAVE), Content_Type=content_type))
+    assert response.status_code == 415
+
+
+PATHS: dict[str, tuple[str | bytes, int]] = {
+    "no ref": (f"{USERS}/alice", 400),
+    "no namespace": (f"{USERS}/user%3Aalice", 400),
+    "a group": (f"{USERS}/group%3Adefault%2Fadmins", 400),
+    "a trailing newline": (f"{user_path(ALICE)}%0A", 400),
+    "a trailing newline on a fixed part": (f"{keys_path(ALICE)}%0A", 400),
+    "NUL": (f"{user_path(ALICE)}%00", 400),
+    "CR LF": (f"{user_path(ALICE)}%0D%0AX-Injected%3A%20y", 400),
+    "DEL": (f"{user_path(ALICE)}%7F", 400),
+    "invalid UTF-8": (f"{USERS}/%ff%fe", 400),
+    "an overlong encoding": (f"{USERS}/%c0%af", 400),
+    "raw bytes": (USERS.encode() + b"/\xff", 400),
+    "..": (f"{USERS}/..", 400),
+    "../": (f"{USERS}/../users/user%3Adefault%2Falice", 400),
+    "%2e%2e": (f"{USERS}/%2e%2e/keys", 400),
+    "%2e": (f"{USERS}/%2e", 400),
+    "an encoded slash too many": (f"{USERS}/user%3Adefault%2Falice%2Fkeys", 400),
+    "encoded twice": (f"{USERS}/user%253Adefault%252Falice", 400),
+    "a bare percent": (f"{USERS}/100%", 400),
+    "10 kB": (f"{USERS}/user%3Adefault%2F{'x' * 10_000}", 400),
+    "an empty id": (f"{USERS}//keys", 404),
+    "a trailing slash": (f"{user_path(ALICE)}/", 404),
+    "a trailing slash on keys": (f"{keys_path(ALICE)}/", 404),
+    "the base path": (BASE, 404),
+    "the base path with a slash": (f"{BASE}/", 404),
+    "an unknown path": (f"{BASE}/nothing", 404),
+    "another base path": ("/users", 404),
+    "an unencoded slash": (f"{USERS}/user:default/alice", 404),
+    "a parameter": (f"{keys_path(ALICE)}?limit=1_0", 400),
+    "an empty parameter": (f"{keys_path(ALICE)}?x", 400),
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+async def test_paths(port: int, token: str, name: str) -> None:
+    """Clear refusals: 400 for an id that is none, 404 for a path that there is not."""
+    target, status = PATHS[name]
+    assert (await send(port, request("GET", target, token))).status_code == status
+
+
+@pytest.mark.parametrize(
+    "key_id", ["sk-canary", "%73k-canary", "0" * 63, "0" * 65, "A" * 64, "g" * 64, f"{KEY_ID}%0A", "x%2Fy"]
+)
+async def test_key_ids(port: int, token: str, key_id: str) -> None:
+    """64 lower-case hex digits; a secret in a URL is refused and not repeated."""
+    response = await send(port, request("DELETE", f"{keys_path(ALICE)}/{key_id}", token))
+    assert response.status_code == 400
+    assert "canary" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (f"{BASE}/users", "GET, POST"),
+        (keys_path(ALICE), "GET, POST"),
+        (f"{keys_path(ALICE, KEY_ID)}/regenerate", "POST"),
+        (f"{BASE}/keys/report", "POST"),
+        (f"{BASE}/audit", "GET"),
+        (f"{BASE}/openapi.yaml", "GET"),
+        (f"{BASE}/docs/swagger-ui.css", "GET"),
+        ("/.backstage/health/v1/liveness", "GET"),
+    ],
+)
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "HEAD", "OPTIONS", "TRACE"])
+async def test_methods(port: int, token: str, path: str, allowed: str, method: str) -> None:
+    """A method that the contract does not have is a 405 that lists all that it has."""
+    response = await send(port, request(method, path, token))
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize("path", [user_path(ALICE), keys_path(ALICE, KEY_ID)])
+@pytest.mark.parametrize("method", ["PUT", "POST", "HEAD", "OPTIONS", "TRACE"])
+async def test_methods_of_what_can_be_changed(port: int, token: str, path: str, method: str) -> None:
+    """Three are all that there are."""
+    response = await send(port, request(method, path, token))
+    assert (response.status_code, response.headers["allow"]) == (405, "DELETE, GET, PATCH")
+
+
+@pytest.mark.parametrize("header", ["Idempotency-Key", "If-Match"])
+async def test_a_header_given_twice(port: int, token: str, header: str) -> None:
+    """Which one was meant is not guessed at."""
+    path = f"{keys_path(BOB, KEY_ID)}/regenerate"
+    twice = request("POST", path, token, b"{}").replace(b"Host:", f"{header}: a\r\n{header}: b\r\nHost:".encode())
+    response = await send(port, twice)
+    assert (response.status_code, response.json()["error"]["message"]) == (400, f"{header} is given twice")
+
+
+CHANGES = {
+    "PATCH a user": ("PATCH", user_path(ALICE)),
+    "PATCH a key": ("PATCH", keys_path(ALICE, KEY_ID)),
+    "POST a key": ("POST", keys_path(BOB)),
+    "rotate a key": ("POST", f"{keys_path(BOB, KEY_ID)}/regenerate"),
+    "report a key": ("POST", f"{BASE}/keys/report"),
+}
+
+
+@pytest.mark.parametrize(
+    "body", [b"[]", b"null", b'"x"', b"5", b'{"a": NaN}', b'{"models": {}}', b'{"key": ["sk-canary"]}']
+)
+@pytest.mark.parametrize("change", CHANGES)
+async def test_bodies_of_changes(port: int, token: str, change: str, body: bytes) -> None:
+    """Of another form than the contract's: refused, and not repeated."""
+    method, path = CHANGES[change]
+    response = await send(port, request(method, path, token, body))
+    assert (response.status_code, "canary" in response.text) == (400, False)
+
+
+async def test_a_body_and_its_type_do_not_matter_where_none_is_taken(
+    port: int, token: str, litellm: LiteLLMStandIn
+) -> None:
+    """GET and DELETE look at neither."""
+    response = await send(port, request("GET", user_path(BOB), token, b"<x/>", Content_Type="text/xml"))
+    assert response.status_code == 200
+    litellm.requests.clear()
+
+
+async def test_a_body_may_be_left_out_where_it_is_optional(port: int, token: str, litellm: LiteLLMStandIn) -> None:
+    """Creating a key takes no body, `{}`, and nothing else."""
+    assert (await send(port, request("POST", keys_path(BOB), token))).status_code == 201
+    assert (
+        await send(port, request("POST", keys_path(BOB), token, b"{}", Content_Type="application/json; charset=UTF-8"))
+    ).status_code == 201
+    litellm.requests.clear()
+    for body in (b'{"key": "sk-mine"}', b'{"team_id": "t"}', b'{"allowed_routes": ["/"]}', b"null", b"[]"):
+        assert (await send(port, request("POST", keys_path(BOB), token, body))).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "absent"},
+        {"Authorization": ""},
+        {"Authorization": "Bearer"},
+        {"Authorization": "Bearer "},
+        {"Authorization": "Basic dXNlcjpwYXNz"},
+        {"Authorization": "Token x"},
+        {"Authorization": "Bearer \u00e9\u00e8"},
+        {"Authorization": 'Bearer mock-user-token:{"sub":"user:default/nobody"}'},
+        {"Authorization": "Bearer mock-user-token:{"},
+        {"Authorization": 'Bearer mock-user-token:{"sub":5}'},
+    ],
+)
+async def test_credentials(port: int, token: str, headers: dict[str, str]) -> None:
+    """Missing or not ours: 401 with a challenge."""
+    response = await send(port, request("GET", user_path(ALICE), token, None, **headers))
+    assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+
+
+async def test_two_credentials(port: int, token: str) -> None:
+    """Which one was meant is not guessed at."""
+    twice = request("GET", user_path(ALICE), token).replace(
+        b"Host:", f"Authorization: Bearer {token}\r\nHost:".encode()
+    )
+    assert (await send(port, twice)).status_code == 401
+
+
+async def test_a_caller_who_goes_away_in_the_middle(port: int, token: str, litellm: LiteLLMStandIn) -> None:
+    """Half a body, then nothing: nobody is answered and nothing is done."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request("POST", USERS, token, as_json(DAVE), Content_Length="500"))
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    assert litellm.rows.users == {}

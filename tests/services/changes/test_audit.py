@@ -1,0 +1,227 @@
+"""Who changed what: every change is written down before it is made, and never with a secret."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from domain.pages import cursor_of
+from standalone.backstage import BackstageStandIn
+from standalone.litellm import LiteLLMStandIn
+from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
+from tests.services.keys.test_keys import made
+from tests.support.upstreams import Overriding, answering
+
+AUDIT = f"{BASE}/audit"
+
+
+async def events(client: httpx.AsyncClient, **query: Any) -> list[dict[str, Any]]:
+    answer = await client.get(AUDIT, params=query)
+    assert answer.status_code == 200, answer.text
+    return list(answer.json()["events"])
+
+
+async def test_every_change_is_there(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    """Who, what, to whom, which request, and how it ended; reading changes nothing and is not there."""
+    key_id = await made(alice, alias="a")
+    changed = await alice.patch(keys_path(ALICE, key_id), json={"alias": "b", "maxBudget": 3})
+    await alice.get(keys_path(ALICE))
+    new = (await alice.post(f"{keys_path(ALICE, key_id)}/regenerate", json={})).json()["keyId"]
+    await bob.patch(user_path(ALICE), json={"maxBudget": 7})
+    await alice.delete(keys_path(ALICE, new))
+    await bob.delete(user_path(ALICE))
+    told = [(row["actor"], row["action"], row["target"], row["keyId"], row["outcome"]) for row in await events(bob)]
+    assert told[::-1] == [
+        (ALICE, "user.create", ALICE, None, "done"),
+        (ALICE, "key.create", ALICE, key_id, "done"),
+        (ALICE, "key.update", ALICE, key_id, "done"),
+        (ALICE, "key.regenerate", ALICE, key_id, "done"),
+        ("rotation", "key.revoke", ALICE, key_id, "done"),
+        (BOB, "user.update", ALICE, None, "done"),
+        (ALICE, "key.delete", ALICE, new, "done"),
+        (BOB, "user.block", ALICE, None, "done"),
+        (BOB, "user.delete", ALICE, None, "done"),
+    ]
+    update = (await events(bob, action="key.update"))[0]
+    assert update["requestId"] == changed.headers["x-request-id"]
+    assert (update["before"]["key_alias"], update["before"]["max_budget"]) == ("a", None)
+    assert update["wanted"] == {"alias": "b", "max_budget": 3}
+    assert (update["after"]["key_alias"], update["after"]["max_budget"]) == ("b", 3)
+    assert (await events(bob, action="user.update"))[0]["before"]["max_budget"] == 100
+
+
+async def test_who_acts_through_a_plugin(service: Service, backstage: BackstageStandIn) -> None:
+    """The user, and the plugin that asked on their behalf."""
+    on_behalf = service.client(backstage.plugin_token(backstage.limited_token(ALICE)))
+    await on_behalf.post(keys_path(ALICE))
+    assert {(row["actor"], row["via"]) for row in await events(service.signed_in(BOB))} == {(ALICE, "plugin:tokens")}
+
+
+async def test_a_denied_attempt_is_there(service: Service) -> None:
+    """With what it was denied for."""
+    alice, carol = service.signed_in(ALICE), service.signed_in(CAROL)
+    await carol.post(keys_path(CAROL))
+    await alice.delete(keys_path(BOB, "0" * 64))
+    await alice.patch(user_path(ALICE), json={"maxBudget": 10**6})
+    await alice.post(f"{BASE}/users", json={"userId": BOB})
+    told = [(r["actor"], r["action"], r["target"], r["outcome"]) for r in await events(service.signed_in(BOB))]
+    assert told[::-1] == [
+        (CAROL, "key.create", CAROL, "denied"),
+        (ALICE, "key.delete", BOB, "denied"),
+        (ALICE, "user.update", ALICE, "denied"),
+        (ALICE, "user.create", BOB, "denied"),
+    ]
+    detail = (await events(service.signed_in(BOB), actor=CAROL))[0]["detail"]
+    assert detail == f"{CAROL} is in neither the allowed group nor the admin group"
+
+
+async def test_users_read_their_own(service: Service) -> None:
+    """What they did, and what was done to what is theirs; never others' affairs, whatever they filter by."""
+    alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
+    await alice.post(keys_path(ALICE))
+    await bob.post(keys_path(ALICE))
+    await bob.post(keys_path(BOB))
+    assert {(row["actor"], row["target"]) for row in await events(alice)} == {(ALICE, ALICE), (BOB, ALICE)}
+    assert {row["target"] for row in await events(alice, actor=BOB)} == {ALICE}
+    assert await events(alice, target=BOB) == []
+    assert (await service.signed_in(CAROL).get(AUDIT)).status_code == 403
+
+
+async def test_filters_and_pages(service: Service, clock: Clock) -> None:
+    """By actor, target, action and time; what happens meanwhile does not disturb the pages after."""
+    bob = service.signed_in(BOB)
+    for _ in range(5):
+        await made(bob, BOB)
+        clock.advance(60)
+    await service.signed_in(ALICE).post(keys_path(ALICE))
+    creates = [row["id"] for row in await events(bob, action="key.create", target=BOB)]
+    assert len(creates) == 5
+    assert [row["id"] for row in await events(bob, actor="User:default/BOB", action="key.create")] == creates
+    since, until = "2027-01-15T08:01:00Z", "2027-01-15T08:03:00Z"
+    assert [row["id"] for row in await events(bob, since=since, until=until)] == creates[2:4]
+    assert await events(bob, actor="user:default/nobody") == []
+    page = await bob.get(AUDIT, params={"limit": 2, "action": "key.create", "target": BOB})
+    seen = [row["id"] for row in page.json()["events"]]
+    while "link" in page.headers:
+        await made(bob, BOB)
+        page = await bob.get(page.headers["link"].split(">")[0][1:])
+        seen += [row["id"] for row in page.json()["events"]]
+    assert seen == creates
+
+
+HUGE = cursor_of(2**70)
+NO_QUERIES = ["since=2026-02-30T00:00:00Z", "since=yesterday", "action=key.steal", "target=bob", "actor=", "limit=1000"]
+
+
+@pytest.mark.parametrize("query", [*NO_QUERIES, "cursor=WyJhIl0", "cursor=WzEsMl0", f"cursor={HUGE}", "actor=%00"])
+async def test_queries_that_make_no_sense(bob: httpx.AsyncClient, query: str) -> None:
+    """400 that says what would."""
+    assert (await bob.get(f"{AUDIT}?{query}")).status_code == 400
+
+
+async def test_no_secret_is_ever_written_down(
+    make_service: MakeService, litellm: LiteLLMStandIn, tmp_path: Path
+) -> None:
+    """Neither a key's secret, nor one that strayed into a field."""
+    alice = make_service().signed_in(ALICE)
+    canary = "sk-canary-in-a-field"
+    answer = await alice.post(keys_path(ALICE), json={"alias": canary, "metadata": {canary: canary}})
+    new = await alice.post(f"{keys_path(ALICE, answer.json()['keyId'])}/regenerate", json={"overlap": 5})
+    await alice.post(f"{BASE}/keys/report", json={"key": new.json()["keySecret"]})
+    stored = _all_of(tmp_path)
+    for secret in (canary, answer.json()["keySecret"], new.json()["keySecret"]):
+        assert secret.encode() not in stored
+    assert b"[redacted]" in stored
+
+
+def _all_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+async def test_the_log_is_only_ever_added_to(service: Service, tmp_path: Path) -> None:
+    """The database itself refuses a change."""
+    await made(service.signed_in(ALICE))
+    database = sqlite3.connect(tmp_path / "state.sqlite3")
+    for table in ("audit_intent", "audit_outcome"):
+        with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+            database.execute(f"update {table} set at = 0")  # noqa: S608  # two names of ours
+    database.close()
+
+
+async def test_old_events_are_forgotten(make_service: MakeService, clock: Clock) -> None:
+    """After the time that the settings say; what has no outcome stays."""
+    service = make_service(audit_retention=1000.0)
+    await made(service.signed_in(ALICE))
+    clock.advance(999)
+    await service.chores()
+    assert len(await events(service.signed_in(BOB))) == 2
+    clock.advance(2)
+    await service.chores()
+    assert await events(service.signed_in(BOB)) == []
+
+
+async def test_a_change_that_cannot_be_written_down_is_not_made(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """503, and LiteLLM hears nothing of it."""
+    litellm.rows.add_user({"user_id": ALICE})
+    service = make_service(database_url="postgresql+psycopg://user:canary@127.0.0.1:9/state")
+    assert (await service.signed_in(BOB).patch(user_path(ALICE), json={"maxBudget": 1})).status_code == 503
+    assert [request for request in litellm.requests if request.startswith("POST")] == []
+    with pytest.raises(Exception, match="cannot be used"):
+        await service.aclose()
+    service._clients.clear()
+    service._app = None
+
+
+async def test_a_change_of_unknown_end_is_open_until_it_is_reconciled(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """LiteLLM did not answer: five minutes later it is looked at, and what was minted for nobody is deleted."""
+    lossy = Overriding(httpx.ASGITransport(litellm.app), {})
+    service = make_service(world={"litellm": lossy})
+    alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
+    kept = await made(alice)
+
+    def mint_and_lose(request: httpx.Request) -> httpx.Response:
+        litellm.rows.add_key(json.loads(request.content))
+        raise httpx.ReadTimeout("lost", request=request)
+
+    lossy.answers |= {"/key/generate": mint_and_lose, "/key/update": lambda _: httpx.Response(500, json={})}
+    assert (await alice.post(keys_path(ALICE))).status_code == 504
+    assert (await alice.patch(keys_path(ALICE, kept), json={"alias": "a"})).status_code == 502
+    assert [row["outcome"] for row in await events(bob, action="key.create")] == [None, "done"]
+    lossy.answers.clear()
+    clock.advance(299)
+    await service.chores()
+    assert len(litellm.rows.keys) == 2, "it may be under way still"
+    clock.advance(2)
+    await service.chores()
+    assert list(litellm.rows.keys) == [kept]
+    created, updated = (await events(bob, action="key.create"))[0], (await events(bob, action="key.update"))[0]
+    assert (created["outcome"], len(created["after"]["deleted"])) == ("reconciled", 1)
+    assert (updated["outcome"], updated["after"]) == ("reconciled", {"exists": True, "blocked": False})
+
+
+async def test_a_reconciliation_that_fails_is_tried_again(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """One that cannot be put in order yet does not keep the others from it."""
+    service = make_service(world={"litellm": answering(httpx.Response(500, json={}))})
+    litellm.rows.add_user({"user_id": ALICE})
+    assert (await service.signed_in(ALICE).post(keys_path(ALICE))).status_code == 502
+    working = make_service()
+    lossy = Overriding(httpx.ASGITransport(litellm.app), {"/key/block": lambda _: httpx.Response(500, json={})})
+    key = (await working.signed_in(ALICE).post(keys_path(ALICE))).json()
+    reporter = make_service(world={"litellm": lossy}).signed_in(ALICE)
+    assert (await reporter.post(f"{BASE}/keys/report", json={"key": key["keySecret"]})).status_code == 502
+    clock.advance(301)
+    await service.chores()
+    assert [row["action"] for row in await events(working.signed_in(BOB)) if row["outcome"] is None] == ["key.report"]
+    await working.chores()
+    assert [row["action"] for row in await events(working.signed_in(BOB)) if row["outcome"] is None] == []

@@ -1,0 +1,391 @@
+"""What a key may be asked to be, and how it is read and changed, through the API and on the wire to LiteLLM."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from settings.model import Tier
+from standalone.litellm import LiteLLMStandIn
+from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path
+from tests.services.users.test_self_service import Slow
+from tests.support.upstreams import Overriding
+
+LAPTOP: dict[str, Any] = {
+    "alias": "laptop",
+    "models": ["gpt-fake"],
+    "maxBudget": 5,
+    "budgetDuration": "7d",
+    "expiresIn": 3600,
+    "tpmLimit": 1000,
+    "rpmLimit": 10,
+    "metadata": {"team": "search"},
+}
+TIER = Tier(max_budget=10, models=("gpt-fake",), tpm_limit=1000, rpm_limit=10, max_keys=2, max_key_life=86_400)
+
+
+def tiered(make_service: MakeService, tier: Tier = TIER) -> Service:
+    plain = make_service()
+    return make_service(litellm=replace(plain.settings.litellm, user_defaults=tier))
+
+
+async def made(client: httpx.AsyncClient, owner: str = ALICE, **body: Any) -> str:
+    response = await client.post(keys_path(owner), json=body)
+    assert response.status_code == 201, response.text
+    return str(response.json()["keyId"])
+
+
+async def refusal(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["error"]["message"]
+
+
+async def test_all_that_can_be_asked_of_a_key(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """It reaches LiteLLM under LiteLLM's names, and comes back as it was asked."""
+    row = (await alice.get(keys_path(ALICE, await made(alice, **LAPTOP)))).json()
+    assert (row["key_alias"], row["models"], row["max_budget"], row["budget_duration"]) == (
+        "laptop",
+        ["gpt-fake"],
+        5,
+        "7d",
+    )
+    assert (row["tpm_limit"], row["rpm_limit"], row["metadata"]) == (1000, 10, {"team": "search"})
+    assert row["expires"] == litellm.rows.stamp(3600)
+    assert row["key_type"] == "llm_api"
+
+
+async def test_an_alias_is_opaque_in_litellm(
+    alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
+    """There it is unique over all users; here two users may choose the same."""
+    hers, his = await made(alice, alias="laptop"), await made(bob, BOB, alias="laptop")
+    aliases = {litellm.rows.keys[key_id]["key_alias"] for key_id in (hers, his)}
+    assert len(aliases) == 2
+    assert "laptop" not in aliases
+    for client, owner, key_id in ((alice, ALICE, hers), (bob, BOB, his)):
+        listed = (await client.get(keys_path(owner), params={"alias": "laptop"})).json()["keys"]
+        assert [row["token"] for row in listed] == [key_id]
+
+
+async def test_one_user_has_an_alias_once(alice: httpx.AsyncClient) -> None:
+    """409, also by renaming; free again once its key is gone."""
+    laptop, other = await made(alice, alias="laptop"), await made(alice)
+    assert (await refusal(await alice.post(keys_path(ALICE), json={"alias": "laptop"}))) == (
+        409,
+        "There is another key with the alias laptop",
+    )
+    assert (await alice.patch(keys_path(ALICE, other), json={"alias": "laptop"})).status_code == 409
+    assert (await alice.patch(keys_path(ALICE, laptop), json={"alias": "laptop"})).status_code == 200
+    await alice.delete(keys_path(ALICE, laptop))
+    await made(alice, alias="laptop")
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"maxBudget": 10.01}, "maxBudget may be at most 10"),
+        ({"tpmLimit": 1001}, "tpmLimit may be at most 1000"),
+        ({"rpmLimit": 11}, "rpmLimit may be at most 10"),
+        ({"models": ["gpt-fake", "claude-fake"]}, "models may be of gpt-fake"),
+        ({"expiresIn": 86_401}, "A key may live at most 86400 seconds"),
+        ({"expiresAt": "2027-01-16T08:00:01Z"}, "A key may live at most 86400 seconds"),
+    ],
+)
+async def test_a_tier_is_not_exceeded(make_service: MakeService, asked: dict[str, Any], says: str) -> None:
+    """403 that says which limit and what would be within it; an admin may give more to another, not to themselves."""
+    service = tiered(make_service)
+    alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
+    status, message = await refusal(await alice.post(keys_path(ALICE), json=asked))
+    assert (status, says in message, "the tier userDefaults" in message) == (403, True, True)
+    assert service.litellm.rows.keys == {}
+    assert (await bob.post(keys_path(BOB), json=asked)).status_code == 403
+    assert (await bob.post(keys_path(ALICE), json=asked)).status_code == 201
+    if not any(name.startswith("expires") for name in asked):
+        key_id = await made(alice)
+        assert (await alice.patch(keys_path(ALICE, key_id), json=asked)).status_code == 403
+        assert (await bob.patch(keys_path(ALICE, key_id), json=asked)).status_code == 200
+
+
+async def test_the_edge_of_a_tier_is_within_it(make_service: MakeService) -> None:
+    """As much as is allowed is allowed; what is not asked gets the longest life."""
+    service = tiered(make_service)
+    alice = service.signed_in(ALICE)
+    edge: dict[str, Any] = {
+        "maxBudget": 10,
+        "tpmLimit": 1000,
+        "rpmLimit": 10,
+        "models": ["gpt-fake"],
+        "expiresIn": 86_400,
+    }
+    plain: dict[str, Any] = {}
+    for body in (edge, plain):
+        row = (await alice.get(keys_path(ALICE, await made(alice, **body)))).json()
+        assert row["expires"] == service.litellm.rows.stamp(86_400)
+
+
+async def test_as_many_keys_as_the_tier_has(make_service: MakeService, clock: Clock) -> None:
+    """409 for one more, whoever asks; a deleted, an expired and a replaced one make room."""
+    service = tiered(make_service)
+    alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
+    first = await made(alice, expiresIn=60)
+    second = await made(alice)
+    for client in (alice, bob):
+        status, message = await refusal(await client.post(keys_path(ALICE), json={}))
+        assert (status, message) == (409, "There are 2 keys already, and the tier userDefaults allows 2")
+    assert (await alice.post(f"{keys_path(ALICE, second)}/regenerate", json={"overlap": 600})).status_code == 201
+    assert (await alice.post(keys_path(ALICE), json={})).status_code == 409
+    clock.advance(61)
+    third = await made(alice, expiresIn=3600)
+    assert (await alice.post(keys_path(ALICE), json={})).status_code == 409
+    await alice.delete(keys_path(ALICE, third))
+    assert (await alice.post(keys_path(ALICE), json={})).status_code == 201
+    assert first in service.litellm.rows.keys
+
+
+async def test_ten_at_once_do_not_exceed_the_number(make_service: MakeService) -> None:
+    """They are made one after the other."""
+    plain = tiered(make_service)
+    service = make_service(world={"litellm": Slow(plain.litellm)}, litellm=plain.settings.litellm)
+    alice = service.signed_in(ALICE)
+    answers = await asyncio.gather(*(alice.post(keys_path(ALICE)) for _ in range(10)))
+    assert sorted(answer.status_code for answer in answers) == [201] * 2 + [409] * 8
+    assert len(service.litellm.rows.keys) == 2
+
+
+REFUSED_FIELDS = [
+    "key", "user_id", "team_id", "agent_id", "organization_id", "project_id", "budget_id", "user_role", "key_type",
+    "allowed_routes", "permissions", "object_permission", "guardrails", "policies", "prompts", "tags", "config",
+    "aliases", "spend", "send_invite_email", "auto_rotate", "rotation_interval", "model_max_budget",
+    "model_rpm_limit", "model_tpm_limit", "max_parallel_requests", "soft_budget", "allowed_cache_controls",
+    "enforced_params", "allowed_passthrough_routes", "allowed_vector_store_indexes", "router_settings",
+    "access_group_ids", "duration", "blocked", "key_alias", "max_budget",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("field", REFUSED_FIELDS)
+async def test_fields_that_litellm_knows_and_we_do_not_offer(
+    make_service: MakeService, litellm: LiteLLMStandIn, field: str
+) -> None:
+    """400 on each of the three ways to ask for a key's properties, and LiteLLM hears nothing of it."""
+    wire = Overriding(httpx.ASGITransport(litellm.app), {})
+    alice = make_service(world={"litellm": wire}).signed_in(ALICE)
+    key_id = await made(alice)
+    wire.seen.clear()
+    value = "sk-canary" if field == "key" else ["canary"]
+    ways = [
+        ("POST", keys_path(ALICE)),
+        ("POST", f"{keys_path(ALICE, key_id)}/regenerate"),
+        *([] if field == "blocked" else [("PATCH", keys_path(ALICE, key_id))]),
+    ]
+    for method, path in ways:
+        status, message = await refusal(await alice.request(method, path, json={field: value}))
+        assert (status, "does not take; it takes" in message, "canary" in message) == (400, True, False)
+    assert wire.seen == []
+
+
+async def test_metadata_cannot_speak_to_litellm(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """LiteLLM gives a meaning to some names: a caller's own never stand where it looks for them."""
+    wire = Overriding(httpx.ASGITransport(litellm.app), {})
+    alice = make_service(world={"litellm": wire}).signed_in(ALICE)
+    special = {"temp_budget_increase": "1000", "guardrails": "none", "litellm_orchestrator": "x"}
+    key_id = await made(alice, metadata=special)
+    await alice.patch(keys_path(ALICE, key_id), json={"metadata": special | {"tags": "x"}})
+    sent = [
+        json.loads(request.content) for request in wire.seen if request.url.path in ("/key/generate", "/key/update")
+    ]
+    assert [list(body["metadata"]) for body in sent] == [["litellm_orchestrator"]] * 2
+    assert (await alice.get(keys_path(ALICE, key_id))).json()["metadata"] == special | {"tags": "x"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"expiresIn": 3600, "expiresAt": "2027-02-01T00:00:00Z"}, "exclude each other"),
+        ({"expiresAt": "2026-01-01T00:00:00Z"}, "at least 60 seconds from now"),
+        ({"expiresAt": "2027-02-30T00:00:00Z"}, "a time such as"),
+        ({"expiresAt": "tomorrow"}, "a time such as"),
+        ({"expiresIn": 59}, "seconds from 60"),
+        ({"expiresIn": 1.5}, "must be of type integer"),
+        ({"expiresIn": True}, "must be of type integer"),
+        ({"maxBudget": -1}, "USD from 0"),
+        ({"maxBudget": None}, "must be of type number"),
+        ({"budgetDuration": "1y"}, "a duration such as"),
+        ({"budgetDuration": "0d"}, "a duration such as"),
+        ({"budgetDuration": "2mo"}, "a duration such as"),
+        ({"models": ["gpt-fake", "gpt-fake"]}, "different models"),
+        ({"models": ["gpt-9"]}, "of those that LiteLLM serves: claude-fake, gpt-fake"),
+        ({"models": "gpt-fake"}, "must be of type array"),
+        ({"alias": ""}, "a name of 1 to 64"),
+        ({"alias": " laptop"}, "a name of 1 to 64"),
+        ({"alias": "laptop\n"}, "a name of 1 to 64"),
+        ({"alias": "x" * 65}, "a name of 1 to 64"),
+        ({"metadata": {"a": 1}}, "metadata must be of type string"),
+        ({"metadata": {"a": "x" * 257}}, "at most 256 characters"),
+        ({"metadata": {"a": "\0"}}, "at most 256 characters"),
+        ({"metadata": {"\0": "a"}}, "none of them NUL"),
+        ({"metadata": {"": "a"}}, "names of 1 to 64"),
+        ({"metadata": {str(n): "" for n in range(17)}}, "at most 16 notes"),
+        ({"tpmLimit": -1}, "a whole number from 0"),
+        ({"rpmLimit": 2**63}, "a whole number from 0"),
+    ],
+    ids=str,
+)
+async def test_what_makes_no_sense(
+    alice: httpx.AsyncClient, litellm: LiteLLMStandIn, asked: dict[str, Any], says: str
+) -> None:
+    """400 that says what would, and no key."""
+    status, message = await refusal(await alice.post(keys_path(ALICE), json=asked))
+    assert (status, says in message) == (400, True), message
+    assert litellm.rows.keys == {}
+
+
+async def test_a_name_in_metadata_that_is_a_secret_is_not_repeated(alice: httpx.AsyncClient) -> None:
+    """The names there are the caller's."""
+    status, message = await refusal(await alice.post(keys_path(ALICE), json={"metadata": {"canary": 5}}))
+    assert (status, "canary" in message) == (400, False)
+
+
+async def test_changing_a_key(alice: httpx.AsyncClient) -> None:
+    """What is left out stays, null clears, metadata is replaced whole."""
+    path = keys_path(ALICE, await made(alice, **LAPTOP))
+    kept = (await alice.patch(path, json={})).json()
+    assert (kept["key_alias"], kept["max_budget"], kept["metadata"]) == ("laptop", 5, {"team": "search"})
+    cleared: dict[str, Any] = dict.fromkeys(["alias", "models", "maxBudget", "budgetDuration", "tpmLimit", "rpmLimit"])
+    row = (await alice.patch(path, json={**cleared, "metadata": {}})).json()
+    assert [row[name] for name in ("key_alias", "models", "max_budget", "budget_duration")] == [None, [], None, None]
+    assert [row[name] for name in ("tpm_limit", "rpm_limit", "metadata")] == [None, None, {}]
+    changed = (await alice.patch(path, json={"alias": "desktop", "rpmLimit": 0, "maxBudget": 0})).json()
+    assert (changed["key_alias"], changed["rpm_limit"], changed["max_budget"]) == ("desktop", 0, 0)
+
+
+async def test_a_key_made_elsewhere_keeps_what_stands_there(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """Its metadata is shown, and never lost by a change of ours."""
+    await alice.get(keys_path(ALICE))
+    row, _ = litellm.rows.add_key({"user_id": ALICE, "key_alias": "old", "metadata": {"guardrails": ["pii"]}})
+    path = keys_path(ALICE, row["token"])
+    assert (await alice.get(path)).json()["metadata"] == {"guardrails": ["pii"]}
+    changed = (await alice.patch(path, json={"alias": "mine"})).json()
+    assert (changed["key_alias"], changed["metadata"]) == ("mine", {"guardrails": ["pii"]})
+    await alice.patch(path, json={"metadata": {"a": "b"}})
+    assert litellm.rows.keys[row["token"]]["metadata"]["guardrails"] == ["pii"]
+
+
+async def test_an_etag_names_what_can_be_changed(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """Another after a change, the same after spending; a change that expects another is a 412 and changes nothing."""
+    key_id = await made(alice, alias="a")
+    path = keys_path(ALICE, key_id)
+    first = (await alice.get(path)).headers["etag"]
+    litellm.rows.keys[key_id] |= {"spend": 3.5, "last_active": litellm.rows.stamp()}
+    assert (await alice.get(path)).headers["etag"] == first
+    changed = await alice.patch(path, json={"alias": "b"}, headers={"If-Match": first})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] == (await alice.get(path)).headers["etag"] != first
+    for method, body in (("PATCH", {"alias": "c"}), ("DELETE", None)):
+        stale = await alice.request(method, path, json=body, headers={"If-Match": first})
+        assert await refusal(stale) == (412, "The key has changed since; read it again")
+    assert (await alice.get(path)).json()["key_alias"] == "b"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"), [("*", 200), ('"x", {}', 200), ("W/{}", 412), ("nonsense", 412), ('""', 412)]
+)
+async def test_forms_of_if_match(alice: httpx.AsyncClient, sent: str, status: int) -> None:
+    """Any, one of several; a weak one never matches, nor does what is no tag at all."""
+    path = keys_path(ALICE, await made(alice))
+    tag = (await alice.get(path)).headers["etag"]
+    assert (await alice.patch(path, json={}, headers={"If-Match": sent.format(tag)})).status_code == status
+
+
+async def test_two_changes_of_one_version_are_one(make_service: MakeService) -> None:
+    """Of two at once that expect the same, one is done and the other is told."""
+    alice = make_service().signed_in(ALICE)
+    path = keys_path(ALICE, await made(alice))
+    tag = {"If-Match": (await alice.get(path)).headers["etag"]}
+    answers = await asyncio.gather(*(alice.patch(path, json={"alias": f"a{n}"}, headers=tag) for n in range(5)))
+    assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412, 412]
+
+
+async def test_blocking_and_unblocking_ones_own(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    """Who blocked it may unblock it, and an admin always; what an admin blocked, its owner may not."""
+    path = keys_path(ALICE, await made(alice))
+    assert (await alice.patch(path, json={"blocked": True})).json()["blocked"] is True
+    assert (await alice.patch(path, json={"blocked": False})).json()["blocked"] is False
+    await bob.patch(path, json={"blocked": True})
+    status, message = await refusal(await alice.patch(path, json={"blocked": False}))
+    assert (status, "Only an admin may unblock" in message) == (403, True)
+    assert (await alice.patch(path, json={"alias": "renamed"})).status_code == 200
+    assert (await bob.patch(path, json={"blocked": False})).json()["blocked"] is False
+
+
+async def test_what_was_blocked_elsewhere_only_an_admin_unblocks(
+    alice: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
+    """In LiteLLM itself, or by the cleanup."""
+    key_id = await made(alice)
+    litellm.rows.update_key(key_id, {"blocked": True})
+    assert (await alice.patch(keys_path(ALICE, key_id), json={"blocked": False})).status_code == 403
+
+
+async def test_pages_of_keys(alice: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock) -> None:
+    """Newest first; what is made meanwhile does not disturb the pages after; without a limit all of them."""
+    ids = []
+    for _ in range(5):
+        clock.advance(1)
+        ids.append(await made(alice))
+    seen: list[str] = []
+    page = await alice.get(keys_path(ALICE), params={"limit": 2})
+    while True:
+        seen += [row["token"] for row in page.json()["keys"]]
+        if page.json()["nextCursor"] is None:
+            break
+        assert "link" in page.headers
+        clock.advance(1)
+        await made(alice)
+        page = await alice.get(page.headers["link"].split(">")[0][1:])
+    assert seen == ids[::-1]
+    everything = (await alice.get(keys_path(ALICE))).json()
+    assert (len(everything["keys"]), "nextCursor" in everything) == (7, False)
+
+
+async def test_keys_by_status(alice: httpx.AsyncClient, clock: Clock) -> None:
+    """Active, blocked, expired."""
+    ids = {"active": await made(alice), "blocked": await made(alice), "expired": await made(alice, expiresIn=60)}
+    await alice.patch(keys_path(ALICE, ids["blocked"]), json={"blocked": True})
+    clock.advance(61)
+    for status, key_id in ids.items():
+        listed = (await alice.get(keys_path(ALICE), params={"status": status})).json()["keys"]
+        assert [row["token"] for row in listed] == [key_id]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "limit=0", "limit=101", "limit=1_0", "limit=%D9%A1", "limit=1.0", "limit=", "limit=5&limit=5", "limit=+5",
+        "cursor=!", "cursor=", "cursor=e30", "cursor=WzFd", "cursor=WyJhIl0", "status=sleeping", "alias=", "Limit=5",
+        "a", "&", "limit=%FF",
+    ],
+)  # fmt: skip
+async def test_queries_that_make_no_sense(alice: httpx.AsyncClient, litellm: LiteLLMStandIn, query: str) -> None:
+    """400, before LiteLLM is asked."""
+    answer = await alice.get(f"{keys_path(ALICE)}?{query}")
+    assert answer.status_code == 400, answer.text
+    assert litellm.requests == []
+
+
+async def test_anothers_key_stays_unseen(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    """404 through one's own path, 403 through theirs, for reading, changing and rotating."""
+    await made(alice)
+    his = await made(bob, BOB)
+    for owner, status in ((ALICE, 404), (BOB, 403)):
+        path = keys_path(owner, his)
+        answers = [
+            await alice.get(path),
+            await alice.patch(path, json={"alias": "mine"}),
+            await alice.post(f"{path}/regenerate"),
+        ]
+        assert [answer.status_code for answer in answers] == [status] * 3
+    assert (await bob.get(keys_path(BOB, his))).json()["key_alias"] is None

@@ -1,0 +1,200 @@
+"""A key gets a new secret: at no moment are both gone, and the old one ends, whatever is killed meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from standalone.litellm import LiteLLMStandIn
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
+from tests.services.keys.test_keys import LAPTOP, made, refusal
+from tests.support.kill_points import Death, Killed
+from tests.support.upstreams import Overriding
+
+NAMED = {"Idempotency-Key": "rotate-once"}
+_MOST_STEPS = 80
+
+
+async def rotated(client: httpx.AsyncClient, key_id: str, **body: Any) -> Any:
+    response = await client.post(f"{keys_path(ALICE, key_id)}/regenerate", json=body)
+    assert response.status_code == 201, response.text
+    return response.json()
+
+
+async def chat(litellm: LiteLLMStandIn, secret: str) -> int:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(litellm.app), base_url="http://litellm") as caller:
+        answer = await caller.post(
+            "/v1/chat/completions", json={"model": "gpt-fake"}, headers={"Authorization": f"Bearer {secret}"}
+        )
+    return answer.status_code
+
+
+async def test_the_new_key_has_the_properties_of_the_old(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """But for the secret; what was spent is carried over, so that nobody gets a budget anew by rotating."""
+    old_id = await made(alice, **LAPTOP)
+    litellm.rows.keys[old_id]["spend"] = 3.5
+    new = await rotated(alice, old_id)
+    row = (await alice.get(keys_path(ALICE, new["keyId"]))).json()
+    assert (row["key_alias"], row["models"], row["max_budget"], row["budget_duration"]) == (
+        "laptop",
+        ["gpt-fake"],
+        5,
+        "7d",
+    )
+    assert (row["tpm_limit"], row["rpm_limit"], row["metadata"]) == (1000, 10, {"team": "search"})
+    assert (row["spend"], row["expires"]) == (3.5, litellm.rows.stamp(3600))
+    assert list(litellm.rows.keys) == [new["keyId"]]
+    assert await chat(litellm, new["keySecret"]) == 200
+
+
+async def test_what_the_body_says_is_changed(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """The rest stays."""
+    new = await rotated(alice, await made(alice, **LAPTOP), alias="desktop", maxBudget=7, expiresIn=7200)
+    row = (await alice.get(keys_path(ALICE, new["keyId"]))).json()
+    assert (row["key_alias"], row["max_budget"], row["rpm_limit"]) == ("desktop", 7, 10)
+    assert row["expires"] == litellm.rows.stamp(7200)
+
+
+async def test_the_old_key_goes_on_for_the_overlap(
+    service: Service, alice: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Both keys say what becomes of the old one, which is deleted when its time has come and not before."""
+    first = (await alice.post(keys_path(ALICE))).json()
+    new = await rotated(alice, first["keyId"], overlap=60)
+    ends = "2027-01-15T08:01:00Z"
+    assert new["revokes"] == {"keyId": first["keyId"], "revokeAt": ends}
+    for row in (await alice.get(keys_path(ALICE))).json()["keys"]:
+        is_old = row["token"] == first["keyId"]
+        assert row["pendingRevocations"] == ([] if is_old else [new["revokes"]])
+        assert (row["revokeAt"], row["replacedBy"]) == ((ends, new["keyId"]) if is_old else (None, None))
+        assert (await alice.get(keys_path(ALICE, row["token"]))).json() == row
+    clock.advance(59)
+    await service.chores()
+    assert await chat(litellm, first["keySecret"]) == 200
+    clock.advance(1)
+    await service.chores()
+    assert await chat(litellm, first["keySecret"]) == 401
+    assert await chat(litellm, new["keySecret"]) == 200
+    assert (await alice.get(keys_path(ALICE, new["keyId"]))).json()["pendingRevocations"] == []
+
+
+async def test_a_failed_end_is_tried_again(make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock) -> None:
+    """LiteLLM may be away when the time has come."""
+    flaky = Overriding(httpx.ASGITransport(litellm.app), {})
+    service = make_service(world={"litellm": flaky})
+    alice = service.signed_in(ALICE)
+    new = await rotated(alice, await made(alice), overlap=1)
+    flaky.answers["/key/delete"] = lambda _: httpx.Response(500, json={})
+    clock.advance(2)
+    await service.chores()
+    assert len(litellm.rows.keys) == 2
+    flaky.answers.clear()
+    await service.chores()
+    assert len(litellm.rows.keys) == 2, "not at once"
+    clock.advance(6)
+    await service.chores()
+    assert list(litellm.rows.keys) == [new["keyId"]]
+
+
+async def test_a_key_that_cannot_be_rotated(
+    alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Replaced already, blocked, over, or with properties from elsewhere that a new key would not keep."""
+    replaced, blocked, over = await made(alice), await made(alice), await made(alice, expiresIn=60)
+    await rotated(alice, replaced, overlap=600)
+    await bob.patch(keys_path(ALICE, blocked), json={"blocked": True})
+    clock.advance(61)
+    foreign, _ = litellm.rows.add_key({"user_id": ALICE, "team_id": "research"})
+    before = set(litellm.rows.keys)
+    for key_id, says in (
+        (replaced, "replaced already"),
+        (blocked, "is blocked"),
+        (over, "has expired"),
+        (foreign["token"], "set elsewhere: team_id"),
+    ):
+        status, message = await refusal(await alice.post(f"{keys_path(ALICE, key_id)}/regenerate"))
+        assert (status, says in message) == (409, True), message
+    assert set(litellm.rows.keys) == before
+
+
+@pytest.mark.parametrize("overlap", [-1, 604_801, 1.5, "60", None])
+async def test_overlaps_that_are_none(alice: httpx.AsyncClient, overlap: object) -> None:
+    """From now to seven days."""
+    answer = await alice.post(f"{keys_path(ALICE, '0' * 64)}/regenerate", json={"overlap": overlap})
+    assert answer.status_code == 400
+
+
+async def test_a_leaked_key_is_replaced_at_once(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """It stays blocked until it is gone, and the new one is not."""
+    leaked = (await alice.post(keys_path(ALICE))).json()
+    await alice.post(f"{BASE}/keys/report", json={"key": leaked["keySecret"]})
+    new = await rotated(alice, leaked["keyId"], overlap=600)
+    assert (await chat(litellm, leaked["keySecret"]), await chat(litellm, new["keySecret"])) == (401, 200)
+
+
+async def test_the_same_request_again_rotates_once(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """It is answered with the first answer, though the old key is gone."""
+    path = f"{keys_path(ALICE, await made(alice))}/regenerate"
+    first, again = await alice.post(path, headers=NAMED), await alice.post(path, headers=NAMED)
+    assert (first.status_code, first.json()) == (201, again.json())
+    assert list(litellm.rows.keys) == [first.json()["keyId"]]
+
+
+def alive(litellm: LiteLLMStandIn) -> list[str]:
+    return [key_id for key_id, row in litellm.rows.keys.items() if not row["blocked"]]
+
+
+async def killed_while_rotating(service: Service, death: Death, path: str, overlap: int) -> httpx.Response | None:
+    """Rotate and die on the way; None where it came to that."""
+    with death.watching():
+        try:
+            return await service.signed_in(ALICE).post(path, json={"overlap": overlap}, headers=NAMED)
+        except Killed:
+            return None
+
+
+@pytest.mark.parametrize(
+    ("during", "overlap"), [(False, 0), (True, 60)], ids=["before a request", "after LiteLLM did it"]
+)
+@pytest.mark.parametrize("ending", ["it is sent again", "nobody sends it again"])
+async def test_killed_at_every_step(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, *, during: bool, overlap: int, ending: str
+) -> None:
+    """One key is alive at every moment, one is left in the end, and its secret is with who asked again."""
+    plain = make_service(creates_per_minute=100_000)
+    for step in range(_MOST_STEPS):
+        old = (await plain.signed_in(ALICE).post(keys_path(ALICE), json={"alias": f"a{step}"})).json()
+        path = f"{keys_path(ALICE, old['keyId'])}/regenerate"
+        death = Death(litellm.app, step, during=during)
+        answer = await killed_while_rotating(make_service(world={"litellm": death}), death, path, overlap)
+        assert alive(litellm), f"both are dead after step {step}"
+        if answer is not None:
+            assert answer.status_code == 201
+            assert step > 20
+            return
+        clock.advance(31)
+        await plain.chores()
+        assert alive(litellm), f"both are dead after step {step}"
+        if ending == "it is sent again":
+            answer = await plain.signed_in(ALICE).post(path, json={"overlap": overlap}, headers=NAMED)
+            assert answer.status_code == 201, (step, answer.text)
+            assert await chat(litellm, answer.json()["keySecret"]) == 200
+            assert len(litellm.rows.keys) <= 1 + (overlap > 0), f"one was left behind at step {step}"
+        for _ in range(3):
+            clock.advance(301)
+            await plain.chores()
+        assert len(alive(litellm)) == 1, f"{len(alive(litellm))} are left after step {step}"
+        if answer is not None:
+            assert alive(litellm) == [answer.json()["keyId"]]
+        await nothing_is_open(plain)
+        await plain.signed_in(ALICE).delete(keys_path(ALICE, alive(litellm)[0]))
+        clock.advance(86_400)
+    pytest.fail("a rotation never came to its end")
+
+
+async def nothing_is_open(service: Service) -> None:
+    """Every change that was begun has an outcome by now."""
+    events = (await service.signed_in(BOB).get(f"{BASE}/audit", params={"limit": 100})).json()["events"]
+    assert [event for event in events if event["outcome"] is None] == []

@@ -1,0 +1,146 @@
+"""The cleanup over the API, for admins."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Any
+
+import httpx
+import pytest
+
+from services.offboarding.cleanup import Cleanup
+from services.offboarding.schedule import run_forever
+from standalone.backstage import BackstageStandIn
+from standalone.litellm import LiteLLMStandIn
+from tests.conftest import ALICE, BASE, BOB, MakeService, Service, stop
+from tests.support.organization import Company
+
+CLEANUP = f"{BASE}/cleanup"
+DAVE = "user:default/dave"
+
+
+async def ended(bob: httpx.AsyncClient) -> Any:
+    """The status, once nothing runs any more."""
+    while (status := (await bob.get(CLEANUP)).json())["running"]:
+        pass
+    return status
+
+
+async def test_from_plan_to_report(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """A dry run by default, then a run, then its report."""
+    gone = "user:default/gone"
+    litellm.rows.add_user({"user_id": gone})
+    litellm.rows.add_key({"user_id": gone})
+    assert (await bob.get(CLEANUP)).json()["lastReport"] is None
+    for body in (None, {}, {"dryRun": True}):
+        planned = (await bob.post(CLEANUP, json=body)) if body is not None else (await bob.post(CLEANUP))
+        assert planned.json()["outcome"] == "planned"
+        assert [(row["userId"], row["keys"]) for row in planned.json()["plan"]["entries"]] == [(gone, 1)]
+    begun = await bob.post(CLEANUP, json={"dryRun": False, "planHash": planned.json()["plan"]["hash"]})
+    assert (begun.status_code, begun.json()) == (202, {"running": True})
+    report = (await ended(bob))["lastReport"]
+    assert (report["outcome"], report["trigger"], report["done"]["blocked"]) == ("done", BOB, [gone])
+    assert report["startedAt"].endswith("Z")
+    second = await bob.post(CLEANUP, json={"dryRun": True})
+    assert second.json()["plan"]["entries"][0]["since"].endswith("Z")
+
+
+async def test_one_at_a_time(make_service: MakeService, backstage: BackstageStandIn, litellm: LiteLLMStandIn) -> None:
+    """409 while one runs."""
+    gate = asyncio.Event()
+
+    class Gated(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            await gate.wait()
+            return await httpx.ASGITransport(litellm.app).handle_async_request(request)
+
+    bob = make_service(world={"litellm": Gated()}).signed_in(BOB)
+    assert (await bob.post(CLEANUP, json={"dryRun": False})).status_code == 202
+    assert (await bob.post(CLEANUP, json={"dryRun": False})).status_code == 409
+    assert (await bob.get(CLEANUP)).json()["running"] is True
+    gate.set()
+    assert (await ended(bob))["lastReport"]["outcome"] == "done"
+
+
+async def test_members_are_refused(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """Reading as much as running."""
+    assert (await alice.get(CLEANUP)).status_code == 403
+    assert (await alice.post(CLEANUP, json={"dryRun": False})).status_code == 403
+    assert litellm.requests == []
+
+
+@pytest.mark.parametrize(
+    "body", [{"dryRun": "no"}, {"planHash": "x"}, {"planHash": "0" * 64 + "\n"}, {"force": True}, []]
+)
+async def test_bad_requests(bob: httpx.AsyncClient, litellm: LiteLLMStandIn, body: Any) -> None:
+    """Nothing runs by mistake."""
+    assert (await bob.post(CLEANUP, json=body)).status_code == 400
+    assert litellm.requests == []
+
+
+async def test_a_run_that_was_begun_is_finished_before_the_service_stops(
+    service: Service, litellm: LiteLLMStandIn
+) -> None:
+    """SIGTERM does not leave half of it to the next."""
+    litellm.rows.add_user({"user_id": DAVE})
+    bob = service.signed_in(BOB)
+    await bob.post(CLEANUP, json={"dryRun": False})
+    await stop(service._app)
+    assert "GET /user/list" in litellm.requests
+
+
+async def test_a_database_out_of_reach(make_service: MakeService) -> None:
+    """503 for the cleanup and for what would have to be audited, and nothing of it for reading keys."""
+    service = make_service(database_url="postgresql+psycopg://user:canary@127.0.0.1:9/state")
+    service.litellm.rows.add_user({"user_id": BOB})
+    bob = service.signed_in(BOB)
+    for answer in (await bob.get(CLEANUP), await bob.post(CLEANUP), await bob.post(CLEANUP, json={"dryRun": False})):
+        assert (answer.status_code, "canary" in answer.text) == (503, False)
+    assert (await bob.get(f"{BASE}/users/user%3Adefault%2Fbob/keys")).status_code == 200
+    assert (await bob.post(f"{BASE}/users/user%3Adefault%2Fbob/keys")).status_code == 503
+    assert service.litellm.rows.keys == {}
+    service._app = None
+
+
+async def test_the_clockwork(company: Company) -> None:
+    """It runs when due and not otherwise, and a database out of reach does not end it."""
+    rounds: list[float] = []
+    cleanup: Cleanup = company.cleanup
+
+    async def next_round(seconds: float) -> None:
+        rounds.append(seconds)
+        company.clock.advance(seconds)
+        if len(rounds) == 25:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await run_forever(cleanup, 300.0, next_round)
+    assert 9 <= rounds[0] <= 11
+    assert all(27 <= seconds <= 33 for seconds in rounds[1:])
+    assert company.to_litellm.requests.count("/user/list") in (2, 3)
+
+
+async def test_the_clockwork_survives_what_nobody_expects(company: Company, log: io.StringIO) -> None:
+    """It says so and goes on."""
+    await company.parts.database.migrate()
+    (company.folder / "state.sqlite3").unlink()
+    rounds: list[float] = []
+
+    async def next_round(seconds: float) -> None:
+        rounds.append(seconds)
+        if len(rounds) == 4:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await run_forever(company.cleanup, 300.0, next_round)
+    assert len(rounds) == 4
+    assert log.getvalue().count('"cleanup failed"') == 3
+
+
+async def test_alice_may_ask_for_herself_while_it_runs(service: Service) -> None:
+    """The cleanup stands in nobody's way."""
+    await service.signed_in(BOB).post(CLEANUP, json={"dryRun": False})
+    response = await service.signed_in(ALICE).get(f"{BASE}/users/user%3Adefault%2Falice")
+    assert response.status_code == 200
+    await ended(service.signed_in(BOB))

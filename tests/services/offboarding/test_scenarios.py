@@ -1,0 +1,407 @@
+"""All but the few that must act change exactly nothing: asserted on LiteLLM's request log and on all that it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from settings.model import CleanupSettings
+from standalone.catalog import ADMINS, MEMBERS, TEAM_A
+from state.tables import cleanup_run
+from tests.services.offboarding.conftest import MakeCompany
+from tests.support.organization import INTERVAL, Company
+
+BY_QUERY = "/api/catalog/entities/by-query"
+GROUP = f"/api/catalog/entities/by-name/group/default/{MEMBERS.partition('/')[2]}"
+
+
+def catalog_answers(response: httpx.Response | Exception, path: str = BY_QUERY) -> Callable[[Company], None]:
+    def arrange(company: Company) -> None:
+        company.leave("m0")
+
+        def answer(_: httpx.Request) -> httpx.Response:
+            if isinstance(response, Exception):
+                raise response
+            return httpx.Response(response.status_code, content=response.content)
+
+        company.to_backstage.answers[path] = answer
+
+    return arrange
+
+
+def without_group(group: str) -> Callable[[Company], None]:
+    def arrange(company: Company) -> None:
+        company.leave("m0")
+        del company.org.groups[group]
+
+    return arrange
+
+
+def second_page_fails(company: Company) -> None:
+    company.leave("m0")
+    first = {"items": [], "totalItems": 900, "pageInfo": {"nextCursor": "x"}}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(500) if "cursor" in request.url.params else httpx.Response(200, json=first)
+
+    company.to_backstage.answers[BY_QUERY] = answer
+
+
+def truncated_page(company: Company) -> None:
+    alice = {"kind": "User", "metadata": {"namespace": "default", "name": "m1"}}
+    catalog_answers(httpx.Response(200, json={"items": [alice], "totalItems": 3, "pageInfo": {}}))(company)
+
+
+def everybody_out(company: Company) -> None:
+    for ref in company.org.users:
+        company.org.users[ref].discard(MEMBERS)
+
+
+def litellm_answers(response: httpx.Response, path: str = "/user/list") -> Callable[[Company], None]:
+    def arrange(company: Company) -> None:
+        company.leave("m0")
+        company.to_litellm.answers[path] = lambda _: httpx.Response(response.status_code, content=response.content)
+
+    return arrange
+
+
+def strangers(company: Company) -> None:
+    for user_id in (
+        "svc-ci",
+        "default_user_id",
+        "dave@example.com",
+        "group:default/admins",
+        "user:default",
+        "user:a/b c",
+    ):
+        company.litellm.rows.add_user({"user_id": user_id})
+        company.mint(user_id)
+    company.mint("user:default/an-orphan-key")
+    company.litellm.rows.add_key({"user_id": None})
+
+
+def only_in_the_admin_group(company: Company) -> None:
+    company.join("chief", ADMINS)
+
+
+def upper_case_in_the_catalog(company: Company) -> None:
+    company.org.names["user:default/m0"] = "M0"
+
+
+def upper_case_in_litellm(company: Company) -> None:
+    company.litellm.rows.add_user({"user_id": "user:Default/M0"})
+    company.mint("user:Default/M0")
+
+
+def nested_in_a_cycle(company: Company) -> None:
+    company.org.groups |= {TEAM_A: MEMBERS, "group:default/team-b": TEAM_A, MEMBERS: "group:default/team-b"}
+    company.org.users["user:default/m0"] = {"group:default/team-b"}
+
+
+def litellm_lists_nobody(company: Company) -> None:
+    litellm_answers(httpx.Response(200, json={"users": [], "total_pages": 0}))(company)
+
+
+def somebody_elses_group(company: Company) -> None:
+    company.org.groups["group:other/litellm-users"] = None
+    company.join("m0", "group:other/litellm-users")
+
+
+REFUSED = "refused"
+DONE = "done"
+NOTHING_CHANGES: dict[str, tuple[Callable[[Company], None], str, str]] = {
+    "catalog 401": (catalog_answers(httpx.Response(401)), REFUSED, "refused this service's own token"),
+    "catalog 403": (catalog_answers(httpx.Response(403)), REFUSED, "refused this service's own token"),
+    "catalog 500": (catalog_answers(httpx.Response(500)), REFUSED, "failed with status 500"),
+    "catalog 503": (catalog_answers(httpx.Response(503)), REFUSED, "failed with status 503"),
+    "catalog times out": (catalog_answers(httpx.ReadTimeout("slow")), REFUSED, "did not answer in time"),
+    "catalog out of reach": (catalog_answers(httpx.ConnectError("refused")), REFUSED, "cannot be reached"),
+    "catalog answers HTML": (catalog_answers(httpx.Response(200, html="<p>")), REFUSED, "not a JSON object"),
+    "catalog answers a list": (catalog_answers(httpx.Response(200, json=[])), REFUSED, "not a JSON object"),
+    "catalog answers nonsense": (catalog_answers(httpx.Response(200, json={"items": 5})), REFUSED, "in the form"),
+    "catalog lists nonsense": (
+        catalog_answers(httpx.Response(200, json={"items": [5], "totalItems": 1, "pageInfo": {}})),
+        REFUSED,
+        "not an entity",
+    ),
+    "empty 200": (
+        catalog_answers(httpx.Response(200, json={"items": [], "totalItems": 0, "pageInfo": {}})),
+        REFUSED,
+        "has no members",
+    ),
+    "group missing": (without_group(MEMBERS), REFUSED, "has no group:default/litellm-users"),
+    "admin group missing": (without_group(ADMINS), REFUSED, "has no group:default/admins"),
+    "group cannot be read": (catalog_answers(httpx.Response(500), GROUP), REFUSED, "failed with status 500"),
+    "second page fails": (second_page_fails, REFUSED, "failed with status 500"),
+    "truncated page": (truncated_page, REFUSED, "gave 1 of 3 members"),
+    "everybody leaves at once": (everybody_out, REFUSED, "has no members"),
+    "LiteLLM cannot list": (litellm_answers(httpx.Response(500)), REFUSED, "failed with status 500"),
+    "LiteLLM lists HTML": (litellm_answers(httpx.Response(200, html="<p>")), REFUSED, "not JSON"),
+    "LiteLLM lists nonsense": (
+        litellm_answers(httpx.Response(200, json={"users": [5], "total_pages": 1})),
+        REFUSED,
+        "form",
+    ),
+    "LiteLLM refuses the master key": (litellm_answers(httpx.Response(401)), REFUSED, "master key"),
+    "LiteLLM lists nobody": (litellm_lists_nobody, DONE, ""),
+    "nobody leaves": (lambda _: None, DONE, ""),
+    "ids that are no Backstage users": (strangers, DONE, ""),
+    "an admin outside the allowed group": (only_in_the_admin_group, DONE, ""),
+    "upper case in the catalog": (upper_case_in_the_catalog, DONE, ""),
+    "upper case in LiteLLM": (upper_case_in_litellm, DONE, ""),
+    "nested groups in a cycle": (nested_in_a_cycle, DONE, ""),
+    "a member of another namespace's group too": (somebody_elses_group, DONE, ""),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING_CHANGES)
+async def test_nothing_changes(company: Company, name: str) -> None:
+    """Neither at the first run nor at the second; and the report says why."""
+    arrange, outcome, reason = NOTHING_CHANGES[name]
+    arrange(company)
+    before = company.everything()
+    for _ in range(2):
+        report = await company.run()
+        assert (report["outcome"], reason in (report["reason"] or "")) == (outcome, True), report
+        assert company.to_litellm.changes == []
+        assert company.everything() == before
+
+
+async def test_a_drop_of_more_than_half_changes_nothing(make_company: MakeCompany) -> None:
+    """Sixty of a hundred gone since the last believed run are not believed, until an admin confirms."""
+    company = make_company(members=10)
+    await company.run()
+    for number in range(6):
+        company.leave(f"m{number}")
+    before = company.everything()
+    report = await company.run()
+    assert (report["outcome"], "less than half of the 10" in report["reason"]) == ("refused", True)
+    assert (company.to_litellm.changes, company.everything()) == ([], before)
+    confirmed = await company.run(plan_hash=report["plan"]["hash"])
+    assert (confirmed["outcome"], len(confirmed["done"]["blocked"])) == ("done", 6)
+    assert (await company.run())["done"]["deleted"] == confirmed["done"]["blocked"]
+
+
+async def test_admins_gone_are_not_believed_either(company: Company) -> None:
+    """An admin group that is suddenly empty says as little as an allowed group that is."""
+    await company.run()
+    company.leave("boss")
+    report = await company.run()
+    assert (report["outcome"], company.to_litellm.changes) == ("refused", [])
+
+
+async def test_who_leaves_is_blocked_then_deleted(company: Company) -> None:
+    """Their keys at the first believed run, user and keys at the second; nobody else is touched."""
+    gone = company.leave("m0")
+    others = {ref: company.keys(ref) for ref in company.litellm.rows.users if ref != gone}
+    first = await company.run()
+    assert (first["done"]["blocked"], first["done"]["keysBlocked"]) == ([gone], 1)
+    assert list(company.keys(gone).values()) == [True]
+    second = await company.run()
+    assert (second["done"]["deleted"], second["done"]["keysDeleted"]) == ([gone], 1)
+    assert (gone in company.litellm.rows.users, company.keys(gone)) == (False, {})
+    assert {ref: company.keys(ref) for ref in company.litellm.rows.users} == others
+    third = await company.run()
+    assert (third["outcome"], company.to_litellm.changes) == ("done", [])
+
+
+async def test_a_renamed_entity_has_left(company: Company) -> None:
+    """The new name is another user; the old one goes."""
+    company.org.users["user:default/renamed"] = company.org.users.pop("user:default/m0")
+    assert (await company.run())["done"]["blocked"] == ["user:default/m0"]
+
+
+async def test_the_grace_period(make_company: MakeCompany) -> None:
+    """Between blocking and deleting; a key made meanwhile is blocked too."""
+    company = make_company(cleanup=CleanupSettings(interval=INTERVAL, grace_period=INTERVAL * 3))
+    gone = company.leave("m0")
+    await company.run()
+    company.mint(gone)
+    held = await company.run()
+    assert (held["done"]["held"], held["done"]["keysBlocked"]) == ([gone], 1)
+    assert list(company.keys(gone).values()) == [True, True]
+    await company.run()
+    assert (await company.run())["done"]["deleted"] == [gone]
+
+
+async def test_who_comes_back_gets_back_exactly_what_was_blocked(company: Company) -> None:
+    """Not what somebody else had blocked."""
+    gone = company.leave("m0")
+    theirs = company.mint(gone)
+    company.litellm.rows.update_key(theirs, {"blocked": True})
+    await company.run()
+    assert list(company.keys(gone).values()) == [True, True]
+    company.join("m0")
+    back = await company.run()
+    assert (back["done"]["restored"], back["done"]["keysRestored"]) == ([gone], 1)
+    assert company.keys(gone) == {key: key == theirs for key in company.keys(gone)}
+    assert (await company.run())["done"]["restored"] == []
+
+
+async def test_a_user_deleted_meanwhile(company: Company) -> None:
+    """By somebody else, between blocking and deleting: the end is the same."""
+    gone = company.leave("m0")
+    await company.run()
+    company.litellm.rows.delete_user(gone)
+    report = await company.run()
+    assert (report["outcome"], report["done"]["deleted"]) == ("done", [gone])
+
+
+async def test_a_key_deleted_meanwhile(company: Company) -> None:
+    """While its owner was away: nothing to give back."""
+    gone = company.leave("m0")
+    await company.run()
+    company.litellm.rows.delete_key(next(iter(company.keys(gone))))
+    company.join("m0")
+    assert (await company.run())["outcome"] == "done"
+
+
+async def test_litellm_that_repeats_and_forgets_users(company: Company) -> None:
+    """Listed twice, a leaver is removed once; not listed at all, they are found by our own notes."""
+    gone = company.leave("m0")
+    rows = [row for row in company.litellm.rows.users.values() for _ in range(2)]
+    company.to_litellm.answers["/user/list"] = lambda _: httpx.Response(200, json={"users": rows, "total_pages": 1})
+    assert (await company.run())["done"]["blocked"] == [gone]
+    company.to_litellm.answers["/user/list"] = lambda _: httpx.Response(200, json={"users": [], "total_pages": 0})
+    assert (await company.run())["done"]["deleted"] == [gone]
+
+
+@pytest.mark.parametrize(
+    ("members", "most", "leaving", "acts"),
+    [
+        (30, None, 10, True),
+        (30, None, 11, False),
+        (200, None, 20, True),
+        (200, None, 21, False),
+        (9, 2, 2, True),
+        (9, 2, 3, False),
+        (9, 0, 1, False),
+    ],
+)
+async def test_more_than_max_removals(
+    make_company: MakeCompany, members: int, most: int | None, leaving: int, acts: bool
+) -> None:
+    """The larger of ten and a tenth unless set: above it none is removed until an admin confirms the plan."""
+    company = make_company(members, cleanup=CleanupSettings(interval=INTERVAL, max_removals=most))
+    gone = [company.leave(f"m{number}") for number in range(leaving)]
+    report = await company.run()
+    if acts:
+        assert (report["outcome"], sorted(report["done"]["blocked"])) == ("done", sorted(gone))
+        return
+    assert (report["outcome"], "maxRemovals" in report["reason"], company.to_litellm.changes) == ("refused", True, [])
+    confirmed = await company.run(plan_hash=report["plan"]["hash"])
+    assert (confirmed["outcome"], sorted(confirmed["done"]["blocked"])) == ("done", sorted(gone))
+    # What was confirmed once is carried through.
+    assert sorted((await company.run())["done"]["deleted"]) == sorted(gone)
+
+
+async def test_giving_back_goes_on_while_removals_are_refused(make_company: MakeCompany) -> None:
+    """A refusal protects people; it must not keep anybody out."""
+    company = make_company(members=40)
+    back = company.leave("m0")
+    await company.run()
+    company.join("m0")
+    for number in range(1, 15):
+        company.leave(f"m{number}")
+    report = await company.run()
+    assert (report["outcome"], report["done"]["restored"], report["done"]["blocked"]) == ("refused", [back], [])
+
+
+async def test_a_confirmation_is_for_one_plan_and_one_hour(make_company: MakeCompany) -> None:
+    """If others left since, or too long ago, it has to be looked at again."""
+    company = make_company(members=40)
+    for number in range(12):
+        company.leave(f"m{number}")
+    report = await company.run()
+    company.leave("m12")
+    changed = await company.run(plan_hash=report["plan"]["hash"])
+    assert (changed["outcome"], company.to_litellm.changes) == ("refused", [])
+    company.clock.advance(3600)
+    with pytest.raises(Exception, match="last hour"):
+        await company.run(plan_hash=changed["plan"]["hash"])
+
+
+async def test_one_bad_user_does_not_save_the_others(make_company: MakeCompany) -> None:
+    """What failed is counted, and tried again at the next run."""
+    company = make_company(members=8)
+    gone = sorted(company.leave(f"m{number}") for number in range(3))
+    await company.run()
+    deleted: list[Any] = []
+
+    def refuse_the_second(request: httpx.Request) -> httpx.Response:
+        user_id = request.content.decode().split('"')[3]
+        deleted.append(user_id)
+        if user_id == gone[1]:
+            return httpx.Response(500, json={})
+        company.litellm.rows.delete_user(user_id)
+        return httpx.Response(200, json=1)
+
+    company.to_litellm.answers["/user/delete"] = refuse_the_second
+    report = await company.run()
+    assert (report["outcome"], report["done"]["deleted"]) == ("failed", [gone[0], gone[2]])
+    assert [row["userId"] for row in report["done"]["failed"]] == [gone[1]]
+    company.to_litellm.answers.clear()
+    assert (await company.run())["done"]["deleted"] == [gone[1]]
+    assert deleted == gone
+
+
+@pytest.mark.parametrize(("path", "answer"), [("/user/delete", 1), ("/key/block", {"blocked": True})])
+async def test_what_litellm_says_is_read_back(company: Company, path: str, answer: Any) -> None:
+    """A LiteLLM that says so and does not do it: nothing is reported as done."""
+    company.leave("m0")
+    if path == "/user/delete":
+        await company.run()
+    company.to_litellm.answers[path] = lambda _: httpx.Response(200, json=answer)
+    report = await company.run()
+    assert (report["outcome"], report["done"]["blocked"], report["done"]["deleted"]) == ("failed", [], [])
+
+
+async def test_a_dry_run_changes_nothing_and_counts(company: Company) -> None:
+    """Who, why, how many keys, since when."""
+    gone = company.leave("m0")
+    company.mint(gone)
+    before = company.everything()
+    report = await company.cleanup.plan("user:default/boss")
+    entry = report["plan"]["entries"][0]
+    assert (report["outcome"], report["dryRun"], entry["userId"], entry["action"], entry["keys"], entry["since"]) == (
+        "planned",
+        True,
+        gone,
+        "block",
+        2,
+        None,
+    )
+    assert company.everything() == before
+    assert company.to_litellm.changes == []
+    assert await company.cleanup.last_report() is None
+
+
+async def test_nested_groups_count_where_they_are_to(make_company: MakeCompany) -> None:
+    """`includeNestedGroups` off: a member of a child group only has left."""
+    company = make_company(include_nested_groups=False)
+    company.org.groups[TEAM_A] = MEMBERS
+    company.org.users["user:default/m0"] = {TEAM_A}
+    assert (await company.run())["done"]["blocked"] == ["user:default/m0"]
+
+
+async def test_old_runs_are_forgotten_but_not_what_was_believed(make_company: MakeCompany) -> None:
+    """A month of refusals does not make the next drop believable."""
+    company = make_company(members=10)
+    report = (await company.run())["runId"]
+    for number in range(6):
+        company.leave(f"m{number}")
+    for _ in range(3):
+        company.clock.advance(31 * 86400)
+        assert (await company.run())["outcome"] == "refused"
+    company.join("m0")
+    company.join("m1")
+    assert (await company.run())["outcome"] == "done"
+    company.clock.advance(31 * 86400)
+    latest = (await company.run())["runId"]
+    async with company.parts.database.transaction() as connection:
+        kept = (await connection.execute(sa.select(cleanup_run.c.id))).scalars().all()
+    assert (report in kept, latest in kept, len(kept)) == (False, True, 2)

@@ -1,0 +1,60 @@
+"""One run for all who ask at the same time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from services.users.single_flight import SingleFlight
+
+
+async def test_all_who_ask_meanwhile_share_one_run() -> None:
+    """Fifty askers, one run, the same outcome."""
+    flights: SingleFlight[int] = SingleFlight()
+    gate, runs = asyncio.Event(), []
+
+    async def run() -> int:
+        runs.append(1)
+        await gate.wait()
+        return 7
+
+    askers = [asyncio.create_task(flights.run("key", run)) for _ in range(50)]
+    await asyncio.sleep(0)
+    gate.set()
+    assert await asyncio.gather(*askers) == [7] * 50
+    assert len(runs) == 1
+
+
+async def test_the_next_who_asks_after_the_end_starts_anew() -> None:
+    """An outcome, or an error, is not remembered."""
+    flights: SingleFlight[int] = SingleFlight()
+    outcomes = iter([ValueError("first"), None])
+
+    async def run() -> int:
+        if error := next(outcomes):
+            raise error
+        return 2
+
+    with pytest.raises(ValueError, match="first"):
+        await flights.run("key", run)
+    assert await flights.run("key", run) == 2
+
+
+async def test_one_who_gives_up_does_not_end_it_for_the_others() -> None:
+    """Cancelling one asker leaves the run to the rest."""
+    flights: SingleFlight[int] = SingleFlight()
+    gate = asyncio.Event()
+
+    async def run() -> int:
+        await gate.wait()
+        return 7
+
+    first = asyncio.create_task(flights.run("key", run))
+    second = asyncio.create_task(flights.run("key", run))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.sleep(0)
+    gate.set()
+    assert await second == 7
+    assert first.cancelled()

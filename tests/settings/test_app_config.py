@@ -1,0 +1,127 @@
+"""`app-config.yaml` is read by Backstage's rules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from settings.app_config import AppConfigError, load
+
+
+def load_text(tmp_path: Path, text: str, **environment: str) -> dict[str, Any]:
+    path = tmp_path / "app-config.yaml"
+    path.write_text(text)
+    return load([path], environment)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("${HOST}", "example.com"),
+        ("https://${HOST}:${PORT}/", "https://example.com:80/"),
+        ("${ HOST }", "example.com"),
+        ("${UNSET:-fallback}", "fallback"),
+        ("${EMPTY:-fallback}", "fallback"),
+        ("${HOST:-fallback}", "example.com"),
+        ("$${HOST}", "${HOST}"),
+        ("costs $5", "costs $5"),
+        ("${PADDED}", "padded"),
+    ],
+)
+def test_substitution(tmp_path: Path, written: str, read: str) -> None:
+    """Variables are substituted, trimmed, with fallbacks and an escape."""
+    environment = {"HOST": "example.com", "PORT": "80", "EMPTY": "", "PADDED": " padded "}
+    assert load_text(tmp_path, f"key: '{written}'", **environment) == {"key": read}
+
+
+def test_a_value_with_an_unset_variable_is_absent(tmp_path: Path) -> None:
+    """As in Backstage, in mappings and in lists."""
+    assert load_text(tmp_path, "a: 'x${UNSET}'\nb: [1, '${UNSET}', {$env: UNSET}]\nc: '${UNSET:-}'") == {"b": [1]}
+
+
+def test_includes(tmp_path: Path) -> None:
+    """`$env`, `$file` and `$include` are replaced by what they name, relative to the file they stand in."""
+    (tmp_path / "secret").write_text("s3cret\n")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "other.yaml").write_text("deep: {list: [1, '${HOST}'], file: {$file: here}}")
+    (tmp_path / "more" / "here").write_text("beside other.yaml")
+    (tmp_path / "other.json").write_text('{"a": 1}')
+    text = """
+    env: {$env: HOST}
+    file: {$file: '${NAME}'}
+    part: {$include: more/other.yaml#deep}
+    whole: {$include: other.json}
+    """
+    assert load_text(tmp_path, text, HOST="example.com", NAME="secret") == {
+        "env": "example.com",
+        "file": "s3cret",
+        "part": {"list": [1, "example.com"], "file": "beside other.yaml"},
+        "whole": {"a": 1},
+    }
+
+
+def test_later_files_win_and_variables_above_all(tmp_path: Path) -> None:
+    """Objects are merged, everything else is replaced; APP_CONFIG_ variables are JSON or text."""
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    first.write_text("x: {a: 1, b: [1, 2], c: 3}")
+    second.write_text("x: {b: [9]}")
+    environment = {
+        "APP_CONFIG_x_a": "true",
+        "APP_CONFIG_y_z": "text",
+        "APP_CONFIG_x_d": '{"e": 1}',
+        "APP_CONFIG_x_c": "",
+        "OTHER": "1",
+    }
+    assert load([first, second], environment) == {"x": {"a": True, "b": [9], "c": 3, "d": {"e": 1}}, "y": {"z": "text"}}
+
+
+def test_an_empty_file_is_nothing(tmp_path: Path) -> None:
+    """A file may be empty, as an overlay often is."""
+    assert load_text(tmp_path, "") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a: [", "is not YAML at line"),
+        ("- 1", "expected a mapping"),
+        ("a: {$file: nowhere}", "nowhere cannot be read"),
+        ("a: {$env: X, b: 1}", r"\$env must stand alone"),
+        ("a: {$env: [1]}", "takes a string"),
+        ("a: {$file: '${UNSET}'}", "all of whose variables are set"),
+        ("a: {$include: x.txt}", "reads .json, .yaml and .yml"),
+        ("a: {$include: nowhere.yaml}", "cannot be read"),
+        ("a: {$include: app-config.yaml#b.c}", "has no b.c"),
+    ],
+)
+def test_what_cannot_be_followed_is_said(tmp_path: Path, text: str, says: str) -> None:
+    """The message names the file and what is wrong in it."""
+    with pytest.raises(AppConfigError, match=says) as raised:
+        load_text(tmp_path, text)
+    assert "app-config.yaml" in str(raised.value)
+
+
+def test_files_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+    """A missing file and one that is not text are problems of their own."""
+    with pytest.raises(AppConfigError, match="cannot be read"):
+        load([tmp_path / "nowhere.yaml"], {})
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    with pytest.raises(AppConfigError, match="is not UTF-8"):
+        load([tmp_path / "binary"], {})
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"APP_CONFIG_1bad": "1"}, "not a settings path"),
+        ({"APP_CONFIG_a": "1", "APP_CONFIG_a_b": "2"}, "set to a value by another variable"),
+        ({"APP_CONFIG_a_b": "2", "APP_CONFIG_a": "{}", "APP_CONFIG_a_b_c": "1"}, "another variable"),
+        ({"APP_CONFIG_a_b": "2", "APP_CONFIG_a": '{"b": 1}'}, "given by another variable"),
+    ],
+)
+def test_variables_that_contradict_are_refused(environment: dict[str, str], says: str) -> None:
+    """Two variables never silently override each other."""
+    with pytest.raises(AppConfigError, match=says):
+        load([], environment)

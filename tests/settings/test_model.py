@@ -1,0 +1,259 @@
+"""Settings are checked all at once, and every one of them is documented."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from settings.model import SettingsError, from_app_config, full_group_ref, litellm_duration
+
+ROOT = Path(__file__).parent.parent.parent
+PLUGIN_CONFIG: dict[str, Any] = {
+    "liteLLM": {
+        "baseUrl": "http://localhost:4000/",
+        "masterKey": "sk-canary-master",
+        "adminGroup": "group:default/Admins",
+        "allowedGroup": "group:default/litellm-users",
+        "userDefaults": {"maxBudget": 0, "budgetDuration": "1y"},
+    },
+    "backend": {"baseUrl": "http://localhost:7007", "listen": ":7007", "database": {"client": "pg"}},
+    "app": {"title": "somebody else's"},
+}
+
+
+def config(**changes: Any) -> Any:
+    return json.loads(json.dumps(PLUGIN_CONFIG)) | changes
+
+
+def problems(tree: dict[str, Any]) -> list[str]:
+    with pytest.raises(SettingsError) as raised:
+        from_app_config(tree)
+    return raised.value.problems
+
+
+def test_the_plugins_own_configuration_is_enough() -> None:
+    """What the plugin reads is read the same; the rest has defaults."""
+    read = from_app_config(PLUGIN_CONFIG)
+    assert (read.litellm.base_url, read.litellm.master_key) == ("http://localhost:4000", "sk-canary-master")
+    assert (read.admin_group, read.allowed_group) == ("group:default/admins", "group:default/litellm-users")
+    assert (read.litellm.user_defaults.max_budget, read.litellm.user_defaults.budget_duration) == (0, "365d")
+    assert read.backstage.base_url == "http://localhost:7007"
+    assert (read.host, read.port) == ("0.0.0.0", 7007)
+    assert (read.timeouts.connect, read.timeouts.deadline, read.known_user_seconds) == (2.0, 10.0, 300.0)
+    assert read.cors.origins == ()
+
+
+def test_our_own_block_is_read() -> None:
+    """Everything that the plugin had no need of."""
+    ours = {
+        "backstage": {
+            "baseUrl": "http://backstage:7007/",
+            "issuer": "https://portal/api/auth",
+            "catalogToken": "catalog-token",
+        },
+        "serviceTokens": [{"token": "0123456789abcdef", "subject": "service:ci", "role": "admin"}],
+        "timeouts": {"read": 3, "deadline": 5},
+        "knownUserSeconds": 0,
+    }
+    cors = {
+        "origin": "http://localhost:3000",
+        "methods": ["GET"],
+        "credentials": True,
+        "maxAge": 5,
+        "exposedHeaders": "X-A",
+    }
+    read = from_app_config(
+        config(litellmOrchestrator=ours, backend={"cors": cors, "listen": {"host": "::1", "port": "81"}})
+    )
+    assert read.backstage.base_url == "http://backstage:7007"
+    assert (read.backstage.issuer, read.backstage.catalog_token) == ("https://portal/api/auth", "catalog-token")
+    assert (read.service_tokens[0].subject, read.service_tokens[0].role) == ("service:ci", "admin")
+    assert (read.timeouts.read, read.timeouts.deadline, read.known_user_seconds) == (3, 5, 0)
+    assert (read.cors.origins, read.cors.methods) == (("http://localhost:3000",), ("GET",))
+    assert (read.cors.credentials, read.cors.max_age, read.cors.exposed_headers) == (True, 5, ("X-A",))
+    assert (read.host, read.port) == ("::1", 81)
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "port"),
+    [
+        (None, "127.0.0.1", 7007),
+        (":8080", "0.0.0.0", 8080),
+        ("127.0.0.1:8080", "127.0.0.1", 8080),
+        ("[::1]:8080", "::1", 8080),
+        ({"port": 8080}, "0.0.0.0", 8080),
+        ({"host": "10.0.0.1"}, "10.0.0.1", 7007),
+    ],
+)
+def test_listen(listen: Any, host: str, port: int) -> None:
+    """Backstage's forms of `backend.listen`."""
+    backend = {"baseUrl": "http://localhost"} | ({} if listen is None else {"listen": listen})
+    read = from_app_config(config(backend=backend))
+    assert (read.host, read.port) == (host, port)
+
+
+def test_all_problems_are_told_at_once_without_values() -> None:
+    """Each with its path and what was expected; a secret is never repeated."""
+    tree = {
+        "liteLLM": {
+            "baseUrl": "ftp://canary",
+            "masterKey": "sk-canary with a space",
+            "adminGroup": 5,
+            "userDefaults": {"maxBudget": -1, "budgetDuration": "canary", "maxbudget": 1},
+            "extra": "canary",
+        },
+        "litellmOrchestrator": {
+            "serviceTokens": [
+                {"token": "canary", "subject": "x", "role": "root"},
+                {"token": "canary", "subject": "y", "role": "admin"},
+            ],
+            "timeouts": {"read": 0},
+        },
+        "backend": {"listen": "canary", "cors": {"origin": 5}},
+    }
+    told = problems(tree)
+    assert {line.partition(":")[0] for line in told} == {
+        "backend.cors.origin",
+        "backend.listen",
+        "liteLLM",
+        "liteLLM.adminGroup",
+        "liteLLM.allowedGroup",
+        "liteLLM.baseUrl",
+        "liteLLM.masterKey",
+        "liteLLM.userDefaults",
+        "liteLLM.userDefaults.budgetDuration",
+        "liteLLM.userDefaults.maxBudget",
+        "litellmOrchestrator.backstage.baseUrl",
+        "litellmOrchestrator.serviceTokens",
+        "litellmOrchestrator.serviceTokens[0].role",
+        "litellmOrchestrator.serviceTokens[0].token",
+        "litellmOrchestrator.serviceTokens[1].token",
+        "litellmOrchestrator.timeouts.read",
+    }
+    assert "canary" not in "\n".join(told)
+
+
+def test_nothing_at_all_names_what_is_missing() -> None:
+    """An empty file is told as missing settings."""
+    assert problems({}) == [
+        "liteLLM: missing",
+        "litellmOrchestrator.backstage.baseUrl: missing, as is backend.baseUrl; one must say where Backstage is",
+    ]
+
+
+def test_numbers_that_json_schema_lets_through() -> None:
+    """A budget must be finite and a port at most 65535."""
+    tree = config(backend={"baseUrl": "http://x", "listen": ":70000"})
+    tree["liteLLM"]["userDefaults"]["maxBudget"] = float("inf")
+    assert [line.partition(":")[0] for line in problems(tree)] == ["backend.listen", "liteLLM.userDefaults.maxBudget"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "backstages", "url"),
+    [
+        (None, None, "sqlite+aiosqlite:///litellm-orchestrator.sqlite3"),
+        (
+            None,
+            {"client": "better-sqlite3", "connection": ":memory:"},
+            "sqlite+aiosqlite:///litellm-orchestrator.sqlite3",
+        ),
+        ("sqlite:///state.db", None, "sqlite+aiosqlite:///state.db"),
+        ("postgresql://u:p@h/d", {"client": "pg", "connection": "postgres://x"}, "postgresql+psycopg://u:p@h/d"),
+        ("postgres+asyncpg://u:p@h/d", None, "postgresql+psycopg://u:p@h/d"),
+        (None, {"client": "pg", "connection": "postgres://u:p@h/d"}, "postgresql+psycopg://u:p@h/d"),
+        (
+            None,
+            {"client": "pg", "connection": {"host": "h", "port": "1", "user": "u", "password": "p@/", "database": "d"}},
+            "postgresql+psycopg://u:p%40%2F@h:1/d",
+        ),
+        (
+            None,
+            {"client": "pg", "connection": {"host": "h"}},
+            "postgresql+psycopg://postgres:@h:5432/backstage_plugin_litellm-orchestrator",
+        ),
+    ],
+)
+def test_where_the_state_is(ours: str | None, backstages: Any, url: str) -> None:
+    """Our own setting, else Backstage's PostgreSQL, else a file."""
+    block = {} if ours is None else {"database": {"url": ours}}
+    backend = {"baseUrl": "http://x"} | ({} if backstages is None else {"database": backstages})
+    read = from_app_config(config(litellmOrchestrator=block, backend=backend))
+    assert read.database_url == url
+
+
+def test_settings_that_need_each_other() -> None:
+    """The catalog needs a token; PostgreSQL a URL that is one."""
+    backend = {"baseUrl": "http://x", "database": {"client": "pg", "connection": ":memory:"}}
+    told = problems(config(backend=backend, litellmOrchestrator={"membership": "catalog"}))
+    assert [line.partition(":")[0] for line in told] == [
+        "backend.database.connection",
+        "litellmOrchestrator.backstage.catalogToken",
+    ]
+
+
+def test_the_cleanups_settings() -> None:
+    """Seconds and users."""
+    ours = {
+        "cleanup": {"enabled": False, "interval": 60, "gracePeriod": 5, "maxRemovals": 0},
+        "includeNestedGroups": False,
+    }
+    read = from_app_config(config(litellmOrchestrator=ours))
+    assert (read.cleanup.enabled, read.cleanup.interval, read.cleanup.grace_period) == (False, 60, 5)
+    assert (read.cleanup.max_removals, read.include_nested_groups) == (0, False)
+
+
+def test_secrets_are_not_in_a_repr() -> None:
+    """Settings may be printed."""
+    ours = {
+        "backstage": {"catalogToken": "canary-catalog"},
+        "serviceTokens": [{"token": "canary-0123456789", "subject": "a", "role": "member"}],
+    }
+    assert "canary" not in repr(from_app_config(config(litellmOrchestrator=ours)))
+
+
+@pytest.mark.parametrize(
+    ("ref", "full"),
+    [
+        ("admins", "group:default/admins"),
+        ("Team-A", "group:default/team-a"),
+        ("other/admins", "group:other/admins"),
+        ("group:other/admins", "group:other/admins"),
+        ("user:default/test", "user:default/test"),
+        ("group:admins", "group:default/admins"),
+    ],
+)
+def test_group_refs_are_filled_in_as_backstage_does(ref: str, full: str) -> None:
+    """A bare name is a group of the default namespace."""
+    assert full_group_ref(ref) == full
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [(None, None), ("30d", "30d"), ("1mo", "1mo"), ("3mo", "90d"), ("12mo", "360d"), ("1y", "365d"), ("2w", "2w")],
+)
+def test_durations_that_litellm_refuses_are_translated(given: str | None, sent: str | None) -> None:
+    """The plugin's README offers 1y; LiteLLM takes neither years nor several months."""
+    assert litellm_duration(given) == sent
+
+
+def documented_paths(schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    for form in schema.get("oneOf", [schema]):
+        if "items" in form and "properties" in form["items"]:
+            yield from documented_paths(form["items"], path)
+        elif "properties" in form:
+            for name, row in form["properties"].items():
+                yield from documented_paths(row, f"{path}.{name}".lstrip("."))
+        else:
+            yield path
+
+
+def test_every_setting_is_documented_and_no_other() -> None:
+    """The README's table of settings and the schema list the same."""
+    schema = json.loads((ROOT / "settings" / "schema.json").read_text())
+    table = (ROOT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
+    rows = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
+    assert rows == set(documented_paths(schema))

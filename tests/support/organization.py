@@ -1,0 +1,151 @@
+"""A company whose people come and go: catalog, LiteLLM and the cleanup, with every failure within reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from app import Parts, World
+from services.offboarding.cleanup import Cleanup
+from services.offboarding.report import Report
+from settings.model import CleanupSettings
+from standalone.backstage import BackstageStandIn
+from standalone.catalog import ADMINS, MEMBERS, Org
+from standalone.environment import standalone_settings, standalone_world
+from standalone.litellm import LiteLLMStandIn
+from state.lease import Lease
+from state.offboardings import Offboardings
+from tests.conftest import Clock, no_sleep
+
+INTERVAL = 300.0
+LEASE = 61.0
+CHANGES = ("/user/delete", "/user/new", "/user/update", "/key/block", "/key/unblock", "/key/delete", "/key/update")
+
+
+class Crash(BaseException):
+    """The process is killed: nothing in it gets to clean up."""
+
+
+class Wire(httpx.AsyncBaseTransport):
+    """To LiteLLM or Backstage; can answer otherwise, and be cut before or after a certain request."""
+
+    def __init__(self, app: Any) -> None:
+        self._inner = httpx.ASGITransport(app)
+        self.answers: dict[str, Callable[[httpx.Request], httpx.Response]] = {}
+        self.requests: list[str] = []
+        self.crash_before: int | None = None
+        self.crash_after: int | None = None
+
+    @property
+    def changes(self) -> list[str]:
+        """What was asked to be changed."""
+        return [path for path in self.requests if path in CHANGES]
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if len(self.requests) == self.crash_before:
+            raise Crash
+        self.requests.append(request.url.path)
+        if answer := self.answers.get(request.url.path):
+            await request.aread()
+            return answer(request)
+        response = await self._inner.handle_async_request(request)
+        if len(self.requests) - 1 == self.crash_after:
+            await response.aread()
+            raise Crash
+        return response
+
+
+class Company:
+    """Members `m0` … and the admin `boss`, all with a LiteLLM user and a key each."""
+
+    def __init__(self, folder: Path, members: int = 3, **settings: Any) -> None:
+        self.clock = Clock()
+        secrets = count(1)
+        self.litellm = LiteLLMStandIn(now=self.clock, new_id=lambda: f"secret{next(secrets):016}")
+        self.org = Org(users={}, groups={ADMINS: None, MEMBERS: None}, names={})
+        self.backstage = BackstageStandIn(now=self.clock, org=self.org)
+        self.to_litellm, self.to_backstage = Wire(self.litellm.app), Wire(self.backstage.app)
+        self.folder = folder
+        self._settings = {"cleanup": CleanupSettings(interval=INTERVAL), **settings}
+        self.parts = self._start()
+        self.join("boss", ADMINS)
+        for number in range(members):
+            self.join(f"m{number}")
+
+    @property
+    def world(self) -> World:
+        """The outside, as this company's service sees it."""
+        usual = World(wall_clock=self.clock, clock=self.clock, sleep=no_sleep)
+        on_stand_ins = standalone_world(self.litellm, self.backstage, usual)
+        return replace(on_stand_ins, litellm=self.to_litellm, backstage=self.to_backstage)
+
+    def _start(self) -> Parts:
+        return Parts(replace(standalone_settings(str(self.folder)), **self._settings), self.world)
+
+    @property
+    def cleanup(self) -> Cleanup:
+        """The cleanup of the replica that runs now."""
+        assert self.parts.cleanup is not None
+        return self.parts.cleanup
+
+    @property
+    def offboardings(self) -> Offboardings:
+        """Our own notes."""
+        return Offboardings(self.parts.database, self.lease)
+
+    @property
+    def lease(self) -> Lease:
+        """The lease that all replicas want."""
+        return Lease(self.parts.database, "cleanup", life=LEASE - 1)
+
+    async def restart(self) -> None:
+        """A new process on the same database, once the lease of the old one has run out."""
+        await self.parts.aclose()
+        self.parts = self._start()
+        self.clock.advance(LEASE)
+
+    @staticmethod
+    def ref(name: str) -> str:
+        return f"user:default/{name}"
+
+    def join(self, name: str, group: str = MEMBERS) -> str:
+        """Into a group; with a LiteLLM user and a key where there are none yet."""
+        ref = self.ref(name)
+        self.org.users.setdefault(ref, set()).add(group)
+        if ref not in self.litellm.rows.users:
+            self.litellm.rows.add_user({"user_id": ref})
+            self.mint(ref)
+        return ref
+
+    def leave(self, name: str) -> str:
+        """Out of every group."""
+        self.org.users[self.ref(name)] = set()
+        return self.ref(name)
+
+    def mint(self, ref: str) -> str:
+        """A new key's id."""
+        return str(self.litellm.rows.add_key({"user_id": ref})[0]["token"])
+
+    def keys(self, ref: str) -> dict[str, bool]:
+        """Their keys, and whether each is blocked."""
+        return {token: bool(row["blocked"]) for token, row in self.litellm.rows.keys.items() if row["user_id"] == ref}
+
+    async def run(self, plan_hash: str | None = None, trigger: str = "schedule") -> Report:
+        """One run, an interval later."""
+        self.clock.advance(INTERVAL * 1.2)
+        self.to_litellm.requests.clear()
+        self.to_backstage.requests.clear()
+        return await self.cleanup.run(await self.cleanup.take(plan_hash), trigger, plan_hash)
+
+    def everything(self) -> dict[str, Any]:
+        """All that LiteLLM holds, to compare with later."""
+        rows = self.litellm.rows
+        return {
+            "users": {name: dict(row) for name, row in rows.users.items()},
+            "keys": {k: dict(v) for k, v in rows.keys.items()},
+        }
