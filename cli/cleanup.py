@@ -1,86 +1,105 @@
-"""`litellm-orchestrator cleanup`: the plan as a table, or the run with a progress bar, or either as JSON."""
+"""`litellm-orchestrator cleanup`: prints a plan as a table, or runs with a progress bar, or prints either as JSON."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections import Counter
+from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from app import Parts, World
+from app import Orchestrator, Ports
+from cli.configuration import config_option, secrets_of, settings_or_exit
 from domain.errors import OrchestratorError
+from domain.offboarding import CleanupReport, RunOutcome
+from edge.logs import configure_logging
 from services.offboarding.cleanup import Cleanup
-from services.offboarding.report import Outcome, Report, figures
+from services.offboarding.plan import REASONS
+from services.offboarding.report import figures, report_as_json
 from settings.model import Settings
 
 EXIT_DONE, EXIT_FAILED, EXIT_UNSAFE = 0, 1, 3
 _TRIGGER = "command line"
 
 
-def run(settings: Settings, *, apply: bool, plan_hash: str | None, as_json: bool, world: World | None = None) -> int:
-    """Plan or apply, print what came of it, and answer the exit code: 0 done, 1 failed, 3 refused as unsafe."""
-    return asyncio.run(_run(Parts(settings, world or World()), apply=apply, plan_hash=plan_hash, as_json=as_json))
+@click.command()
+@config_option
+@click.option("--apply/--dry-run", default=False, help="Execute the plan, or only print it (the default).")
+@click.option("--plan-hash", help="Confirm the plan with this hash, which was refused as too large.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
+def cleanup(paths: tuple[Path, ...], plan_hash: str | None, *, apply: bool, as_json: bool) -> None:
+    """Remove users who left the groups, once. Exits with 0 (done), 1 (failed) or 3 (refused as unsafe)."""
+    settings = settings_or_exit(paths)
+    configure_logging(secrets=secrets_of(settings))
+    raise SystemExit(run(settings, apply=apply, plan_hash=plan_hash, as_json=as_json))
 
 
-async def _run(parts: Parts, *, apply: bool, plan_hash: str | None, as_json: bool) -> int:
+def run(settings: Settings, *, apply: bool, plan_hash: str | None, as_json: bool, ports: Ports | None = None) -> int:
+    """Plans or executes, prints the report, and returns the exit code: 0 done, 1 failed, 3 refused as unsafe."""
+    return asyncio.run(_run(Orchestrator(settings, ports), apply=apply, plan_hash=plan_hash, as_json=as_json))
+
+
+async def _run(orchestrator: Orchestrator, *, apply: bool, plan_hash: str | None, as_json: bool) -> int:
     try:
-        if parts.cleanup is None:
-            click.echo(
-                "The cleanup needs litellmOrchestrator.backstage.catalogToken, to read the groups with.", err=True
-            )
+        if orchestrator.cleanup is None:
+            click.echo("The cleanup needs litellmOrchestrator.backstage.catalogToken to read the groups.", err=True)
             return EXIT_FAILED
-        report = await (_apply(parts.cleanup, plan_hash, as_json=as_json) if apply else parts.cleanup.plan(_TRIGGER))
+        if apply:
+            report = await _apply(orchestrator.cleanup, plan_hash, as_json=as_json)
+        else:
+            report = await orchestrator.cleanup.plan(_TRIGGER)
     except OrchestratorError as error:
         click.echo(error.message, err=True)
         return EXIT_FAILED
     finally:
-        await parts.aclose()
+        await orchestrator.aclose()
     if as_json:
-        click.echo(json.dumps(report, indent=2))
+        click.echo(json.dumps(report_as_json(report), indent=2))
     else:
-        _show(report)
+        _print(report)
     return _exit_code(report)
 
 
-async def _apply(cleanup: Cleanup, plan_hash: str | None, *, as_json: bool) -> Report:
+async def _apply(cleanup: Cleanup, plan_hash: str | None, *, as_json: bool) -> CleanupReport:
     held = await cleanup.take(plan_hash)
     with Progress(console=Console(stderr=True), disable=as_json) as bar:
         task = bar.add_task("Off-boarding", total=None)
 
-        def progress(done: int, of: int) -> None:
-            bar.update(task, completed=done, total=of)
+        def progress(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
 
         return await cleanup.run(held, _TRIGGER, plan_hash, progress)
 
 
-def _exit_code(report: Report) -> int:
-    plan_refused = report["plan"] is not None and report["plan"]["refusal"] is not None
-    if report["outcome"] == Outcome.REFUSED or (report["dryRun"] and plan_refused):
+def _exit_code(report: CleanupReport) -> int:
+    is_refused = report.plan is not None and report.plan.refusal is not None
+    if report.outcome is RunOutcome.REFUSED or (report.dry_run and is_refused):
         return EXIT_UNSAFE
-    return EXIT_FAILED if report["outcome"] == Outcome.FAILED else EXIT_DONE
+    return EXIT_FAILED if report.outcome is RunOutcome.FAILED else EXIT_DONE
 
 
-def _show(report: Report) -> None:
-    plan = report["plan"] or {"entries": [], "refusal": None, "hash": None}
-    if plan["entries"]:
-        table = Table("user", "action", "keys", "why")
-        for entry in plan["entries"]:
-            table.add_row(entry["userId"], entry["action"], str(entry["keys"] or ""), entry["reason"])
+def _print(report: CleanupReport) -> None:
+    entries = report.plan.entries if report.plan else ()
+    plan_refusal = report.plan.refusal if report.plan else None
+    if entries:
+        table = Table("user", "action", "keys", "reason")
+        for entry in entries:
+            table.add_row(entry.user_id, entry.step, str(entry.keys or ""), REASONS[entry.step])
         Console(width=160).print(table)
-    if report["users"] is not None:
-        counts = Counter(entry["action"] for entry in plan["entries"])
-        told = ", ".join(f"{count} to {action}" for action, count in sorted(counts.items())) or "nothing to do"
-        people = f"{report['members']} members, {report['admins']} admins, {report['users']} users in LiteLLM"
-        click.echo(f"{people}: {told}.")
-    if report["done"] is not None:
-        click.echo("Done: " + ", ".join(f"{name} {figure}" for name, figure in figures(report).items()) + ".")
-    if refusal := report["reason"] or plan["refusal"]:
-        click.echo(f"{report['outcome'].capitalize()}: {refusal}.", err=True)
-    if plan["refusal"]:
+    if report.users is not None:
+        counts = Counter(entry.step.value for entry in entries)
+        steps = ", ".join(f"{count} to {step}" for step, count in sorted(counts.items())) or "nothing to do"
+        click.echo(f"{report.members} members, {report.admins} admins, {report.users} users in LiteLLM: {steps}.")
+    if report.result is not None:
+        click.echo("Done: " + ", ".join(f"{name} {n}" for name, n in figures(report.result).items()) + ".")
+    if refusal := report.reason or plan_refusal:
+        click.echo(f"{report.outcome.value.capitalize()}: {refusal}.", err=True)
+    if report.plan and plan_refusal:
         click.echo(
-            f"To remove exactly these all the same, within an hour: --apply --plan-hash {plan['hash']}", err=True
+            f"To execute exactly this plan all the same, within an hour: --apply --plan-hash {report.plan.hash}",
+            err=True,
         )

@@ -1,7 +1,7 @@
-"""One way to call LiteLLM and Backstage: timeouts, retries, no redirects, and our own errors instead of httpx's.
+"""Calls LiteLLM and Backstage: timeouts, retries, no redirects, and our own errors instead of httpx's.
 
-The transport is the seam: tests and standalone mode hand in an ASGI transport, production uses aiohttp's
-(2.5 to 3.4 times the requests a second of httpx's own, measured with `make bench`).
+The transport is the seam: tests and standalone mode pass an ASGI transport, production uses aiohttp's (2.5 to 3.4 times
+the throughput of httpx's own, measured with `make bench`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MAX_CONNECTIONS = 100
 
 @dataclass(frozen=True)
 class Reply:
-    """An upstream's answer: its status, and its JSON where it is JSON (`is_json`)."""
+    """An upstream's response: its status, and its JSON value if it is JSON (`is_json`)."""
 
     status: int
     body: Any
@@ -41,7 +41,7 @@ class Reply:
 
 
 class Upstream:
-    """Calls the service called `name` (as callers know it) at `base_url`."""
+    """Calls the service at `base_url`. Error messages call it `name`."""
 
     def __init__(
         self,
@@ -66,26 +66,26 @@ class Upstream:
         )
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Closes every connection."""
         await self._http.aclose()
 
     async def read(self, path: str, query: Mapping[str, Any] | None = None, *, token: str | None = None) -> Reply:
-        """GET, tried up to three times with jitter where the fault may pass. Raises UpstreamError."""
-        return await self._within_deadline(self._read_patiently(path + encoded_query(query), token))
+        """GET, up to three times with jitter if the fault may be temporary. Raises UpstreamError."""
+        return await self._within_deadline(self._read_with_retries(path + encoded_query(query), token))
 
     async def change(self, path: str, body: Mapping[str, Any]) -> Reply:
-        """POST, tried once: it may have happened even where no answer came. Raises UpstreamError."""
+        """POST, once: it may have taken effect even without a response. Raises UpstreamError."""
         return await self._within_deadline(self._send("POST", path, body=body))
 
-    async def _read_patiently(self, target: str, token: str | None) -> Reply:
-        # A loop of ours: a retry library took a sixth of the CPU of the usual request, which is never retried.
+    async def _read_with_retries(self, target: str, token: str | None) -> Reply:
+        # Our own loop: a retry library took a sixth of the CPU time of the usual request, which is never retried.
         for longest_wait in _LONGEST_WAITS:
             try:
                 reply = await self._send("GET", target, token=token)
                 if reply.status not in _RETRIED_STATUSES:
                     return reply
             except UpstreamUnavailableError as error:
-                log.info("trying again", upstream=self.name, cause=type(error.__cause__).__name__)
+                log.info("retrying", upstream=self.name, cause=type(error.__cause__).__name__)
             await self._sleep(random.uniform(0, longest_wait))  # noqa: S311  # jitter is no secret
         return await self._send("GET", target, token=token)
 
@@ -94,12 +94,12 @@ class Upstream:
             async with asyncio.timeout(self._deadline):
                 return await call
         except TimeoutError as error:
-            raise UpstreamTimeoutError(f"{self.name} did not answer in time") from error
+            raise UpstreamTimeoutError(f"{self.name} did not answer within {self._deadline:g} s") from error
 
     async def _send(
         self, method: str, target: str, *, body: Mapping[str, Any] | None = None, token: str | None = None
     ) -> Reply:
-        # An absolute URL is parsed once; httpx takes a relative one apart and together again.
+        # An absolute URL is parsed once; httpx splits and joins a relative one again.
         url = self._base_url + target
         headers = {"Authorization": f"Bearer {token}"} if token else None
         try:
@@ -109,23 +109,23 @@ class Upstream:
         return _reply(response)
 
     def _translated(self, error: Exception) -> Exception:
-        # httpx-aiohttp calls a refused or dropped connection ConnectTimeout; its cause tells them apart.
+        # httpx-aiohttp reports a refused or dropped connection as ConnectTimeout; its cause distinguishes them.
         cause = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
         if isinstance(cause, (httpx.TimeoutException, aiohttp.ServerTimeoutError)):
             return UpstreamTimeoutError(f"{self.name} did not answer in time")
         if isinstance(cause, (httpx.NetworkError, aiohttp.ClientConnectionError)):
             return UpstreamUnavailableError(f"{self.name} cannot be reached")
-        return UpstreamFaultError(f"{self.name} gave an answer that is not HTTP")
+        return UpstreamFaultError(f"{self.name} returned a response that is not HTTP")
 
 
 def encoded_query(query: Mapping[str, Any] | None) -> str:
-    """`query` with spaces as %20 (RFC 3986): some of LiteLLM's calls take a `+` for what it is."""
+    """`query` with spaces as %20 (RFC 3986): some LiteLLM calls take a `+` literally."""
     return f"?{urlencode(query, quote_via=quote)}" if query else ""
 
 
 def _reply(response: httpx.Response) -> Reply:
     try:
-        # orjson refuses NaN, lone surrogates and deep nesting, which the standard library lets through.
+        # orjson rejects NaN, lone surrogates and deep nesting, which the standard library accepts.
         return Reply(response.status_code, orjson.loads(response.content), is_json=True)
     except orjson.JSONDecodeError:
         return Reply(response.status_code, None, is_json=False)

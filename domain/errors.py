@@ -1,47 +1,31 @@
-"""Everything that can go wrong, as the rules see it. `edge/errors.py` alone says how each is answered over HTTP.
+"""Every error of the rules. `edge/errors.py` maps each to an HTTP status.
 
 OrchestratorError
-├── CallerError                  the caller can do something about it
-│   ├── InputError               malformed
-│   ├── AuthenticationError      no valid credentials
-│   ├── NotAllowedError          valid credentials, not enough authority
-│   ├── NotFoundError            no such user, or no such key of theirs
-│   ├── ConflictError            what there is already stands against it
-│   ├── ChangedError             not any more what the caller thinks it is
-│   ├── ReusedKeyError           this Idempotency-Key named another request
-│   └── TooManyRequestsError     more in a minute than one caller may
-└── UpstreamError                LiteLLM or Backstage
-    ├── UpstreamFaultError       answered nonsense, or refused our own credentials
-    ├── UpstreamUnavailableError cannot be reached
-    └── UpstreamTimeoutError     did not answer in time
+├── CallerError                       the caller can correct it
+│   ├── InputError                    the request is malformed
+│   ├── AuthenticationError           no valid credentials
+│   ├── NotAllowedError               valid credentials, but not enough authority
+│   ├── NotFoundError                 no such user, or no such key of this user
+│   ├── ConflictError                 the current state does not allow it
+│   ├── PreconditionFailedError       the resource changed since the caller read it
+│   ├── IdempotencyKeyReusedError     the Idempotency-Key belongs to another request
+│   └── RateLimitedError              too many requests from this caller
+└── UpstreamError                     LiteLLM, Backstage or the database
+    ├── UpstreamFaultError            it returned an unexpected response or refused our credentials
+    ├── UpstreamUnavailableError      it cannot be reached
+    └── UpstreamTimeoutError          it did not answer in time
 
-Messages are shown to callers: they say what was wrong and what would be right, and never hold a secret or an
-upstream's own words.
+Callers see the messages: a message says what was wrong and what would be right. It never contains a secret or text
+from an upstream.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Allowance:
-    """What is left of how often somebody may do something.
-
-    `limit` times in `window` seconds, of which `remaining` are left; all are back in `reset` seconds. `retry_after` is
-    0 where it was allowed, else the seconds until one more is.
-    """
-
-    name: str
-    limit: int
-    window: int
-    remaining: int
-    reset: int
-    retry_after: int
+from domain.rates import RateLimit
 
 
 class OrchestratorError(Exception):
-    """`message` is for the caller."""
+    """The root of all errors. `message` is for the caller."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -49,7 +33,7 @@ class OrchestratorError(Exception):
 
 
 class CallerError(OrchestratorError):
-    """The caller can do something about it."""
+    """The caller can correct it. Nothing was changed, or the change was undone."""
 
 
 class InputError(CallerError):
@@ -57,11 +41,11 @@ class InputError(CallerError):
 
 
 class AuthenticationError(CallerError):
-    """The caller's own credentials are missing or not valid. Never for ours: it would sign the user out."""
+    """The caller's own credentials are missing or invalid. Never for ours: it would sign the user out."""
 
 
 class NotAllowedError(CallerError):
-    """The caller is known, and may not do this."""
+    """The caller is known but may not do this."""
 
 
 class NotFoundError(CallerError):
@@ -69,31 +53,31 @@ class NotFoundError(CallerError):
 
 
 class ConflictError(CallerError):
-    """What there is already stands against it."""
+    """The current state does not allow it."""
 
 
-class ChangedError(CallerError):
-    """It is not any more what the caller thinks it is."""
+class PreconditionFailedError(CallerError):
+    """The resource changed since the caller read it."""
 
 
-class ReusedKeyError(CallerError):
+class IdempotencyKeyReusedError(CallerError):
     """The caller used this Idempotency-Key for another request."""
 
 
-class TooManyRequestsError(CallerError):
-    """The caller asks more often than they may. `allowance` says when they may again."""
+class RateLimitedError(CallerError):
+    """The caller sent too many requests. `rate` says when the next one is allowed."""
 
-    def __init__(self, allowance: Allowance) -> None:
-        super().__init__(f"At most {allowance.limit} in {allowance.window} s; try again in {allowance.retry_after} s")
-        self.allowance = allowance
+    def __init__(self, rate: RateLimit) -> None:
+        super().__init__(f"At most {rate.limit} requests in {rate.window} s. Retry after {rate.retry_after} s.")
+        self.rate = rate
 
 
 class UpstreamError(OrchestratorError):
-    """LiteLLM or Backstage failed us."""
+    """LiteLLM, Backstage or the database failed. The requested change may have happened."""
 
 
 class UpstreamFaultError(UpstreamError):
-    """An upstream answered nonsense, failed inside, or refused our own credentials."""
+    """An upstream returned an unexpected response, failed, or refused our own credentials."""
 
 
 class UpstreamUnavailableError(UpstreamError):
@@ -103,4 +87,4 @@ class UpstreamUnavailableError(UpstreamError):
 
 
 class UpstreamTimeoutError(UpstreamError):
-    """An upstream did not answer in time; what was asked of it may have happened."""
+    """An upstream did not answer in time. The requested change may have happened."""

@@ -1,4 +1,4 @@
-"""Pages of a list: where one ends is told by the last of it, so that who comes and goes does not disturb the next."""
+"""Pages of a list. A cursor names the last item of a page, so items that come and go do not shift the next page."""
 
 from __future__ import annotations
 
@@ -13,35 +13,38 @@ from domain.errors import InputError
 
 T = TypeVar("T")
 
+DEFAULT_PAGE_SIZE = 50
+_MAX_INTEGER = 2**63
+"""The range of a database's integers."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """Some of a list; `next_cursor` is None on the last page."""
+    """A part of a list. `next_cursor` is None on the last page."""
 
     items: Sequence[T]
     next_cursor: str | None
 
 
 def cursor_of(*position: str | int) -> str:
-    """The cursor that goes on after `position`."""
+    """The cursor of the page after `position`."""
     return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
 
 
 def position_in(cursor: str | None, *types: type) -> tuple[Any, ...] | None:
-    """The position that `cursor` goes on after; None where there is none. Raises InputError."""
+    """The position that `cursor` names, or None without a cursor. Raises InputError."""
     if cursor is None:
         return None
     try:
         position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (ValueError, binascii.Error, RecursionError) as error:
-        raise _not_ours() from error
+        raise _invalid_cursor() from error
     if not isinstance(position, list) or [type(part) for part in position] != list(types):
-        raise _not_ours()
-    # More than that no database counts.
-    if any(isinstance(part, int) and abs(part) >= 2**63 for part in position):
-        raise _not_ours()
+        raise _invalid_cursor()
+    if any(isinstance(part, int) and abs(part) >= _MAX_INTEGER for part in position):
+        raise _invalid_cursor()
     return tuple(position)
 
 
-def _not_ours() -> InputError:
-    return InputError("cursor must be what a page of this list before gave as its nextCursor")
+def _invalid_cursor() -> InputError:
+    return InputError("cursor must be the nextCursor of an earlier page of this list")

@@ -1,4 +1,4 @@
-"""What is taken out before anything is written down or answered: keys and tokens, wherever they strayed."""
+"""Masks keys and tokens in whatever is logged, stored or answered."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _SECRET = re.compile(r"sk-[A-Za-z0-9_-]+|eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+(\.[A-
 
 
 def redact(text: str) -> str:
-    """`text` with each key and token in it masked."""
+    """Masks each key and token in `text`."""
     return _SECRET.sub(MASK, text)
 
 
 def redacted(value: Any) -> Any:
-    """JSON with each key and token in it masked, in names too."""
+    """Masks each key and token in a JSON value, in names too."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):

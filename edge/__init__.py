@@ -1,6 +1,6 @@
-"""Between uvicorn and the handlers: everything that reaches into connexion and ASGI, and nothing that decides."""
+"""Between uvicorn and the handlers: everything that touches connexion and ASGI. Makes no decisions."""
 
 import warnings
 
-# connexion imports starlette's test client even where nothing is tested; starlette warns of its choice of library.
+# connexion imports starlette's test client even outside of tests, and starlette warns about its HTTP library.
 warnings.filterwarnings("ignore", message="Using `httpx` with `starlette.testclient` is deprecated")

@@ -1,6 +1,6 @@
-"""The connexion application: its routing, security and operations, with ours where stock connexion answers wrongly.
+"""Builds the connexion application, with our own parts where connexion answers wrongly.
 
-What each replacement mends is told in `docs/adr/0002-what-we-replace-in-connexion.md`.
+Why each part is replaced: `docs/adr/0002-what-we-replace-in-connexion.md`.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from starlette.routing import Mount, Route, Router, compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import AuthenticationError
+from domain.identity import Principal
 from edge.binding import BoundOperation, Handler, bind_principal, handler_name
 from edge.cors import middleware_options
 from edge.errors import RoutingError, not_found, render
 from edge.paths import RawPath
 from edge.request_log import RequestLog
-from services.access import Principal
 from settings.model import Cors
 
 Authenticate = Callable[[str], Awaitable[Principal]]
@@ -44,20 +44,20 @@ def build(
     contract: Mapping[str, Any],
     *,
     handlers: Mapping[str, Handler],
-    available: Mapping[str, Any],
+    services: Mapping[type, Any],
     authenticate: Authenticate,
     cors: Cors,
     lifespan: Lifespan,
     new_id: Callable[[], str],
     now: Callable[[], float],
 ) -> ASGIApp:
-    """An ASGI application that answers `contract` with `handlers`, by the names that `handler_name` gives them.
+    """An ASGI application that serves `contract` with `handlers`, by the names of `handler_name`.
 
-    `available` is what a handler may name as a parameter beside `principal`, `body` and its path parameters.
+    Handlers get `services` by type. `authenticate` verifies a bearer token.
     """
     middlewares: list[Any] = [
         partial(RequestLog, new_id=new_id, now=now),
-        # Outside of errors, or they would lack its headers.
+        # Outside of Errors: error responses need the CORS headers too.
         *([partial(CORSMiddleware, **middleware_options(cors))] if cors.origins else []),
         Errors,
         RawPath,
@@ -74,12 +74,12 @@ def build(
         security_map={"bearer": partial(_Bearer, authenticate)},
     )
     for base_path, document in _by_base_path(contract).items():
-        application.add_api(document, base_path=base_path, available=available)
+        application.add_api(document, base_path=base_path, services=services)
     return cast("ASGIApp", application)
 
 
 def _by_base_path(contract: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """`contract` in parts of one base path each: connexion passes over the `servers` of a path item."""
+    """The contract split by base path: connexion ignores the `servers` of a path item."""
     parts: dict[str, dict[str, Any]] = {}
     for path, item in contract["paths"].items():
         server = item.get("servers", contract["servers"])[0]["url"].rstrip("/")
@@ -89,7 +89,7 @@ def _by_base_path(contract: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 class Errors:
-    """ASGI middleware: whatever is raised behind it is answered in the one error body."""
+    """ASGI middleware: renders every exception as the error body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -100,16 +100,16 @@ class Errors:
             return
         started = False
 
-        async def noting_start(message: Message) -> None:
+        async def send_and_note(message: Message) -> None:
             nonlocal started
             started = True
             await send(message)
 
         try:
-            await self._app(scope, receive, noting_start)
+            await self._app(scope, receive, send_and_note)
         except ClientDisconnect:
             return
-        except Exception as error:  # the last resort: nothing may leave unrendered
+        except Exception as error:  # the last resort: no exception may leave unrendered
             response = render(scope, error)
             if started:
                 raise
@@ -117,9 +117,10 @@ class Errors:
 
 
 class Routing(RoutingMiddleware):  # type: ignore[misc]  # connexion has no types
-    """Connexion's routing, without redirects, and with methods as the contract has them.
+    """Connexion's routing without redirects, with the methods of the contract.
 
-    Stock, a trailing slash is a 307, HEAD is taken for GET, and `Allow` lists the first operation of a path only.
+    Connexion redirects a trailing slash with 307, answers HEAD like GET, and lists only the first operation of a path
+    in `Allow`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -148,13 +149,13 @@ class Routing(RoutingMiddleware):  # type: ignore[misc]  # connexion has no type
 
     def _method_not_allowed(self, path: str) -> RoutingError:
         allowed = next(methods for pattern, methods in self._methods if pattern.match(path))
-        message = f"This path takes {', '.join(allowed)} only"
+        message = f"This path supports only {', '.join(allowed)}"
         headers = {"Allow": ", ".join(allowed)}
         return RoutingError(HTTPStatus.METHOD_NOT_ALLOWED, "MethodNotAllowedError", message, headers)
 
 
 class _Bearer(BearerSecurityHandler):  # type: ignore[misc]  # connexion has no types
-    """Connexion's bearer scheme with a callable of ours, where stock wants the name of a global function."""
+    """Connexion's bearer scheme with a callable, where connexion expects the name of a global function."""
 
     def __init__(self, authenticate: Authenticate) -> None:
         self._authenticate = authenticate
@@ -162,7 +163,7 @@ class _Bearer(BearerSecurityHandler):  # type: ignore[misc]  # connexion has no 
     def get_fn(
         self, security_scheme: Any, required_scopes: Any
     ) -> Callable[[ConnexionRequest], Awaitable[dict[str, Any]]]:
-        """A function that verifies a request's token and leaves the principal with it."""
+        """A function that verifies the token of a request and stores its principal."""
 
         async def verify(request: ConnexionRequest) -> dict[str, Any]:
             principal = await self._authenticate(_token(request.headers.getlist("authorization")))
@@ -173,7 +174,7 @@ class _Bearer(BearerSecurityHandler):  # type: ignore[misc]  # connexion has no 
 
 
 def _token(authorizations: list[str]) -> str:
-    """The one bearer token (RFC 6750, section 2.1)."""
+    """The bearer token (RFC 6750, section 2.1). Raises AuthenticationError unless there is exactly one."""
     if not authorizations:
         raise AuthenticationError("Sign in: send Authorization: Bearer <Backstage token>")
     scheme, _, token = authorizations[0].partition(" ")
@@ -183,23 +184,23 @@ def _token(authorizations: list[str]) -> str:
 
 
 class _BoundApi(RoutedAPI[BoundOperation]):  # type: ignore[misc]  # connexion has no types
-    def __init__(self, *args: Any, available: Mapping[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, services: Mapping[type, Any], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._available = available
+        self._services = services
         self.add_paths()
 
     def make_operation(self, operation: AbstractOperation) -> BoundOperation:
-        return BoundOperation(operation, self._available)
+        return BoundOperation(operation, self._services)
 
 
 class Operations(RoutedMiddleware[_BoundApi]):  # type: ignore[misc]  # connexion has no types
-    """The end of the stack: the routed operation, or nothing."""
+    """The innermost layer: calls the routed operation."""
 
     api_cls = _BoundApi
 
     def __init__(self) -> None:
-        super().__init__(_nothing_here)
+        super().__init__(_no_operation)
 
 
-async def _nothing_here(scope: Scope, receive: Receive, send: Send) -> None:
+async def _no_operation(scope: Scope, receive: Receive, send: Send) -> None:
     raise not_found()

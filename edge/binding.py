@@ -1,14 +1,13 @@
-"""From a routed request to a handler's parameters, by the contract, with everything compiled once at start.
+"""Turns a routed request into a handler's arguments, by the contract. Everything is compiled once at start.
 
-Connexion's own validators are built anew for each request (it makes up most of its cost) and answer 500 to a dozen
-malformed bodies; these take their place in its middleware stack.
+Connexion builds its own validators for each request, which is most of its cost, and they answer 500 to a dozen kinds of
+malformed bodies. These replace them in its middleware stack.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, get_type_hints
 
 import inflection
 from connexion.operations import AbstractOperation
@@ -17,41 +16,44 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from domain.errors import InputError
+from domain.identity import Principal
 from edge.bodies import ABSENT, read_json
 from edge.checks import ContractValidator, check
 from edge.parameters import Parameters
-from services.access import Principal
 
 Handler = Callable[..., Coroutine[Any, Any, Response]]
 PRINCIPAL = "orchestrator.principal"
 
 
 def handler_name(operation_id: str) -> str:
-    """The name of the function for `operation_id`: `createUser` is `create_user`."""
+    """The name of the function for `operation_id`: `create_user` for `createUser`."""
     return inflection.underscore(operation_id)
 
 
 class BoundOperation:
-    """One operation: checks a request against the contract, then calls the handler with what it names."""
+    """One operation: checks a request against the contract, then calls the handler.
 
-    def __init__(self, operation: AbstractOperation, available: Mapping[str, Any]) -> None:
+    `services` are passed to the handler's parameters by their type.
+    """
+
+    def __init__(self, operation: AbstractOperation, services: Mapping[type, Any]) -> None:
         self._handler: Handler = operation.function
-        wanted = inspect.signature(self._handler).parameters
-        self._fixed = {name: value for name, value in available.items() if name in wanted}
-        self._wants_principal = "principal" in wanted
-        self._wants_body = "body" in wanted
+        types = get_type_hints(self._handler)
+        self._services = {name: services[kind] for name, kind in types.items() if kind in services}
+        self._takes_principal = "principal" in types
+        self._takes_body = "body" in types
         self._parameters = Parameters(operation.parameters)
         body = operation.request_body
         self._body_required = bool(body.get("required"))
         self._body = ContractValidator(operation.body_schema("application/json")) if body else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        arguments = self._fixed | self._parameters.read(scope)
-        if self._wants_principal:
+        arguments = self._services | self._parameters.read(scope)
+        if self._takes_principal:
             arguments["principal"] = scope["extensions"][PRINCIPAL]
         if self._body is not None:
             body = self._checked_body(await read_json(Headers(scope=scope), receive))
-            if self._wants_body:
+            if self._takes_body:
                 arguments["body"] = body
         response = await self._handler(**arguments)
         await response(scope, receive, send)
@@ -66,5 +68,5 @@ class BoundOperation:
 
 
 def bind_principal(scope: Scope, principal: Principal) -> None:
-    """Leave the caller where the operation finds them."""
+    """Stores the caller for the operation and the request log."""
     scope.setdefault("extensions", {})[PRINCIPAL] = principal

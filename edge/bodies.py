@@ -1,4 +1,4 @@
-"""JSON bodies, read strictly: what two parsers could read differently is refused, not guessed at (RFC 8259)."""
+"""Reads JSON bodies strictly: rejects what two parsers could read differently (RFC 8259)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from edge.errors import RoutingError
 
 MAX_BYTES = 64 * 1024
 ABSENT: Any = object()
-"""No body at all, which is something else than `null`."""
+"""No body at all, as opposed to `null`."""
 
 
 async def read_json(headers: Headers, receive: Receive) -> Any:
-    """The parsed body, or ABSENT. Raises InputError, or RoutingError for 413 and 415."""
+    """The parsed body, or ABSENT. Raises InputError; RoutingError for 413 and 415."""
     content = await _read(headers, receive)
     if not content:
         return ABSENT
@@ -28,21 +28,21 @@ async def read_json(headers: Headers, receive: Receive) -> Any:
 
 
 def parse_json(content: bytes) -> Any:
-    """`content` as JSON. Raises InputError that says what is wrong with it."""
+    """Parses `content`. Raises InputError."""
     try:
         parsed = json.loads(content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-        # A lone surrogate is a valid escape and no valid text: nothing after this could send it on.
+        # A lone surrogate is a valid escape but not valid text: it could not be sent on.
         json.dumps(parsed, ensure_ascii=False).encode("utf-8")
     except UnicodeDecodeError as error:
         raise InputError("The body is not UTF-8") from error
     except UnicodeEncodeError as error:
-        raise InputError("The body has half of a surrogate pair") from error
+        raise InputError("The body contains half of a surrogate pair") from error
     except RecursionError as error:
         raise InputError("The body is nested too deeply") from error
     except json.JSONDecodeError as error:
         raise InputError(f"The body is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from error
     except ValueError as error:
-        raise InputError("The body has a number of too many digits") from error
+        raise InputError("The body contains a number with too many digits") from error
     return parsed
 
 
@@ -75,14 +75,14 @@ def _require_json(headers: Headers) -> None:
 
 
 def _too_large() -> RoutingError:
-    message = f"The body is over {MAX_BYTES} bytes"
+    message = f"The body is larger than {MAX_BYTES} bytes"
     return RoutingError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "PayloadTooLargeError", message, {"Connection": "close"})
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise InputError("The body has the same field twice in one object")
+        raise InputError("The body has an object with a duplicate field")
     return found
 
 

@@ -1,4 +1,4 @@
-"""`backend.cors` of app-config, as Backstage reads it (`readCorsOptions` in `@backstage/backend-defaults`)."""
+"""`backend.cors` of app-config, interpreted as Backstage does (`readCorsOptions` in `@backstage/backend-defaults`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _OURS = ("ETag", "Link", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Requ
 
 
 def middleware_options(cors: Cors) -> dict[str, Any]:
-    """Arguments for Starlette's CORSMiddleware. In an origin `*` is anything but `/`; case does not matter."""
+    """Arguments for Starlette's CORSMiddleware. `*` in an origin matches anything but `/`; case does not matter."""
     patterns = [re.escape(origin).replace(r"\*", "[^/]*") for origin in cors.origins]
     return {
         "allow_origin_regex": f"(?i:{'|'.join(patterns)})",

@@ -1,6 +1,6 @@
-"""Every error as Backstage's error body: the one place that knows which error is which status.
+"""Renders every error as Backstage's error body. The only place that maps errors to HTTP statuses.
 
-The body is what Backstage's clients parse (`ResponseError.fromResponse` in `@backstage/errors`).
+Backstage's clients parse this body (`ResponseError.fromResponse` in `@backstage/errors`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse
 from domain import errors
 from domain.redaction import redact
 from edge.redaction import redacted_path
-from handlers.answers import rate_headers
+from handlers.responses import rate_headers
 
 log = structlog.get_logger(__name__)
 
@@ -27,18 +27,18 @@ _STATUS_OF: dict[type, tuple[HTTPStatus, str]] = {
     errors.NotAllowedError: (HTTPStatus.FORBIDDEN, "NotAllowedError"),
     errors.NotFoundError: (HTTPStatus.NOT_FOUND, "NotFoundError"),
     errors.ConflictError: (HTTPStatus.CONFLICT, "ConflictError"),
-    errors.ChangedError: (HTTPStatus.PRECONDITION_FAILED, "PreconditionFailedError"),
-    errors.ReusedKeyError: (HTTPStatus.UNPROCESSABLE_ENTITY, "UnprocessableError"),
-    errors.TooManyRequestsError: (HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequestsError"),
+    errors.PreconditionFailedError: (HTTPStatus.PRECONDITION_FAILED, "PreconditionFailedError"),
+    errors.IdempotencyKeyReusedError: (HTTPStatus.UNPROCESSABLE_ENTITY, "UnprocessableError"),
+    errors.RateLimitedError: (HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequestsError"),
     errors.UpstreamFaultError: (HTTPStatus.BAD_GATEWAY, "BadGatewayError"),
     errors.UpstreamUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     errors.UpstreamTimeoutError: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutError"),
 }
-_INTERNAL = "Something went wrong here; the log has more under this request's id"
+_INTERNAL = "Internal error; the log has details under this request's id"
 
 
 class RoutingError(Exception):
-    """What HTTP itself refuses: path, method, media type, size."""
+    """A refusal by HTTP itself: path, method, media type, size."""
 
     def __init__(self, status: HTTPStatus, name: str, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -49,14 +49,14 @@ class RoutingError(Exception):
 
 
 def not_found() -> RoutingError:
-    """For a path that the contract does not have."""
+    """The error for a path that is not in the contract."""
     return RoutingError(
-        HTTPStatus.NOT_FOUND, "NotFoundError", "There is nothing at this path; GET …/openapi.yaml lists what there is"
+        HTTPStatus.NOT_FOUND, "NotFoundError", "This path does not exist; GET …/openapi.yaml lists all paths"
     )
 
 
 def render(scope: Mapping[str, Any], error: Exception) -> JSONResponse:
-    """The answer to a request that ended in `error`. A fault of ours is logged; its text never leaves."""
+    """The response to a request that ended in `error`. A fault of ours is logged; its text never leaves the process."""
     if isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND:
         error = not_found()
     if isinstance(error, RoutingError):
@@ -66,7 +66,7 @@ def render(scope: Mapping[str, Any], error: Exception) -> JSONResponse:
         return _known(scope, error, *known)
     if isinstance(error, (HTTPException, ProblemException)):
         status = error.status_code if isinstance(error, HTTPException) else error.status
-        log.error("an error that no part of this service raises", error=repr(error), status=status)
+        log.error("unexpected framework error", error=repr(error), status=status)
     else:
         log.error("unexpected error", exc_info=error)
     return _response(scope, HTTPStatus.INTERNAL_SERVER_ERROR, "InternalServerError", _INTERNAL, {})
@@ -76,8 +76,8 @@ def _known(scope: Mapping[str, Any], error: Exception, status: HTTPStatus, name:
     headers: dict[str, str] = {}
     if isinstance(error, errors.AuthenticationError):
         headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(error, errors.TooManyRequestsError):
-        headers |= {"Retry-After": str(error.allowance.retry_after), **rate_headers(error.allowance)}
+    if isinstance(error, errors.RateLimitedError):
+        headers |= {"Retry-After": str(error.rate.retry_after), **rate_headers(error.rate)}
     if isinstance(error, errors.UpstreamUnavailableError):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.UpstreamError):

@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, from which secrets are taken out last of all."""
+"""Logs: one JSON object per line. Secrets are masked in the last step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from domain.redaction import MASK, redact
 
 
 class _Redacting:
-    """The last step of structlog: a rendered line without keys, tokens and the given secrets."""
+    """The last step of structlog: masks keys, tokens and the given secrets in the rendered line."""
 
     def __init__(self, secrets: Sequence[str]) -> None:
         self._secrets = [secret for secret in secrets if secret]
@@ -25,7 +25,7 @@ class _Redacting:
 
 
 def configure_logging(secrets: Sequence[str], stream: TextIO | None = None) -> None:
-    """Send structlog's and the standard library's records to `stream` (standard error), as JSON, without `secrets`."""
+    """Sends the records of structlog and of the standard library to `stream` as JSON, without `secrets`."""
     stream = stream or sys.stderr
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,

@@ -1,4 +1,4 @@
-"""Parameters of a request by the contract, read strictly: what could be read in two ways is refused, not guessed at."""
+"""Reads the parameters of a request strictly: rejects what could be read in two ways."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
 class Parameters:
-    """The parameters of one operation. A handler takes each by its name in snake_case; `from` is `from_`."""
+    """The parameters of one operation, by their names in snake_case; `from` becomes `from_`."""
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
         if others := {row["in"] for row in rows} - {"path", "query", "header"}:
@@ -30,7 +30,7 @@ class Parameters:
         self._headers = [_Parameter(row) for row in rows if row["in"] == "header"]
 
     def read(self, scope: Scope) -> dict[str, Any]:
-        """By argument name; None for what was left out and has no default. Raises InputError."""
+        """The values by argument name; None for an absent parameter without a default. Raises InputError."""
         given = self._given(scope["query_string"])
         headers = Headers(scope=scope)
         found = {row.argument: row.checked(decode_segment(scope["path_params"][row.name])) for row in self._path}
@@ -42,16 +42,16 @@ class Parameters:
         for pair in query.split(b"&") if query else []:
             name, _, value = (_text(part) for part in pair.partition(b"="))
             if name not in self._query:
-                takes = f"takes {', '.join(self._query)}" if self._query else "takes no query parameters"
-                raise InputError(f"The query has a parameter that this operation does not take; it {takes}")
+                accepted = ", ".join(self._query) or "none"
+                raise InputError(f"The query has an unknown parameter; this operation accepts: {accepted}")
             if name in given:
-                raise InputError(f"{name} is given twice in the query")
+                raise InputError(f"The query has {name} more than once")
             given[name] = value
         return given
 
 
 class _Parameter:
-    """One parameter and its schema."""
+    """One parameter with its schema."""
 
     def __init__(self, row: Mapping[str, Any]) -> None:
         self.name: str = row["name"]
@@ -62,7 +62,7 @@ class _Parameter:
         self._validator = ContractValidator(row["schema"])
 
     def checked(self, text: str | None) -> Any:
-        """The value of `text`, or the default. Raises InputError."""
+        """The parsed value, or the default. Raises InputError."""
         if text is None:
             return self._default
         value = int(text) if self._is_number and _WHOLE_NUMBER.fullmatch(text) else text
@@ -80,5 +80,5 @@ def _text(part: bytes) -> str:
 def _only(headers: Headers, name: str) -> str | None:
     values = headers.getlist(name)
     if len(values) > 1:
-        raise InputError(f"{name} is given twice")
+        raise InputError(f"The header {name} appears more than once")
     return values[0] if values else None

@@ -1,8 +1,8 @@
-"""Paths whose segments may hold an encoded `/`, such as `/users/user%3Adefault%2Falice`.
+"""Paths whose segments may contain an encoded `/`, such as `/users/user%3Adefault%2Falice`.
 
-uvicorn decodes a path before it is routed, and `user:default/alice` falls apart into two segments. This rebuilds the
-path from the bytes that were sent, decoding each segment by itself and keeping `/` and `%` encoded; `decode_segment`
-undoes that once the path is routed. Only `raw_path` is trusted: test clients differ in how they decode `path`.
+uvicorn decodes a path before routing, which splits `user:default/alice` into two segments. RawPath rebuilds the path
+from the bytes that were sent: it decodes each segment and keeps `/` and `%` encoded. `decode_segment` decodes those
+after routing. Only `raw_path` is trusted, because test clients decode `path` differently.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from domain.errors import InputError
 
 
 class RawPath:
-    """ASGI middleware: `scope["path"]` rebuilt from `scope["raw_path"]`. Raises InputError."""
+    """ASGI middleware: rebuilds `scope["path"]` from `scope["raw_path"]`. Raises InputError."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -27,7 +27,7 @@ class RawPath:
 
 
 def decode_segment(routed: str) -> str:
-    """A path parameter as it was meant, from what `RawPath` let through the router."""
+    """The value of a path parameter that was routed by `RawPath`'s path."""
     return routed.replace("%2F", "/").replace("%25", "%")
 
 
@@ -37,7 +37,7 @@ def _routable(segment: bytes) -> str:
     except UnicodeDecodeError as error:
         raise InputError("The path is not UTF-8 once percent-decoded") from error
     if any(character < " " or character == "\x7f" for character in decoded):
-        raise InputError("The path holds a control character")
+        raise InputError("The path contains a control character")
     if decoded in (".", ".."):
-        raise InputError("The path has a . or .. segment; send the path itself")
+        raise InputError("The path contains a . or .. segment; send the resolved path")
     return decoded.replace("%", "%25").replace("/", "%2F")

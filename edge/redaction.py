@@ -1,4 +1,4 @@
-"""Paths as they may be written down."""
+"""Request paths that are safe to log and to answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LONGEST_SEGMENT = 200
 
 
 def redacted_path(raw_path: bytes) -> str:
-    """A request's path as it came, but for segments that hold a secret or are too long to be anything we know."""
+    """The path as received, with segments masked that contain a secret or are too long."""
     return "/".join(_redacted_segment(segment) for segment in raw_path.split(b"/"))
 
 

@@ -1,4 +1,4 @@
-"""One log line for each request, and the id that ties it to its answer."""
+"""Logs one line per request, with the id that the response carries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestLog:
-    """ASGI middleware. Outside of error handling, so it must not raise of itself. `now` is a clock in seconds."""
+    """ASGI middleware. It is outside of error handling, so it must not raise. `now` is a clock in seconds."""
 
     def __init__(self, app: ASGIApp, *, new_id: Callable[[], str], now: Callable[[], float]) -> None:
         self._app = app

@@ -1,8 +1,8 @@
 """One function for each operationId of `openapi.yaml`, named after it in snake_case.
 
-A handler names what it needs as parameters: `services`, `principal` (absent on open operations), `body`, and the
-parameters of the operation in snake_case; with `**` it takes all the parameters that it does not name. It calls one
-service and answers; `edge/binding.py` gives it what it names.
+A handler takes the service that it calls, by its type; `principal`, except for open operations; `body`; and the
+parameters of the operation in snake_case, with `**` those that it does not name. It calls the service once and renders
+the result. `edge/binding.py` passes the arguments.
 """
 
 from handlers.audit import get_audit

@@ -6,33 +6,33 @@ from typing import Any
 
 from starlette.responses import Response
 
-from handlers.answers import answer, iso
-from services.access import Principal
-from services.container import Services
-from services.offboarding.report import Report
+from domain.identity import Principal
+from domain.offboarding import CleanupReport
+from handlers.responses import iso, json_response
+from services.offboarding.administration import CleanupAdministration
+from services.offboarding.report import report_as_json
 
 
-async def get_cleanup(services: Services, principal: Principal) -> Response:
-    """200 with the last report and the next run."""
-    status = await services.cleanup.status(principal)
-    last = None if status.last_report is None else _rendered(status.last_report)
-    when = {"nextRunAt": iso(status.next_run_at), "lastReport": last}
-    return answer({"enabled": status.enabled, "running": status.running} | when)
+async def get_cleanup(service: CleanupAdministration, principal: Principal) -> Response:
+    """`GET /cleanup`: 200 with the last report and the time of the next run."""
+    status = await service.status(principal)
+    report = None if status.last_report is None else _report(status.last_report)
+    times = {"nextRunAt": iso(status.next_run_at), "lastReport": report}
+    return json_response({"enabled": status.enabled, "running": status.running} | times)
 
 
-async def run_cleanup(services: Services, principal: Principal, body: dict[str, Any] | None) -> Response:
-    """200 with the plan of a dry run, or 202: a run has begun."""
-    asked = body or {}
-    if asked.get("dryRun", True):
-        return answer(_rendered(await services.cleanup.plan(principal)))
-    await services.cleanup.start(principal, asked.get("planHash"))
-    return answer({"running": True}, 202)
+async def run_cleanup(service: CleanupAdministration, principal: Principal, body: dict[str, Any] | None) -> Response:
+    """`POST /cleanup`: 200 with the report of a dry run, or 202 after starting a run."""
+    requested = body or {}
+    if requested.get("dryRun", True):
+        return json_response(_report(await service.plan(principal)))
+    await service.start(principal, requested.get("planHash"))
+    return json_response({"running": True}, 202)
 
 
-def _rendered(report: Report) -> dict[str, Any]:
-    """`report` with its times in ISO 8601."""
-    times = {name: iso(report[name]) for name in ("startedAt", "finishedAt")}
-    plan = report["plan"]
-    if plan is not None:
-        plan = plan | {"entries": [entry | {"since": iso(entry["since"])} for entry in plan["entries"]]}
-    return report | times | {"plan": plan}
+def _report(report: CleanupReport) -> dict[str, Any]:
+    body = report_as_json(report)
+    body |= {name: iso(body[name]) for name in ("startedAt", "finishedAt")}
+    for entry in body["plan"]["entries"] if body["plan"] else []:
+        entry["since"] = iso(entry["since"])
+    return body

@@ -1,4 +1,4 @@
-"""The contract as it runs, and a page to read and try it."""
+"""The contract as it is served, and a page to read and try it."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from swagger_ui_bundle import swagger_ui_path
 
 _ROOT = Path(__file__).parent.parent
 _DOCS = Path(__file__).parent / "docs"
-# Swagger UI styles its elements from its script; everything else comes from here.
+# Swagger UI sets styles from its script; everything else comes from this service.
 _CONTENT_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 _MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".png": "image/png"}
 
 
 async def get_openapi_yaml() -> Response:
-    """200 with the file as written."""
+    """`GET /openapi.yaml`: 200 with the file as written."""
     return Response(_contract_text(), media_type="application/yaml")
 
 
 async def get_openapi_json() -> Response:
-    """200 with the same as JSON."""
+    """`GET /openapi.json`: 200 with the same contract as JSON."""
     return Response(_contract_json(), media_type="application/json")
 
 
 async def get_docs() -> Response:
-    """200 with the page."""
+    """`GET /docs`: 200 with the page."""
     return HTMLResponse((_DOCS / "index.html").read_text("utf-8"), headers={"Content-Security-Policy": _CONTENT_POLICY})
 
 
 async def get_docs_asset(asset: str) -> Response:
-    """200 with a script or style of the page; the contract lists the names there are."""
+    """`GET /docs/{asset}`: 200 with a script or style of the page. The contract lists the names."""
     return Response(_asset(asset), media_type=_MEDIA_TYPES[Path(asset).suffix])
 
 

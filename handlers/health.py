@@ -1,22 +1,28 @@
-"""The probes, where Backstage's own backends have them (`rootHealth` in `@backstage/backend-defaults`)."""
+"""The probes, at the paths of Backstage's own backends (`rootHealth` in `@backstage/backend-defaults`)."""
 
 from __future__ import annotations
 
 from starlette.responses import Response
 
-from handlers.answers import answer
-from services.container import Services
+from handlers.responses import json_response
+from services.health import Health
+
+_UP = {True: "up", False: "down"}
 
 
 async def get_liveness() -> Response:
-    """200: the process answers."""
-    return answer({"status": "ok"})
+    """`GET /.backstage/health/v1/liveness`: 200, the process answers."""
+    return json_response({"status": "ok"})
 
 
-async def get_readiness(services: Services) -> Response:
-    """200 where every dependency is up, else 503; the body says which is not."""
-    readiness = await services.health.readiness()
-    up = {True: "up", False: "down"}
-    dependencies = {"litellm": up[readiness.litellm], "backstage": up[readiness.backstage]}
-    ready = readiness.litellm and readiness.backstage
-    return answer({"status": "ok" if ready else "error", "dependencies": dependencies}, 200 if ready else 503)
+async def get_readiness(service: Health) -> Response:
+    """`GET /.backstage/health/v1/readiness`: 200 if requests can be served, else 503."""
+    readiness = await service.readiness()
+    dependencies = {
+        "litellm": _UP[readiness.litellm],
+        "backstage": _UP[readiness.backstage],
+        "database": _UP[readiness.database],
+    }
+    if not readiness.is_ready:
+        return json_response({"status": "error", "dependencies": dependencies}, 503)
+    return json_response({"status": "ok" if readiness.database else "degraded", "dependencies": dependencies})

@@ -1,103 +1,108 @@
-"""The operations on `/users/{userId}/keys`, and `/keys/report`."""
+"""The operations on `/users/{userId}/keys` and `/keys/report`."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from starlette.responses import Response
 
-from clients.litellm.client import MintedKey
-from handlers.answers import answer, asked, entity_tag, iso, next_link, rate_headers, versions
-from services.access import Principal
-from services.container import Services
-from services.keys.keys import DescribedKey
-from services.keys.rotate import RotatedKey
-from state.revocations import Revocation
+from domain.identity import Principal
+from domain.keys import CreatedKey, DescribedKey, KeyChanges, KeyRequest, Revocation, RotatedKey, RotationRequest
+from handlers.responses import entity_tag, iso, json_response, next_link, rate_headers, snake_case, versions
+from services.keys.create import CreateKey
+from services.keys.delete import DeleteKey
+from services.keys.keys import Keys
+from services.keys.report import ReportKey
+from services.keys.rotate import RotateKey
+from services.keys.update import UpdateKey
 
 
 async def create_user_key(
-    services: Services, principal: Principal, user_id: str, body: dict[str, Any] | None, idempotency_key: str | None
+    service: CreateKey, principal: Principal, user_id: str, body: dict[str, Any] | None, idempotency_key: str | None
 ) -> Response:
-    """201 with the key and, this once, its secret."""
-    created = await services.minting.create(principal, user_id.lower(), asked(body), idempotency_key)
-    return answer(_minted(created.made), 201, rate_headers(created.allowance))
+    """`POST /users/{userId}/keys`: 201 with the key and its secret, shown once."""
+    requested = cast("KeyRequest", snake_case(body))
+    created = await service(principal, user_id.lower(), requested, idempotency_key)
+    return json_response(_created(created.resource), 201, rate_headers(created.rate))
 
 
 async def get_user_keys(
-    services: Services,
-    principal: Principal,
-    user_id: str,
-    limit: int | None,
-    **filters: str | None,
+    service: Keys, principal: Principal, user_id: str, limit: int | None, **query: str | None
 ) -> Response:
-    """200 with the keys, under LiteLLM's field names."""
-    page = await services.keys.page(principal, user_id.lower(), limit=limit, **filters)
-    link = next_link(f"/users/{quote(user_id, safe='')}/keys", page.next_cursor, {**filters, "limit": limit})
+    """`GET /users/{userId}/keys`: 200 with the keys, under LiteLLM's field names."""
+    page = await service.page(principal, user_id.lower(), limit=limit, **query)
+    link = next_link(f"/users/{quote(user_id, safe='')}/keys", page.next_cursor, {**query, "limit": limit})
     version = hashlib.sha256("".join(row.version for row in page.items).encode()).hexdigest()[:32]
-    more = {} if limit is None else {"nextCursor": page.next_cursor}
-    return answer({"keys": [_rendered(row) for row in page.items]} | more, headers=entity_tag(version) | link)
+    cursor = {} if limit is None else {"nextCursor": page.next_cursor}
+    return json_response({"keys": [_key(row) for row in page.items]} | cursor, headers=entity_tag(version) | link)
 
 
-async def get_user_key(services: Services, principal: Principal, user_id: str, key_id: str) -> Response:
-    """200 with the key."""
-    key = await services.keys.get(principal, user_id.lower(), key_id)
-    return answer(_rendered(key), headers=entity_tag(key.version))
+async def get_user_key(service: Keys, principal: Principal, user_id: str, key_id: str) -> Response:
+    """`GET /users/{userId}/keys/{keyId}`: 200 with the key."""
+    key = await service.get(principal, user_id.lower(), key_id)
+    return json_response(_key(key), headers=entity_tag(key.version))
 
 
 async def update_user_key(
-    services: Services, principal: Principal, user_id: str, key_id: str, body: dict[str, Any], *, if_match: str | None
+    service: UpdateKey,
+    principal: Principal,
+    user_id: str,
+    key_id: str,
+    body: dict[str, Any],
+    *,
+    if_match: str | None,
 ) -> Response:
-    """200 with the key as it is now."""
-    key = await services.keys.update(principal, user_id.lower(), key_id, asked(body), versions(if_match))
-    return answer(_rendered(key), headers=entity_tag(key.version))
+    """`PATCH /users/{userId}/keys/{keyId}`: 200 with the changed key."""
+    requested = cast("KeyChanges", snake_case(body))
+    key = await service(principal, user_id.lower(), key_id, requested, versions(if_match))
+    return json_response(_key(key), headers=entity_tag(key.version))
 
 
 async def delete_user_key(
-    services: Services, principal: Principal, user_id: str, key_id: str, if_match: str | None
+    service: DeleteKey, principal: Principal, user_id: str, key_id: str, if_match: str | None
 ) -> Response:
-    """204."""
-    await services.keys.delete(principal, user_id.lower(), key_id, versions(if_match))
+    """`DELETE /users/{userId}/keys/{keyId}`: 204."""
+    await service(principal, user_id.lower(), key_id, versions(if_match))
     return Response(status_code=204)
 
 
 async def regenerate_user_key(
-    services: Services,
+    service: RotateKey,
     principal: Principal,
     user_id: str,
     key_id: str,
     body: dict[str, Any] | None,
     **headers: str | None,
 ) -> Response:
-    """201 with the new key, its secret, and when the old one ends."""
-    expected, once = versions(headers["if_match"]), headers["idempotency_key"]
-    created = await services.rotation.regenerate(
-        principal, user_id.lower(), key_id, asked(body), expected=expected, idempotency_key=once
-    )
-    return answer(_rotated(created.made), 201, rate_headers(created.allowance))
+    """`POST /users/{userId}/keys/{keyId}/regenerate`: 201 with the new key and the end of the old one."""
+    requested, expected = cast("RotationRequest", snake_case(body)), versions(headers["if_match"])
+    once = headers["idempotency_key"]
+    rotated = await service(principal, user_id.lower(), key_id, requested, expected=expected, idempotency_key=once)
+    return json_response(_rotated(rotated.resource), 201, rate_headers(rotated.rate))
 
 
-async def report_key(services: Services, principal: Principal, body: dict[str, str]) -> Response:
-    """202, whether there is such a key or not."""
-    return answer({"received": True}, 202, rate_headers(await services.leaks.report(principal, body["key"])))
+async def report_key(service: ReportKey, principal: Principal, body: dict[str, str]) -> Response:
+    """`POST /keys/report`: 202, whether the key exists or not."""
+    return json_response({"received": True}, 202, rate_headers(await service(principal, body["key"])))
 
 
-def _minted(key: MintedKey | RotatedKey) -> dict[str, Any]:
+def _created(key: CreatedKey | RotatedKey) -> dict[str, Any]:
     return {"userId": key.user_id, "keyId": key.key_id, "keySecret": key.secret}
 
 
 def _rotated(key: RotatedKey) -> dict[str, Any]:
-    return _minted(key) | {"revokes": {"keyId": key.revokes, "revokeAt": iso(key.revoke_at)}}
+    return _created(key) | {"revokes": {"keyId": key.revokes, "revokeAt": iso(key.revoke_at)}}
 
 
-def _rendered(described: DescribedKey) -> dict[str, Any]:
-    ends = described.revocation
+def _key(described: DescribedKey) -> dict[str, Any]:
+    revocation = described.revocation
     return {
-        **described.key.row,
+        **described.key.fields,
         "pendingRevocations": [_pending(row) for row in described.replaced],
-        "revokeAt": iso(ends.revoke_at) if ends else None,
-        "replacedBy": ends.replaced_by if ends else None,
+        "revokeAt": iso(revocation.revoke_at) if revocation else None,
+        "replacedBy": revocation.replaced_by if revocation else None,
     }
 
 

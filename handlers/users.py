@@ -1,28 +1,32 @@
-"""The operations on `/users`, and `/me`."""
+"""The operations on `/users` and `/me`."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from starlette.responses import Response
 
-from clients.litellm.rows import User
-from handlers.answers import answer, asked, next_link, rate_headers
-from services.access import Principal
-from services.container import Services
-from settings.model import Tier
+from domain.identity import Principal
+from domain.users import Tier, User, UserChanges
+from handlers.responses import json_response, next_link, rate_headers, snake_case
+from services.offboarding.removal import RemoveUser
+from services.users.create import CreateUser
+from services.users.list import ListUsers
+from services.users.tiers import Tiers
+from services.users.update import UpdateUser
+from services.users.users import Users
 
 
-async def get_me(services: Services, principal: Principal) -> Response:
-    """200 with the caller, their tier and its limits."""
-    tier = await services.tiers.own(principal)
+async def get_me(service: Tiers, principal: Principal) -> Response:
+    """`GET /me`: 200 with the caller, their tier and its limits."""
+    tier = await service.own(principal)
     roles = sorted(role.value for role in principal.roles)
     caller = {"subject": principal.subject, "roles": roles, "via": principal.via}
-    return answer(caller | {"tier": tier.name, "limits": _limits(tier)})
+    return json_response(caller | {"tier": tier.name, "limits": _limits(tier)})
 
 
 async def get_users(
-    services: Services,
+    service: ListUsers,
     principal: Principal,
     *,
     limit: int | None,
@@ -30,38 +34,39 @@ async def get_users(
     query: str | None,
     status: str | None,
 ) -> Response:
-    """200 with a page of users."""
-    page = await services.administration.page(principal, limit=limit, cursor=cursor, query=query, status=status)
+    """`GET /users`: 200 with a page of users."""
+    page = await service(principal, limit=limit, cursor=cursor, query=query, status=status)
     link = next_link("/users", page.next_cursor, {"limit": limit, "query": query, "status": status})
-    users = [_listed(row.user) | {"status": row.status.value} for row in page.items]
-    return answer({"users": users, "nextCursor": page.next_cursor}, headers=link)
+    listed = [_listed(row.user) | {"status": row.status.value} for row in page.items]
+    return json_response({"users": listed, "nextCursor": page.next_cursor}, headers=link)
 
 
 async def create_user(
-    services: Services, principal: Principal, body: dict[str, Any], idempotency_key: str | None
+    service: CreateUser, principal: Principal, body: dict[str, Any], idempotency_key: str | None
 ) -> Response:
-    """201 with the new user."""
-    created = await services.users.create(principal, body["userId"].lower(), idempotency_key)
-    return answer(_rendered(created.made), 201, rate_headers(created.allowance))
+    """`POST /users`: 201 with the new user."""
+    created = await service(principal, body["userId"].lower(), idempotency_key)
+    return json_response(_user(created.resource), 201, rate_headers(created.rate))
 
 
-async def get_user(services: Services, principal: Principal, user_id: str) -> Response:
-    """200 with the user."""
-    return answer(_rendered(await services.users.get(principal, user_id.lower())))
+async def get_user(service: Users, principal: Principal, user_id: str) -> Response:
+    """`GET /users/{userId}`: 200 with the user."""
+    return json_response(_user(await service.get(principal, user_id.lower())))
 
 
-async def update_user(services: Services, principal: Principal, user_id: str, body: dict[str, Any]) -> Response:
-    """200 with the user as they are now."""
-    return answer(_rendered(await services.administration.update(principal, user_id.lower(), asked(body))))
+async def update_user(service: UpdateUser, principal: Principal, user_id: str, body: dict[str, Any]) -> Response:
+    """`PATCH /users/{userId}`: 200 with the changed user."""
+    requested = cast("UserChanges", snake_case(body))
+    return json_response(_user(await service(principal, user_id.lower(), requested)))
 
 
-async def delete_user(services: Services, principal: Principal, user_id: str) -> Response:
-    """200 with the number of keys that went."""
-    keys = await services.removal.remove(principal, user_id.lower())
-    return answer({"userId": user_id.lower(), "keysDeleted": keys})
+async def delete_user(service: RemoveUser, principal: Principal, user_id: str) -> Response:
+    """`DELETE /users/{userId}`: 200 with the number of deleted keys."""
+    keys = await service(principal, user_id.lower())
+    return json_response({"userId": user_id.lower(), "keysDeleted": keys})
 
 
-def _rendered(user: User) -> dict[str, Any]:
+def _user(user: User) -> dict[str, Any]:
     return {
         "userId": user.user_id,
         "createdAt": user.created_at,
@@ -76,7 +81,7 @@ def _rendered(user: User) -> dict[str, Any]:
 
 
 def _listed(user: User) -> dict[str, Any]:
-    return _rendered(user) | {"displayName": user.display_name, "email": user.email}
+    return _user(user) | {"displayName": user.display_name, "email": user.email}
 
 
 def _limits(tier: Tier) -> dict[str, Any]:

@@ -1,46 +1,60 @@
-"""What every replica does by itself, again and again: replaced keys end, what was cut short is put in order."""
+"""Background jobs that every replica runs: revoke replaced keys, reconcile interrupted changes, delete old rows."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 import structlog
 
 from services.keys.reconciliation import Reconciliation
-from services.keys.rotate import Rotation
+from services.keys.revoke import RevokeKeys
 from services.offboarding.schedule import jittered
-from state.changes import AuditLog
+from state.changes import ChangeTable
+from state.kept_answers import KeptAnswers
 from state.rates import Rates
 
 log = structlog.get_logger(__name__)
 
 
-class Maintenance:
-    """The chores. Each is safe to be done by several replicas at once. `retention` is in seconds."""
+class BackgroundJobs:
+    """The jobs. Several replicas can run each at the same time. `retention` of the audit log is in seconds."""
 
     def __init__(
-        self, rotation: Rotation, reconciliation: Reconciliation, audit_log: AuditLog, rates: Rates, *, retention: float
+        self,
+        *,
+        revoke_keys: RevokeKeys,
+        reconciliation: Reconciliation,
+        changes: ChangeTable,
+        kept_answers: KeptAnswers,
+        rates: Rates,
+        retention: float,
     ) -> None:
-        async def forget_events() -> None:
-            await audit_log.forget(older_than=retention)
-
-        self._chores: Sequence[Callable[[], Awaitable[None]]] = (
-            rotation.revoke_due,
-            reconciliation.run,
-            forget_events,
-            rates.forget,
-        )
+        self._revoke_keys = revoke_keys
+        self._reconciliation = reconciliation
+        self._changes = changes
+        self._kept_answers = kept_answers
+        self._rates = rates
+        self._retention = retention
 
     async def run(self) -> None:
-        """Each chore once; one that fails does not keep the others from being done."""
-        for chore in self._chores:
+        """Runs each job once. A failure of one does not stop the others."""
+        for job in (
+            self._revoke_keys.revoke_due,
+            self._reconciliation.run,
+            self._forget_changes,
+            self._kept_answers.forget,
+            self._rates.forget,
+        ):
             try:
-                await chore()
-            except Exception:  # a database out of reach must not end the clockwork
-                log.exception("maintenance failed")
+                await job()
+            except Exception:  # an unavailable database must not end the jobs
+                log.exception("background job failed", job=job.__qualname__)
 
     async def run_forever(self, interval: float, sleep: Callable[[float], Awaitable[None]]) -> None:
-        """Every `interval` seconds, give or take a tenth."""
+        """Runs the jobs every `interval` seconds, give or take a tenth."""
         while True:
             await sleep(jittered(interval))
             await self.run()
+
+    async def _forget_changes(self) -> None:
+        await self._changes.forget(older_than=self._retention)

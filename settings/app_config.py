@@ -1,13 +1,13 @@
-"""Backstage's `app-config.yaml`, read by Backstage's own rules, so that one file serves both.
+"""Reads Backstage's `app-config.yaml` by Backstage's own rules, so that one file serves both.
 
 The rules, from https://backstage.io/docs/conf/writing/ and the behaviour of `@backstage/config-loader`:
 
-- files are merged in order: objects deeply, anything else is replaced by the later file;
+- files are merged in order: objects deeply, other values are replaced by the later file;
 - `${VAR}` and `${VAR:-fallback}` are substituted, `$${VAR}` is a literal `${VAR}`; a value with an unset variable
   is absent;
-- `{$env: VAR}`, `{$file: path}` and `{$include: path#dotted.key}` are replaced by what they name, paths being
-  relative to the file they stand in;
-- `APP_CONFIG_a_b=value` sets `a.b` above all files; the value is JSON, or else a string.
+- `{$env: VAR}`, `{$file: path}` and `{$include: path#dotted.key}` are replaced by what they name; paths are relative
+  to the file that contains them;
+- `APP_CONFIG_a_b=value` sets `a.b` and overrides all files; the value is JSON, or else a string.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _ABSENT: Any = object()
 
 
 class AppConfigError(Exception):
-    """A file that cannot be read, or an instruction in it that cannot be followed. The message is for an operator."""
+    """A file cannot be read, or an instruction in it cannot be followed. The message is for an operator."""
 
 
 def load(paths: Sequence[Path], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Merge `paths` and the `APP_CONFIG_*` variables of `environment` into one tree.
+    """Merges `paths` and the `APP_CONFIG_*` variables of `environment` into one tree.
 
     Raises AppConfigError naming the file or variable at fault.
     """
@@ -94,13 +94,13 @@ def _json_or_text(text: str) -> Any:
 
 
 class _Transform:
-    """Substitutions and includes over one tree, with `environment` for the variables."""
+    """Applies substitutions and includes to a tree. `environment` has the variables."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
 
     def apply(self, node: Any, folder: Path, where: str) -> Any:
-        """`node` with every substitution and include done, or _ABSENT. `where` names it in errors."""
+        """`node` with all substitutions and includes applied, or _ABSENT. `where` names it in errors."""
         if isinstance(node, str):
             return self._substitute(node)
         if isinstance(node, list):
@@ -136,10 +136,10 @@ class _Transform:
     def _include(self, node: dict[Any, Any], folder: Path, where: str) -> Any:
         key = next(key for key in node if key in _INCLUDE_KEYS)
         if len(node) != 1:
-            raise AppConfigError(f"{where}: {key} must stand alone")
+            raise AppConfigError(f"{where}: {key} must be the only key")
         target = self._substitute(node[key]) if isinstance(node[key], str) else _ABSENT
         if target is _ABSENT:
-            raise AppConfigError(f"{where}: {key} takes a string, all of whose variables are set")
+            raise AppConfigError(f"{where}: {key} must be a string whose variables are all set")
         if key == "$env":
             value = self._variable(target)
             return _ABSENT if value is None else value

@@ -1,4 +1,4 @@
-"""What is wrong with an `app-config.yaml` tree, by `schema.json` and by what a schema cannot say."""
+"""Checks an `app-config.yaml` tree against `schema.json` and the rules that a schema cannot express."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SCHEMA: dict[str, Any] = json.loads((Path(__file__).parent / "schema.json").rea
 
 
 def problems_of(tree: Mapping[str, Any]) -> Iterator[str]:
-    """One sentence for each thing that has to be mended, which never repeats a value."""
+    """One sentence for each problem. A sentence never repeats a value: it may be a secret."""
     for error in jsonschema.Draft7Validator(_SCHEMA).iter_errors(tree):
         yield _sentence(error)
     backstage = _get(tree, "litellmOrchestrator", "backstage", "baseUrl") or _get(tree, "backend", "baseUrl")
     if not backstage:
-        yield "litellmOrchestrator.backstage.baseUrl: missing, as is backend.baseUrl; one must say where Backstage is"
+        yield "litellmOrchestrator.backstage.baseUrl: missing; set it or backend.baseUrl to Backstage's address"
     for name, tier in _tiers(tree):
         budget = _get(tier, "maxBudget")
         if isinstance(budget, float) and not math.isfinite(budget):
@@ -32,11 +32,11 @@ def problems_of(tree: Mapping[str, Any]) -> Iterator[str]:
     if _get(database, "client") == "pg" and isinstance(connection, str) and not is_url:
         yield "backend.database.connection: expected a postgresql:// URL, or an object"
     if _get(tree, "litellmOrchestrator", "membership") == "catalog" and not _catalog_token(tree):
-        yield "litellmOrchestrator.backstage.catalogToken: missing, and membership: catalog needs it"
+        yield "litellmOrchestrator.backstage.catalogToken: missing; membership: catalog needs it"
     services = _get(tree, "litellmOrchestrator", "serviceTokens")
     tokens = [row.get("token") for row in services if isinstance(row, dict)] if isinstance(services, list) else []
     if len(set(map(str, tokens))) != len(tokens):
-        yield "litellmOrchestrator.serviceTokens: each token may be given once"
+        yield "litellmOrchestrator.serviceTokens: the same token appears twice"
 
 
 def _tiers(tree: Any) -> Iterator[tuple[str, Any]]:
@@ -57,7 +57,7 @@ def _get(tree: Any, *path: str) -> Any:
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:
-    """One line for `error` that names the setting and what was expected, and never the value: it may be a secret."""
+    """One line that names the setting and what was expected."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
     schema = error.schema if isinstance(error.schema, dict) else {}
     rule: Any = error.validator_value
@@ -74,13 +74,13 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         "enum": f"expected one of {rule}",
         "pattern": f"expected a match of {rule}",
         "minLength": f"expected at least {rule} characters",
-        "oneOf": "expected one of the forms that the README shows",
+        "oneOf": "expected one of the forms in the README",
     }.get(str(error.validator), f"expected {error.validator} {rule}")
     return f"{path}: {expected}"
 
 
 def port_of(listen: Any) -> int | None:
-    """The port of `backend.listen`, in any of its forms."""
+    """The port of `backend.listen` in any of its forms."""
     if isinstance(listen, dict):
         listen = f":{listen.get('port', '')}"
     text = listen.rpartition(":")[2] if isinstance(listen, str) else ""

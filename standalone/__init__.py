@@ -1,5 +1,4 @@
 """Stand-ins that speak LiteLLM's and Backstage's HTTP, for standalone mode and for tests.
 
-They hold what `tests/conformance` asks of them and of the real products alike, quirks included. No secret in them
-protects anything.
+`tests/conformance` checks them and the real products alike, quirks included. Their secrets protect nothing.
 """

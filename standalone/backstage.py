@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from clients.backstage.tokens import PLUGIN_ID, Caller
+from domain.identity import PLUGIN_ID, Caller
 from standalone.catalog import CatalogStandIn, Org
 
 BASE_URL = "http://backstage.standalone"

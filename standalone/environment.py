@@ -1,4 +1,4 @@
-"""The service on its stand-ins: what `make run` starts, and what most tests start from."""
+"""The service on its stand-ins: for `make run`, and for most tests."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import httpx
 
-from app import World
-from settings.model import BackstageSettings, LiteLLMSettings, Settings, Tier
+from app import Ports
+from domain.users import Tier
+from settings.model import BackstageSettings, LiteLLMSettings, Settings
 from standalone import backstage, catalog, litellm
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 
 
 def standalone_settings(folder: str) -> Settings:
-    """Settings that point at the stand-ins, with the state in `folder`; new users get 100 USD every 30 days."""
+    """Settings for the stand-ins, with the state in `folder`. New users get 100 USD every 30 days."""
     return Settings(
         litellm=LiteLLMSettings(
             "http://litellm.standalone", litellm.MASTER_KEY, Tier(max_budget=100.0, budget_duration="30d")
@@ -26,16 +27,16 @@ def standalone_settings(folder: str) -> Settings:
     )
 
 
-def standalone_world(
+def standalone_ports(
     litellm_stand_in: LiteLLMStandIn | None = None,
     backstage_stand_in: BackstageStandIn | None = None,
-    world: World | None = None,
-) -> World:
-    """`world` with both upstreams answered in this process, and mock sign-in."""
+    ports: Ports | None = None,
+) -> Ports:
+    """`ports` with both upstreams in this process, and mock sign-in."""
     litellm_stand_in = litellm_stand_in or LiteLLMStandIn()
     backstage_stand_in = backstage_stand_in or BackstageStandIn()
     return replace(
-        world or World(),
+        ports or Ports(),
         litellm=httpx.ASGITransport(litellm_stand_in.app),
         backstage=httpx.ASGITransport(backstage_stand_in.app),
         sign_in=backstage_stand_in.sign_in,

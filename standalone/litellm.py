@@ -1,4 +1,4 @@
-"""A stand-in for LiteLLM's proxy: the calls that `clients/litellm.py` makes or guards against, and models."""
+"""A stand-in for LiteLLM's proxy: the calls that `clients/litellm` makes or guards against, and model calls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class LiteLLMStandIn:
-    """LiteLLM in memory. `app` is an ASGI application; `rows` is what it holds, `requests` what it was asked."""
+    """LiteLLM in memory. `app` is an ASGI application; `rows` are its tables, `requests` the requests it received."""
 
     def __init__(
         self, now: Callable[[], float] = time.time, new_id: Callable[[], str] = lambda: uuid.uuid4().hex

@@ -1,142 +1,188 @@
-"""The audit log: an intent before something is changed, its outcome after, both for good (until retention ends)."""
+"""The table `change`: one row per change, from the intent to the outcome. The audit log reads the same rows.
+
+A row without an outcome is open. An open row with a holder and an unexpired lease is running: it is the lock of its
+user and the claim on its Idempotency-Key (two partial unique indexes). An open row without either was interrupted: its
+process died, or LiteLLM did not say what happened. Reconciliation ends those.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.audit import Action, AuditEvent, AuditFilters, Ending, Intent, Outcome
 from state.database import Database
-from state.tables import audit_intent, audit_outcome
+from state.tables import change
 
-_FORGOTTEN_AT_ONCE = 1000
-
-
-@dataclass(frozen=True)
-class Intent:
-    """What is about to be changed, by whom. `operation` names the change; what it makes in LiteLLM bears that name."""
-
-    actor: str
-    action: str
-    operation: str
-    via: str | None = None
-    target: str | None = None
-    key_id: str | None = None
-    request_id: str | None = None
-    before: Mapping[str, Any] | None = None
-    wanted: Mapping[str, Any] | None = None
+LEASE_SECONDS = 30.0
+_MAX_FORGOTTEN = 1000
+_columns = change.c
+_is_open = _columns.outcome.is_(None)
 
 
-@dataclass(frozen=True)
-class Conclusion:
-    """What came of it."""
+@dataclass(frozen=True, slots=True)
+class IdempotentRequest:
+    """A request with an Idempotency-Key: a name that does not reveal the key, and a fingerprint of its content."""
 
-    outcome: str
-    key_id: str | None = None
-    after: Mapping[str, Any] | None = None
-    detail: str | None = None
+    name: str
+    fingerprint: str
 
 
-@dataclass(frozen=True)
-class Event:
-    """An intent with its conclusion, None while there is none. Times are seconds since the epoch."""
+@dataclass(frozen=True, slots=True)
+class OpenChange:
+    """A change without an outcome, as another change finds it."""
 
     id: int
-    at: float
-    intent: Intent
-    conclusion: Conclusion | None
-    finished_at: float | None
+    operation: str
+    action: Action
+    lock: str | None
+    request_name: str | None
+    fingerprint: str | None
+    is_running: bool
 
 
-@dataclass(frozen=True)
-class Filters:
-    """Which events: None is any. `concerning` is a user who did them or whose things they changed."""
-
-    actor: str | None = None
-    target: str | None = None
-    action: str | None = None
-    since: float | None = None
-    until: float | None = None
-    concerning: str | None = None
-    before_id: int | None = None
-
-
-class AuditLog:
-    """The two tables of it, to which rows are only ever added."""
+class ChangeTable:
+    """The rows. Methods with a `connection` run in the caller's transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def intend(self, intent: Intent) -> int:
-        """Note what is about to be done; answers the id to conclude it by."""
-        async with self._database.transaction() as connection:
-            row = vars(intent) | {"at": await self._database.now(connection)}
-            inserted = await connection.execute(sa.insert(audit_intent).values(row).returning(audit_intent.c.id))
-            return int(inserted.scalar_one())
+    async def find_open(
+        self, connection: AsyncConnection, lock: str | None, request: IdempotentRequest | None
+    ) -> list[OpenChange]:
+        """The open changes with this lock or this Idempotency-Key. Reads only."""
+        is_running = sa.and_(_columns.holder.is_not(None), _columns.lease_until > self._database.now())
+        same = [_columns.lock == lock] if lock is not None else []
+        same += [_columns.request_name == request.name] if request is not None else []
+        if not same:
+            return []
+        query = sa.select(
+            _columns.id,
+            _columns.operation,
+            _columns.action,
+            _columns.lock,
+            _columns.request_name,
+            _columns.fingerprint,
+            is_running.label("is_running"),
+        ).where(_is_open, sa.or_(*same))
+        rows = await connection.execute(query)
+        return [OpenChange(**{**row, "action": Action(row["action"])}) for row in rows.mappings()]
 
-    async def conclude(self, intent_id: int, conclusion: Conclusion) -> bool:
-        """Note what came of it, once; False where that has been noted already."""
-        async with self._database.transaction() as connection:
-            row = vars(conclusion) | {"intent_id": intent_id, "at": await self._database.now(connection)}
-            return await self._database.insert_new(connection, audit_outcome, row)
+    async def release_expired(self, connection: AsyncConnection, change_ids: Collection[int]) -> None:
+        """Takes the lock and the Idempotency-Key from those changes whose lease has expired."""
+        expired = sa.and_(_is_open, _columns.lease_until <= self._database.now())
+        await connection.execute(
+            sa.update(change).where(_columns.id.in_(change_ids), expired).values(holder=None, lease_until=None)
+        )
 
-    async def page(self, filters: Filters, limit: int) -> list[Event]:
-        """The newest `limit` events that fit."""
-        columns = audit_intent.c
-        query = _events().where(*_conditions(filters)).order_by(columns.id.desc()).limit(limit)
-        async with self._database.transaction() as connection:
-            return [_event(row) for row in (await connection.execute(query)).mappings()]
+    async def insert_running(
+        self, connection: AsyncConnection, intent: Intent, request: IdempotentRequest | None
+    ) -> int | None:
+        """Inserts a running change, held by its operation. Returns its id, or None if another one has its lock."""
+        now = self._database.now()
+        lease = {"holder": intent.operation, "lease_until": now + LEASE_SECONDS, "started_at": now}
+        names = {"request_name": request.name, "fingerprint": request.fingerprint} if request else {}
+        insert = self._database.insert(change).values(asdict(intent) | lease | names)
+        inserted = await connection.execute(insert.on_conflict_do_nothing().returning(_columns.id))
+        row_id = inserted.scalar_one_or_none()
+        return None if row_id is None else int(row_id)
 
-    async def unconcluded(self, *, older_than: float, limit: int) -> list[Event]:
-        """The oldest `limit` intents without an outcome that are older than so many seconds."""
+    async def insert_ended(self, intent: Intent, ending: Ending) -> None:
+        """Inserts a change that ended before it began: a refusal."""
+        now = self._database.now()
+        row = asdict(intent) | {"started_at": now, "ended_at": now, "outcome": ending.outcome, "detail": ending.detail}
         async with self._database.transaction() as connection:
-            before = await self._database.now(connection) - older_than
-            open_ones = audit_outcome.c.intent_id.is_(None)
-            query = _events().where(open_ones, audit_intent.c.at < before).order_by(audit_intent.c.id).limit(limit)
-            return [_event(row) for row in (await connection.execute(query)).mappings()]
+            await connection.execute(sa.insert(change).values(row))
+
+    async def renew(self, change_id: int, holder: str) -> bool:
+        """Extends the lease. Returns False if the holder lost it."""
+        return await self._update_held(change_id, holder, {"lease_until": self._database.now() + LEASE_SECONDS})
+
+    async def interrupt(self, change_id: int, holder: str) -> None:
+        """Gives up lock and Idempotency-Key, and leaves the change open for reconciliation."""
+        await self._update_held(change_id, holder, {"holder": None, "lease_until": None})
+
+    async def end(self, connection: AsyncConnection, change_id: int, holder: str, ending: Ending) -> bool:
+        """Records the outcome. Returns False if the holder lost the lease: then nothing was recorded."""
+        completed = {"key_id": ending.key_id, "target": ending.target}
+        values = {
+            "outcome": ending.outcome,
+            "before": ending.before,
+            "after": ending.after,
+            "detail": ending.detail,
+            "ended_at": self._database.now(),
+            "holder": None,
+            "lease_until": None,
+        } | {name: value for name, value in completed.items() if value is not None}
+        return (await connection.execute(_held(change_id, holder).values(values))).rowcount == 1
+
+    async def resume(self, change_id: int, holder: str) -> bool:
+        """Takes an interrupted change over. Returns False if it is running, ended, or its lock is taken."""
+        now = self._database.now()
+        is_interrupted = sa.or_(_columns.holder.is_(None), _columns.lease_until <= now)
+        taken = sa.update(change).where(_columns.id == change_id, _is_open, is_interrupted)
+        async with self._database.transaction() as connection:
+            try:
+                values = {"holder": holder, "lease_until": now + LEASE_SECONDS}
+                return (await connection.execute(taken.values(values))).rowcount == 1
+            except sa.exc.IntegrityError:
+                return False  # another change of the same user is running
+
+    async def interrupted(self, *, older_than: float, limit: int) -> list[AuditEvent]:
+        """The oldest `limit` open changes that nobody runs and that began more than `older_than` seconds ago."""
+        now = self._database.now()
+        is_interrupted = sa.or_(_columns.holder.is_(None), _columns.lease_until <= now)
+        query = sa.select(change).where(_is_open, is_interrupted, _columns.started_at < now - older_than)
+        return await self._events(query.order_by(_columns.id).limit(limit))
+
+    async def page(self, filters: AuditFilters, limit: int) -> list[AuditEvent]:
+        """The newest `limit` events that match."""
+        return await self._events(
+            sa.select(change).where(*_conditions(filters)).order_by(_columns.id.desc()).limit(limit)
+        )
 
     async def forget(self, *, older_than: float) -> None:
-        """Delete events that are older than so many seconds, at most 1000 at once; but none without an outcome."""
+        """Deletes ended changes older than `older_than` seconds, at most 1000 at once."""
         async with self._database.transaction() as connection:
-            before = await self._database.now(connection) - older_than
-            query = sa.select(audit_outcome.c.intent_id).join(audit_intent).where(audit_intent.c.at < before)
-            old = (await connection.execute(query.limit(_FORGOTTEN_AT_ONCE))).scalars().all()
-            await connection.execute(sa.delete(audit_outcome).where(audit_outcome.c.intent_id.in_(old)))
-            await connection.execute(sa.delete(audit_intent).where(audit_intent.c.id.in_(old)))
+            old = sa.select(_columns.id).where(
+                _columns.outcome.is_not(None), _columns.started_at < self._database.now() - older_than
+            )
+            ids = (await connection.execute(old.limit(_MAX_FORGOTTEN))).scalars().all()
+            if ids:
+                await connection.execute(sa.delete(change).where(_columns.id.in_(ids)))
+
+    async def _update_held(self, change_id: int, holder: str, values: Mapping[str, Any]) -> bool:
+        async with self._database.transaction() as connection:
+            return (await connection.execute(_held(change_id, holder).values(values))).rowcount == 1
+
+    async def _events(self, query: sa.Select[Any]) -> list[AuditEvent]:
+        async with self._database.reading() as connection:
+            return [_event(row) for row in (await connection.execute(query)).mappings()]
 
 
-def _events() -> sa.Select[Any]:
-    outcome = audit_outcome.c
-    return sa.select(
-        audit_intent,
-        outcome.at.label("finished_at"),
-        outcome.outcome,
-        outcome.key_id.label("made_key_id"),
-        outcome.after,
-        outcome.detail,
-    ).join_from(audit_intent, audit_outcome, isouter=True)
+def _held(change_id: int, holder: str) -> sa.Update:
+    return sa.update(change).where(_columns.id == change_id, _is_open, _columns.holder == holder)
 
 
-def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
-    columns = audit_intent.c
-    of_user = sa.or_(columns.actor == filters.concerning, columns.target == filters.concerning)
-    every: list[tuple[Any, Callable[[], sa.ColumnElement[bool]]]] = [
-        (filters.actor, lambda: columns.actor == filters.actor),
-        (filters.target, lambda: columns.target == filters.target),
-        (filters.action, lambda: columns.action == filters.action),
-        (filters.since, lambda: columns.at >= filters.since),
-        (filters.until, lambda: columns.at < filters.until),
-        (filters.concerning, lambda: of_user),
-        (filters.before_id, lambda: columns.id < filters.before_id),
+def _conditions(filters: AuditFilters) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool] | None] = [
+        None if filters.actor is None else _columns.actor == filters.actor,
+        None if filters.target is None else _columns.target == filters.target,
+        None if filters.action is None else _columns.action == filters.action,
+        None if filters.since is None else _columns.started_at >= filters.since,
+        None if filters.until is None else _columns.started_at < filters.until,
+        None if filters.before_id is None else _columns.id < filters.before_id,
     ]
-    return [condition() for asked, condition in every if asked is not None]
+    if filters.concerning is not None:
+        conditions.append(sa.or_(_columns.actor == filters.concerning, _columns.target == filters.concerning))
+    return [condition for condition in conditions if condition is not None]
 
 
-def _event(row: Mapping[str, Any]) -> Event:
-    conclusion = None
-    if row["outcome"] is not None:
-        conclusion = Conclusion(row["outcome"], row["made_key_id"], row["after"], row["detail"])
-    intent = Intent(**{name: row[name] for name in Intent.__dataclass_fields__})
-    return Event(row["id"], row["at"], intent, conclusion, row["finished_at"])
+def _event(row: Mapping[str, Any]) -> AuditEvent:
+    fields = {name: row[name] for name in AuditEvent.__dataclass_fields__}
+    outcome = None if row["outcome"] is None else Outcome(row["outcome"])
+    return AuditEvent(**fields | {"action": Action(row["action"]), "outcome": outcome})

@@ -1,89 +1,92 @@
-"""What each run of the cleanup found and did."""
+"""The table `cleanup_run`: what each run of the cleanup found and did."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 
+from domain.offboarding import AcceptedBaseline, CleanupReport, ExecutionResult, Plan, PlanEntry, RunOutcome, Step
 from state.database import Database
 from state.tables import cleanup_run
 
 _KEPT_SECONDS = 30 * 86400.0
-RUNNING, DIED = "running", "died"
-
-
-@dataclass(frozen=True)
-class Believed:
-    """How many were in each group at the last run whose snapshot was believed."""
-
-    members: int
-    admins: int
+_RUNNING, _DIED = "running", "died"
+_columns = cleanup_run.c
 
 
 class CleanupRuns:
-    """The table of them."""
+    """The rows. `owner` names this replica."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, owner: str) -> None:
         self._database = database
+        self._owner = owner
 
-    async def start(self, *, trigger: str, owner: str, fence: int | None) -> tuple[int, float]:
-        """A new run's id, and the time.
+    async def start(self, *, trigger: str, fence: int | None) -> CleanupReport:
+        """Records the start of a run; a dry run has no fence. Returns its report so far.
 
-        A run of an earlier holder that never finished is noted as died, and runs of more than 30 days ago are
-        forgotten; but not the last believed one, by which the next is judged.
+        Marks a run of an earlier holder that never finished as died, and deletes runs older than 30 days, except the
+        last accepted one, which is the baseline of the next.
         """
+        now = self._database.now()
+        accepted = sa.select(sa.func.max(_columns.id)).where(_columns.accepted_members.is_not(None))
+        old = sa.and_(_columns.started_at < now - _KEPT_SECONDS, _columns.id < accepted.scalar_subquery())
         async with self._database.transaction() as connection:
-            now = await self._database.now(connection)
-            believed = sa.select(sa.func.max(cleanup_run.c.id)).where(cleanup_run.c.believed_members.is_not(None))
-            old = sa.and_(cleanup_run.c.started_at < now - _KEPT_SECONDS, cleanup_run.c.id < believed.scalar_subquery())
             await connection.execute(sa.delete(cleanup_run).where(old))
             if fence is not None:
-                unfinished = sa.and_(cleanup_run.c.outcome == RUNNING, cleanup_run.c.fence < fence)
-                await connection.execute(sa.update(cleanup_run).where(unfinished).values(outcome=DIED))
-            row = {"trigger": trigger, "owner": owner, "fence": fence, "started_at": now, "outcome": RUNNING}
-            inserted = await connection.execute(sa.insert(cleanup_run).values(row).returning(cleanup_run.c.id))
-            return inserted.scalar_one(), now
+                unfinished = sa.and_(_columns.outcome == _RUNNING, _columns.fence < fence)
+                await connection.execute(sa.update(cleanup_run).where(unfinished).values(outcome=_DIED))
+            row = {"trigger": trigger, "owner": self._owner, "fence": fence, "outcome": _RUNNING}
+            insert = sa.insert(cleanup_run).values(**row, started_at=now)
+            run_id, started_at = (await connection.execute(insert.returning(_columns.id, _columns.started_at))).one()
+        return CleanupReport(run_id, trigger, fence is None, started_at)
 
-    async def finish(
-        self, run_id: int, *, outcome: str, plan_hash: str | None, believed: Believed | None, report: dict[str, Any]
-    ) -> float:
-        """Note the end of a run; answers the time of it."""
+    async def finish(self, report: CleanupReport, baseline: AcceptedBaseline | None) -> float:
+        """Records the end of a run. Returns its time, in seconds since the epoch."""
+        values = {
+            "finished_at": self._database.now(),
+            "outcome": report.outcome.value,
+            "plan_hash": report.plan.hash if report.plan else None,
+            "accepted_members": baseline.members if baseline else None,
+            "accepted_admins": baseline.admins if baseline else None,
+            "report": asdict(report),
+        }
+        update = sa.update(cleanup_run).where(_columns.id == report.run_id).values(**values)
         async with self._database.transaction() as connection:
-            now = await self._database.now(connection)
-            values = {
-                "finished_at": now,
-                "outcome": outcome,
-                "plan_hash": plan_hash,
-                "believed_members": believed.members if believed else None,
-                "believed_admins": believed.admins if believed else None,
-                "report": report | {"finishedAt": now},
-            }
-            await connection.execute(sa.update(cleanup_run).where(cleanup_run.c.id == run_id).values(values))
-        return now
+            return float((await connection.execute(update.returning(_columns.finished_at))).scalar_one())
 
-    async def last_report(self) -> dict[str, Any] | None:
-        """The report of the last run that finished; dry runs do not count."""
-        columns = cleanup_run.c
-        query = sa.select(columns.report).where(columns.fence.is_not(None), columns.report.is_not(None))
-        async with self._database.transaction() as connection:
-            return (await connection.execute(query.order_by(columns.id.desc()).limit(1))).scalar_one_or_none()
+    async def last_report(self) -> CleanupReport | None:
+        """The report of the last run, or dry run, that finished."""
+        query = sa.select(_columns.report, _columns.finished_at).where(_columns.report.is_not(None))
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query.order_by(_columns.id.desc()).limit(1))).one_or_none()
+        return None if row is None else _report({**row.report, "finished_at": row.finished_at})
 
-    async def last_believed(self) -> Believed | None:
-        """The last believed snapshot's size."""
-        columns = cleanup_run.c
-        query = sa.select(columns.believed_members, columns.believed_admins).where(
-            columns.believed_members.is_not(None)
+    async def last_baseline(self) -> AcceptedBaseline | None:
+        """The size of the last accepted snapshot."""
+        query = sa.select(_columns.accepted_members, _columns.accepted_admins).where(
+            _columns.accepted_members.is_not(None)
         )
-        async with self._database.transaction() as connection:
-            row = (await connection.execute(query.order_by(columns.id.desc()).limit(1))).one_or_none()
-        return None if row is None else Believed(row.believed_members, row.believed_admins)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query.order_by(_columns.id.desc()).limit(1))).one_or_none()
+        return None if row is None else AcceptedBaseline(*row)
 
-    async def knows_plan(self, plan_hash: str, *, within: float) -> bool:
-        """Whether a run or dry run of the last `within` seconds came to this plan."""
-        columns = cleanup_run.c
-        async with self._database.transaction() as connection:
-            since = await self._database.now(connection) - within
-            query = sa.select(columns.id).where(columns.plan_hash == plan_hash, columns.started_at >= since).limit(1)
+    async def has_plan(self, plan_hash: str, *, within: float) -> bool:
+        """Whether a run or dry run of the last `within` seconds made this plan."""
+        recent = _columns.started_at >= self._database.now() - within
+        query = sa.select(_columns.id).where(_columns.plan_hash == plan_hash, recent).limit(1)
+        async with self._database.reading() as connection:
             return (await connection.execute(query)).scalar_one_or_none() is not None
+
+
+def _report(row: Mapping[str, Any]) -> CleanupReport:
+    plan, result = row["plan"], row["result"]
+    if plan is not None:
+        entries = tuple(PlanEntry(**entry | {"step": Step(entry["step"])}) for entry in plan["entries"])
+        plan = Plan(entries, plan["hash"], plan["refusal"])
+    if result is not None:
+        users = {Step(step): ids for step, ids in result["users"].items()}
+        result = ExecutionResult(users, {Step(step): n for step, n in result["keys"].items()}, result["failed"])
+    return CleanupReport(**{**row, "outcome": RunOutcome(row["outcome"]), "plan": plan, "result": result})

@@ -1,20 +1,23 @@
-"""A database that brings itself up to date: SQLite in one file, or PostgreSQL when several replicas run."""
+"""The database: SQLite in one file, or PostgreSQL when several replicas run. It migrates itself."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -22,115 +25,152 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from domain.errors import UpstreamUnavailableError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_MIGRATION_LOCK = 0x6C6C6F  # any number that our replicas agree on
+_MIGRATION_LOCK = 0x6C6C6F  # any number that all replicas agree on
+_SQLITE_TIMEOUT_SECONDS = 30
 
 
 class DatabaseUnavailableError(UpstreamUnavailableError):
-    """The database cannot be reached or used. `where` names it without its password, for an operator."""
+    """The database cannot be reached or used. `where` is its URL without the password, for an operator."""
 
     def __init__(self, where: str) -> None:
-        super().__init__("The database of this service cannot be used")
+        super().__init__("This service's database is unavailable")
         self.where = where
 
 
 class Database:
-    """One database. `wall_clock` tells the time where the database has no clock of its own."""
+    """One database. `wall_clock` tells the time for SQLite: seconds since the epoch."""
 
     def __init__(self, url: str, wall_clock: Callable[[], float] = time.time) -> None:
         self._engine = _engine(url)
+        self._is_postgresql = self._engine.dialect.name == "postgresql"
         self._wall_clock = wall_clock
         self._migrating = asyncio.Lock()
         self._migrated = False
-        self._current: ContextVar[AsyncConnection | None] = ContextVar("transaction", default=None)
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Closes every connection."""
         await self._engine.dispose()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that commits at the end, on a schema that is up to date. Raises DatabaseUnavailableError.
-
-        Within another one of the same task it is part of that: all of it is written, or nothing.
-        """
-        if (current := self._current.get()) is not None:
-            yield current
-            return
+        """A transaction that commits at the end. Migrates first. Raises DatabaseUnavailableError."""
         await self.migrate()
-        with self._explained():
+        with self._translated():
             async with self._engine.begin() as connection:
-                token = self._current.set(connection)
-                try:
-                    yield connection
-                finally:
-                    self._current.reset(token)
+                yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """A read-only transaction, which never waits for a writer. Raises DatabaseUnavailableError."""
+        await self.migrate()
+        with self._translated():
+            async with self._engine.connect() as connection:
+                yield await connection.execution_options(read_only=True)
+
+    def now(self) -> sa.ColumnElement[float]:
+        """The current time as an SQL expression: PostgreSQL's own, so that replicas agree, or this machine's."""
+        if self._is_postgresql:
+            return sa.cast(sa.extract("epoch", sa.func.statement_timestamp()), sa.Float)
+        return sa.literal(self._wall_clock(), sa.Float)
+
+    def insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+        """An INSERT statement that supports ON CONFLICT."""
+        return postgresql.insert(table) if self._is_postgresql else sqlite.insert(table)
 
     async def insert_new(self, connection: AsyncConnection, table: sa.Table, row: Mapping[str, Any]) -> bool:
-        """Insert `row` unless one with its primary key is there; whether it was inserted."""
-        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        statement = insert(table).values(row).on_conflict_do_nothing().returning(sa.literal(1))
+        """Inserts `row` unless a row with its primary key exists. Returns whether it inserted."""
+        statement = self.insert(table).values(row).on_conflict_do_nothing().returning(sa.literal(1))
         return (await connection.execute(statement)).first() is not None
 
-    async def now(self, connection: AsyncConnection) -> float:
-        """The time that all replicas agree on: PostgreSQL's, or this machine's for a file on it."""
-        if self._engine.dialect.name != "postgresql":
-            return self._wall_clock()
-        return float((await connection.execute(sa.text("select extract(epoch from clock_timestamp())"))).scalar_one())
-
     async def migrate(self) -> None:
-        """Bring the schema up to date, once; replicas that start together wait for each other.
+        """Brings the schema up to date, once per process. Replicas that start together wait for each other.
 
         Raises DatabaseUnavailableError.
         """
+        if self._migrated:
+            return
         async with self._migrating:
             if not self._migrated:
-                with self._explained():
+                with self._translated():
                     await self._migrate()
                 self._migrated = True
 
+    async def is_ready(self) -> bool:
+        """Whether the database answers."""
+        try:
+            async with self.reading() as connection:
+                await connection.execute(sa.select(sa.literal(1)))
+        except DatabaseUnavailableError:
+            return False
+        return True
+
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (sa.exc.DBAPIError, sqlite3.Error) as error:
+        except (sa.exc.DBAPIError, sqlite3.Error, OSError) as error:
             raise DatabaseUnavailableError(self._engine.url.render_as_string(hide_password=True)) from error
 
     async def _migrate(self) -> None:
-        if self._engine.dialect.name == "sqlite":
-            # aiosqlite leaves a thread behind where it cannot open a file, which complains once its loop is closed.
-            await asyncio.to_thread(_open_once, self._engine.url.database or "")
+        if not self._is_postgresql:
+            # aiosqlite leaks a thread if it cannot open the file.
+            await asyncio.to_thread(_create_file, self._engine.url.database or "")
         async with self._engine.begin() as connection:
-            if self._engine.dialect.name == "postgresql":
+            if self._is_postgresql:
                 await connection.execute(sa.text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-            await connection.run_sync(_upgrade)
+            if await connection.run_sync(_revision) != _head():
+                await connection.run_sync(_upgrade)
 
 
 def _engine(url: str) -> AsyncEngine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_async_engine(parsed, pool_pre_ping=True)
-    engine = create_async_engine(parsed, connect_args={"timeout": 30})
+    engine = create_async_engine(parsed, connect_args={"timeout": _SQLITE_TIMEOUT_SECONDS})
 
-    # The driver would begin a transaction at the first write only, and two of them could then wait for each other:
-    # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable
     @sa.event.listens_for(engine.sync_engine, "connect")
-    def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
+    def _configure(connection: Any, _record: Any) -> None:
+        # The driver would begin a transaction only at the first write, and two of them could then block each other:
+        # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable
         connection.isolation_level = None
+        # Readers do not wait for a writer. FULL, because NORMAL may lose the last commits in a power failure, and with
+        # them an intent that LiteLLM acted on: https://www.sqlite.org/pragma.html#pragma_synchronous
+        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+            connection.execute(f"PRAGMA {pragma}").close()
 
     @sa.event.listens_for(engine.sync_engine, "begin")
-    def _begin_with_the_lock(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    def _begin(connection: sa.Connection) -> None:
+        read_only = connection.get_execution_options().get("read_only", False)
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
 
     return engine
 
 
-def _open_once(path: str) -> None:
+def _create_file(path: str) -> None:
+    """Creates the file for its owner only, and its folder if necessary. Raises OSError or sqlite3.Error."""
+    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     sqlite3.connect(path).close()
 
 
-def _upgrade(connection: sa.Connection) -> None:
-    # Its own lines say nothing that an operator could use at every start.
+def _config() -> Config:
+    # Alembic's own log lines say nothing that an operator could use at every start.
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    config = Config(attributes={"connection": connection})
+    config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
+
+
+@cache
+def _head() -> str | None:
+    return ScriptDirectory.from_config(_config()).get_current_head()
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    config = _config()
+    config.attributes["connection"] = connection
     command.upgrade(config, "head")

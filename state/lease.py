@@ -1,4 +1,4 @@
-"""A lease: at most one replica at a time does a thing, each interval once."""
+"""The table `lease`: at most one replica at a time runs the cleanup, and each interval once."""
 
 from __future__ import annotations
 
@@ -12,78 +12,79 @@ from state.tables import lease
 
 
 class LeaseLostError(Exception):
-    """Another replica holds the lease by now: stop at once, and touch nothing any more."""
+    """Another replica holds the lease now: stop at once and change nothing more."""
 
 
-@dataclass(frozen=True)
-class Held:
-    """A lease held: its fencing token grows with every holder."""
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """A lease that this replica holds. The fencing token grows with every holder."""
 
     owner: str
     fence: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Schedule:
-    """When the next run is due, in seconds from now (less than 0: overdue), and whether one is under way."""
+    """`next_run_at` is in seconds since the epoch, None before the first run. `running`: some replica is running."""
 
-    next_run_at: float
-    due_in: float
+    next_run_at: float | None
     running: bool
 
 
 class Lease:
-    """The lease called `name`, which expires `life` seconds after it was last renewed."""
+    """The lease `name`. It expires `life` seconds after its last renewal. `owner` names this replica."""
 
-    def __init__(self, database: Database, name: str, *, life: float) -> None:
+    def __init__(self, database: Database, name: str, *, owner: str, life: float) -> None:
         self._database = database
         self._name = name
+        self._owner = owner
         self._life = life
 
-    async def acquire(self, owner: str, *, only_if_due: bool) -> Held | None:
-        """Take the lease where nobody has it and, if asked, the next run is due; or None."""
+    async def acquire(self, *, only_if_due: bool) -> HeldLease | None:
+        """Takes the lease if it is free and, with `only_if_due`, the next run is due. Returns None otherwise."""
+        now = self._database.now()
+        is_free = sa.or_(lease.c.owner.is_(None), lease.c.expires_at <= now)
+        is_due = sa.or_(lease.c.next_run_at.is_(None), lease.c.next_run_at <= now) if only_if_due else sa.true()
         async with self._database.transaction() as connection:
-            now = await self._database.now(connection)
-            free = sa.or_(lease.c.owner.is_(None), lease.c.expires_at <= now)
-            due = lease.c.next_run_at <= now if only_if_due else sa.true()
             taken = await connection.execute(
                 sa.update(lease)
-                .where(lease.c.name == self._name, free, due)
-                .values(owner=owner, expires_at=now + self._life, fence=lease.c.fence + 1)
+                .where(lease.c.name == self._name, is_free, is_due)
+                .values(owner=self._owner, expires_at=now + self._life, fence=lease.c.fence + 1)
                 .returning(lease.c.fence)
             )
             fence = taken.scalar_one_or_none()
-        return None if fence is None else Held(owner, fence)
+        return None if fence is None else HeldLease(self._owner, fence)
 
-    async def renew(self, held: Held) -> None:
-        """Hold it for another life. Raises LeaseLostError."""
-        async with self._database.transaction() as connection:
-            await self.assert_held(connection, held)
-            now = await self._database.now(connection)
-            await connection.execute(self._mine(held).values(expires_at=now + self._life))
+    async def renew(self, held: HeldLease) -> None:
+        """Extends the lease by its life. Raises LeaseLostError."""
+        await self._update(held, {"expires_at": self._database.now() + self._life})
 
-    async def release(self, held: Held, *, next_run_in: float | None) -> None:
-        """Give it back, with the next run due in so many seconds; None leaves it as it was. Raises LeaseLostError."""
-        async with self._database.transaction() as connection:
-            await self.assert_held(connection, held)
-            now = await self._database.now(connection)
-            due = {} if next_run_in is None else {"next_run_at": now + next_run_in}
-            await connection.execute(self._mine(held).values(owner=None, **due))
+    async def release(self, held: HeldLease, *, next_run_in: float | None) -> None:
+        """Releases the lease. The next run is due in `next_run_in` seconds; None leaves that as it was.
 
-    async def assert_held(self, connection: AsyncConnection, held: Held) -> None:
-        """Within a transaction, so that what it writes is written by the holder only. Raises LeaseLostError."""
+        Raises LeaseLostError.
+        """
+        due = {} if next_run_in is None else {"next_run_at": self._database.now() + next_run_in}
+        await self._update(held, {"owner": None, **due})
+
+    async def assert_held(self, connection: AsyncConnection, held: HeldLease) -> None:
+        """Checks the fencing token in the caller's transaction: only the holder writes. Raises LeaseLostError."""
         query = sa.select(lease.c.owner, lease.c.fence).where(lease.c.name == self._name).with_for_update()
         row = (await connection.execute(query)).one()
         if (row.owner, row.fence) != (held.owner, held.fence):
             raise LeaseLostError
 
     async def schedule(self) -> Schedule:
-        """When the next run is due."""
-        async with self._database.transaction() as connection:
-            now = await self._database.now(connection)
-            row = (await connection.execute(sa.select(lease).where(lease.c.name == self._name))).one()
-        running = row.owner is not None and row.expires_at > now
-        return Schedule(row.next_run_at, row.next_run_at - now, running)
+        """When the next run is due, and whether one is running."""
+        is_running = sa.and_(lease.c.owner.is_not(None), lease.c.expires_at > self._database.now())
+        query = sa.select(lease.c.next_run_at, is_running.label("running")).where(lease.c.name == self._name)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one()
+        return Schedule(row.next_run_at, bool(row.running))
 
-    def _mine(self, held: Held) -> sa.Update:
-        return sa.update(lease).where(lease.c.name == self._name, lease.c.fence == held.fence)
+    async def _update(self, held: HeldLease, values: dict[str, object]) -> None:
+        is_mine = sa.and_(lease.c.name == self._name, lease.c.owner == held.owner, lease.c.fence == held.fence)
+        async with self._database.transaction() as connection:
+            updated = await connection.execute(sa.update(lease).where(is_mine).values(**values))
+        if updated.rowcount != 1:
+            raise LeaseLostError

@@ -1,46 +1,70 @@
-"""How often somebody may do something, counted for all replicas together.
+"""The table `rate`: rate limits that all replicas share.
 
-The generic cell rate algorithm: one number says when all of the allowance is back, which is all that has to be kept.
+The generic cell rate algorithm: one number, the time at which the whole limit is available again, is all the state.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.errors import Allowance
+from domain.rates import RateLimit
 from state.database import Database
 from state.tables import rate
 
+# Rounding must never cost a caller their last request.
+_TOLERANCE = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class RatePolicy:
+    """`limit` requests in `window` seconds, counted under `name` for each subject."""
+
+    name: str
+    limit: int
+    window: int = 60
+
 
 class Rates:
-    """The table of them."""
+    """The rows."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def take(self, name: str, subject: str, *, limit: int, window: int, cost: int = 1) -> Allowance:
-        """Take `cost` of `subject`'s allowance called `name`, if there is so much left; 0 only looks at it."""
-        every = window / limit
-        row_name = f"{name} {subject}"
-        async with self._database.transaction() as connection:
-            now = await self._database.now(connection)
-            await self._database.insert_new(connection, rate, {"name": row_name, "full_again_at": now})
-            query = sa.select(rate.c.full_again_at).where(rate.c.name == row_name).with_for_update()
-            kept = max((await connection.execute(query)).scalar_one(), now)
-            wanted = kept + every * cost
-            # A millionth of a second, so that rounding never costs anybody the last one.
-            if wanted - now > window + 1e-6:
-                return Allowance(
-                    name, limit, window, 0, math.ceil(kept - now), max(1, math.ceil(wanted - now - window))
-                )
-            await connection.execute(sa.update(rate).where(rate.c.name == row_name).values(full_again_at=wanted))
-        remaining = math.floor((window - (wanted - now)) / every + 1e-6)
-        return Allowance(name, limit, window, remaining, math.ceil(wanted - now), 0)
+    async def take(self, connection: AsyncConnection, policy: RatePolicy, subject: str) -> RateLimit:
+        """Takes one request if the limit allows it, atomically. The result says whether it did (`retry_after`)."""
+        interval, now = policy.window / policy.limit, self._database.now()
+        used = sa.case((rate.c.full_again_at > now, rate.c.full_again_at), else_=now) + interval
+        insert = self._database.insert(rate).values(name=_row_name(policy, subject), full_again_at=now + interval)
+        taken = insert.on_conflict_do_update(
+            index_elements=[rate.c.name], set_={"full_again_at": used}, where=used - now <= policy.window + _TOLERANCE
+        )
+        result = await connection.execute(taken.returning((rate.c.full_again_at - now).label("reset")))
+        reset = result.scalar_one_or_none()
+        if reset is not None:
+            return _state(policy, float(reset))
+        refused = await self.peek(connection, policy, subject)
+        retry_after = max(1, math.ceil(refused.reset + interval - policy.window - _TOLERANCE))
+        return RateLimit(policy.name, policy.limit, policy.window, 0, refused.reset, retry_after)
+
+    async def peek(self, connection: AsyncConnection, policy: RatePolicy, subject: str) -> RateLimit:
+        """The state of the limit, taking nothing. Reads only."""
+        reset = sa.select(rate.c.full_again_at - self._database.now()).where(rate.c.name == _row_name(policy, subject))
+        return _state(policy, max(0.0, (await connection.execute(reset)).scalar_one_or_none() or 0.0))
 
     async def forget(self) -> None:
-        """Delete those of whose allowance all is back."""
+        """Deletes the rows whose whole limit is available again."""
         async with self._database.transaction() as connection:
-            now = await self._database.now(connection)
-            await connection.execute(sa.delete(rate).where(rate.c.full_again_at < now))
+            await connection.execute(sa.delete(rate).where(rate.c.full_again_at < self._database.now()))
+
+
+def _row_name(policy: RatePolicy, subject: str) -> str:
+    return f"{policy.name} {subject}"
+
+
+def _state(policy: RatePolicy, reset: float) -> RateLimit:
+    remaining = math.floor((policy.window - reset) / (policy.window / policy.limit) + _TOLERANCE)
+    return RateLimit(policy.name, policy.limit, policy.window, max(0, remaining), math.ceil(reset - _TOLERANCE), 0)

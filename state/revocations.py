@@ -1,85 +1,84 @@
-"""Keys that another replaced, and that are to be deleted at a certain time; and keys that were reported as leaked."""
+"""The tables `key_revocation` (replaced keys that end at a set time) and `reported_key` (leaked keys)."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.keys import Revocation
 from state.database import Database
 from state.tables import key_revocation, reported_key
 
-_FIRST_RETRY, _LAST_RETRY = 5.0, 300.0
-_AT_ONCE = 50
-
-
-@dataclass(frozen=True)
-class Revocation:
-    """`key_id` is deleted at `revoke_at` (seconds since the epoch) because `replaced_by` took its place."""
-
-    key_id: str
-    user_id: str
-    replaced_by: str
-    revoke_at: float
+_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 5.0, 300.0
+_MAX_ATTEMPTS_COUNTED = 10
+_BATCH = 50
+_columns = key_revocation.c
 
 
 class Revocations:
-    """The table of them."""
+    """The pending revocations. Methods with a `connection` run in the caller's transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def plan(self, key_id: str, user_id: str, replaced_by: str, *, revoke_in: float) -> Revocation:
-        """Have the key deleted in so many seconds."""
-        async with self._database.transaction() as connection:
-            revoke_at = await self._database.now(connection) + revoke_in
-            row = {"key_id": key_id, "user_id": user_id, "replaced_by": replaced_by, "revoke_at": revoke_at}
-            due = {"next_attempt_at": revoke_at, "attempts": 0}
-            await connection.execute(sa.insert(key_revocation).values(row | due))
-        return Revocation(key_id, user_id, replaced_by, revoke_at)
+    async def schedule(
+        self, connection: AsyncConnection, key_id: str, user_id: str, replaced_by: str, *, revoke_in: float
+    ) -> Revocation:
+        """Schedules the deletion of a key in `revoke_in` seconds."""
+        revoke_at = self._database.now() + revoke_in
+        row = {"key_id": key_id, "user_id": user_id, "replaced_by": replaced_by, "attempts": 0}
+        insert = sa.insert(key_revocation).values(**row, revoke_at=revoke_at, next_attempt_at=revoke_at)
+        return _revocation((await connection.execute(insert.returning(*key_revocation.c))).one())
 
     async def of_user(self, user_id: str) -> list[Revocation]:
-        """All that are still to come."""
-        query = sa.select(key_revocation).where(key_revocation.c.user_id == user_id)
-        async with self._database.transaction() as connection:
-            return [_revocation(row) for row in await connection.execute(query)]
+        """All pending revocations of a user's keys."""
+        async with self._database.reading() as connection:
+            rows = await connection.execute(sa.select(key_revocation).where(_columns.user_id == user_id))
+            return [_revocation(row) for row in rows]
 
-    async def take_due(self) -> list[Revocation]:
-        """Those whose time has come, at most 50. Each is due again after a while, until it is `done`."""
-        columns = key_revocation.c
+    async def claim_due(self) -> list[Revocation]:
+        """The due revocations, at most 50. Each is due again after a while until `remove` is called.
+
+        Two replicas never claim the same one at the same time.
+        """
+        now = self._database.now()
+        due = sa.select(key_revocation).where(_columns.next_attempt_at <= now).order_by(_columns.next_attempt_at)
+        async with self._database.reading() as connection:
+            if (await connection.execute(due.limit(1))).first() is None:
+                return []
         async with self._database.transaction() as connection:
-            now = await self._database.now(connection)
-            query = sa.select(key_revocation).where(columns.next_attempt_at <= now).order_by(columns.next_attempt_at)
-            rows = (await connection.execute(query.limit(_AT_ONCE).with_for_update(skip_locked=True))).all()
+            rows = (await connection.execute(due.limit(_BATCH).with_for_update(skip_locked=True))).all()
             for row in rows:
-                wait = min(_FIRST_RETRY * 2**row.attempts, _LAST_RETRY)
-                retry = {"next_attempt_at": now + wait, "attempts": min(row.attempts + 1, 10)}
-                await connection.execute(sa.update(key_revocation).where(columns.key_id == row.key_id).values(retry))
+                wait = min(_FIRST_RETRY_SECONDS * 2**row.attempts, _LAST_RETRY_SECONDS)
+                retry = {"next_attempt_at": now + wait, "attempts": min(row.attempts + 1, _MAX_ATTEMPTS_COUNTED)}
+                await connection.execute(sa.update(key_revocation).where(_columns.key_id == row.key_id).values(**retry))
         return [_revocation(row) for row in rows]
 
-    async def done(self, key_id: str) -> None:
-        """The key is gone."""
-        async with self._database.transaction() as connection:
-            await connection.execute(sa.delete(key_revocation).where(key_revocation.c.key_id == key_id))
+    async def remove(self, connection: AsyncConnection, key_id: str) -> None:
+        """Removes the revocation: the key is gone."""
+        await connection.execute(sa.delete(key_revocation).where(_columns.key_id == key_id))
 
 
 class ReportedKeys:
-    """The table of keys that were reported as leaked: they stay blocked."""
+    """Keys that were reported as leaked: they stay blocked."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, key_id: str) -> None:
-        """Note it; again is the same."""
+        """Adds a key. Adding it again changes nothing."""
         async with self._database.transaction() as connection:
-            row = {"key_id": key_id, "at": await self._database.now(connection)}
+            row = {"key_id": key_id, "at": self._database.now()}
             await self._database.insert_new(connection, reported_key, row)
 
     async def among(self, key_ids: Collection[str]) -> set[str]:
-        """Which of `key_ids` were reported."""
-        query = sa.select(reported_key.c.key_id).where(reported_key.c.key_id.in_(key_ids))
-        async with self._database.transaction() as connection:
+        """Those of `key_ids` that were reported."""
+        if not key_ids:
+            return set()
+        async with self._database.reading() as connection:
+            query = sa.select(reported_key.c.key_id).where(reported_key.c.key_id.in_(key_ids))
             return set((await connection.execute(query)).scalars())
 
 

@@ -1,6 +1,6 @@
-"""The state of this service beyond LiteLLM. Times are seconds since the epoch; users are refs in lower case.
+"""The tables. Times are seconds since the epoch; users are refs in lower case.
 
-Written again in `migrations/`: a migration is history, and does not follow later changes of these.
+The migrations define them again: a migration is history and does not follow later changes of this file.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
+_Json = sa.JSON(none_as_null=True)
 
 lease = sa.Table(
     "lease",
@@ -16,7 +17,7 @@ lease = sa.Table(
     sa.Column("owner", sa.Text, nullable=True),
     sa.Column("expires_at", sa.Float, nullable=False),
     sa.Column("fence", sa.BigInteger, nullable=False),
-    sa.Column("next_run_at", sa.Float, nullable=False),
+    sa.Column("next_run_at", sa.Float, nullable=True),
 )
 cleanup_run = sa.Table(
     "cleanup_run",
@@ -29,9 +30,9 @@ cleanup_run = sa.Table(
     sa.Column("finished_at", sa.Float, nullable=True),
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("plan_hash", sa.Text, nullable=True, index=True),
-    sa.Column("believed_members", sa.Integer, nullable=True),
-    sa.Column("believed_admins", sa.Integer, nullable=True),
-    sa.Column("report", sa.JSON, nullable=True),
+    sa.Column("accepted_members", sa.Integer, nullable=True),
+    sa.Column("accepted_admins", sa.Integer, nullable=True),
+    sa.Column("report", _Json, nullable=True),
 )
 offboarding = sa.Table(
     "offboarding",
@@ -39,51 +40,40 @@ offboarding = sa.Table(
     sa.Column("user_id", sa.Text, primary_key=True),
     sa.Column("since", sa.Float, nullable=False),
     sa.Column("confirmed", sa.Boolean, nullable=False),
-    sa.Column("blocked_keys", sa.JSON, nullable=False),
+    sa.Column("blocked_keys", _Json, nullable=False),
 )
-audit_intent = sa.Table(
-    "audit_intent",
+change = sa.Table(
+    "change",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False, unique=True),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("via", sa.Text, nullable=True),
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("target", sa.Text, nullable=True),
     sa.Column("key_id", sa.Text, nullable=True),
     sa.Column("request_id", sa.Text, nullable=True),
-    sa.Column("operation", sa.Text, nullable=False),
-    sa.Column("before", sa.JSON, nullable=True),
-    sa.Column("wanted", sa.JSON, nullable=True),
-)
-audit_outcome = sa.Table(
-    "audit_outcome",
-    metadata,
-    sa.Column("intent_id", sa.Integer, sa.ForeignKey("audit_intent.id"), primary_key=True, autoincrement=False),
-    sa.Column("at", sa.Float, nullable=False),
-    sa.Column("outcome", sa.Text, nullable=False),
-    sa.Column("key_id", sa.Text, nullable=True),
-    sa.Column("after", sa.JSON, nullable=True),
+    sa.Column("requested", _Json, nullable=True),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("lock", sa.Text, nullable=True),
+    sa.Column("request_name", sa.Text, nullable=True),
+    sa.Column("fingerprint", sa.Text, nullable=True),
+    sa.Column("holder", sa.Text, nullable=True),
+    sa.Column("lease_until", sa.Float, nullable=True),
+    sa.Column("outcome", sa.Text, nullable=True),
+    sa.Column("before", _Json, nullable=True),
+    sa.Column("after", _Json, nullable=True),
     sa.Column("detail", sa.Text, nullable=True),
+    sa.Column("ended_at", sa.Float, nullable=True),
 )
-idempotency = sa.Table(
-    "idempotency",
+kept_answer = sa.Table(
+    "kept_answer",
     metadata,
-    sa.Column("request", sa.Text, primary_key=True),
+    sa.Column("request_name", sa.Text, primary_key=True),
     sa.Column("fingerprint", sa.Text, nullable=False),
-    sa.Column("operation", sa.Text, nullable=False),
-    sa.Column("created_at", sa.Float, nullable=False, index=True),
-    sa.Column("running_until", sa.Float, nullable=True),
-    sa.Column("attempt", sa.Integer, nullable=False),
-    sa.Column("made", sa.Text, nullable=True),
-    sa.Column("sealed_answer", sa.LargeBinary, nullable=True),
-)
-lock = sa.Table(
-    "lock",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("holder", sa.Text, nullable=False),
-    sa.Column("expires_at", sa.Float, nullable=False),
+    sa.Column("kept_at", sa.Float, nullable=False, index=True),
+    sa.Column("resource_id", sa.Text, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
 )
 key_revocation = sa.Table(
     "key_revocation",

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import io
+import shutil
+import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,13 +18,14 @@ from typing import Any
 import httpx
 import pytest
 
-from app import Parts, World, create_app, services_of
+from app import Orchestrator, Ports, create_app
 from edge.logs import configure_logging
 from settings.model import CleanupSettings, ServiceToken, Settings
 from standalone.backstage import BackstageStandIn
-from standalone.environment import standalone_settings, standalone_world
+from standalone.environment import standalone_ports, standalone_settings
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
-from tests.support.contract import check
+from state.database import Database
+from tests.support.contract import checked_client
 
 BASE = "/api/litellm-orchestrator"
 ALICE, BOB, CAROL, ERIN = (f"user:default/{name}" for name in ("alice", "bob", "carol", "erin.mixed"))
@@ -39,38 +46,32 @@ class Clock:
 
 
 async def no_sleep(_: float) -> None:
-    """What retries wait with in tests."""
+    """Retries do not wait in tests."""
+
+
+async def never(_: float) -> None:
+    """No time passes between heartbeats in tests."""
+    await asyncio.Event().wait()
 
 
 class Service:
     """The service under test, with its stand-ins within reach."""
 
-    def __init__(self, settings: Settings, world: World, litellm: LiteLLMStandIn, backstage: BackstageStandIn) -> None:
-        self.settings, self.world, self.litellm, self.backstage = settings, world, litellm, backstage
+    def __init__(self, settings: Settings, ports: Ports, litellm: LiteLLMStandIn, backstage: BackstageStandIn) -> None:
+        self.settings, self.ports, self.litellm, self.backstage = settings, ports, litellm, backstage
         self._clients: list[httpx.AsyncClient] = []
         self._app: Any = None
-        self._chores: Parts | None = None
+        self._background: Orchestrator | None = None
 
-    async def chores(self) -> None:
-        """What runs by itself every ten seconds, once, as another process does it."""
-        self._chores = self._chores or Parts(self.settings, self.world)
-        await services_of(self._chores, self.settings, self.world, None).maintenance.run()
+    async def run_background_jobs(self) -> None:
+        """Runs what runs every ten seconds, once, as another process does it."""
+        self._background = self._background or Orchestrator(self.settings, self.ports)
+        await self._background.background.run()
 
     def client(self, token: str | None = None) -> httpx.AsyncClient:
-        """A caller with `token`; each of their answers is held against the contract."""
-        self._app = self._app or create_app(self.settings, self.world)
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-
-        async def checked(response: httpx.Response) -> None:
-            await response.aread()
-            check(response)
-
-        client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(self._app),
-            base_url="http://orchestrator",
-            headers=headers,
-            event_hooks={"response": [checked]},
-        )
+        """A caller with `token`. Each response is checked against the contract."""
+        self._app = self._app or create_app(self.settings, self.ports)
+        client = checked_client(httpx.ASGITransport(self._app), "http://orchestrator", token)
         self._clients.append(client)
         return client
 
@@ -81,8 +82,8 @@ class Service:
     async def aclose(self) -> None:
         for client in self._clients:
             await client.aclose()
-        if self._chores is not None:
-            await self._chores.aclose()
+        if self._background is not None:
+            await self._background.aclose()
         if self._app is not None:
             await stop(self._app)
 
@@ -98,6 +99,29 @@ async def stop(app: Any) -> None:
         """Whoever waits for it is us."""
 
     await app({"type": "lifespan", "state": {}}, receive, send)
+
+
+@cache
+def _template() -> Path:
+    """A migrated database, made once per process."""
+    path = Path(tempfile.mkdtemp(prefix="orchestrator-template-")) / "state.sqlite3"
+
+    async def migrate() -> None:
+        database = Database(f"sqlite+aiosqlite:///{path}")
+        await database.migrate()
+        await database.aclose()
+
+    thread = threading.Thread(target=lambda: asyncio.run(migrate()))
+    thread.start()
+    thread.join()
+    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
+    return path
+
+
+def migrated_database(folder: Path) -> None:
+    """Puts a migrated database where `standalone_settings` expects it, unless one is there."""
+    if not (folder / "state.sqlite3").exists():
+        shutil.copyfile(_template(), folder / "state.sqlite3")
 
 
 def user_path(ref: str) -> str:
@@ -144,20 +168,23 @@ MakeService = Callable[..., Service]
 async def make_service(
     clock: Clock, litellm: LiteLLMStandIn, backstage: BackstageStandIn, tmp_path: Path
 ) -> AsyncIterator[MakeService]:
-    """Build services with other settings or transports than usual: `make_service(world={...}, port=...)`."""
+    """Build services with other settings or transports than usual: `make_service(ports={...}, port=...)`."""
     built: list[Service] = []
     numbers = count(1)
 
-    def make(world: dict[str, Any] | None = None, **changes: Any) -> Service:
-        usual = World(wall_clock=clock, clock=clock, new_id=lambda: f"request-{next(numbers)}", sleep=no_sleep)
-        on_stand_ins = standalone_world(litellm, backstage, usual)
+    def make(ports: dict[str, Any] | None = None, **changes: Any) -> Service:
+        usual = Ports(
+            wall_clock=clock, clock=clock, new_id=lambda: f"request-{next(numbers)}", sleep=no_sleep, heartbeat=never
+        )
+        on_stand_ins = standalone_ports(litellm, backstage, usual)
         tokens = (ServiceToken(SERVICE_TOKEN, "service:ci", "admin"),)
-        # What the clockwork would do is done by tests, when they want it.
+        # Tests run the background jobs themselves.
         by_hand = CleanupSettings(enabled=False)
+        migrated_database(tmp_path)
         settings = replace(
             standalone_settings(str(tmp_path)), service_tokens=tokens, cleanup=by_hand, maintenance_interval=0
         )
-        service = Service(replace(settings, **changes), replace(on_stand_ins, **(world or {})), litellm, backstage)
+        service = Service(replace(settings, **changes), replace(on_stand_ins, **(ports or {})), litellm, backstage)
         built.append(service)
         return service
 

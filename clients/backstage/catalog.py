@@ -1,9 +1,8 @@
 """Who is in which group, from Backstage's catalog.
 
-Its REST API is https://backstage.io/docs/features/software-catalog/software-catalog-api. All refs are in lower case:
-that is how filters, `by-refs` and relations compare them. A group that does not exist has no members in the catalog's
-answers, nor has a truncated or refused answer: each is an error here, so that nothing is taken for an empty group which
-is not one.
+Its REST API: https://backstage.io/docs/features/software-catalog/software-catalog-api. All refs are in lower case, as
+filters, `by-refs` and relations compare them. The catalog answers an empty list for a group that does not exist, and a
+truncated answer looks like a small group. Both are errors here, so that nothing is mistaken for an empty group.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from domain.errors import UpstreamFaultError
 
 _PAGE_SIZE = 500
 _MAX_PAGES = 2000
-_GROUPS_A_QUERY = 50
+_GROUPS_PER_QUERY = 50
 _MAX_DEPTH = 20
 _FIELDS = "kind,metadata.name,metadata.namespace"
 
@@ -37,11 +36,11 @@ class CatalogRefusedError(UpstreamFaultError):
 
 
 class CatalogFaultError(UpstreamFaultError):
-    """The catalog failed, or answered nonsense."""
+    """The catalog failed or returned an unexpected response."""
 
 
 class TruncatedMembersError(UpstreamFaultError):
-    """The catalog gave other members than it says there are: a page was cut short, or the group changed meanwhile."""
+    """The catalog returned fewer or more members than it announced: a page is incomplete, or the group changed."""
 
 
 class GroupMissingError(UpstreamFaultError):
@@ -49,30 +48,30 @@ class GroupMissingError(UpstreamFaultError):
 
 
 class Catalog:
-    """The catalog, read with a static external-access token. All calls raise UpstreamError."""
+    """The catalog, read with a static external-access token. Every call raises UpstreamError."""
 
     def __init__(self, upstream: Upstream, *, include_nested_groups: bool) -> None:
         self._upstream = upstream
         self._include_nested_groups = include_nested_groups
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Closes every connection."""
         await self._upstream.aclose()
 
     async def members_of(self, group: str, each_page: Callable[[], Awaitable[None]]) -> frozenset[str]:
-        """Every user in `group` and, where nested groups count, below it. Raises GroupMissingError.
+        """Every user in `group` and, if nested groups count, in the groups below it. Raises GroupMissingError.
 
-        `each_page` is awaited after each page: a large group may take longer than its caller's lease lives.
+        Awaits `each_page` after each page: reading a large group may take longer than the caller's lease.
         """
         members: set[str] = set()
-        for groups in _chunks(sorted(await self.groups_under(group)), _GROUPS_A_QUERY):
+        for groups in _chunks(sorted(await self.groups_under(group)), _GROUPS_PER_QUERY):
             members.update(await self._users_in(groups, each_page))
         return frozenset(members)
 
     async def groups_under(self, group: str) -> frozenset[str]:
-        """`group` and, where nested groups count, all below it. Raises GroupMissingError.
+        """`group` and, if nested groups count, all groups below it. Raises GroupMissingError.
 
-        Cycles end by themselves; a tree of more than 20 levels is taken for a fault.
+        Cycles are harmless. A tree of more than 20 levels is treated as a fault.
         """
         root = await self._entity(group)
         if root is None:
@@ -87,16 +86,16 @@ class Catalog:
         raise CatalogFaultError(f"The groups below {group} are nested more than {_MAX_DEPTH} deep")
 
     async def user(self, ref: str) -> CatalogUser:
-        """The user `ref`: in no group, and without a profile, where the catalog does not have them."""
+        """The user `ref`. A user that the catalog does not have is in no group and has no profile."""
         entity = await self._entity(ref) or {}
         spec = entity.get("spec")
         profile = spec.get("profile") if isinstance(spec, dict) else None
-        named = {name: profile.get(name) if isinstance(profile, dict) else None for name in ("displayName", "email")}
-        told = {name: text.strip() or None if isinstance(text, str) else None for name, text in named.items()}
-        return CatalogUser(frozenset(_related(entity, "memberOf")), told["displayName"], told["email"])
+        texts = {name: profile.get(name) if isinstance(profile, dict) else None for name in ("displayName", "email")}
+        values = {name: text.strip() or None if isinstance(text, str) else None for name, text in texts.items()}
+        return CatalogUser(frozenset(_related(entity, "memberOf")), values["displayName"], values["email"])
 
     async def _users_in(self, groups: Sequence[str], each_page: Callable[[], Awaitable[None]]) -> list[str]:
-        # A key repeated in one filter means any of its values.
+        # The same key several times in one filter means any of the values.
         query: dict[str, Any] = {
             "filter": ",".join(["kind=user", *(f"relations.memberof={group}" for group in groups)])
         }
@@ -109,15 +108,15 @@ class Catalog:
             )
             items, total, info = page.get("items"), page.get("totalItems"), page.get("pageInfo")
             if not (isinstance(items, list) and isinstance(total, int) and isinstance(info, dict)):
-                raise CatalogFaultError("Backstage's catalog does not list members in the form that this service knows")
+                raise CatalogFaultError("Backstage's catalog returned an unexpected response (expected: members)")
             users += map(_ref, items)
             if not (cursor := info.get("nextCursor")):
                 if len(users) != total:
-                    raise TruncatedMembersError(f"Backstage's catalog gave {len(users)} of {total} members")
+                    raise TruncatedMembersError(f"Backstage's catalog returned {len(users)} of {total} members")
                 return users
             query = {"cursor": cursor}
             await each_page()
-        raise TruncatedMembersError("Backstage's catalog has no end of members")
+        raise TruncatedMembersError("Backstage's catalog returned too many pages of members")
 
     async def _entity(self, ref: str) -> dict[str, Any] | None:
         kind, _, rest = ref.partition(":")
@@ -130,20 +129,20 @@ class Catalog:
         body = {"entityRefs": list(refs), "fields": [*_FIELDS.split(","), "relations"]}
         items = self._object(await self._upstream.change("/api/catalog/entities/by-refs", body)).get("items")
         if not isinstance(items, list) or len(items) != len(refs):
-            raise CatalogFaultError("Backstage's catalog does not describe groups in the form that this service knows")
-        # A child that is named and not there has no members either.
+            raise CatalogFaultError("Backstage's catalog returned an unexpected response (expected: groups)")
+        # A child group that is referenced but does not exist has no members.
         return [item for item in items if isinstance(item, dict)]
 
     @staticmethod
     def _object(reply: Reply) -> dict[str, Any]:
         if reply.status in (401, 403):
             raise CatalogRefusedError(
-                "Backstage's catalog refused this service's own token; its operator has to mend that"
+                "Backstage's catalog refused this service's token. The operator has to correct it."
             )
         if reply.status != 200:
             raise CatalogFaultError(f"Backstage's catalog failed with status {reply.status}")
         if not isinstance(reply.body, dict):
-            raise CatalogFaultError("Backstage's catalog answered with something that is not a JSON object")
+            raise CatalogFaultError("Backstage's catalog returned an unexpected response (expected: a JSON object)")
         return reply.body
 
 
@@ -159,7 +158,7 @@ def _ref(entity: Any) -> str:
         metadata = entity["metadata"]
         return f"{entity['kind']}:{metadata.get('namespace', 'default')}/{metadata['name']}".lower()
     except (TypeError, KeyError, AttributeError) as error:
-        raise CatalogFaultError("Backstage's catalog lists something that is not an entity") from error
+        raise CatalogFaultError("Backstage's catalog returned an unexpected response (expected: an entity)") from error
 
 
 def _chunks(refs: Sequence[str], size: int) -> Iterable[Sequence[str]]:

@@ -1,11 +1,11 @@
-"""Who is calling, from a bearer token: Backstage's user and plugin tokens, and configured service tokens.
+"""Verifies bearer tokens: Backstage's user and plugin tokens, and configured service tokens.
 
-Token forms as Backstage's auth service makes them (https://backstage.io/docs/auth/identity-resolver and
-`@backstage/plugin-auth-backend` 0.25, held by `tests/conformance`):
+Backstage's auth service issues these (https://backstage.io/docs/auth/identity-resolver and
+`@backstage/plugin-auth-backend` 0.25; `tests/conformance` checks them):
 
 - a user token: header `typ: vnd.backstage.user`; `sub`, `ent` (ownership refs; may be absent), `aud: backstage`;
-- a plugin token: `typ: vnd.backstage.plugin`; `sub` is the calling plugin, `aud` this one; on behalf of a user it
-  carries `obo`, that user's limited token (`typ: vnd.backstage.limited-user`).
+- a plugin token: `typ: vnd.backstage.plugin`; `sub` is the calling plugin, `aud` is this one. On behalf of a user it
+  contains `obo`, that user's limited token (`typ: vnd.backstage.limited-user`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -25,20 +24,17 @@ from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import ECKey
 
-from clients.backstage.signing_keys import SigningKeys, UnknownKeyError
+from clients.backstage.signing_keys import PluginKeys, SigningKeys, UnknownKeyError
 from clients.upstream import Upstream
 from domain.errors import AuthenticationError, UpstreamFaultError
-from settings.model import ServiceRole, ServiceToken
-
-PLUGIN_ID = "litellm-orchestrator"
-USER_REF = re.compile(r"user:[a-z0-9-]{1,63}/[a-z0-9._-]{1,63}", re.IGNORECASE)
+from domain.identity import PLUGIN_ID, USER_REF, Caller
+from settings.model import ServiceToken
 
 _ALGORITHMS = ["ES256"]
-_LEEWAY = 60
+_LEEWAY_SECONDS = 60
 _PLUGIN = re.compile(r"[a-z0-9_-]{1,64}")
-_MAX_TOKEN = 16 * 1024
+_MAX_TOKEN_LENGTH = 16 * 1024
 _CACHED_TOKENS = 10_000
-_CACHED_PLUGINS = 256
 
 
 class _Typ(StrEnum):
@@ -47,28 +43,8 @@ class _Typ(StrEnum):
     LIMITED = "vnd.backstage.limited-user"
 
 
-@dataclass(frozen=True)
-class Caller:
-    """A verified caller.
-
-    `subject` is a user ref in lower case, `plugin:<id>`, or a service token's subject. `ownership` holds the refs
-    that Backstage vouches for, in lower case; `service_role` is set for service tokens only. `via` is the plugin that
-    calls on behalf of the subject, as `plugin:<id>`.
-    """
-
-    subject: str
-    ownership: frozenset[str] = frozenset()
-    service_role: ServiceRole | None = None
-    via: str | None = None
-
-    @property
-    def is_user(self) -> bool:
-        """Whether this is a Backstage user, and no service or plugin."""
-        return USER_REF.fullmatch(self.subject) is not None
-
-
-class Tokens:
-    """Verifies bearer tokens. `now` is a clock in seconds since the epoch."""
+class TokenVerifier:
+    """Verifies bearer tokens. `now` is in seconds since the epoch; `plugins`: see `PluginKeys`."""
 
     def __init__(
         self,
@@ -76,6 +52,7 @@ class Tokens:
         *,
         issuer: str | None,
         service_tokens: Sequence[ServiceToken],
+        plugins: Collection[str] | None,
         now: Callable[[], float],
     ) -> None:
         self._backstage = backstage
@@ -85,32 +62,32 @@ class Tokens:
         ]
         self._now = now
         self._user_keys = SigningKeys(backstage, "/api/auth/.well-known/jwks.json", now)
-        self._plugin_keys: LRUCache[str, SigningKeys] = LRUCache(_CACHED_PLUGINS)
+        self._plugin_keys = PluginKeys(backstage, now, allowed=plugins)
         self._verified: LRUCache[bytes, tuple[Caller, float]] = LRUCache(_CACHED_TOKENS)
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Closes every connection."""
         await self._backstage.aclose()
 
     async def is_ready(self) -> bool:
         """Whether user tokens can be verified."""
-        return await self._user_keys.available()
+        return await self._user_keys.are_available()
 
     async def verify(self, token: str) -> Caller:
-        """The caller who holds `token`. Raises AuthenticationError, or UpstreamError where Backstage must be asked."""
+        """The caller who holds `token`. Raises AuthenticationError; UpstreamError if Backstage fails."""
         digest = _digest(token)
         if caller := self._service(digest):
             return caller
         if (known := self._verified.get(digest)) and self._now() <= known[1]:
             return known[0]
-        if len(token) > _MAX_TOKEN:
-            raise AuthenticationError("The token is too long to be one of Backstage's")
+        if len(token) > _MAX_TOKEN_LENGTH:
+            raise AuthenticationError("The token is too long for a Backstage token")
         caller, expires = await self._by_type(token)
-        self._verified[digest] = (caller, expires + _LEEWAY)
+        self._verified[digest] = (caller, expires + _LEEWAY_SECONDS)
         return caller
 
     def _service(self, digest: bytes) -> Caller | None:
-        # Every row is compared, in constant time, so that the time taken tells nothing.
+        # Compares every row in constant time: the duration must not reveal anything.
         matches = [caller for row, caller in self._service_tokens if hmac.compare_digest(row, digest)]
         return matches[0] if matches else None
 
@@ -138,10 +115,9 @@ class Tokens:
         plugin = _unverified(token, 1).get("sub")
         if not isinstance(plugin, str) or not _PLUGIN.fullmatch(plugin):
             raise AuthenticationError("The token's sub is not a plugin id")
-        if (keys := self._plugin_keys.get(plugin)) is None:
-            path = f"/api/{plugin}/.backstage/auth/v1/jwks.json"
-            keys = self._plugin_keys[plugin] = SigningKeys(self._backstage, path, self._now, optional=True)
+        keys = self._plugin_keys.of(plugin)
         claims = await self._claims(token, _Typ.PLUGIN, keys, audience=PLUGIN_ID, issuer=None)
+        self._plugin_keys.confirm(plugin, keys)
         if (obo := claims.get("obo")) is None:
             return Caller(f"plugin:{plugin}"), claims["exp"]
         if not isinstance(obo, str):
@@ -157,7 +133,7 @@ class Tokens:
         header = _unverified(token, 0)
         kid = header.get("kid")
         if header.get("typ") != typ or header.get("alg") not in _ALGORITHMS or not isinstance(kid, str):
-            raise AuthenticationError("The token's header is not one of Backstage's")
+            raise AuthenticationError("The token's header is not that of a Backstage token")
         try:
             return self._checked(token, await keys.get(kid), audience, issuer)
         except UnknownKeyError as error:
@@ -165,25 +141,25 @@ class Tokens:
         except ExpiredTokenError as error:
             raise AuthenticationError("The token has expired") from error
         except (JoseError, ValueError, TypeError) as error:
-            raise AuthenticationError("The token is not valid here") from error
+            raise AuthenticationError("The token is invalid") from error
 
     def _checked(self, token: str, key: ECKey, audience: str | None, issuer: str | None) -> dict[str, Any]:
         decoded = jwt.decode(token, key, algorithms=_ALGORITHMS)
         options: dict[str, Any] = {"exp": {"essential": True}, "sub": {"essential": True}}
         options |= {"aud": {"essential": True, "value": audience}} if audience else {}
         options |= {"iss": {"essential": True, "value": issuer}} if issuer else {}
-        jwt.JWTClaimsRegistry(now=int(self._now()), leeway=_LEEWAY, **options).validate(decoded.claims)
+        jwt.JWTClaimsRegistry(now=int(self._now()), leeway=_LEEWAY_SECONDS, **options).validate(decoded.claims)
         return decoded.claims
 
     async def _ownership(self, token: str, subject: str) -> frozenset[str]:
-        """Ask Backstage (`GET /api/auth/v1/userinfo`): tokens may leave ownership out, and limited ones always do."""
+        """Asks Backstage (`GET /api/auth/v1/userinfo`): tokens may omit ownership, and limited tokens always do."""
         reply = await self._backstage.read("/api/auth/v1/userinfo", token=token)
         if reply.status in (401, 403):
             raise AuthenticationError("Backstage does not accept the token")
         claims = reply.body.get("claims") if reply.status == 200 and isinstance(reply.body, dict) else None
         refs = _refs(claims.get("ent")) if isinstance(claims, dict) and _same_ref(claims.get("sub"), subject) else None
         if refs is None:
-            raise UpstreamFaultError("Backstage does not say in the form that this service knows what the caller owns")
+            raise UpstreamFaultError("Backstage returned an unexpected response (expected: the caller's ownership)")
         return refs
 
 
@@ -192,7 +168,7 @@ def _digest(token: str) -> bytes:
 
 
 def _unverified(token: str, part: int) -> dict[str, Any]:
-    """Header (0) or claims (1) of a compact JWS, not verified: only to choose the key by."""
+    """Header (0) or claims (1) of a compact JWS, unverified: only to choose the signing key."""
     parts = token.split(".")
     try:
         decoded = json.loads(base64.urlsafe_b64decode(parts[part] + "=" * (-len(parts[part]) % 4)))

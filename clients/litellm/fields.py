@@ -1,8 +1,6 @@
-"""The fields of a LiteLLM key, as `GET /key/list?return_full_object=true` answers them (LiteLLM 1.104)."""
+"""The fields of a LiteLLM key in `GET /key/list?return_full_object=true` (LiteLLM 1.104)."""
 
 from __future__ import annotations
-
-from typing import Any
 
 _NUMBER, _TEXT, _FLAG, _MAP, _LIST = (int, float), (str,), (bool,), (dict,), (list,)
 _INTEGER, _NONE = (int,), (type(None),)
@@ -51,7 +49,4 @@ KEY_FIELDS: dict[str, tuple[type, ...]] = {
     "updated_by": _TEXT + _NONE,
     "settings_updated_at": _TEXT + _NONE,
 }
-"""The fields of a key that a caller may see, LiteLLM's names, and the types that each may have."""
-
-Key = dict[str, Any]
-"""A key without its secret: those of KEY_FIELDS that LiteLLM sent."""
+"""The fields of a key that a caller may see, under LiteLLM's names, with the types that each may have."""

@@ -1,46 +1,57 @@
-"""Answers that hold a secret, sealed so that only who sends the same Idempotency-Key again gets them opened.
+"""Requests with an Idempotency-Key, and answers sealed so that only the sender of the same key can open them.
 
-The key is derived from LiteLLM's master key and the caller's Idempotency-Key (HKDF, RFC 5869): neither is in the
-database, so that it alone gives nothing away. Why: `docs/adr/0009-idempotency.md`.
+The encryption key is derived from LiteLLM's master key and the caller's Idempotency-Key (HKDF, RFC 5869). The database
+contains neither, so it reveals no secret on its own. Why: `docs/adr/0009-idempotency.md`.
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
+from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Any
 
+import orjson
 from cryptography.fernet import Fernet, InvalidToken
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from state.changes import IdempotentRequest
+
+
+@dataclass(frozen=True, slots=True)
+class SealedRequest(IdempotentRequest):
+    """A request with an Idempotency-Key, which seals and opens its own answer."""
+
+    cipher_key: bytes = field(repr=False)
+
+    def seal(self, answer: bytes) -> bytes:
+        """Encrypts `answer`."""
+        return Fernet(self.cipher_key).encrypt(answer)
+
+    def unseal(self, sealed: bytes) -> bytes | None:
+        """Decrypts what `seal` returned. None if the master key has changed since."""
+        try:
+            return Fernet(self.cipher_key).decrypt(sealed)
+        except InvalidToken:
+            return None
+
 
 class Sealing:
-    """Names requests, and seals what they were answered. `root` is the secret that all replicas share."""
+    """Names requests and derives their encryption keys. `root` is the secret that all replicas share."""
 
     def __init__(self, root: str) -> None:
         self._root = root.encode()
 
-    def name(self, subject: str, key: str) -> str:
-        """The name under which the request `key` of `subject` is kept: it does not give `key` away."""
-        return hmac.new(self._root, _joined("name", subject, key), sha256).hexdigest()
-
-    def seal(self, subject: str, key: str, answer: bytes) -> bytes:
-        """`answer`, for whoever sends `key` as `subject`."""
-        return self._cipher(subject, key).encrypt(answer)
-
-    def open(self, subject: str, key: str, sealed: bytes) -> bytes | None:
-        """What `seal` was given; None where the root has changed since."""
-        try:
-            return self._cipher(subject, key).decrypt(sealed)
-        except InvalidToken:
-            return None
-
-    def _cipher(self, subject: str, key: str) -> Fernet:
+    def request(self, subject: str, key: str, content: Any) -> SealedRequest:
+        """The request of `subject` with the Idempotency-Key `key`. `content` is all that it asks for, as JSON."""
+        name = hmac.new(self._root, _joined("name", subject, key), sha256).hexdigest()
+        fingerprint = sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
         derived = HKDF(hashes.SHA256(), 32, salt=None, info=_joined("seal", subject, key)).derive(self._root)
-        return Fernet(base64.urlsafe_b64encode(derived))
+        return SealedRequest(name, fingerprint, base64.urlsafe_b64encode(derived))
 
 
 def _joined(*parts: str) -> bytes:
-    """`parts` so that no two lists of them are the same."""
+    """Joins `parts` so that different lists never give the same bytes."""
     return b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)

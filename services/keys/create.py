@@ -1,132 +1,103 @@
-"""New keys: checked against what their owner may have, and never left behind without an owner or without a reader."""
+"""Creating a key."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
-from clients.litellm.client import MintedKey, NewKey, no_such_user
-from clients.litellm.rows import KeyNote
+from domain.audit import Action
 from domain.errors import NotFoundError
-from services import limits as key_terms
-from services.access import Access, Principal, authorize
-from services.changes.audit import Action, Outcome
-from services.changes.creations import Created, Creation
-from services.keys.keys import Neighbours, keys_of
-from settings.model import Tier
+from domain.identity import Principal
+from domain.keys import LIMITS, CreatedKey, KeyAnnotations, KeyRequest, NewKey
+from domain.users import Tier
+from services import limits
+from services.access import Access, decide
+from services.changes.change import Created
+from services.changes.changes import Changes
+from services.keys.issuer import KeyIssuer
+from services.keys.keys import Keys
+from services.keys.policy import KeyPolicy
+from services.users.tiers import Tiers
+from services.users.users import Users
+from state.rates import RatePolicy
 
 
-class Minting:
-    """Makes keys. Ids are user refs in lower case."""
+class CreateKey:
+    """Creates a key for a user, within the limits of their tier."""
 
-    def __init__(self, neighbours: Neighbours) -> None:
-        self._litellm = neighbours.litellm
-        self._database = neighbours.database
-        self._users = neighbours.users
-        self._creations = neighbours.creations
-        self._tiers = neighbours.tiers
-        self._models = neighbours.models
-        self._unreplaced = neighbours.unreplaced
-        self._locks = neighbours.locks
-        self._audit = neighbours.audit
-        self._now = neighbours.now
+    def __init__(
+        self, *, changes: Changes, users: Users, tiers: Tiers, placing: KeyPlacing, issuer: KeyIssuer, rate: RatePolicy
+    ) -> None:
+        self._changes = changes
+        self._users = users
+        self._tiers = tiers
+        self._placing = placing
+        self._issuer = issuer
+        self._rate = rate
 
-    async def create(
-        self, principal: Principal, user_id: str, asked: Mapping[str, Any], idempotency_key: str | None
-    ) -> Created[MintedKey]:
-        """A new key as `asked` (see `key_terms`).
+    async def __call__(
+        self, principal: Principal, user_id: str, requested: KeyRequest, idempotency_key: str | None
+    ) -> Created[CreatedKey]:
+        """The new key with its secret.
 
-        Raises NotAllowedError also where the tier is exceeded, InputError, NotFoundError for another's user that is not
-        there, ConflictError for an alias or a number of keys that cannot be, UpstreamError, and what `Creations.run`
-        raises.
+        Raises NotAllowedError (also beyond the tier), InputError, NotFoundError (another's user who does not exist),
+        ConflictError (alias taken, too many keys), RateLimitedError, IdempotencyKeyReusedError, UpstreamError.
         """
-        return await self._creations.run(
-            principal,
-            idempotency_key,
-            ["createUserKey", user_id, asked],
-            make=lambda creation: self._create(principal, user_id, asked, creation),
-            load=MintedKey,
-            permit=lambda: self._audit.permit(principal, Action.KEY_CREATE, user_id),
-        )
-
-    async def check(self, access: Access, tier: Tier, asked: Mapping[str, Any]) -> int | None:
-        """Raise where `asked` makes no sense, or is not within the tier; answers the seconds that the key may live.
-
-        A tier binds who serves themselves; an admin who acts for another may go beyond it.
-        """
-        key_terms.require_names(asked)
-        await self._models.require_served(asked)
-        life = key_terms.life_of(asked, self._now())
-        if access is not Access.OWN:
-            return life
-        key_terms.require_within(tier, asked)
-        return key_terms.life_within(tier, life)
-
-    async def mint(self, principal: Principal, access: Access, user_id: str, new: NewKey) -> MintedKey:
-        """A key with an owner, or NotFoundError.
-
-        LiteLLM mints keys for users that do not exist, and a user may be deleted while the key is made: so the user
-        is looked for afterwards too, and a key that came out without an owner is deleted again.
-        """
-        key = await self._mint(user_id, new)
-        if key is None and access is Access.OWN:
-            # The user was known here, but is gone from LiteLLM: that is noticed now, and they are made anew.
-            await self._users.ensure_own(principal)
-            key = await self._mint(user_id, new)
-        if key is None:
-            raise no_such_user(user_id)
-        return key
-
-    async def discard(self, user_id: str, operation: str | None) -> list[str]:
-        """Delete what `operation` made and never handed out; answers the ids of those keys."""
-        if operation is None:
-            return []
-        keys = [key for key in await self._litellm.list_keys(user_id) if key.note and key.note.operation == operation]
-        for key in keys:
-            await self.delete(key.key_id)
-        return [key.key_id for key in keys]
-
-    async def delete(self, key_id: str) -> None:
-        """Delete a key that may be gone already."""
+        await self._users.ensure_own(principal, user_id)
         try:
-            await self._litellm.delete_key(key_id)
+            return await self._create(principal, user_id, requested, idempotency_key)
         except NotFoundError:
-            return
+            # The user was deleted after they were last seen. The principal's own user is created again.
+            if decide(principal, user_id) is not Access.OWN:
+                raise
+        await self._users.ensure_own(principal, user_id)
+        return await self._create(principal, user_id, requested, idempotency_key)
 
     async def _create(
-        self, principal: Principal, user_id: str, asked: Mapping[str, Any], creation: Creation
-    ) -> MintedKey:
-        async with self._audit.attempt(principal, Action.KEY_CREATE, user_id, operation=creation.operation) as attempt:
-            access = authorize(principal, user_id)
+        self, principal: Principal, user_id: str, requested: KeyRequest, idempotency_key: str | None
+    ) -> Created[CreatedKey]:
+        async with self._changes.begin(
+            principal,
+            Action.KEY_CREATE,
+            user_id,
+            requested=requested,
+            idempotency_key=idempotency_key,
+            rate=self._rate,
+        ) as change:
+            if change.kept_answer is not None:
+                return Created(CreatedKey(**change.kept_answer), change.rate)
+            await self._users.require(change.access, user_id)
             tier = await self._tiers.of(principal, user_id)
-            async with self._locks.hold(keys_of(user_id)):
-                await self._users.require(principal, user_id)
-                await self.discard(user_id, creation.cut_short)
-                life = await self.check(access, tier, asked)
-                await self._require_place(user_id, tier, asked)
-                note = KeyNote(asked.get("alias"), asked.get("metadata", {}), creation.operation)
-                await attempt.begin(wanted=asked)
-                minted = await self.mint(principal, access, user_id, _new_key(note, asked, life))
-                async with self._database.transaction():
-                    await attempt.conclude(Outcome.DONE, key_id=minted.key_id)
-                    await creation.keep(minted.key_id, minted)
-                return minted
-
-    async def _mint(self, user_id: str, new: NewKey) -> MintedKey | None:
-        key = await self._litellm.create_key(user_id, new)
-        if await self._users.exists(user_id):
-            return key
-        await self.delete(key.key_id)
-        return None
-
-    async def _require_place(self, user_id: str, tier: Tier, asked: Mapping[str, Any]) -> None:
-        if tier.max_keys is None and asked.get("alias") is None:
-            return
-        keys = await self._unreplaced(user_id)
-        key_terms.require_free_alias(asked.get("alias"), keys)
-        key_terms.require_room(tier, keys, self._now())
+            await self._issuer.delete_abandoned(user_id, change.interrupted)
+            life = await self._placing.check(change.access, tier, user_id, requested)
+            created = await self._issuer.create(user_id, _new_key(requested, change.operation, life))
+            await change.done(created, key_id=created.key_id)
+            return Created(created, change.rate)
 
 
-def _new_key(note: KeyNote, asked: Mapping[str, Any], life: int | None) -> NewKey:
-    limits = {name: asked[name] for name in key_terms.LIMITS if name in asked}
-    return NewKey(note, **limits | {"models": tuple(asked.get("models", ()))}, life=life)
+class KeyPlacing:
+    """Whether a user may have one more key with the requested properties. `now` is in seconds since the epoch."""
+
+    def __init__(self, *, policy: KeyPolicy, keys: Keys, now: Callable[[], float]) -> None:
+        self._policy = policy
+        self._keys = keys
+        self._now = now
+
+    async def check(self, access: Access, tier: Tier, user_id: str, requested: KeyRequest) -> int | None:
+        """The life of the key in seconds, None if unlimited.
+
+        Raises InputError, NotAllowedError (beyond the tier), ConflictError (alias taken, too many keys), UpstreamError.
+        """
+        life = await self._policy.check(access, tier, requested)
+        alias = requested.get("alias")
+        if tier.max_keys is not None or alias is not None:
+            keys = await self._keys.active(user_id)
+            limits.require_free_alias(alias, keys)
+            limits.require_room(tier, keys, self._now())
+        return life
+
+
+def _new_key(requested: KeyRequest, operation: str, life: int | None) -> NewKey:
+    annotations = KeyAnnotations(requested.get("alias"), requested.get("metadata", {}), operation)
+    given: dict[str, Any] = {name: value for name, value in requested.items() if name in LIMITS}
+    return NewKey(annotations, **given | {"models": tuple(requested.get("models", ()))}, life=life)

@@ -1,63 +1,58 @@
-"""Changes that were cut short: what they left behind is put in order, and the audit log says so."""
+"""Reconciliation: repairs what interrupted changes left behind, and records that in the audit log."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from clients.litellm.client import LiteLLM
-from domain.errors import OrchestratorError
-from services.changes.audit import Action, Outcome
-from services.keys.create import Minting
-from services.keys.keys import keys_of
-from state.changes import AuditLog, Conclusion, Event
-from state.locks import Locks
+from domain.audit import Action, AuditEvent
+from domain.errors import NotFoundError, OrchestratorError
+from services.changes.changes import Changes
+from services.keys.issuer import CREATING, KeyIssuer
+from state.changes import ChangeTable
 
 log = structlog.get_logger(__name__)
 
-_SILENT_SECONDS = 300.0
-"""Longer than any request takes: it asks LiteLLM some ten times at most, each within the deadline of a call."""
-_AT_ONCE = 20
+_AFTER_SECONDS = 300.0
+"""Longer than any request takes: it calls LiteLLM about ten times, each within the deadline of a call."""
+_BATCH = 20
 
 
 class Reconciliation:
-    """Concludes intents that have been without an outcome for five minutes."""
+    """Ends the changes that were interrupted more than five minutes ago."""
 
-    def __init__(self, log: AuditLog, litellm: LiteLLM, minting: Minting, locks: Locks) -> None:
-        self._log = log
+    def __init__(self, *, changes: Changes, interrupted: ChangeTable, litellm: LiteLLM, issuer: KeyIssuer) -> None:
+        self._changes = changes
+        self._interrupted = interrupted
         self._litellm = litellm
-        self._minting = minting
-        self._locks = locks
+        self._issuer = issuer
 
     async def run(self) -> None:
-        """Put in order what can be; what fails is tried again by the next run."""
-        for event in await self._log.unconcluded(older_than=_SILENT_SECONDS, limit=_AT_ONCE):
+        """Repairs what can be repaired. What fails is retried by the next run."""
+        for event in await self._interrupted.interrupted(older_than=_AFTER_SECONDS, limit=_BATCH):
             try:
-                await self._reconcile(event)
+                async with self._changes.resume(event) as change:
+                    await change.reconciled(await self._repair(event))
             except OrchestratorError as error:
-                log.warning("a change that was cut short is not in order yet", intent=event.id, error=error.message)
+                log.warning("an interrupted change is not reconciled yet", change=event.id, error=error.message)
+            else:
+                log.info("reconciled an interrupted change", change=event.id, action=event.action)
 
-    async def _reconcile(self, event: Event) -> None:
-        target = event.intent.target
-        if target is not None and event.intent.action in (Action.KEY_CREATE, Action.KEY_REGENERATE):
-            async with self._locks.hold(keys_of(target)):
-                # Nobody was told the secret of what it made: that is told after the outcome is written down.
-                deleted = await self._minting.discard(target, event.intent.operation)
-                await self._conclude(event, {"deleted": deleted})
-        else:
-            await self._conclude(event, await self._found(event))
-
-    async def _found(self, event: Event) -> dict[str, Any]:
-        target, key_id = event.intent.target, event.intent.key_id
-        if target is None:
+    async def _repair(self, event: AuditEvent) -> dict[str, Any]:
+        """Repairs one change, and returns what it found."""
+        if event.action in CREATING and event.target is not None:
+            # Nobody received the secret: the answer is given after the outcome is recorded.
+            return {"deleted": await self._issuer.delete_created_by(event.target, {event.operation})}
+        if event.action is Action.KEY_REPORT and event.key_id is not None:
+            with suppress(NotFoundError):
+                await self._litellm.set_key_blocked(event.key_id, blocked=True)
+            return {"known": await self._litellm.owner_of_key(event.key_id) is not None}
+        if event.target is None:
             return {}
-        if key_id is None:
-            return {"exists": await self._litellm.user_exists(target)}
-        key = await self._litellm.read_key(target, key_id)
+        if event.key_id is None:
+            return {"exists": await self._litellm.user_exists(event.target)}
+        key = await self._litellm.read_key(event.target, event.key_id)
         return {"exists": key is not None, "blocked": key is not None and key.is_blocked}
-
-    async def _conclude(self, event: Event, found: dict[str, Any]) -> None:
-        conclusion = Conclusion(Outcome.RECONCILED.value, after=found, detail="It was cut short")
-        if await self._log.conclude(event.id, conclusion):
-            log.info("a change that was cut short is in order", intent=event.id, action=event.intent.action, **found)

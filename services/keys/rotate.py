@@ -1,29 +1,40 @@
-"""A new secret for a key: the old one goes on working for a while, and is then deleted, whatever restarts meanwhile.
+"""Rotating a key: a new key replaces the old one, which keeps working for an overlap.
 
-The new key is proved to be there before the old one's end is written down, and that is written down in the one
-transaction that also keeps the answer: so at no moment are both gone, and the old one always ends.
+The new key is verified before the old one's revocation is scheduled, and the revocation is written in the transaction
+that also keeps the answer. So at every moment one of them works, and the old one always ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 
-import structlog
-
-from clients.litellm.client import NewKey
-from clients.litellm.rows import Key, KeyNote
-from domain.errors import ConflictError, OrchestratorError
-from services import limits as key_terms
-from services.access import Access, Principal, authorize
-from services.changes.audit import Action, Outcome
-from services.changes.creations import Created, Creation
-from services.keys.create import Minting
-from services.keys.keys import DescribedKey, Keys, Neighbours, keys_of, require_version
-from state.revocations import Revocation
-
-log = structlog.get_logger(__name__)
+from domain.audit import Action
+from domain.errors import ConflictError, NotFoundError, UpstreamFaultError
+from domain.identity import Principal
+from domain.keys import (
+    LIMITS,
+    CreatedKey,
+    DescribedKey,
+    Key,
+    KeyAnnotations,
+    KeyStatus,
+    NewKey,
+    Revocation,
+    RotatedKey,
+    RotationRequest,
+)
+from services import limits
+from services.access import Access
+from services.changes.change import Change, Created
+from services.changes.changes import Changes
+from services.keys.issuer import KeyIssuer
+from services.keys.keys import Keys
+from services.keys.policy import KeyPolicy
+from services.keys.revoke import RevokeKeys
+from services.users.tiers import Tiers
+from services.users.users import Users
+from state.rates import RatePolicy
+from state.revocations import ReportedKeys
 
 _SET_BY_OTHERS = (
     "team_id",
@@ -40,150 +51,151 @@ _SET_BY_OTHERS = (
     "access_group_ids",
     "auto_rotate",
 )
-ROTATION = Principal("rotation", frozenset())
-"""Who deletes replaced keys."""
+"""Properties that this service does not set, and that a new key would therefore lose."""
 
 
-@dataclass(frozen=True)
-class RotatedKey:
-    """The new key, with its secret; the old one, `revokes`, ends at `revoke_at` (seconds since the epoch)."""
+class RotateKey:
+    """Replaces a key of a user."""
 
-    user_id: str
-    key_id: str
-    secret: str = field(repr=False)
-    revokes: str
-    revoke_at: float
+    def __init__(
+        self,
+        *,
+        changes: Changes,
+        users: Users,
+        replacement: Replacement,
+        issuer: KeyIssuer,
+        revoke_keys: RevokeKeys,
+        rate: RatePolicy,
+    ) -> None:
+        self._changes = changes
+        self._users = users
+        self._replacement = replacement
+        self._issuer = issuer
+        self._revoke_keys = revoke_keys
+        self._rate = rate
 
-
-class Rotation:
-    """Replaces keys, and deletes those that were replaced when their time has come."""
-
-    def __init__(self, neighbours: Neighbours, keys: Keys, minting: Minting) -> None:
-        self._keys = keys
-        self._minting = minting
-        self._database = neighbours.database
-        self._creations = neighbours.creations
-        self._tiers = neighbours.tiers
-        self._revocations = neighbours.revocations
-        self._unreplaced = neighbours.unreplaced
-        self._reported = neighbours.reported
-        self._locks = neighbours.locks
-        self._audit = neighbours.audit
-        self._now = neighbours.now
-
-    async def regenerate(
+    async def __call__(
         self,
         principal: Principal,
         user_id: str,
         key_id: str,
-        asked: Mapping[str, Any],
+        requested: RotationRequest,
         *,
         expected: frozenset[str] | None,
         idempotency_key: str | None,
     ) -> Created[RotatedKey]:
-        """A new key in the place of `key_id`, which ends `asked["overlap"]` seconds from now.
+        """The new key with its secret. The old one must have one of the `expected` versions; None means any.
 
-        The rest of `asked` overrides the old key's properties. Raises what `Keys.update` and `Creations.run` raise, and
-        ConflictError for a key that is blocked, over, or replaced already.
+        Raises NotAllowedError, InputError, NotFoundError, PreconditionFailedError, ConflictError (blocked, expired,
+        replaced, or alias taken), RateLimitedError, IdempotencyKeyReusedError, UpstreamError.
         """
-        return await self._creations.run(
+        await self._users.ensure_own(principal, user_id)
+        async with self._changes.begin(
             principal,
-            idempotency_key,
-            ["regenerateUserKey", user_id, key_id, asked],
-            make=lambda creation: self._replace(principal, (user_id, key_id), asked, expected, creation),
-            load=RotatedKey,
-            permit=lambda: self._audit.permit(principal, Action.KEY_REGENERATE, user_id, key_id),
-        )
+            Action.KEY_REGENERATE,
+            user_id,
+            key_id=key_id,
+            requested=requested,
+            idempotency_key=idempotency_key,
+            rate=self._rate,
+        ) as change:
+            if change.kept_answer is not None:
+                return Created(RotatedKey(**change.kept_answer), change.rate)
+            await self._issuer.delete_abandoned(user_id, change.interrupted)
+            new = await self._replacement.of(
+                principal, change, owner=user_id, key_id=key_id, requested=requested, expected=expected
+            )
+            created = await self._issuer.create(user_id, new)
+            await self._replacement.verify(created)
+            revocation, rotated = await self._schedule(change, key_id, created, requested.get("overlap", 0))
+        if requested.get("overlap", 0) == 0:
+            await self._revoke_keys.try_to_revoke(revocation)
+        return Created(rotated, change.rate)
 
-    async def revoke_due(self) -> None:
-        """Delete the keys whose time has come; what fails is tried again later."""
-        for revocation in await self._revocations.take_due():
-            await self._try_to_revoke(revocation)
+    async def _schedule(
+        self, change: Change, key_id: str, created: CreatedKey, overlap: int
+    ) -> tuple[Revocation, RotatedKey]:
+        async with change.transaction() as connection:
+            revocation = await self._revoke_keys.schedule(connection, key_id, created, overlap)
+            rotated = RotatedKey(created.user_id, created.key_id, created.secret, key_id, revocation.revoke_at)
+            await change.done(rotated, after={"replacedBy": created.key_id}, connection=connection)
+        return revocation, rotated
 
-    async def _replace(
+
+class Replacement:
+    """The key that replaces another: its properties, and whether it may. `now` is in seconds since the epoch."""
+
+    def __init__(
+        self, *, keys: Keys, policy: KeyPolicy, tiers: Tiers, reported: ReportedKeys, now: Callable[[], float]
+    ) -> None:
+        self._keys = keys
+        self._policy = policy
+        self._tiers = tiers
+        self._reported = reported
+        self._now = now
+
+    async def of(
         self,
         principal: Principal,
-        whose_and_which: tuple[str, str],
-        asked: Mapping[str, Any],
+        change: Change,
+        *,
+        owner: str,
+        key_id: str,
+        requested: RotationRequest,
         expected: frozenset[str] | None,
-        creation: Creation,
-    ) -> RotatedKey:
-        user_id, key_id = whose_and_which
-        overlap = asked.get("overlap", 0)
-        changes = {name: value for name, value in asked.items() if name != "overlap"}
-        async with self._audit.attempt(
-            principal, Action.KEY_REGENERATE, user_id, key_id, operation=creation.operation
-        ) as attempt:
-            access = authorize(principal, user_id)
-            async with self._locks.hold(keys_of(user_id)):
-                old = await self._keys.get(principal, user_id, key_id)
-                require_version(old, expected)
-                await self._minting.discard(user_id, creation.cut_short)
-                await self._require_replaceable(old)
-                new = await self._replacement(principal, access, old.key, changes, creation.operation)
-                await attempt.begin(wanted={**changes, "overlap": overlap})
-                minted = await self._minting.mint(principal, access, user_id, new)
-                await self._keys.get(principal, user_id, minted.key_id)
-                async with self._database.transaction():
-                    planned = await self._revocations.plan(key_id, user_id, minted.key_id, revoke_in=overlap)
-                    rotated = RotatedKey(user_id, minted.key_id, minted.secret, key_id, planned.revoke_at)
-                    await attempt.conclude(Outcome.DONE, key_id=minted.key_id)
-                    await creation.keep(minted.key_id, rotated)
-        if overlap == 0:
-            await self._try_to_revoke(planned)
-        return rotated
+    ) -> NewKey:
+        """The properties of the old key, changed as requested. Raises what `RotateKey` raises."""
+        old = await self._keys.read(owner, key_id, expected=expected)
+        await self._require_replaceable(old)
+        life = await self._life(principal, change.access, old.key, requested)
+        if requested.get("alias") is not None:
+            limits.require_free_alias(requested["alias"], await self._keys.active(owner), except_id=key_id)
+        return _new_key(old.key, requested, change.operation, life)
 
-    async def _try_to_revoke(self, revocation: Revocation) -> None:
+    async def verify(self, created: CreatedKey) -> None:
+        """Raises UpstreamFaultError if LiteLLM does not have the new key."""
         try:
-            async with self._audit.attempt(
-                ROTATION, Action.KEY_REVOKE, revocation.user_id, revocation.key_id
-            ) as attempt:
-                await attempt.begin(wanted={"replacedBy": revocation.replaced_by})
-                await self._minting.delete(revocation.key_id)
-                await self._revocations.done(revocation.key_id)
-        except OrchestratorError as error:
-            log.warning("a replaced key is not deleted yet", key=revocation.key_id, error=error.message)
+            await self._keys.read(created.user_id, created.key_id)
+        except NotFoundError as error:
+            raise UpstreamFaultError("LiteLLM does not list the key that it created") from error
+
+    async def _life(self, principal: Principal, access: Access, old: Key, requested: RotationRequest) -> int | None:
+        life = await self._policy.check(access, await self._tiers.of(principal, old.owner), requested)
+        if requested.keys() & {"expires_in", "expires_at"} or old.expires_at is None:
+            return life
+        return max(1, int(old.expires_at - self._now()))
 
     async def _require_replaceable(self, old: DescribedKey) -> None:
         key = old.key
         if old.revocation is not None:
-            raise ConflictError("This key was replaced already; rotate the one that took its place")
-        if key_terms.is_over(key, self._now()):
-            raise ConflictError("This key has expired; make a new one")
-        if uncarried := _uncarried(key):
-            raise ConflictError(f"A new key would not keep what was set elsewhere: {', '.join(uncarried)}")
-        if key.is_blocked and not await self._reported.among([key.key_id]):
+            raise ConflictError("This key was replaced already; rotate the key that replaced it")
+        if key.status(self._now()) is KeyStatus.EXPIRED:
+            raise ConflictError("This key has expired; create a new one")
+        if lost := _lost_properties(key):
+            raise ConflictError(f"A new key would lose properties that were set elsewhere: {', '.join(lost)}")
+        if key.is_blocked and not await self._reported.among([key.id]):
             raise ConflictError("This key is blocked; unblock it first")
 
-    async def _replacement(
-        self, principal: Principal, access: Access, old: Key, changes: Mapping[str, Any], operation: str
-    ) -> NewKey:
-        user_id = old.row["user_id"]
-        tier = await self._tiers.of(principal, user_id)
-        life = await self._minting.check(access, tier, changes)
-        if not changes.keys() & {"expires_in", "expires_at"}:
-            expires = key_terms.expires_at(old)
-            life = life if expires is None else max(1, int(expires - self._now()))
-        if "alias" in changes:
-            key_terms.require_free_alias(changes["alias"], await self._unreplaced(user_id), old.key_id)
-        note = old.note or KeyNote(old.alias, old.foreign_metadata)
-        kept = {name: old.row.get(name) for name in key_terms.LIMITS} | {"spend": old.row["spend"]}
-        limits = kept | {name: value for name, value in changes.items() if name in key_terms.LIMITS}
-        return NewKey(
-            KeyNote(
-                changes.get("alias", note.alias),
-                changes.get("metadata", note.metadata),
-                operation,
-                replaces=old.key_id,
-            ),
-            **limits | {"models": tuple(limits["models"] or ())},
-            life=life,
-            foreign_metadata=old.foreign_metadata,
-        )
+
+def _new_key(old: Key, requested: RotationRequest, operation: str, life: int | None) -> NewKey:
+    annotations = old.annotations or KeyAnnotations(old.alias, old.other_metadata)
+    copied = {name: old.fields.get(name) for name in LIMITS}
+    values = copied | {name: value for name, value in requested.items() if name in LIMITS}
+    return NewKey(
+        KeyAnnotations(
+            requested.get("alias", annotations.alias),
+            requested.get("metadata", annotations.metadata),
+            operation,
+            replaces=old.id,
+        ),
+        **values | {"models": tuple(values["models"] or ())},
+        spend=old.fields["spend"],
+        life=life,
+        other_metadata=old.other_metadata,
+    )
 
 
-def _uncarried(key: Key) -> list[str]:
-    """What others set on the key that a new one would lose."""
-    set_ = [name for name in _SET_BY_OTHERS if key.row.get(name)]
-    routes = key.row.get("allowed_routes")
-    return set_ + (["allowed_routes"] if routes and routes != ["llm_api_routes"] else [])
+def _lost_properties(key: Key) -> list[str]:
+    lost = [name for name in _SET_BY_OTHERS if key.fields.get(name)]
+    routes = key.fields.get("allowed_routes")
+    return lost + (["allowed_routes"] if routes and routes != ["llm_api_routes"] else [])

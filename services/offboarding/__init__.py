@@ -1,1 +1,1 @@
-"""Whoever leaves the group loses access, and nobody else ever does: snapshot, plan, apply."""
+"""Off-boarding: whoever leaves both groups loses access, and nobody else does. Snapshot, plan, execution."""

@@ -1,33 +1,23 @@
-"""The cleanup for an admin: what it did, what it would do, and doing it now."""
+"""The cleanup for admins: what it did, what it would do, and running it now."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 
 from domain.errors import ConflictError
-from services.access import Principal, authorize_admin
+from domain.identity import Principal
+from domain.offboarding import CleanupReport, CleanupStatus
+from services.access import authorize_admin
 from services.offboarding.cleanup import Cleanup
-from services.offboarding.report import Report
-
-
-@dataclass(frozen=True)
-class CleanupStatus:
-    """`next_run_at` is in seconds since the epoch; None, like the report, where there is none."""
-
-    enabled: bool
-    running: bool
-    next_run_at: float | None
-    last_report: Report | None
 
 
 class CleanupAdministration:
-    """`cleanup` is None where there is no catalog to ask; `scheduled` says whether it runs by itself."""
+    """`cleanup` is None if there is no catalog to ask. `scheduled` says whether it runs on schedule."""
 
-    def __init__(self, cleanup: Cleanup | None, *, scheduled: bool) -> None:
+    def __init__(self, *, cleanup: Cleanup | None, scheduled: bool) -> None:
         self._cleanup = cleanup
         self._scheduled = scheduled
-        self._under_way: set[asyncio.Task[Report]] = set()
+        self._running: set[asyncio.Task[CleanupReport]] = set()
 
     async def status(self, principal: Principal) -> CleanupStatus:
         """The last report and the next run. Raises NotAllowedError."""
@@ -38,24 +28,24 @@ class CleanupAdministration:
         next_run_at = schedule.next_run_at if self._scheduled else None
         return CleanupStatus(self._scheduled, schedule.running, next_run_at, report)
 
-    async def plan(self, principal: Principal) -> Report:
-        """A dry run. Raises NotAllowedError, ConflictError where there is no catalog, UpstreamError."""
+    async def plan(self, principal: Principal) -> CleanupReport:
+        """A dry run. Raises NotAllowedError, ConflictError without a catalog, UpstreamError."""
         return await self._configured(principal).plan(principal.subject)
 
     async def start(self, principal: Principal, plan_hash: str | None) -> None:
-        """Begin a run and leave it running. Raises NotAllowedError, and ConflictError also while one runs."""
+        """Starts a run in the background. Raises NotAllowedError, ConflictError (also if one is in progress)."""
         cleanup = self._configured(principal)
         held = await cleanup.take(plan_hash)
         task = asyncio.create_task(cleanup.run(held, principal.subject, plan_hash))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def finish(self) -> None:
-        """Wait for the runs that were begun here."""
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        """Waits for the runs that were started here."""
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     def _configured(self, principal: Principal) -> Cleanup:
         authorize_admin(principal)
         if self._cleanup is None:
-            raise ConflictError("There is no cleanup here: it needs litellmOrchestrator.backstage.catalogToken")
+            raise ConflictError("The cleanup is not configured: it needs litellmOrchestrator.backstage.catalogToken")
         return self._cleanup

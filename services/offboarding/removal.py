@@ -1,64 +1,74 @@
-"""One user off-boarded now, because an admin says so: by the same steps as the cleanup, under the same lease."""
+"""Off-boarding one user now, on an admin's request: the steps of the cleanup, under the same lease."""
 
 from __future__ import annotations
 
 import asyncio
 
 from clients.litellm.client import no_such_user
+from domain.audit import Action
 from domain.errors import ConflictError, UpstreamFaultError
-from services.access import Principal, authorize_admin
-from services.changes.audit import Action
-from services.offboarding.apply import Steps
-from services.offboarding.plan import Action as Step
-from services.offboarding.plan import Entry, Plan
-from services.users.users import Users
-from state.lease import Held, LeaseLostError
+from domain.identity import Principal
+from domain.offboarding import Plan, PlanEntry, Step
+from services.changes.changes import Changes
+from services.offboarding.execution import PlanExecution
+from services.users.known import KnownUsers
+from state.lease import HeldLease, Lease, LeaseLostError
+from state.offboardings import Offboardings
 
 
-class Removal:
-    """Removes users. `owner` names this replica."""
+class RemoveUser:
+    """Removes users."""
 
-    def __init__(self, steps: Steps, users: Users, *, owner: str) -> None:
-        self._steps = steps
-        self._users = users
-        self._owner = owner
+    def __init__(
+        self,
+        *,
+        changes: Changes,
+        execution: PlanExecution,
+        lease: Lease,
+        offboardings: Offboardings,
+        known: KnownUsers,
+    ) -> None:
+        self._changes = changes
+        self._execution = execution
+        self._lease = lease
+        self._offboardings = offboardings
+        self._known = known
         self._one_at_a_time = asyncio.Lock()
 
-    async def remove(self, principal: Principal, user_id: str) -> int:
-        """Block the user's keys, then delete user and keys; answers how many keys went.
+    async def __call__(self, principal: Principal, user_id: str) -> int:
+        """Blocks the user's keys, then deletes user and keys. Returns the number of deleted keys.
 
-        Raises NotAllowedError, NotFoundError, ConflictError while a cleanup is under way, UpstreamError: what was done
-        by then is put in order by the next cleanup.
+        Raises NotAllowedError, NotFoundError, ConflictError while a cleanup is in progress, UpstreamError: then the
+        next cleanup repairs what was done.
         """
-        async with self._steps.audit.attempt(principal, Action.USER_DELETE, user_id):
-            authorize_admin(principal)
-            if not await self._users.exists(user_id):
-                raise no_such_user(user_id)
+        await self._changes.authorize(principal, Action.USER_DELETE, user_id)
+        if not await self._known.exists(user_id):
+            raise no_such_user(user_id)
         async with self._one_at_a_time:
-            held = await self._steps.lease.acquire(self._owner, only_if_due=False)
+            held = await self._lease.acquire(only_if_due=False)
             if held is None:
-                raise ConflictError("A cleanup is under way; try again when it has ended")
+                raise ConflictError("A cleanup is in progress; retry when it has ended")
             try:
-                return await self._apply(held, principal, user_id)
+                return await self._remove(held, principal, user_id)
             except LeaseLostError as error:
-                raise ConflictError("A cleanup began meanwhile; try again when it has ended") from error
+                raise ConflictError("A cleanup began meanwhile; retry when it has ended") from error
             finally:
-                self._users.forget(user_id)
+                self._known.forget(user_id)
                 await asyncio.shield(self._release(held))
 
-    async def _apply(self, held: Held, principal: Principal, user_id: str) -> int:
-        applying = self._steps.held_by(held, principal, confirmed=True)
-        leaving = await self._steps.offboardings.all()
+    async def _remove(self, held: HeldLease, principal: Principal, user_id: str) -> int:
+        offboardings = await self._offboardings.all()
         keys = 0
         for step in (Step.BLOCK, Step.DELETE):
-            done = await applying.run(Plan((Entry(user_id, step),), "", None), leaving)
-            if user_id in done.failed:
-                raise UpstreamFaultError(done.failed[user_id])
-            keys = done.keys[step]
+            plan = Plan((PlanEntry(user_id, step),), "", None)
+            result = await self._execution.run(plan, offboardings, held=held, principal=principal, confirmed=True)
+            if user_id in result.failed:
+                raise UpstreamFaultError(result.failed[user_id])
+            keys = result.keys[step]
         return keys
 
-    async def _release(self, held: Held) -> None:
+    async def _release(self, held: HeldLease) -> None:
         try:
-            await self._steps.lease.release(held, next_run_in=None)
+            await self._lease.release(held, next_run_in=None)
         except LeaseLostError:
-            return  # whoever has it now gives it back
+            return  # its new holder releases it

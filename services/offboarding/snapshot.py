@@ -1,50 +1,46 @@
-"""First step: what LiteLLM, Backstage and our own notes say now. Nothing is changed."""
+"""Step 1: what LiteLLM, Backstage and our own records say now. Changes nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 
 from clients.backstage.catalog import Catalog
-from clients.backstage.tokens import USER_REF
 from clients.litellm.client import LiteLLM
-from services.access import GroupRefs
-from state.offboardings import Offboarding, Offboardings
+from domain.identity import USER_REF, GroupRefs
+from domain.offboarding import Snapshot
+from state.offboardings import Offboardings
 
-_IDS_A_RENEWAL = 1000
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Refs in lower case; `users` are LiteLLM's ids as they are, Backstage users only."""
-
-    members: frozenset[str]
-    admins: frozenset[str]
-    users: frozenset[str]
-    offboardings: Mapping[str, Offboarding]
+_IDS_PER_RENEWAL = 1000
 
 
-async def take(
-    catalog: Catalog,
-    litellm: LiteLLM,
-    offboardings: Offboardings,
-    groups: GroupRefs,
-    still_ours: Callable[[], Awaitable[None]],
-) -> Snapshot:
-    """A snapshot of which every part arrived, or the error of the part that did not.
+class SnapshotReader:
+    """Reads snapshots."""
 
-    The catalog is read after LiteLLM: whoever joins meanwhile is seen as a member, not as a stranger. `still_ours` is
-    awaited now and then; it raises where another replica has taken over.
-    """
-    users: set[str] = set()
-    seen = 0
-    async for user_id in litellm.user_ids():
-        seen += 1
-        if seen % _IDS_A_RENEWAL == 0:
-            await still_ours()
-        if USER_REF.fullmatch(user_id):
-            users.add(user_id)
-    members = await catalog.members_of(groups.allowed, still_ours)
-    admins = await catalog.members_of(groups.admin, still_ours)
-    await still_ours()
-    return Snapshot(members, admins, frozenset(users), await offboardings.all())
+    def __init__(self, *, catalog: Catalog, litellm: LiteLLM, offboardings: Offboardings, groups: GroupRefs) -> None:
+        self._catalog = catalog
+        self._litellm = litellm
+        self._offboardings = offboardings
+        self._groups = groups
+
+    async def read(self, renew_lease: Callable[[], Awaitable[None]]) -> Snapshot:
+        """A complete snapshot, or the error of the part that is missing. Raises UpstreamError.
+
+        Reads the catalog after LiteLLM, so a user who joins meanwhile counts as a member. Awaits `renew_lease` now and
+        then, and raises what it raises.
+        """
+        users: set[str] = set()
+        count = 0
+        async for user_id in self._litellm.user_ids():
+            count += 1
+            if count % _IDS_PER_RENEWAL == 0:
+                await renew_lease()
+            if USER_REF.fullmatch(user_id):
+                users.add(user_id)
+        members = await self._catalog.members_of(self._groups.allowed, renew_lease)
+        admins = await self._catalog.members_of(self._groups.admin, renew_lease)
+        await renew_lease()
+        return Snapshot(members, admins, frozenset(users), await self._offboardings.all())
+
+    async def count_keys(self, user_id: str) -> int:
+        """The number of a user's keys. Raises UpstreamError."""
+        return len(await self._litellm.list_keys(user_id))

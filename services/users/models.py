@@ -1,48 +1,47 @@
-"""The models that LiteLLM serves, and those that somebody may use."""
+"""The models that LiteLLM serves, and those that a caller may use."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 from cachetools import TTLCache
 
 from clients.litellm.client import LiteLLM
 from clients.litellm.usage import LiteLLMUsage
 from domain.errors import InputError
-from services.access import Principal, authorize_member
-from services.users.single_flight import SingleFlight
+from domain.identity import Principal
+from services.access import authorize_member
+from services.single_flight import SingleFlight
 from services.users.tiers import Tiers
 
-_REMEMBERED_SECONDS = 60.0
+_CACHE_SECONDS = 60.0
 _ALL = "all"
 
 
 class Models:
-    """Models by the names that callers send to LiteLLM. What is served is remembered for a minute."""
+    """Models by the names that callers send to LiteLLM. The list is cached for a minute."""
 
-    def __init__(self, usage: LiteLLMUsage, litellm: LiteLLM, tiers: Tiers, *, now: Callable[[], float]) -> None:
+    def __init__(self, *, usage: LiteLLMUsage, litellm: LiteLLM, tiers: Tiers, now: Callable[[], float]) -> None:
         self._usage = usage
         self._litellm = litellm
         self._tiers = tiers
-        self._served: TTLCache[str, list[str]] = TTLCache(1, ttl=_REMEMBERED_SECONDS, timer=now)
-        self._questions: SingleFlight[list[str]] = SingleFlight()
+        self._served: TTLCache[str, list[str]] = TTLCache(1, ttl=_CACHE_SECONDS, timer=now)
+        self._lookups: SingleFlight[list[str]] = SingleFlight()
 
     async def served(self) -> list[str]:
-        """All that LiteLLM serves, sorted. Raises UpstreamError."""
+        """All models that LiteLLM serves, sorted. Raises UpstreamError."""
         if (known := self._served.get(_ALL)) is not None:
             return known
-        return await self._questions.run(_ALL, self._ask)
+        return await self._lookups.run(_ALL, self._read)
 
-    async def require_served(self, asked: Mapping[str, Any]) -> None:
-        """Raise InputError where `asked["models"]` has one that LiteLLM does not serve; UpstreamError."""
-        models = asked.get("models")
+    async def require_served(self, models: Collection[str] | None) -> None:
+        """Raises InputError if LiteLLM does not serve one of `models`; UpstreamError."""
         if models and set(models) - set(served := await self.served()):
-            raise InputError(f"models must be of those that LiteLLM serves: {', '.join(served) or 'none'}")
+            raise InputError(f"models must be among those that LiteLLM serves: {', '.join(served) or 'none'}")
 
     async def usable(self, principal: Principal) -> list[str]:
-        """What the caller may use: by their LiteLLM user, or by their tier where they have none yet.
+        """The models that the caller may use: those of their LiteLLM user, or of their tier before they have one.
 
         Raises NotAllowedError, UpstreamError.
         """
@@ -52,11 +51,11 @@ class Models:
         allowed = tier.models if user is None else user.models
         return [name for name in await self.served() if _is_allowed(name, allowed)]
 
-    async def _ask(self) -> list[str]:
+    async def _read(self) -> list[str]:
         served = self._served[_ALL] = await self._usage.models()
         return served
 
 
 def _is_allowed(name: str, allowed: Sequence[str]) -> bool:
-    """LiteLLM takes `openai/*` for all of a provider's models; its name for none, `no-default-models`, matches none."""
+    """LiteLLM accepts `openai/*` for all models of a provider. Its `no-default-models` matches none."""
     return not allowed or any(fnmatchcase(name, pattern) for pattern in allowed)

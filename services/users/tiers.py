@@ -1,4 +1,4 @@
-"""What somebody gets, and may have at most, by the first group of `groupDefaults` that they are in."""
+"""The tier of a user: the first group of `groupDefaults` that they are in, else `userDefaults`."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ from collections.abc import Sequence
 import structlog
 
 from clients.backstage.catalog import GroupMissingError
-from services.access import Principal, authorize_member
+from domain.identity import Principal
+from domain.users import Tier
+from services.access import authorize_member
 from services.users.membership import CatalogMembership
-from settings.model import Tier
 
 log = structlog.get_logger(__name__)
 
 
 class Tiers:
-    """Group tiers in their order, over the defaults. With no `catalog` only a caller's own token tells their groups."""
+    """The tiers in order. Without a catalog, only the caller's own token says which groups they are in."""
 
-    def __init__(self, groups: Sequence[Tier], defaults: Tier, catalog: CatalogMembership | None) -> None:
+    def __init__(self, *, groups: Sequence[Tier], defaults: Tier, catalog: CatalogMembership | None) -> None:
         self._groups = groups
         self._defaults = defaults
         self._catalog = catalog
 
     async def own(self, principal: Principal) -> Tier:
-        """The caller's. Raises NotAllowedError, UpstreamError."""
+        """The caller's tier. Raises NotAllowedError, UpstreamError."""
         authorize_member(principal)
         return await self.of(principal, principal.subject)
 
     async def of(self, principal: Principal, user_id: str) -> Tier:
-        """The tier of the user `user_id`, as `principal` asks for it. Raises UpstreamError."""
+        """The tier of the user `user_id`, on behalf of `principal`. Raises UpstreamError."""
         for tier in self._groups:
             if await self._is_in(principal, user_id, tier.name):
                 return tier
@@ -40,5 +41,5 @@ class Tiers:
         try:
             return await self._catalog.is_in(user_id, group)
         except GroupMissingError:
-            log.warning("a group of groupDefaults is not in the catalog", group=group)
+            log.warning("a group of groupDefaults does not exist in the catalog", group=group)
             return False

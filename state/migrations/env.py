@@ -1,4 +1,4 @@
-"""Run by Alembic, on the connection that `clients/database.py` hands in."""
+"""Alembic runs this on the connection that `state/database.py` passes in."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-"""One run of the cleanup over a large company: its time, its calls to LiteLLM, and its memory."""
+"""One run of the cleanup over a large organization: its time, its calls to LiteLLM, and its memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tracemalloc
 from collections import Counter
 from pathlib import Path
 
-from tests.support.organization import Company
+from tests.support.organization import Organization
 
 _LEAVERS = 100
 
@@ -18,23 +18,23 @@ _LEAVERS = 100
 async def main(users: int) -> None:
     """Two runs: the first blocks the leavers, the second deletes them. Upstreams answer within this process."""
     with tempfile.TemporaryDirectory() as folder:
-        company = Company(Path(folder), members=users - 1)
+        organization = Organization(Path(folder), members=users - 1)
         for number in range(_LEAVERS):
-            company.leave(f"m{number}")
+            organization.leave(f"m{number}")
         for name in ("blocks", "deletes"):
             tracemalloc.start()
             started = time.perf_counter()
-            report = await company.run()
+            report = await organization.run()
             took = time.perf_counter() - started
             # The stand-in's answers are made in this process too: a page of them at a time.
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
             assert report["outcome"] == "done", report
-            calls = Counter(company.to_litellm.requests)
+            calls = Counter(organization.to_litellm.requests)
             told = ", ".join(f"{number} {path}" for path, number in sorted(calls.items()))
             size = f"{users} users, {_LEAVERS} leavers, the run that {name}"
             print(f"{size}: {took:.1f} s, peak {peak / 2**20:.1f} MiB; {told}")
-        await company.parts.aclose()
+        await organization.orchestrator.aclose()
 
 
 if __name__ == "__main__":

@@ -15,104 +15,109 @@ from cli import cleanup as cli_cleanup
 from settings.model import BackstageSettings, CleanupSettings, Settings
 from standalone.backstage import BASE_URL
 from standalone.environment import standalone_settings
-from tests.support.organization import INTERVAL, Company
+from tests.support.organization import INTERVAL, Organization
 
 
 @pytest.fixture
-def company(tmp_path: Path) -> Company:
+def organization(tmp_path: Path) -> Organization:
     """Without an event loop of its own: the command line starts one."""
-    return Company(tmp_path, members=4)
+    return Organization(tmp_path, members=4)
 
 
 def run(
-    company: Company, *, apply: bool = False, plan_hash: str | None = None, as_json: bool = False, **changes: Any
+    organization: Organization,
+    *,
+    apply: bool = False,
+    plan_hash: str | None = None,
+    as_json: bool = False,
+    **changes: Any,
 ) -> int:
-    company.clock.advance(INTERVAL)
-    settings: Settings = replace(standalone_settings(str(company.folder)), **changes)
-    return cli_cleanup.run(settings, apply=apply, plan_hash=plan_hash, as_json=as_json, world=company.world)
+    organization.clock.advance(INTERVAL)
+    settings: Settings = replace(standalone_settings(str(organization.folder)), **changes)
+    return cli_cleanup.run(settings, apply=apply, plan_hash=plan_hash, as_json=as_json, ports=organization.ports)
 
 
-def test_a_plan_is_a_table(company: Company, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_is_a_table(organization: Organization, capsys: pytest.CaptureFixture[str]) -> None:
     """With who, why and how many keys; nothing is changed."""
-    gone = company.leave("m0")
-    assert run(company) == 0
+    gone = organization.leave("m0")
+    assert run(organization) == 0
     printed = capsys.readouterr().out
     assert gone in printed
     assert "in neither group any more" in printed
     assert "3 members, 1 admins, 5 users in LiteLLM: 1 to block." in printed
-    assert company.to_litellm.changes == []
+    assert organization.to_litellm.changes == []
 
 
-def test_nothing_to_do(company: Company, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_do(organization: Organization, capsys: pytest.CaptureFixture[str]) -> None:
     """Is said."""
-    assert run(company) == 0
+    assert run(organization) == 0
     assert "nothing to do" in capsys.readouterr().out
 
 
-def test_applying(company: Company, capsys: pytest.CaptureFixture[str]) -> None:
+def test_applying(organization: Organization, capsys: pytest.CaptureFixture[str]) -> None:
     """Blocks, then deletes; the figures are printed."""
-    gone = company.leave("m0")
-    assert run(company, apply=True) == 0
+    gone = organization.leave("m0")
+    assert run(organization, apply=True) == 0
     assert "blocked 1" in capsys.readouterr().out
-    assert run(company, apply=True) == 0
+    assert run(organization, apply=True) == 0
     assert "deleted 1" in capsys.readouterr().out
-    assert gone not in company.litellm.rows.users
+    assert gone not in organization.litellm.rows.users
 
 
-def test_json_is_the_whole_report(company: Company, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_is_the_whole_report(organization: Organization, capsys: pytest.CaptureFixture[str]) -> None:
     """And nothing else on standard output."""
-    company.leave("m0")
-    assert run(company, as_json=True) == 0
-    assert json.loads(capsys.readouterr().out)["plan"]["entries"][0]["userId"] == company.ref("m0")
-    assert run(company, apply=True, as_json=True) == 0
-    assert json.loads(capsys.readouterr().out)["done"]["blocked"] == [company.ref("m0")]
+    organization.leave("m0")
+    assert run(organization, as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["plan"]["entries"][0]["userId"] == organization.ref("m0")
+    assert run(organization, apply=True, as_json=True) == 0
+    assert json.loads(capsys.readouterr().out)["done"]["blocked"] == [organization.ref("m0")]
 
 
-def test_a_refusal_exits_3_and_can_be_confirmed(company: Company, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_exits_3_and_can_be_confirmed(organization: Organization, capsys: pytest.CaptureFixture[str]) -> None:
     """The line to confirm it is printed."""
-    company.leave("m0")
+    organization.leave("m0")
     strict: dict[str, Any] = {"cleanup": CleanupSettings(max_removals=0)}
-    assert run(company, **strict) == 3
-    assert run(company, apply=True, **strict) == 3
+    assert run(organization, **strict) == 3
+    assert run(organization, apply=True, **strict) == 3
     told = capsys.readouterr().err
     assert "Refused: 1 removals are more than the 0 of maxRemovals." in told
     confirmed = told.split("--plan-hash ")[1].split()[0]
-    assert run(company, apply=True, plan_hash=confirmed, **strict) == 0
-    assert all(company.keys(company.ref("m0")).values())
+    assert run(organization, apply=True, plan_hash=confirmed, **strict) == 0
+    assert all(organization.keys(organization.ref("m0")).values())
 
 
-def test_an_unsafe_snapshot_exits_3(company: Company) -> None:
+def test_an_unsafe_snapshot_exits_3(organization: Organization) -> None:
     """Nobody in the group."""
     for number in range(4):
-        company.leave(f"m{number}")
-    assert run(company) == 3
-    assert run(company, apply=True) == 3
-    assert company.to_litellm.changes == []
+        organization.leave(f"m{number}")
+    assert run(organization) == 3
+    assert run(organization, apply=True) == 3
+    assert organization.to_litellm.changes == []
 
 
-def test_what_fails_exits_1(company: Company, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_fails_exits_1(organization: Organization, capsys: pytest.CaptureFixture[str]) -> None:
     """A catalog that refuses a plan, users that cannot be blocked, a strange hash, no token to read with."""
-    company.leave("m0")
-    company.to_litellm.answers["/key/block"] = lambda _: httpx.Response(500)
-    assert run(company, apply=True) == 1
-    assert run(company, apply=True, plan_hash="0" * 64) == 1
-    assert run(company, backstage=BackstageSettings(BASE_URL)) == 1
-    assert run(company, database_url="postgresql+psycopg://u:p@127.0.0.1:9/x") == 1
-    company.to_backstage.answers["/api/catalog/entities/by-query"] = lambda _: httpx.Response(401)
-    assert run(company) == 1
+    organization.leave("m0")
+    organization.to_litellm.answers["/key/block"] = lambda _: httpx.Response(500)
+    assert run(organization, apply=True) == 1
+    assert run(organization, apply=True, plan_hash="0" * 64) == 1
+    assert run(organization, backstage=BackstageSettings(BASE_URL)) == 1
+    assert run(organization, database_url="postgresql+psycopg://u:p@127.0.0.1:9/x") == 1
+    organization.to_backstage.answers["/api/catalog/entities/by-query"] = lambda _: httpx.Response(401)
+    assert run(organization) == 1
     told = capsys.readouterr().err
     for said in ("users failed", "No run or dry run", "catalogToken", "database", "refused this service's own token"):
         assert said in told
 
 
-def test_one_under_way_is_not_disturbed(company: Company, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_under_way_is_not_disturbed(organization: Organization, capsys: pytest.CaptureFixture[str]) -> None:
     """It says so and exits 1."""
 
     async def take() -> None:
-        await company.cleanup.take(None)
-        await company.parts.aclose()
+        await organization.cleanup.take(None)
+        await organization.orchestrator.aclose()
 
     asyncio.run(take())
-    settings = standalone_settings(str(company.folder))
-    assert cli_cleanup.run(settings, apply=True, plan_hash=None, as_json=False, world=company.world) == 1
+    settings = standalone_settings(str(organization.folder))
+    assert cli_cleanup.run(settings, apply=True, plan_hash=None, as_json=False, ports=organization.ports) == 1
     assert "A run is under way" in capsys.readouterr().err

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clients.litellm.rows import ALL_MODELS, NO_RATE, NOTE
+from clients.litellm.rows import ALL_MODELS, UNLIMITED_RATE
 from tests.conformance.conftest import Proxy
 
 UNKNOWN_KEY = "0" * 64
@@ -44,9 +44,11 @@ async def test_what_null_does_not_clear_on_a_user(proxy: Proxy) -> None:
     await proxy.post("/user/update", user_id=user_id, tpm_limit=None, rpm_limit=None, models=None)
     row = await listed_user(proxy, user_id)
     assert (row["tpm_limit"], row["rpm_limit"], row["models"]) == (5, 6, ["claude-fake"])
-    await proxy.post("/user/update", user_id=user_id, tpm_limit=NO_RATE, rpm_limit=NO_RATE, models=[ALL_MODELS])
+    await proxy.post(
+        "/user/update", user_id=user_id, tpm_limit=UNLIMITED_RATE, rpm_limit=UNLIMITED_RATE, models=[ALL_MODELS]
+    )
     row = await listed_user(proxy, user_id)
-    assert (row["tpm_limit"], row["rpm_limit"], row["models"]) == (NO_RATE, NO_RATE, [ALL_MODELS])
+    assert (row["tpm_limit"], row["rpm_limit"], row["models"]) == (UNLIMITED_RATE, UNLIMITED_RATE, [ALL_MODELS])
     assert await proxy.chat((await proxy.key(user_id))["key"], "gpt-fake") == 200
     assert secret
 
@@ -88,7 +90,7 @@ async def test_one_key_of_a_user(proxy: Proxy) -> None:
 async def test_a_key_with_all_that_we_ask_for(proxy: Proxy) -> None:
     """Metadata nested and whole, and with something spent already."""
     user_id = await proxy.user("a")
-    note = {NOTE: {"alias": "laptop", "metadata": {"temp_budget_increase": "5"}, "operation": "x"}}
+    note = {ANNOTATIONS: {"alias": "laptop", "metadata": {"temp_budget_increase": "5"}, "operation": "x"}}
     limits: dict[str, Any] = {
         "max_budget": 5,
         "budget_duration": "7d",

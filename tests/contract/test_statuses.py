@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from domain.identity import Principal, Role
 from edge import application
 from edge.binding import handler_name
-from services.access import Principal, Role
 from settings.model import Cors, Timeouts
 from state.database import Database
 from state.lease import Lease
@@ -103,12 +103,13 @@ async def alias_twice(service: Service) -> httpx.Response:
 
 async def off_board_during_a_cleanup(service: Service) -> httpx.Response:
     await alice_has_a_user(service)
-    lease = Lease(Database(service.settings.database_url, service.world.wall_clock), "cleanup", life=60)
-    held = await lease.acquire("another replica", only_if_due=False)
+    database = Database(service.settings.database_url, service.ports.wall_clock)
+    lease = Lease(database, "cleanup", owner="another replica", life=60)
+    held = await lease.acquire(only_if_due=False)
     answer = await send(service.signed_in(BOB), "deleteUser")
     assert held is not None
     await lease.release(held, next_run_in=None)
-    await lease._database.aclose()
+    await database.aclose()
     return answer
 
 
@@ -205,9 +206,9 @@ CASES: dict[tuple[str, int], Case] = {
 }
 
 FAULTS: dict[int, dict[str, Any]] = {
-    502: {"world": {"litellm": answering(httpx.Response(200, html="<h1>Hello</h1>"))}},
-    503: {"world": {"litellm": answering(httpx.ConnectError("refused"))}},
-    504: {"world": {"litellm": Hanging()}, "timeouts": Timeouts(deadline=0.001)},
+    502: {"ports": {"litellm": answering(httpx.Response(200, html="<h1>Hello</h1>"))}},
+    503: {"ports": {"litellm": answering(httpx.ConnectError("refused"))}},
+    504: {"ports": {"litellm": Hanging()}, "timeouts": Timeouts(deadline=0.001)},
 }
 
 
@@ -237,7 +238,7 @@ async def test_upstream_status(make_service: MakeService, pair: tuple[str, int])
     fault = FAULTS[status]
     if operation in ASK_BACKSTAGE_ONLY:
         # It asks LiteLLM nothing; who is asking can be told with Backstage's help only.
-        fault = fault | {"world": {"backstage": fault["world"]["litellm"]}}
+        fault = fault | {"ports": {"backstage": fault["ports"]["litellm"]}}
     assert (await send(make_service(**fault).signed_in(BOB), operation)).status_code == status
 
 
@@ -265,7 +266,7 @@ def crashing_application(crash: Any) -> Any:
     return application.build(
         CONTRACT_DOCUMENT,
         handlers={handler_name(operation): crash for operation in REQUESTS},
-        available={},
+        services={},
         authenticate=authenticate,
         cors=Cors(),
         lifespan=asyncio.timeout,  # type: ignore[arg-type]  # never entered: this transport has no lifespan

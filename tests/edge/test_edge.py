@@ -120,7 +120,7 @@ async def test_canaries(
             500, json={"error": {"message": f"sk-canary {request.headers['authorization']} {request.content!r}"}}
         )
 
-    service = make_service(world={"litellm": answering(echo)})
+    service = make_service(ports={"litellm": answering(echo)})
     token = backstage.user_token(ALICE)
     alice = service.client(token)
     answers = [await alice.get(user_path(ALICE)), await alice.post(keys_path(ALICE)), await alice.get(keys_path(ALICE))]
@@ -131,7 +131,7 @@ async def test_canaries(
 
 async def test_an_error_that_nobody_expects_is_logged_and_not_told(make_service: MakeService, log: io.StringIO) -> None:
     """The log has the traceback under the request's id, without secrets; the caller has the id."""
-    service = make_service(world={"litellm": answering(RuntimeError("sk-canary"))})
+    service = make_service(ports={"litellm": answering(RuntimeError("sk-canary"))})
     response = await service.signed_in(ALICE).get(user_path(ALICE))
     assert response.status_code == 500
     failure = next(line for line in map(json.loads, log.getvalue().splitlines()) if line["event"] == "unexpected error")
@@ -205,7 +205,7 @@ async def test_readiness_tells_which_dependency_is_down(
 ) -> None:
     """And is asked anew after two seconds, not for each probe."""
     transport = Overriding(httpx.ASGITransport(litellm.app), {"/health/readiness": lambda _: httpx.Response(503)})
-    probe = make_service(world={"litellm": transport}).client()
+    probe = make_service(ports={"litellm": transport}).client()
     down = await probe.get("/.backstage/health/v1/readiness")
     assert (down.status_code, down.json()["dependencies"]) == (503, {"litellm": "down", "backstage": "up"})
     transport.answers.clear()
@@ -217,7 +217,7 @@ async def test_readiness_tells_which_dependency_is_down(
 async def test_readiness_with_everything_out_of_reach(make_service: MakeService) -> None:
     """Liveness does not depend on it."""
     gone = answering(httpx.ConnectError("refused"))
-    probe = make_service(world={"litellm": gone, "backstage": gone}).client()
+    probe = make_service(ports={"litellm": gone, "backstage": gone}).client()
     down = await probe.get("/.backstage/health/v1/readiness")
     assert (down.status_code, down.json()["dependencies"]) == (503, {"litellm": "down", "backstage": "down"})
     assert (await probe.get("/.backstage/health/v1/liveness")).status_code == 200
@@ -233,7 +233,7 @@ async def test_backstage_at_fault_never_signs_anybody_out(
     """502, 503 or 504, never a 401; and the next request works."""
     failing = answering(fault)
     transport = Overriding(httpx.ASGITransport(backstage.app), {"/api/auth/.well-known/jwks.json": failing.handler})  # type: ignore[dict-item]
-    alice = make_service(world={"backstage": transport}).signed_in(ALICE)
+    alice = make_service(ports={"backstage": transport}).signed_in(ALICE)
     response = await alice.get(user_path(ALICE))
     assert response.status_code == status
     transport.answers.clear()
@@ -245,7 +245,7 @@ async def test_the_next_request_works_after_a_fault(make_service: MakeService, l
     transport = Overriding(
         httpx.ASGITransport(litellm.app), {"/v2/user/info": lambda _: httpx.Response(200, html="<p>")}
     )
-    bob: httpx.AsyncClient = make_service(world={"litellm": transport}).signed_in(BOB)
+    bob: httpx.AsyncClient = make_service(ports={"litellm": transport}).signed_in(BOB)
     assert (await bob.get(user_path(BOB))).status_code == 502
     transport.answers.clear()
     assert (await bob.get(user_path(BOB))).status_code == 200

@@ -91,8 +91,7 @@ def half_a_minute_passes(state: Path) -> None:
     """For whoever died with a lock or in the middle of a request, as the database sees it."""
     database = sqlite3.connect(state)
     with database:
-        database.execute("update lock set expires_at = 0")
-        database.execute("update idempotency set running_until = 0")
+        database.execute("update change set lease_until = 0 where outcome is null and lease_until is not null")
     database.close()
 
 

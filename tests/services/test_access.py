@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from clients.backstage.tokens import Caller
 from domain.errors import NotAllowedError
-from services.access import Access, GroupRefs, Principal, Role, authorize, authorize_admin, decide, principal_from_token
+from domain.identity import Caller, GroupRefs, Principal, Role
+from services.access import Access, authorize, authorize_admin, decide, principal_from_token
 from tests.conftest import ALICE, BOB
 
 GROUPS = GroupRefs(allowed="group:default/litellm-users", admin="group:default/admins")

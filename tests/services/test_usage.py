@@ -80,7 +80,7 @@ async def test_every_page_of_usage(make_service: MakeService, litellm: LiteLLMSt
         return httpx.Response(200, json={"results": pages[page - 1], "metadata": {"has_more": page < 3}})
 
     paged = Overriding(httpx.ASGITransport(litellm.app), {"/user/daily/activity": one_a_page})
-    report = (await make_service(world={"litellm": paged}).signed_in(BOB).get(USAGE)).json()
+    report = (await make_service(ports={"litellm": paged}).signed_in(BOB).get(USAGE)).json()
     assert [(row["group"], row["figures"]["requests"]) for row in report["groups"]] == [
         ("2027-01-01", 1),
         ("2027-01-02", 2),
@@ -123,7 +123,7 @@ async def test_usage_that_makes_no_sense_is_a_fault(
     odd = Overriding(
         httpx.ASGITransport(litellm.app), {"/user/daily/activity": lambda _: httpx.Response(200, json=body)}
     )
-    assert (await make_service(world={"litellm": odd}).signed_in(BOB).get(USAGE)).status_code == 502
+    assert (await make_service(ports={"litellm": odd}).signed_in(BOB).get(USAGE)).status_code == 502
 
 
 async def test_models_that_the_caller_may_use(

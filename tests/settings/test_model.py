@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from settings.model import SettingsError, from_app_config, full_group_ref, litellm_duration
+from settings.parse import SettingsError, from_app_config, full_group_ref, litellm_duration
 
 ROOT = Path(__file__).parent.parent.parent
 PLUGIN_CONFIG: dict[str, Any] = {

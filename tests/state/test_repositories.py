@@ -1,4 +1,4 @@
-"""What this service keeps, the same on SQLite and on a real PostgreSQL."""
+"""The repositories behave alike on SQLite and on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,23 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from domain.errors import ConflictError
-from state.changes import AuditLog, Conclusion, Filters, Intent
+from domain.audit import Action, AuditFilters, Ending, Intent, Outcome
+from domain.keys import Revocation
+from domain.rates import RateLimit
+from state.changes import ChangeTable, IdempotentRequest
 from state.database import Database, DatabaseUnavailableError
-from state.kept_answers import IdempotentRequests
-from state.locks import Locks
-from state.rates import Rates
-from state.revocations import ReportedKeys, Revocation, Revocations
-from state.tables import audit_intent, audit_outcome, idempotency, key_revocation, metadata
+from state.kept_answers import KeptAnswer, KeptAnswers
+from state.rates import RatePolicy, Rates
+from state.revocations import ReportedKeys, Revocations
+from state.tables import change, kept_answer, key_revocation, metadata
 from tests.conformance.conftest import TARGETS
 from tests.conftest import ALICE, BOB, Clock
 
-INTENT = Intent(ALICE, "key.create", "operation-1", target=ALICE, wanted={"alias": "a"})
-DONE = Conclusion("done", "ab" * 32, {"alias": "a"})
+INTENT = Intent("operation-1", ALICE, Action.KEY_CREATE, ALICE, lock=ALICE, requested={"alias": "a"})
+REQUEST = IdempotentRequest("request", "fingerprint")
+DONE = Ending(Outcome.DONE, key_id="ab" * 32, before={"alias": None}, after={"alias": "a"})
+KEPT = KeptAnswer("fingerprint", "key", b"sealed")
+CREATES = RatePolicy("creates", limit=30, window=60_000)
 
 
 @pytest.fixture(params=TARGETS)
@@ -46,14 +51,32 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock)
         await database.aclose()
 
 
+@pytest.fixture
+def changes(database: Database) -> ChangeTable:
+    """The table of changes."""
+    return ChangeTable(database)
+
+
 async def shift(database: Database, column: sa.Column[Any], seconds: float) -> None:
-    """Let so many seconds pass for whatever a column says, where the database has a clock of its own."""
+    """Lets so many seconds pass for what a column says, where the database has a clock of its own."""
     async with database.transaction() as connection:
         await connection.execute(sa.update(column.table).values({column: column - seconds}))
 
 
+async def begun(
+    database: Database, changes: ChangeTable, operation: str, request: IdempotentRequest | None = None, **other: Any
+) -> int | None:
+    async with database.transaction() as connection:
+        return await changes.insert_running(connection, replace(INTENT, operation=operation, **other), request)
+
+
+async def ended(database: Database, changes: ChangeTable, change_id: int, holder: str, ending: Ending = DONE) -> bool:
+    async with database.transaction() as connection:
+        return await changes.end(connection, change_id, holder, ending)
+
+
 async def test_the_tables_are_those_of_the_migrations(database: Database) -> None:
-    """Nothing is in one and not in the other."""
+    """Neither defines a column that the other does not."""
     async with database.transaction() as connection:
         found = await connection.run_sync(
             lambda sync: {
@@ -65,158 +88,201 @@ async def test_the_tables_are_those_of_the_migrations(database: Database) -> Non
     assert found == {name: {column.name for column in table.columns} for name, table in metadata.tables.items()}
 
 
-async def test_events_of_the_audit_log(database: Database) -> None:
-    """An intent is concluded once; the newest come first; filters narrow them down."""
-    log = AuditLog(database)
-    first = await log.intend(INTENT)
-    second = await log.intend(Intent(BOB, "user.update", "operation-2", target=ALICE))
-    assert [await log.conclude(first, DONE), await log.conclude(first, Conclusion("failed"))] == [True, False]
-    events = await log.page(Filters(), 10)
+async def test_a_change_becomes_an_event(database: Database, changes: ChangeTable) -> None:
+    """A change ends once; the newest events come first; filters narrow them down."""
+    first = await begun(database, changes, "one")
+    second = await begun(database, changes, "two", actor=BOB, action=Action.USER_UPDATE, lock=None)
+    assert first is not None
+    assert await ended(database, changes, first, "one") is True
+    assert await ended(database, changes, first, "one", Ending(Outcome.FAILED)) is False
+    events = await changes.page(AuditFilters(), 10)
     assert [event.id for event in events] == [second, first]
-    assert (events[1].intent, events[1].conclusion, events[0].conclusion) == (INTENT, DONE, None)
+    done = events[1]
+    assert (done.actor, done.target, done.requested, done.outcome) == (ALICE, ALICE, {"alias": "a"}, Outcome.DONE)
+    assert (done.key_id, done.before, done.after) == ("ab" * 32, {"alias": None}, {"alias": "a"})
+    assert (events[0].outcome, events[0].after) == (None, None)
     for filters in (
-        Filters(actor=ALICE),
-        Filters(action="key.create"),
-        Filters(before_id=second),
-        Filters(until=events[0].at),
+        AuditFilters(actor=ALICE),
+        AuditFilters(action="key.create"),
+        AuditFilters(before_id=second),
+        AuditFilters(until=events[0].started_at),
     ):
-        assert {event.id for event in await log.page(filters, 10)} <= {first}
-    assert len(await log.page(Filters(concerning=ALICE, since=0.0), 10)) == 2
-    assert await log.page(Filters(concerning="user:default/x"), 10) == []
-    assert [event.id for event in await log.unconcluded(older_than=-1, limit=5)] == [second]
-    assert await log.unconcluded(older_than=300, limit=5) == []
+        assert {event.id for event in await changes.page(filters, 10)} <= {first}
+    assert len(await changes.page(AuditFilters(concerning=ALICE, since=0.0), 10)) == 2
+    assert await changes.page(AuditFilters(concerning="user:default/x"), 10) == []
 
 
-async def test_what_is_forgotten(database: Database) -> None:
-    """What is old enough and has an outcome."""
-    log = AuditLog(database)
-    ids = [await log.intend(INTENT) for _ in range(2)]
-    await log.conclude(ids[0], DONE)
-    await log.forget(older_than=100)
-    assert len(await log.page(Filters(), 10)) == 2
-    await log.forget(older_than=-1)
-    assert [event.id for event in await log.page(Filters(), 10)] == [ids[1]]
+async def test_a_running_change_is_its_users_lock(database: Database, changes: ChangeTable) -> None:
+    """A second change of the user has to wait until the first has ended or its lease has expired."""
+    first = await begun(database, changes, "one")
+    assert first is not None
+    assert await begun(database, changes, "two") is None
+    assert await begun(database, changes, "three", lock=BOB) is not None
+    async with database.transaction() as connection:
+        await changes.release_expired(connection, [first])
+    assert await begun(database, changes, "two") is None, "the lease has not expired"
+    await shift(database, change.c.lease_until, 31)
+    async with database.transaction() as connection:
+        found = await changes.find_open(connection, ALICE, None)
+        assert [(row.operation, row.is_running) for row in found] == [("one", False)]
+        await changes.release_expired(connection, [first])
+    second = await begun(database, changes, "two")
+    assert second is not None
+    assert await changes.renew(first, "one") is False
+    assert await ended(database, changes, first, "one") is False, "another change took over"
+    assert await changes.renew(second, "two") is True
+    assert await ended(database, changes, second, "two") is True
 
 
-@pytest.mark.parametrize("table", [audit_intent, audit_outcome])
-async def test_the_audit_log_refuses_to_be_changed(database: Database, table: sa.Table) -> None:
-    """Whoever asks."""
-    log = AuditLog(database)
-    await log.conclude(await log.intend(INTENT), DONE)
+async def test_a_running_change_is_the_claim_on_its_idempotency_key(database: Database, changes: ChangeTable) -> None:
+    """Whatever user it concerns."""
+    first = await begun(database, changes, "one", REQUEST)
+    assert first is not None
+    assert await begun(database, changes, "two", REQUEST, lock=BOB) is None
+    async with database.transaction() as connection:
+        (found,) = await changes.find_open(connection, BOB, REQUEST)
+    assert (found.operation, found.fingerprint, found.is_running) == ("one", "fingerprint", True)
+    await changes.interrupt(first, "one")
+    assert await begun(database, changes, "two", REQUEST, lock=BOB) is not None
 
-    async def change() -> None:
+
+async def test_twenty_changes_at_once_are_one(database: Database, changes: ChangeTable) -> None:
+    """The database decides which one is first."""
+    begun_changes = await asyncio.gather(*(begun(database, changes, f"o{n}", REQUEST) for n in range(20)))
+    assert [change_id is not None for change_id in begun_changes].count(True) == 1
+
+
+async def test_an_interrupted_change_can_be_resumed_once(database: Database, changes: ChangeTable) -> None:
+    """By one process, and only while no other change of the user is running."""
+    first = await begun(database, changes, "one")
+    assert first is not None
+    assert await changes.resume(first, "reconciler") is False, "it is running"
+    await changes.interrupt(first, "one")
+    assert [event.id for event in await changes.interrupted(older_than=-1, limit=5)] == [first]
+    assert await changes.interrupted(older_than=300, limit=5) == []
+    second = await begun(database, changes, "two")
+    assert second is not None
+    assert await changes.resume(first, "reconciler") is False, "another change has the lock"
+    await ended(database, changes, second, "two")
+    assert [await changes.resume(first, name) for name in ("reconciler", "other")] == [True, False]
+    assert await ended(database, changes, first, "one") is False
+    assert await ended(database, changes, first, "reconciler", Ending(Outcome.RECONCILED)) is True
+
+
+async def test_retention_deletes_what_has_ended(database: Database, changes: ChangeTable) -> None:
+    """An open change stays, however old."""
+    first, second = await begun(database, changes, "one"), await begun(database, changes, "two", lock=BOB)
+    assert first is not None
+    await ended(database, changes, first, "one")
+    await changes.forget(older_than=100)
+    assert len(await changes.page(AuditFilters(), 10)) == 2
+    await changes.forget(older_than=-1)
+    assert [event.id for event in await changes.page(AuditFilters(), 10)] == [second]
+
+
+@pytest.mark.parametrize(
+    "values", [{"detail": "x"}, {"outcome": None}, {"outcome": "failed"}, {"actor": BOB}, {"after": {}}], ids=str
+)
+async def test_an_ended_change_refuses_to_be_changed(
+    database: Database, changes: ChangeTable, values: dict[str, Any]
+) -> None:
+    """Whoever asks, and whatever they change."""
+    first = await begun(database, changes, "one")
+    assert first is not None
+    await ended(database, changes, first, "one")
+    await assert_refused(database, values)
+
+
+@pytest.mark.parametrize("values", [{"actor": BOB}, {"action": "key.delete"}, {"operation": "x"}, {"started_at": 0.0}])
+async def test_an_open_change_keeps_its_intent(
+    database: Database, changes: ChangeTable, values: dict[str, Any]
+) -> None:
+    """Only its end and its lease may be written."""
+    await begun(database, changes, "one")
+    await assert_refused(database, values)
+
+
+async def assert_refused(database: Database, values: dict[str, Any]) -> None:
+    async def update() -> None:
         async with database.transaction() as connection:
-            await connection.execute(sa.update(table).values(at=0))
+            await connection.execute(sa.update(change).values(values))
 
     with pytest.raises(DatabaseUnavailableError) as raised:
-        await change()
+        await update()
     assert "append-only" in str(raised.value.__cause__)
 
 
-async def test_a_transaction_within_another_is_part_of_it(database: Database) -> None:
-    """All of it is written, or nothing."""
-    log = AuditLog(database)
-
-    async def fail() -> None:
-        async with database.transaction():
-            await log.conclude(await log.intend(INTENT), DONE)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        await fail()
-    assert await log.page(Filters(), 10) == []
-
-
-async def test_a_request_is_claimed_once(database: Database) -> None:
-    """Until it is silent for too long; then the next is told what to look for, and the first cannot finish any more."""
-    requests = IdempotentRequests(database)
-
-    async def claim(operation: str, fingerprint: str = "f") -> Any:
-        return await requests.claim("r", fingerprint, operation, running_for=30, kept_for=1000)
-
-    first = await claim("one")
-    assert (first.is_ours, first.cut_short) == (True, None)
-    assert (await claim("two")).is_ours is False
-    await shift(database, idempotency.c.running_until, 31)
-    assert (await claim("other", "g")).is_ours is False
-    second = await claim("three")
-    assert (second.is_ours, second.cut_short, second.attempt) == (True, "one", 2)
-    assert await requests.finish(first, "key", b"sealed") is False
-    assert await requests.finish(second, "key", b"sealed") is True
-    answered = await claim("four")
-    assert (answered.is_ours, answered.made, answered.sealed_answer) == (False, "key", b"sealed")
-    await shift(database, idempotency.c.created_at, 1001)
-    assert (await claim("five")).is_ours is True
-
-
-async def test_a_request_that_is_given_up(database: Database) -> None:
-    """Released, it is as if it had never been; abandoned, the next may take over at once."""
-    requests = IdempotentRequests(database)
-    for give_up, cut_short in ((requests.release, None), (requests.abandon, "one")):
-        claimed = await requests.claim("r", "f", "one", running_for=30, kept_for=1000)
-        await give_up(claimed)
-        again = await requests.claim("r", "f", "two", running_for=30, kept_for=1000)
-        assert (again.is_ours, again.cut_short) == (True, cut_short)
-        await requests.release(again)
-
-
-async def test_twenty_claims_at_once_are_one(database: Database) -> None:
-    """Whoever is first."""
-    requests = IdempotentRequests(database)
-    claims = await asyncio.gather(
-        *(requests.claim("r", "f", f"o{number}", running_for=30, kept_for=1000) for number in range(20))
-    )
-    assert [claim.is_ours for claim in claims].count(True) == 1
+async def test_an_answer_is_kept_for_a_day(database: Database) -> None:
+    """Then it is forgotten, and a new one may be kept under the same name."""
+    answers = KeptAnswers(database)
+    async with database.transaction() as connection:
+        assert await answers.find(connection, "request") is None
+        await answers.keep(connection, REQUEST, KEPT)
+        assert await answers.find(connection, "request") == KEPT
+    await shift(database, kept_answer.c.kept_at, 86_401)
+    async with database.transaction() as connection:
+        assert await answers.find(connection, "request") is None
+        await answers.keep(connection, REQUEST, replace(KEPT, resource_id="other"))
+        assert await answers.find(connection, "request") == replace(KEPT, resource_id="other")
+    await answers.forget()
+    await shift(database, kept_answer.c.kept_at, 86_401)
+    await answers.forget()
+    async with database.transaction() as connection:
+        assert (await connection.execute(sa.select(sa.func.count()).select_from(kept_answer))).scalar_one() == 0
 
 
 async def test_a_rate_is_counted_exactly(database: Database) -> None:
-    """Of forty at once thirty are allowed, and each name has its own."""
+    """Of forty requests at once thirty are allowed, and each subject has a limit of its own."""
     rates = Rates(database)
-    taken = await asyncio.gather(*(rates.take("creates", ALICE, limit=30, window=60_000) for _ in range(40)))
+
+    async def take(subject: str) -> RateLimit:
+        async with database.transaction() as connection:
+            return await rates.take(connection, CREATES, subject)
+
+    taken = await asyncio.gather(*(take(ALICE) for _ in range(40)))
     assert [row.retry_after == 0 for row in taken].count(True) == 30
-    assert (await rates.take("creates", BOB, limit=30, window=60_000)).remaining == 29
-    assert (await rates.take("creates", BOB, limit=30, window=60_000, cost=0)).remaining == 29
+    assert (await take(BOB)).remaining == 29
+    async with database.reading() as connection:
+        assert (await rates.peek(connection, CREATES, BOB)).remaining == 29
+        assert (await rates.peek(connection, CREATES, "user:default/x")).remaining == 30
     await rates.forget()
-    assert (await rates.take("creates", ALICE, limit=30, window=60_000)).retry_after > 0
+    assert (await take(ALICE)).retry_after > 0
 
 
-async def test_a_lock_is_held_by_one(database: Database) -> None:
-    """Of two processes; who comes too late is told, and who dies with it loses it."""
-    polls: list[float] = []
+async def test_a_rolled_back_request_takes_nothing(database: Database) -> None:
+    """What is in one transaction is written together or not at all."""
+    rates = Rates(database)
 
-    async def sleep(seconds: float) -> None:
-        polls.append(seconds)
+    async def take_and_fail() -> None:
+        async with database.transaction() as connection:
+            await rates.take(connection, CREATES, ALICE)
+            raise ZeroDivisionError
 
-    ids = iter("abcdefgh")
-    one, other = (Locks(database, sleep, lambda: next(ids)) for _ in range(2))
-    async with one.hold("keys"), other.hold("other keys"):
-        with pytest.raises(ConflictError):
-            async with other.hold("keys"):
-                pytest.fail("two hold it")
-    assert sum(polls) > 30
-    async with other.hold("keys"):
-        await shift(database, metadata.tables["lock"].c.expires_at, 31)
-        async with one.hold("keys"):
-            pass
+    with pytest.raises(ZeroDivisionError):
+        await take_and_fail()
+    async with database.reading() as connection:
+        assert (await rates.peek(connection, CREATES, ALICE)).remaining == 30
 
 
 async def test_revocations_come_due(database: Database) -> None:
-    """Each is handed out when its time has come, and again after a while until it is done."""
+    """Each is claimed when its time has come, and again after a while until it is removed."""
     revocations = Revocations(database)
-    planned = await revocations.plan("old", ALICE, "new", revoke_in=60)
+    async with database.transaction() as connection:
+        planned = await revocations.schedule(connection, "old", ALICE, "new", revoke_in=60)
     assert await revocations.of_user(ALICE) == [Revocation("old", ALICE, "new", planned.revoke_at)]
-    assert await revocations.take_due() == []
+    assert await revocations.claim_due() == []
     await shift(database, key_revocation.c.next_attempt_at, 61)
-    assert await revocations.take_due() == [planned]
-    assert await revocations.take_due() == []
+    assert await revocations.claim_due() == [planned]
+    assert await revocations.claim_due() == []
     await shift(database, key_revocation.c.next_attempt_at, 6)
-    assert await revocations.take_due() == [planned]
-    await revocations.done("old")
+    assert await revocations.claim_due() == [planned]
+    async with database.transaction() as connection:
+        await revocations.remove(connection, "old")
     assert await revocations.of_user(ALICE) == []
 
 
 async def test_reported_keys(database: Database) -> None:
-    """Reported twice is reported."""
+    """A key that is reported twice is reported."""
     reported = ReportedKeys(database)
     for _ in range(2):
         await reported.add("a")

@@ -1,4 +1,4 @@
-"""Holds every answer that a test sees against `openapi.yaml`."""
+"""Checks every response that a test sees against `openapi.yaml`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from openapi_schema_validator import OAS30ReadValidator, oas30_format_checker
 
 from app import contract
 
+PATIENCE_SECONDS = 60
 METHODS = {"get", "post", "put", "patch", "delete", "head", "options", "trace"}
 CONTRACT_DOCUMENT = contract()
 
@@ -100,3 +101,22 @@ def _validate(schema: dict[str, Any], instance: Any) -> None:
 def _validator(schema: str) -> OAS30ReadValidator:
     rooted = json.loads(schema) | {"components": CONTRACT_DOCUMENT["components"]}
     return OAS30ReadValidator(rooted, format_checker=oas30_format_checker)
+
+
+def checked_client(
+    transport: httpx.AsyncBaseTransport | None, base_url: str, token: str | None, **headers: str
+) -> httpx.AsyncClient:
+    """A caller with `token`. Each response is checked against the contract. A transport of None is the network."""
+
+    async def check_response(response: httpx.Response) -> None:
+        await response.aread()
+        check(response)
+
+    authorization = {"Authorization": f"Bearer {token}"} if token else {}
+    return httpx.AsyncClient(
+        transport=transport,
+        base_url=base_url,
+        headers=authorization | headers,
+        timeout=PATIENCE_SECONDS,
+        event_hooks={"response": [check_response]},
+    )

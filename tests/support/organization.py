@@ -1,4 +1,4 @@
-"""A company whose people come and go: catalog, LiteLLM and the cleanup, with every failure within reach."""
+"""A organization whose people come and go: catalog, LiteLLM and the cleanup, with every failure within reach."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 
 import httpx
 
-from app import Parts, World
+from app import Orchestrator, Ports
 from services.offboarding.cleanup import Cleanup
-from services.offboarding.report import Report
+from services.offboarding.report import report_as_json
 from settings.model import CleanupSettings
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS, Org
-from standalone.environment import standalone_settings, standalone_world
+from standalone.environment import standalone_ports, standalone_settings
 from standalone.litellm import LiteLLMStandIn
 from state.lease import Lease
 from state.offboardings import Offboardings
-from tests.conftest import Clock, no_sleep
+from tests.conftest import Clock, migrated_database, never, no_sleep
 
 INTERVAL = 300.0
 LEASE = 61.0
@@ -60,7 +60,7 @@ class Wire(httpx.AsyncBaseTransport):
         return response
 
 
-class Company:
+class Organization:
     """Members `m0` … and the admin `boss`, all with a LiteLLM user and a key each."""
 
     def __init__(self, folder: Path, members: int = 3, **settings: Any) -> None:
@@ -72,41 +72,42 @@ class Company:
         self.to_litellm, self.to_backstage = Wire(self.litellm.app), Wire(self.backstage.app)
         self.folder = folder
         self._settings = {"cleanup": CleanupSettings(interval=INTERVAL), **settings}
-        self.parts = self._start()
+        migrated_database(folder)
+        self.orchestrator = self._start()
         self.join("boss", ADMINS)
         for number in range(members):
             self.join(f"m{number}")
 
     @property
-    def world(self) -> World:
-        """The outside, as this company's service sees it."""
-        usual = World(wall_clock=self.clock, clock=self.clock, sleep=no_sleep)
-        on_stand_ins = standalone_world(self.litellm, self.backstage, usual)
+    def ports(self) -> Ports:
+        """The outside, as this organization's service sees it."""
+        usual = Ports(wall_clock=self.clock, clock=self.clock, sleep=no_sleep, heartbeat=never)
+        on_stand_ins = standalone_ports(self.litellm, self.backstage, usual)
         return replace(on_stand_ins, litellm=self.to_litellm, backstage=self.to_backstage)
 
-    def _start(self) -> Parts:
-        return Parts(replace(standalone_settings(str(self.folder)), **self._settings), self.world)
+    def _start(self) -> Orchestrator:
+        return Orchestrator(replace(standalone_settings(str(self.folder)), **self._settings), self.ports)
 
     @property
     def cleanup(self) -> Cleanup:
         """The cleanup of the replica that runs now."""
-        assert self.parts.cleanup is not None
-        return self.parts.cleanup
+        assert self.orchestrator.cleanup is not None
+        return self.orchestrator.cleanup
 
     @property
     def offboardings(self) -> Offboardings:
         """Our own notes."""
-        return Offboardings(self.parts.database, self.lease)
+        return self.orchestrator.foundation.offboardings
 
     @property
     def lease(self) -> Lease:
         """The lease that all replicas want."""
-        return Lease(self.parts.database, "cleanup", life=LEASE - 1)
+        return self.orchestrator.foundation.lease
 
     async def restart(self) -> None:
         """A new process on the same database, once the lease of the old one has run out."""
-        await self.parts.aclose()
-        self.parts = self._start()
+        await self.orchestrator.aclose()
+        self.orchestrator = self._start()
         self.clock.advance(LEASE)
 
     @staticmethod
@@ -135,12 +136,12 @@ class Company:
         """Their keys, and whether each is blocked."""
         return {token: bool(row["blocked"]) for token, row in self.litellm.rows.keys.items() if row["user_id"] == ref}
 
-    async def run(self, plan_hash: str | None = None, trigger: str = "schedule") -> Report:
+    async def run(self, plan_hash: str | None = None, trigger: str = "schedule") -> Any:
         """One run, an interval later."""
         self.clock.advance(INTERVAL * 1.2)
         self.to_litellm.requests.clear()
         self.to_backstage.requests.clear()
-        return await self.cleanup.run(await self.cleanup.take(plan_hash), trigger, plan_hash)
+        return report_as_json(await self.cleanup.run(await self.cleanup.take(plan_hash), trigger, plan_hash))
 
     def everything(self) -> dict[str, Any]:
         """All that LiteLLM holds, to compare with later."""

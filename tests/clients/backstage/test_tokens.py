@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import httpx
@@ -12,9 +12,10 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
-from clients.backstage.tokens import Caller, Tokens
+from clients.backstage.tokens import TokenVerifier
 from clients.upstream import Upstream
 from domain.errors import AuthenticationError, UpstreamFaultError, UpstreamUnavailableError
+from domain.identity import Caller
 from settings.model import ServiceToken, Timeouts
 from standalone.backstage import BASE_URL, BackstageStandIn
 from tests.conftest import ALICE, BOB, Clock, no_sleep
@@ -28,10 +29,16 @@ MEMBERS = "group:default/litellm-users"
 
 
 class Setup:
-    def __init__(self, backstage: BackstageStandIn, clock: Clock, issuer: str | None = None) -> None:
+    def __init__(
+        self,
+        backstage: BackstageStandIn,
+        clock: Clock,
+        issuer: str | None = None,
+        plugins: Collection[str] | None = None,
+    ) -> None:
         self.transport = Overriding(httpx.ASGITransport(backstage.app), {})
         upstream = Upstream("Backstage", BASE_URL, timeouts=Timeouts(), transport=self.transport, sleep=no_sleep)
-        self.tokens = Tokens(upstream, issuer=issuer, service_tokens=[SERVICE], now=clock)
+        self.tokens = TokenVerifier(upstream, issuer=issuer, service_tokens=[SERVICE], plugins=plugins, now=clock)
 
     def asked(self, path: str) -> int:
         return sum(request.url.path == path for request in self.transport.seen)
@@ -157,15 +164,15 @@ async def test_forged_and_malformed_tokens_are_refused(
 @pytest.mark.parametrize(
     ("claims", "says"),
     [
-        ({"aud": "another-plugin"}, "The token is not valid here"),
-        ({"aud": None}, "The token is not valid here"),
+        ({"aud": "another-plugin"}, "The token is invalid"),
+        ({"aud": None}, "The token is invalid"),
         ({"exp": 1_700_000_000}, "The token has expired"),
-        ({"exp": None}, "The token is not valid here"),
-        ({"exp": "tomorrow"}, "The token is not valid here"),
-        ({"sub": None}, "The token is not valid here"),
+        ({"exp": None}, "The token is invalid"),
+        ({"exp": "tomorrow"}, "The token is invalid"),
+        ({"sub": None}, "The token is invalid"),
         ({"sub": "group:default/admins"}, "The token's sub is not a user entity ref"),
         ({"sub": "user:default/alice\n"}, "The token's sub is not a user entity ref"),
-        ({"sub": 5}, "The token is not valid here"),
+        ({"sub": 5}, "The token is invalid"),
         ({"ent": "group:default/admins"}, "The token's ent is not a list of entity refs"),
         ({"ent": [5]}, "The token's ent is not a list of entity refs"),
     ],

@@ -10,10 +10,11 @@ import aiohttp
 import httpx
 import pytest
 
-from clients.litellm.client import LiteLLM, NewKey, NewUser
-from clients.litellm.rows import KeyNote
+from clients.litellm.client import LiteLLM
 from clients.upstream import Upstream
 from domain.errors import UpstreamError, UpstreamFaultError, UpstreamTimeoutError, UpstreamUnavailableError
+from domain.keys import KeyAnnotations, NewKey
+from domain.users import NewUser
 from settings.model import Timeouts
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import ALICE, BOB, no_sleep
@@ -46,7 +47,7 @@ def client(transport: httpx.AsyncBaseTransport, **timeouts: float) -> LiteLLM:
 CALLS: dict[str, Callable[[LiteLLM], Awaitable[Any]]] = {
     "read_user": lambda litellm: litellm.read_user(ALICE),
     "create_user": lambda litellm: litellm.create_user(ALICE, NewUser(max_budget=1, budget_duration="30d")),
-    "create_key": lambda litellm: litellm.create_key(ALICE, NewKey(KeyNote(operation="op"))),
+    "create_key": lambda litellm: litellm.create_key(ALICE, NewKey(KeyAnnotations(operation="op"))),
     "list_keys": lambda litellm: litellm.list_keys(ALICE),
     "owner_of_key": lambda litellm: litellm.owner_of_key(KEY_ID),
     "delete_key": lambda litellm: litellm.delete_key(KEY_ID),
@@ -60,9 +61,9 @@ async def test_lists_are_read_to_the_end_and_sorted(litellm: LiteLLMStandIn) -> 
         litellm.rows.add_key({"user_id": ALICE})
     litellm.rows.add_key({"user_id": BOB})
     keys = await client(httpx.ASGITransport(litellm.app)).list_keys(ALICE)
-    assert len({key.key_id for key in keys}) == len(keys) == 250
+    assert len({key.id for key in keys}) == len(keys) == 250
     assert litellm.requests == ["GET /key/list"] * 3
-    assert [key.key_id for key in keys] == sorted((key.key_id for key in keys), reverse=True)
+    assert [key.id for key in keys] == sorted((key.id for key in keys), reverse=True)
 
 
 async def test_lists_are_deduplicated_and_filtered_exactly() -> None:
@@ -71,7 +72,7 @@ async def test_lists_are_deduplicated_and_filtered_exactly() -> None:
     nobodys = KEY | {"token": "ef" * 32, "user_id": None, "models": "odd"}
     page = {"keys": [KEY | {"api_key": "sk-canary", "created_at": "2026"}, other, nobodys], "total_pages": 2}
     keys = await client(answering(httpx.Response(200, json=page))).list_keys(ALICE)
-    assert [key.row for key in keys] == [KEY | {"created_at": "2026"}]
+    assert [key.fields for key in keys] == [KEY | {"created_at": "2026"}]
 
 
 async def test_a_list_that_never_ends_is_nonsense() -> None:
@@ -96,7 +97,7 @@ async def test_what_is_sent_when_creating() -> None:
     litellm = client(answering(answer))
     await litellm.create_user(ALICE, NewUser(max_budget=0, budget_duration="30d"))
     await litellm.create_user(ALICE, NewUser())
-    key = await litellm.create_key(ALICE, NewKey(KeyNote(operation="op")))
+    key = await litellm.create_key(ALICE, NewKey(KeyAnnotations(operation="op")))
     user = {"user_id": ALICE, "user_role": "internal_user", "auto_create_key": False}
     authorization = f"Bearer {MASTER_KEY}"
     note: dict[str, Any] = {"litellm_orchestrator": {"alias": None, "metadata": {}, "operation": "op"}}

@@ -50,7 +50,7 @@ async def test_every_change_is_there(alice: httpx.AsyncClient, bob: httpx.AsyncC
     update = (await events(bob, action="key.update"))[0]
     assert update["requestId"] == changed.headers["x-request-id"]
     assert (update["before"]["key_alias"], update["before"]["max_budget"]) == ("a", None)
-    assert update["wanted"] == {"alias": "b", "max_budget": 3}
+    assert update["requested"] == {"alias": "b", "max_budget": 3}
     assert (update["after"]["key_alias"], update["after"]["max_budget"]) == ("b", 3)
     assert (await events(bob, action="user.update"))[0]["before"]["max_budget"] == 100
 
@@ -147,9 +147,9 @@ async def test_the_log_is_only_ever_added_to(service: Service, tmp_path: Path) -
     """The database itself refuses a change."""
     await made(service.signed_in(ALICE))
     database = sqlite3.connect(tmp_path / "state.sqlite3")
-    for table in ("audit_intent", "audit_outcome"):
+    for column in ("outcome", "actor", "detail"):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
-            database.execute(f"update {table} set at = 0")  # noqa: S608  # two names of ours
+            database.execute(f"update change set {column} = 'x'")  # noqa: S608  # three names of ours
     database.close()
 
 
@@ -158,10 +158,10 @@ async def test_old_events_are_forgotten(make_service: MakeService, clock: Clock)
     service = make_service(audit_retention=1000.0)
     await made(service.signed_in(ALICE))
     clock.advance(999)
-    await service.chores()
+    await service.run_background_jobs()
     assert len(await events(service.signed_in(BOB))) == 2
     clock.advance(2)
-    await service.chores()
+    await service.run_background_jobs()
     assert await events(service.signed_in(BOB)) == []
 
 
@@ -184,7 +184,7 @@ async def test_a_change_of_unknown_end_is_open_until_it_is_reconciled(
 ) -> None:
     """LiteLLM did not answer: five minutes later it is looked at, and what was minted for nobody is deleted."""
     lossy = Overriding(httpx.ASGITransport(litellm.app), {})
-    service = make_service(world={"litellm": lossy})
+    service = make_service(ports={"litellm": lossy})
     alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
     kept = await made(alice)
 
@@ -198,10 +198,10 @@ async def test_a_change_of_unknown_end_is_open_until_it_is_reconciled(
     assert [row["outcome"] for row in await events(bob, action="key.create")] == [None, "done"]
     lossy.answers.clear()
     clock.advance(299)
-    await service.chores()
+    await service.run_background_jobs()
     assert len(litellm.rows.keys) == 2, "it may be under way still"
     clock.advance(2)
-    await service.chores()
+    await service.run_background_jobs()
     assert list(litellm.rows.keys) == [kept]
     created, updated = (await events(bob, action="key.create"))[0], (await events(bob, action="key.update"))[0]
     assert (created["outcome"], len(created["after"]["deleted"])) == ("reconciled", 1)
@@ -212,16 +212,16 @@ async def test_a_reconciliation_that_fails_is_tried_again(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
     """One that cannot be put in order yet does not keep the others from it."""
-    service = make_service(world={"litellm": answering(httpx.Response(500, json={}))})
+    service = make_service(ports={"litellm": answering(httpx.Response(500, json={}))})
     litellm.rows.add_user({"user_id": ALICE})
     assert (await service.signed_in(ALICE).post(keys_path(ALICE))).status_code == 502
     working = make_service()
     lossy = Overriding(httpx.ASGITransport(litellm.app), {"/key/block": lambda _: httpx.Response(500, json={})})
     key = (await working.signed_in(ALICE).post(keys_path(ALICE))).json()
-    reporter = make_service(world={"litellm": lossy}).signed_in(ALICE)
+    reporter = make_service(ports={"litellm": lossy}).signed_in(ALICE)
     assert (await reporter.post(f"{BASE}/keys/report", json={"key": key["keySecret"]})).status_code == 502
     clock.advance(301)
-    await service.chores()
+    await service.run_background_jobs()
     assert [row["action"] for row in await events(working.signed_in(BOB)) if row["outcome"] is None] == ["key.report"]
-    await working.chores()
+    await working.run_background_jobs()
     assert [row["action"] for row in await events(working.signed_in(BOB)) if row["outcome"] is None] == []

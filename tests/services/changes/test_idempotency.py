@@ -11,7 +11,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app import World
 from services.changes.sealing import Sealing
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, SERVICE_TOKEN, Clock, MakeService, Service, keys_path
@@ -58,7 +57,7 @@ async def test_keys_of_different_callers_are_different_keys(
 
 async def test_fifty_at_once_make_one_key(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
     """One is answered, the others are told that it is under way or get the same answer."""
-    alice = make_service(world={"litellm": Slow(litellm)}).signed_in(ALICE)
+    alice = make_service(ports={"litellm": Slow(litellm)}).signed_in(ALICE)
     answers = await asyncio.gather(*(alice.post(keys_path(ALICE), headers=NAMED) for _ in range(50)))
     made = [answer.json()["keyId"] for answer in answers if answer.status_code == 201]
     assert {answer.status_code for answer in answers} == {201, 409}
@@ -104,7 +103,7 @@ async def test_a_key_whose_answer_was_lost_is_not_made_twice(
         return LOST[lost](httpx.Response(200, json=row | {"key": secret}))
 
     flaky.answers["/key/generate"] = mint_and_lose
-    alice = make_service(world={"litellm": flaky}).signed_in(ALICE)
+    alice = make_service(ports={"litellm": flaky}).signed_in(ALICE)
     assert (await alice.post(keys_path(ALICE), headers=NAMED)).status_code in (502, 504)
     assert len(litellm.rows.keys) == 1
     again = await alice.post(keys_path(ALICE), headers=NAMED)
@@ -159,8 +158,8 @@ async def test_a_secret_that_cannot_be_opened_any_more(service: Service, tmp_pat
     alice = service.signed_in(ALICE)
     key = (await alice.post(keys_path(ALICE), headers=NAMED)).json()
     with sqlite3.connect(tmp_path / "state.sqlite3") as database:
-        sealed = Sealing("another root").seal(ALICE, NAMED["Idempotency-Key"], b"{}")
-        database.execute("update idempotency set sealed_answer = ?", [sealed])
+        sealed = Sealing("another root").request(ALICE, NAMED["Idempotency-Key"], {}).seal(b"{}")
+        database.execute("update kept_answer set sealed = ?", [sealed])
     database.close()
     answer = await alice.post(keys_path(ALICE), headers=NAMED)
     assert (answer.status_code, key["keyId"] in answer.json()["error"]["message"]) == (409, True)
@@ -212,6 +211,6 @@ async def test_replicas_count_together(make_service: MakeService, litellm: LiteL
     assert len(litellm.rows.keys) == 3
 
 
-def test_the_world_of_a_replica_is_not_shared() -> None:
+def test_replicas_draw_different_ids() -> None:
     """Two replicas draw different names for what they do."""
-    assert World().new_id() != World().new_id()
+    assert Ports().new_id() != Ports().new_id()

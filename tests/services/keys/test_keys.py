@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from settings.model import Tier
+from domain.users import Tier
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path
 from tests.services.users.test_self_service import Slow
@@ -149,7 +149,7 @@ async def test_as_many_keys_as_the_tier_has(make_service: MakeService, clock: Cl
 async def test_ten_at_once_do_not_exceed_the_number(make_service: MakeService) -> None:
     """They are made one after the other."""
     plain = tiered(make_service)
-    service = make_service(world={"litellm": Slow(plain.litellm)}, litellm=plain.settings.litellm)
+    service = make_service(ports={"litellm": Slow(plain.litellm)}, litellm=plain.settings.litellm)
     alice = service.signed_in(ALICE)
     answers = await asyncio.gather(*(alice.post(keys_path(ALICE)) for _ in range(10)))
     assert sorted(answer.status_code for answer in answers) == [201] * 2 + [409] * 8
@@ -172,7 +172,7 @@ async def test_fields_that_litellm_knows_and_we_do_not_offer(
 ) -> None:
     """400 on each of the three ways to ask for a key's properties, and LiteLLM hears nothing of it."""
     wire = Overriding(httpx.ASGITransport(litellm.app), {})
-    alice = make_service(world={"litellm": wire}).signed_in(ALICE)
+    alice = make_service(ports={"litellm": wire}).signed_in(ALICE)
     key_id = await made(alice)
     wire.seen.clear()
     value = "sk-canary" if field == "key" else ["canary"]
@@ -190,7 +190,7 @@ async def test_fields_that_litellm_knows_and_we_do_not_offer(
 async def test_metadata_cannot_speak_to_litellm(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
     """LiteLLM gives a meaning to some names: a caller's own never stand where it looks for them."""
     wire = Overriding(httpx.ASGITransport(litellm.app), {})
-    alice = make_service(world={"litellm": wire}).signed_in(ALICE)
+    alice = make_service(ports={"litellm": wire}).signed_in(ALICE)
     special = {"temp_budget_increase": "1000", "guardrails": "none", "litellm_orchestrator": "x"}
     key_id = await made(alice, metadata=special)
     await alice.patch(keys_path(ALICE, key_id), json={"metadata": special | {"tags": "x"}})

@@ -71,10 +71,10 @@ async def test_the_old_key_goes_on_for_the_overlap(
         assert (row["revokeAt"], row["replacedBy"]) == ((ends, new["keyId"]) if is_old else (None, None))
         assert (await alice.get(keys_path(ALICE, row["token"]))).json() == row
     clock.advance(59)
-    await service.chores()
+    await service.run_background_jobs()
     assert await chat(litellm, first["keySecret"]) == 200
     clock.advance(1)
-    await service.chores()
+    await service.run_background_jobs()
     assert await chat(litellm, first["keySecret"]) == 401
     assert await chat(litellm, new["keySecret"]) == 200
     assert (await alice.get(keys_path(ALICE, new["keyId"]))).json()["pendingRevocations"] == []
@@ -83,18 +83,18 @@ async def test_the_old_key_goes_on_for_the_overlap(
 async def test_a_failed_end_is_tried_again(make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock) -> None:
     """LiteLLM may be away when the time has come."""
     flaky = Overriding(httpx.ASGITransport(litellm.app), {})
-    service = make_service(world={"litellm": flaky})
+    service = make_service(ports={"litellm": flaky})
     alice = service.signed_in(ALICE)
     new = await rotated(alice, await made(alice), overlap=1)
     flaky.answers["/key/delete"] = lambda _: httpx.Response(500, json={})
     clock.advance(2)
-    await service.chores()
+    await service.run_background_jobs()
     assert len(litellm.rows.keys) == 2
     flaky.answers.clear()
-    await service.chores()
+    await service.run_background_jobs()
     assert len(litellm.rows.keys) == 2, "not at once"
     clock.advance(6)
-    await service.chores()
+    await service.run_background_jobs()
     assert list(litellm.rows.keys) == [new["keyId"]]
 
 
@@ -168,14 +168,14 @@ async def test_killed_at_every_step(
         old = (await plain.signed_in(ALICE).post(keys_path(ALICE), json={"alias": f"a{step}"})).json()
         path = f"{keys_path(ALICE, old['keyId'])}/regenerate"
         death = Death(litellm.app, step, during=during)
-        answer = await killed_while_rotating(make_service(world={"litellm": death}), death, path, overlap)
+        answer = await killed_while_rotating(make_service(ports={"litellm": death}), death, path, overlap)
         assert alive(litellm), f"both are dead after step {step}"
         if answer is not None:
             assert answer.status_code == 201
             assert step > 20
             return
         clock.advance(31)
-        await plain.chores()
+        await plain.run_background_jobs()
         assert alive(litellm), f"both are dead after step {step}"
         if ending == "it is sent again":
             answer = await plain.signed_in(ALICE).post(path, json={"overlap": overlap}, headers=NAMED)
@@ -184,7 +184,7 @@ async def test_killed_at_every_step(
             assert len(litellm.rows.keys) <= 1 + (overlap > 0), f"one was left behind at step {step}"
         for _ in range(3):
             clock.advance(301)
-            await plain.chores()
+            await plain.run_background_jobs()
         assert len(alive(litellm)) == 1, f"{len(alive(litellm))} are left after step {step}"
         if answer is not None:
             assert alive(litellm) == [answer.json()["keyId"]]

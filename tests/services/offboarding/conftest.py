@@ -1,4 +1,4 @@
-"""A company to let people leave from."""
+"""A organization to let people leave from."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 
 import pytest
 
-from tests.support.organization import Company
+from tests.support.organization import Organization
 
-MakeCompany = Callable[..., Company]
+MakeOrganization = Callable[..., Organization]
 
 
 @pytest.fixture
-async def make_company(tmp_path: Path) -> AsyncIterator[MakeCompany]:
-    """Found companies: `make_company(members=20, …settings)`."""
-    founded: list[Company] = []
+async def make_organization(tmp_path: Path) -> AsyncIterator[MakeOrganization]:
+    """Found companies: `make_organization(members=20, …settings)`."""
+    founded: list[Organization] = []
 
-    def make(members: int = 3, **settings: Any) -> Company:
-        company = Company(tmp_path, members, **settings)
-        founded.append(company)
-        return company
+    def make(members: int = 3, **settings: Any) -> Organization:
+        organization = Organization(tmp_path, members, **settings)
+        founded.append(organization)
+        return organization
 
     yield make
-    for company in founded:
-        await company.parts.aclose()
+    for organization in founded:
+        await organization.orchestrator.aclose()
 
 
 @pytest.fixture
-def company(make_company: MakeCompany) -> Company:
+def organization(make_organization: MakeOrganization) -> Organization:
     """Three members and an admin."""
-    return make_company()
+    return make_organization()

@@ -14,7 +14,7 @@ from services.offboarding.schedule import run_forever
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, stop
-from tests.support.organization import Company
+from tests.support.organization import Organization
 
 CLEANUP = f"{BASE}/cleanup"
 DAVE = "user:default/dave"
@@ -55,7 +55,7 @@ async def test_one_at_a_time(make_service: MakeService, backstage: BackstageStan
             await gate.wait()
             return await httpx.ASGITransport(litellm.app).handle_async_request(request)
 
-    bob = make_service(world={"litellm": Gated()}).signed_in(BOB)
+    bob = make_service(ports={"litellm": Gated()}).signed_in(BOB)
     assert (await bob.post(CLEANUP, json={"dryRun": False})).status_code == 202
     assert (await bob.post(CLEANUP, json={"dryRun": False})).status_code == 409
     assert (await bob.get(CLEANUP)).json()["running"] is True
@@ -103,14 +103,14 @@ async def test_a_database_out_of_reach(make_service: MakeService) -> None:
     service._app = None
 
 
-async def test_the_clockwork(company: Company) -> None:
+async def test_the_clockwork(organization: Organization) -> None:
     """It runs when due and not otherwise, and a database out of reach does not end it."""
     rounds: list[float] = []
-    cleanup: Cleanup = company.cleanup
+    cleanup: Cleanup = organization.cleanup
 
     async def next_round(seconds: float) -> None:
         rounds.append(seconds)
-        company.clock.advance(seconds)
+        organization.clock.advance(seconds)
         if len(rounds) == 25:
             raise asyncio.CancelledError
 
@@ -118,13 +118,13 @@ async def test_the_clockwork(company: Company) -> None:
         await run_forever(cleanup, 300.0, next_round)
     assert 9 <= rounds[0] <= 11
     assert all(27 <= seconds <= 33 for seconds in rounds[1:])
-    assert company.to_litellm.requests.count("/user/list") in (2, 3)
+    assert organization.to_litellm.requests.count("/user/list") in (2, 3)
 
 
-async def test_the_clockwork_survives_what_nobody_expects(company: Company, log: io.StringIO) -> None:
+async def test_the_clockwork_survives_what_nobody_expects(organization: Organization, log: io.StringIO) -> None:
     """It says so and goes on."""
-    await company.parts.database.migrate()
-    (company.folder / "state.sqlite3").unlink()
+    await organization.orchestrator.foundation.database.migrate()
+    (organization.folder / "state.sqlite3").unlink()
     rounds: list[float] = []
 
     async def next_round(seconds: float) -> None:
@@ -133,7 +133,7 @@ async def test_the_clockwork_survives_what_nobody_expects(company: Company, log:
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await run_forever(company.cleanup, 300.0, next_round)
+        await run_forever(organization.cleanup, 300.0, next_round)
     assert len(rounds) == 4
     assert log.getvalue().count('"cleanup failed"') == 3
 

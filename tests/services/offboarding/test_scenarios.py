@@ -9,67 +9,68 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from services.offboarding.report import report_as_json
 from settings.model import CleanupSettings
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from state.tables import cleanup_run
-from tests.services.offboarding.conftest import MakeCompany
-from tests.support.organization import INTERVAL, Company
+from tests.services.offboarding.conftest import MakeOrganization
+from tests.support.organization import INTERVAL, Organization
 
 BY_QUERY = "/api/catalog/entities/by-query"
 GROUP = f"/api/catalog/entities/by-name/group/default/{MEMBERS.partition('/')[2]}"
 
 
-def catalog_answers(response: httpx.Response | Exception, path: str = BY_QUERY) -> Callable[[Company], None]:
-    def arrange(company: Company) -> None:
-        company.leave("m0")
+def catalog_answers(response: httpx.Response | Exception, path: str = BY_QUERY) -> Callable[[Organization], None]:
+    def arrange(organization: Organization) -> None:
+        organization.leave("m0")
 
         def answer(_: httpx.Request) -> httpx.Response:
             if isinstance(response, Exception):
                 raise response
             return httpx.Response(response.status_code, content=response.content)
 
-        company.to_backstage.answers[path] = answer
+        organization.to_backstage.answers[path] = answer
 
     return arrange
 
 
-def without_group(group: str) -> Callable[[Company], None]:
-    def arrange(company: Company) -> None:
-        company.leave("m0")
-        del company.org.groups[group]
+def without_group(group: str) -> Callable[[Organization], None]:
+    def arrange(organization: Organization) -> None:
+        organization.leave("m0")
+        del organization.org.groups[group]
 
     return arrange
 
 
-def second_page_fails(company: Company) -> None:
-    company.leave("m0")
+def second_page_fails(organization: Organization) -> None:
+    organization.leave("m0")
     first = {"items": [], "totalItems": 900, "pageInfo": {"nextCursor": "x"}}
 
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(500) if "cursor" in request.url.params else httpx.Response(200, json=first)
 
-    company.to_backstage.answers[BY_QUERY] = answer
+    organization.to_backstage.answers[BY_QUERY] = answer
 
 
-def truncated_page(company: Company) -> None:
+def truncated_page(organization: Organization) -> None:
     alice = {"kind": "User", "metadata": {"namespace": "default", "name": "m1"}}
-    catalog_answers(httpx.Response(200, json={"items": [alice], "totalItems": 3, "pageInfo": {}}))(company)
+    catalog_answers(httpx.Response(200, json={"items": [alice], "totalItems": 3, "pageInfo": {}}))(organization)
 
 
-def everybody_out(company: Company) -> None:
-    for ref in company.org.users:
-        company.org.users[ref].discard(MEMBERS)
+def everybody_out(organization: Organization) -> None:
+    for ref in organization.org.users:
+        organization.org.users[ref].discard(MEMBERS)
 
 
-def litellm_answers(response: httpx.Response, path: str = "/user/list") -> Callable[[Company], None]:
-    def arrange(company: Company) -> None:
-        company.leave("m0")
-        company.to_litellm.answers[path] = lambda _: httpx.Response(response.status_code, content=response.content)
+def litellm_answers(response: httpx.Response, path: str = "/user/list") -> Callable[[Organization], None]:
+    def arrange(organization: Organization) -> None:
+        organization.leave("m0")
+        organization.to_litellm.answers[path] = lambda _: httpx.Response(response.status_code, content=response.content)
 
     return arrange
 
 
-def strangers(company: Company) -> None:
+def strangers(organization: Organization) -> None:
     for user_id in (
         "svc-ci",
         "default_user_id",
@@ -78,42 +79,42 @@ def strangers(company: Company) -> None:
         "user:default",
         "user:a/b c",
     ):
-        company.litellm.rows.add_user({"user_id": user_id})
-        company.mint(user_id)
-    company.mint("user:default/an-orphan-key")
-    company.litellm.rows.add_key({"user_id": None})
+        organization.litellm.rows.add_user({"user_id": user_id})
+        organization.mint(user_id)
+    organization.mint("user:default/an-orphan-key")
+    organization.litellm.rows.add_key({"user_id": None})
 
 
-def only_in_the_admin_group(company: Company) -> None:
-    company.join("chief", ADMINS)
+def only_in_the_admin_group(organization: Organization) -> None:
+    organization.join("chief", ADMINS)
 
 
-def upper_case_in_the_catalog(company: Company) -> None:
-    company.org.names["user:default/m0"] = "M0"
+def upper_case_in_the_catalog(organization: Organization) -> None:
+    organization.org.names["user:default/m0"] = "M0"
 
 
-def upper_case_in_litellm(company: Company) -> None:
-    company.litellm.rows.add_user({"user_id": "user:Default/M0"})
-    company.mint("user:Default/M0")
+def upper_case_in_litellm(organization: Organization) -> None:
+    organization.litellm.rows.add_user({"user_id": "user:Default/M0"})
+    organization.mint("user:Default/M0")
 
 
-def nested_in_a_cycle(company: Company) -> None:
-    company.org.groups |= {TEAM_A: MEMBERS, "group:default/team-b": TEAM_A, MEMBERS: "group:default/team-b"}
-    company.org.users["user:default/m0"] = {"group:default/team-b"}
+def nested_in_a_cycle(organization: Organization) -> None:
+    organization.org.groups |= {TEAM_A: MEMBERS, "group:default/team-b": TEAM_A, MEMBERS: "group:default/team-b"}
+    organization.org.users["user:default/m0"] = {"group:default/team-b"}
 
 
-def litellm_lists_nobody(company: Company) -> None:
-    litellm_answers(httpx.Response(200, json={"users": [], "total_pages": 0}))(company)
+def litellm_lists_nobody(organization: Organization) -> None:
+    litellm_answers(httpx.Response(200, json={"users": [], "total_pages": 0}))(organization)
 
 
-def somebody_elses_group(company: Company) -> None:
-    company.org.groups["group:other/litellm-users"] = None
-    company.join("m0", "group:other/litellm-users")
+def somebody_elses_group(organization: Organization) -> None:
+    organization.org.groups["group:other/litellm-users"] = None
+    organization.join("m0", "group:other/litellm-users")
 
 
 REFUSED = "refused"
 DONE = "done"
-NOTHING_CHANGES: dict[str, tuple[Callable[[Company], None], str, str]] = {
+NOTHING_CHANGES: dict[str, tuple[Callable[[Organization], None], str, str]] = {
     "catalog 401": (catalog_answers(httpx.Response(401)), REFUSED, "refused this service's own token"),
     "catalog 403": (catalog_answers(httpx.Response(403)), REFUSED, "refused this service's own token"),
     "catalog 500": (catalog_answers(httpx.Response(500)), REFUSED, "failed with status 500"),
@@ -159,115 +160,117 @@ NOTHING_CHANGES: dict[str, tuple[Callable[[Company], None], str, str]] = {
 
 
 @pytest.mark.parametrize("name", NOTHING_CHANGES)
-async def test_nothing_changes(company: Company, name: str) -> None:
+async def test_nothing_changes(organization: Organization, name: str) -> None:
     """Neither at the first run nor at the second; and the report says why."""
     arrange, outcome, reason = NOTHING_CHANGES[name]
-    arrange(company)
-    before = company.everything()
+    arrange(organization)
+    before = organization.everything()
     for _ in range(2):
-        report = await company.run()
+        report = await organization.run()
         assert (report["outcome"], reason in (report["reason"] or "")) == (outcome, True), report
-        assert company.to_litellm.changes == []
-        assert company.everything() == before
+        assert organization.to_litellm.changes == []
+        assert organization.everything() == before
 
 
-async def test_a_drop_of_more_than_half_changes_nothing(make_company: MakeCompany) -> None:
+async def test_a_drop_of_more_than_half_changes_nothing(make_organization: MakeOrganization) -> None:
     """Sixty of a hundred gone since the last believed run are not believed, until an admin confirms."""
-    company = make_company(members=10)
-    await company.run()
+    organization = make_organization(members=10)
+    await organization.run()
     for number in range(6):
-        company.leave(f"m{number}")
-    before = company.everything()
-    report = await company.run()
+        organization.leave(f"m{number}")
+    before = organization.everything()
+    report = await organization.run()
     assert (report["outcome"], "less than half of the 10" in report["reason"]) == ("refused", True)
-    assert (company.to_litellm.changes, company.everything()) == ([], before)
-    confirmed = await company.run(plan_hash=report["plan"]["hash"])
+    assert (organization.to_litellm.changes, organization.everything()) == ([], before)
+    confirmed = await organization.run(plan_hash=report["plan"]["hash"])
     assert (confirmed["outcome"], len(confirmed["done"]["blocked"])) == ("done", 6)
-    assert (await company.run())["done"]["deleted"] == confirmed["done"]["blocked"]
+    assert (await organization.run())["done"]["deleted"] == confirmed["done"]["blocked"]
 
 
-async def test_admins_gone_are_not_believed_either(company: Company) -> None:
+async def test_admins_gone_are_not_believed_either(organization: Organization) -> None:
     """An admin group that is suddenly empty says as little as an allowed group that is."""
-    await company.run()
-    company.leave("boss")
-    report = await company.run()
-    assert (report["outcome"], company.to_litellm.changes) == ("refused", [])
+    await organization.run()
+    organization.leave("boss")
+    report = await organization.run()
+    assert (report["outcome"], organization.to_litellm.changes) == ("refused", [])
 
 
-async def test_who_leaves_is_blocked_then_deleted(company: Company) -> None:
+async def test_who_leaves_is_blocked_then_deleted(organization: Organization) -> None:
     """Their keys at the first believed run, user and keys at the second; nobody else is touched."""
-    gone = company.leave("m0")
-    others = {ref: company.keys(ref) for ref in company.litellm.rows.users if ref != gone}
-    first = await company.run()
+    gone = organization.leave("m0")
+    others = {ref: organization.keys(ref) for ref in organization.litellm.rows.users if ref != gone}
+    first = await organization.run()
     assert (first["done"]["blocked"], first["done"]["keysBlocked"]) == ([gone], 1)
-    assert list(company.keys(gone).values()) == [True]
-    second = await company.run()
+    assert list(organization.keys(gone).values()) == [True]
+    second = await organization.run()
     assert (second["done"]["deleted"], second["done"]["keysDeleted"]) == ([gone], 1)
-    assert (gone in company.litellm.rows.users, company.keys(gone)) == (False, {})
-    assert {ref: company.keys(ref) for ref in company.litellm.rows.users} == others
-    third = await company.run()
-    assert (third["outcome"], company.to_litellm.changes) == ("done", [])
+    assert (gone in organization.litellm.rows.users, organization.keys(gone)) == (False, {})
+    assert {ref: organization.keys(ref) for ref in organization.litellm.rows.users} == others
+    third = await organization.run()
+    assert (third["outcome"], organization.to_litellm.changes) == ("done", [])
 
 
-async def test_a_renamed_entity_has_left(company: Company) -> None:
+async def test_a_renamed_entity_has_left(organization: Organization) -> None:
     """The new name is another user; the old one goes."""
-    company.org.users["user:default/renamed"] = company.org.users.pop("user:default/m0")
-    assert (await company.run())["done"]["blocked"] == ["user:default/m0"]
+    organization.org.users["user:default/renamed"] = organization.org.users.pop("user:default/m0")
+    assert (await organization.run())["done"]["blocked"] == ["user:default/m0"]
 
 
-async def test_the_grace_period(make_company: MakeCompany) -> None:
+async def test_the_grace_period(make_organization: MakeOrganization) -> None:
     """Between blocking and deleting; a key made meanwhile is blocked too."""
-    company = make_company(cleanup=CleanupSettings(interval=INTERVAL, grace_period=INTERVAL * 3))
-    gone = company.leave("m0")
-    await company.run()
-    company.mint(gone)
-    held = await company.run()
+    organization = make_organization(cleanup=CleanupSettings(interval=INTERVAL, grace_period=INTERVAL * 3))
+    gone = organization.leave("m0")
+    await organization.run()
+    organization.mint(gone)
+    held = await organization.run()
     assert (held["done"]["held"], held["done"]["keysBlocked"]) == ([gone], 1)
-    assert list(company.keys(gone).values()) == [True, True]
-    await company.run()
-    assert (await company.run())["done"]["deleted"] == [gone]
+    assert list(organization.keys(gone).values()) == [True, True]
+    await organization.run()
+    assert (await organization.run())["done"]["deleted"] == [gone]
 
 
-async def test_who_comes_back_gets_back_exactly_what_was_blocked(company: Company) -> None:
+async def test_who_comes_back_gets_back_exactly_what_was_blocked(organization: Organization) -> None:
     """Not what somebody else had blocked."""
-    gone = company.leave("m0")
-    theirs = company.mint(gone)
-    company.litellm.rows.update_key(theirs, {"blocked": True})
-    await company.run()
-    assert list(company.keys(gone).values()) == [True, True]
-    company.join("m0")
-    back = await company.run()
+    gone = organization.leave("m0")
+    theirs = organization.mint(gone)
+    organization.litellm.rows.update_key(theirs, {"blocked": True})
+    await organization.run()
+    assert list(organization.keys(gone).values()) == [True, True]
+    organization.join("m0")
+    back = await organization.run()
     assert (back["done"]["restored"], back["done"]["keysRestored"]) == ([gone], 1)
-    assert company.keys(gone) == {key: key == theirs for key in company.keys(gone)}
-    assert (await company.run())["done"]["restored"] == []
+    assert organization.keys(gone) == {key: key == theirs for key in organization.keys(gone)}
+    assert (await organization.run())["done"]["restored"] == []
 
 
-async def test_a_user_deleted_meanwhile(company: Company) -> None:
+async def test_a_user_deleted_meanwhile(organization: Organization) -> None:
     """By somebody else, between blocking and deleting: the end is the same."""
-    gone = company.leave("m0")
-    await company.run()
-    company.litellm.rows.delete_user(gone)
-    report = await company.run()
+    gone = organization.leave("m0")
+    await organization.run()
+    organization.litellm.rows.delete_user(gone)
+    report = await organization.run()
     assert (report["outcome"], report["done"]["deleted"]) == ("done", [gone])
 
 
-async def test_a_key_deleted_meanwhile(company: Company) -> None:
+async def test_a_key_deleted_meanwhile(organization: Organization) -> None:
     """While its owner was away: nothing to give back."""
-    gone = company.leave("m0")
-    await company.run()
-    company.litellm.rows.delete_key(next(iter(company.keys(gone))))
-    company.join("m0")
-    assert (await company.run())["outcome"] == "done"
+    gone = organization.leave("m0")
+    await organization.run()
+    organization.litellm.rows.delete_key(next(iter(organization.keys(gone))))
+    organization.join("m0")
+    assert (await organization.run())["outcome"] == "done"
 
 
-async def test_litellm_that_repeats_and_forgets_users(company: Company) -> None:
+async def test_litellm_that_repeats_and_forgets_users(organization: Organization) -> None:
     """Listed twice, a leaver is removed once; not listed at all, they are found by our own notes."""
-    gone = company.leave("m0")
-    rows = [row for row in company.litellm.rows.users.values() for _ in range(2)]
-    company.to_litellm.answers["/user/list"] = lambda _: httpx.Response(200, json={"users": rows, "total_pages": 1})
-    assert (await company.run())["done"]["blocked"] == [gone]
-    company.to_litellm.answers["/user/list"] = lambda _: httpx.Response(200, json={"users": [], "total_pages": 0})
-    assert (await company.run())["done"]["deleted"] == [gone]
+    gone = organization.leave("m0")
+    rows = [row for row in organization.litellm.rows.users.values() for _ in range(2)]
+    organization.to_litellm.answers["/user/list"] = lambda _: httpx.Response(
+        200, json={"users": rows, "total_pages": 1}
+    )
+    assert (await organization.run())["done"]["blocked"] == [gone]
+    organization.to_litellm.answers["/user/list"] = lambda _: httpx.Response(200, json={"users": [], "total_pages": 0})
+    assert (await organization.run())["done"]["deleted"] == [gone]
 
 
 @pytest.mark.parametrize(
@@ -283,53 +286,57 @@ async def test_litellm_that_repeats_and_forgets_users(company: Company) -> None:
     ],
 )
 async def test_more_than_max_removals(
-    make_company: MakeCompany, members: int, most: int | None, leaving: int, acts: bool
+    make_organization: MakeOrganization, members: int, most: int | None, leaving: int, acts: bool
 ) -> None:
     """The larger of ten and a tenth unless set: above it none is removed until an admin confirms the plan."""
-    company = make_company(members, cleanup=CleanupSettings(interval=INTERVAL, max_removals=most))
-    gone = [company.leave(f"m{number}") for number in range(leaving)]
-    report = await company.run()
+    organization = make_organization(members, cleanup=CleanupSettings(interval=INTERVAL, max_removals=most))
+    gone = [organization.leave(f"m{number}") for number in range(leaving)]
+    report = await organization.run()
     if acts:
         assert (report["outcome"], sorted(report["done"]["blocked"])) == ("done", sorted(gone))
         return
-    assert (report["outcome"], "maxRemovals" in report["reason"], company.to_litellm.changes) == ("refused", True, [])
-    confirmed = await company.run(plan_hash=report["plan"]["hash"])
+    assert (report["outcome"], "maxRemovals" in report["reason"], organization.to_litellm.changes) == (
+        "refused",
+        True,
+        [],
+    )
+    confirmed = await organization.run(plan_hash=report["plan"]["hash"])
     assert (confirmed["outcome"], sorted(confirmed["done"]["blocked"])) == ("done", sorted(gone))
     # What was confirmed once is carried through.
-    assert sorted((await company.run())["done"]["deleted"]) == sorted(gone)
+    assert sorted((await organization.run())["done"]["deleted"]) == sorted(gone)
 
 
-async def test_giving_back_goes_on_while_removals_are_refused(make_company: MakeCompany) -> None:
+async def test_giving_back_goes_on_while_removals_are_refused(make_organization: MakeOrganization) -> None:
     """A refusal protects people; it must not keep anybody out."""
-    company = make_company(members=40)
-    back = company.leave("m0")
-    await company.run()
-    company.join("m0")
+    organization = make_organization(members=40)
+    back = organization.leave("m0")
+    await organization.run()
+    organization.join("m0")
     for number in range(1, 15):
-        company.leave(f"m{number}")
-    report = await company.run()
+        organization.leave(f"m{number}")
+    report = await organization.run()
     assert (report["outcome"], report["done"]["restored"], report["done"]["blocked"]) == ("refused", [back], [])
 
 
-async def test_a_confirmation_is_for_one_plan_and_one_hour(make_company: MakeCompany) -> None:
+async def test_a_confirmation_is_for_one_plan_and_one_hour(make_organization: MakeOrganization) -> None:
     """If others left since, or too long ago, it has to be looked at again."""
-    company = make_company(members=40)
+    organization = make_organization(members=40)
     for number in range(12):
-        company.leave(f"m{number}")
-    report = await company.run()
-    company.leave("m12")
-    changed = await company.run(plan_hash=report["plan"]["hash"])
-    assert (changed["outcome"], company.to_litellm.changes) == ("refused", [])
-    company.clock.advance(3600)
+        organization.leave(f"m{number}")
+    report = await organization.run()
+    organization.leave("m12")
+    changed = await organization.run(plan_hash=report["plan"]["hash"])
+    assert (changed["outcome"], organization.to_litellm.changes) == ("refused", [])
+    organization.clock.advance(3600)
     with pytest.raises(Exception, match="last hour"):
-        await company.run(plan_hash=changed["plan"]["hash"])
+        await organization.run(plan_hash=changed["plan"]["hash"])
 
 
-async def test_one_bad_user_does_not_save_the_others(make_company: MakeCompany) -> None:
+async def test_one_bad_user_does_not_save_the_others(make_organization: MakeOrganization) -> None:
     """What failed is counted, and tried again at the next run."""
-    company = make_company(members=8)
-    gone = sorted(company.leave(f"m{number}") for number in range(3))
-    await company.run()
+    organization = make_organization(members=8)
+    gone = sorted(organization.leave(f"m{number}") for number in range(3))
+    await organization.run()
     deleted: list[Any] = []
 
     def refuse_the_second(request: httpx.Request) -> httpx.Response:
@@ -337,35 +344,35 @@ async def test_one_bad_user_does_not_save_the_others(make_company: MakeCompany) 
         deleted.append(user_id)
         if user_id == gone[1]:
             return httpx.Response(500, json={})
-        company.litellm.rows.delete_user(user_id)
+        organization.litellm.rows.delete_user(user_id)
         return httpx.Response(200, json=1)
 
-    company.to_litellm.answers["/user/delete"] = refuse_the_second
-    report = await company.run()
+    organization.to_litellm.answers["/user/delete"] = refuse_the_second
+    report = await organization.run()
     assert (report["outcome"], report["done"]["deleted"]) == ("failed", [gone[0], gone[2]])
     assert [row["userId"] for row in report["done"]["failed"]] == [gone[1]]
-    company.to_litellm.answers.clear()
-    assert (await company.run())["done"]["deleted"] == [gone[1]]
+    organization.to_litellm.answers.clear()
+    assert (await organization.run())["done"]["deleted"] == [gone[1]]
     assert deleted == gone
 
 
 @pytest.mark.parametrize(("path", "answer"), [("/user/delete", 1), ("/key/block", {"blocked": True})])
-async def test_what_litellm_says_is_read_back(company: Company, path: str, answer: Any) -> None:
+async def test_what_litellm_says_is_read_back(organization: Organization, path: str, answer: Any) -> None:
     """A LiteLLM that says so and does not do it: nothing is reported as done."""
-    company.leave("m0")
+    organization.leave("m0")
     if path == "/user/delete":
-        await company.run()
-    company.to_litellm.answers[path] = lambda _: httpx.Response(200, json=answer)
-    report = await company.run()
+        await organization.run()
+    organization.to_litellm.answers[path] = lambda _: httpx.Response(200, json=answer)
+    report = await organization.run()
     assert (report["outcome"], report["done"]["blocked"], report["done"]["deleted"]) == ("failed", [], [])
 
 
-async def test_a_dry_run_changes_nothing_and_counts(company: Company) -> None:
+async def test_a_dry_run_changes_nothing_and_counts(organization: Organization) -> None:
     """Who, why, how many keys, since when."""
-    gone = company.leave("m0")
-    company.mint(gone)
-    before = company.everything()
-    report = await company.cleanup.plan("user:default/boss")
+    gone = organization.leave("m0")
+    organization.mint(gone)
+    before = organization.everything()
+    report = report_as_json(await organization.cleanup.plan("user:default/boss"))
     entry = report["plan"]["entries"][0]
     assert (report["outcome"], report["dryRun"], entry["userId"], entry["action"], entry["keys"], entry["since"]) == (
         "planned",
@@ -375,33 +382,35 @@ async def test_a_dry_run_changes_nothing_and_counts(company: Company) -> None:
         2,
         None,
     )
-    assert company.everything() == before
-    assert company.to_litellm.changes == []
-    assert await company.cleanup.last_report() is None
+    assert organization.everything() == before
+    assert organization.to_litellm.changes == []
+    last = await organization.cleanup.last_report()
+    assert last is not None
+    assert report_as_json(last) == report
 
 
-async def test_nested_groups_count_where_they_are_to(make_company: MakeCompany) -> None:
+async def test_nested_groups_count_where_they_are_to(make_organization: MakeOrganization) -> None:
     """`includeNestedGroups` off: a member of a child group only has left."""
-    company = make_company(include_nested_groups=False)
-    company.org.groups[TEAM_A] = MEMBERS
-    company.org.users["user:default/m0"] = {TEAM_A}
-    assert (await company.run())["done"]["blocked"] == ["user:default/m0"]
+    organization = make_organization(include_nested_groups=False)
+    organization.org.groups[TEAM_A] = MEMBERS
+    organization.org.users["user:default/m0"] = {TEAM_A}
+    assert (await organization.run())["done"]["blocked"] == ["user:default/m0"]
 
 
-async def test_old_runs_are_forgotten_but_not_what_was_believed(make_company: MakeCompany) -> None:
+async def test_old_runs_are_forgotten_but_not_what_was_believed(make_organization: MakeOrganization) -> None:
     """A month of refusals does not make the next drop believable."""
-    company = make_company(members=10)
-    report = (await company.run())["runId"]
+    organization = make_organization(members=10)
+    report = (await organization.run())["runId"]
     for number in range(6):
-        company.leave(f"m{number}")
+        organization.leave(f"m{number}")
     for _ in range(3):
-        company.clock.advance(31 * 86400)
-        assert (await company.run())["outcome"] == "refused"
-    company.join("m0")
-    company.join("m1")
-    assert (await company.run())["outcome"] == "done"
-    company.clock.advance(31 * 86400)
-    latest = (await company.run())["runId"]
-    async with company.parts.database.transaction() as connection:
+        organization.clock.advance(31 * 86400)
+        assert (await organization.run())["outcome"] == "refused"
+    organization.join("m0")
+    organization.join("m1")
+    assert (await organization.run())["outcome"] == "done"
+    organization.clock.advance(31 * 86400)
+    latest = (await organization.run())["runId"]
+    async with organization.orchestrator.foundation.database.transaction() as connection:
         kept = (await connection.execute(sa.select(cleanup_run.c.id))).scalars().all()
     assert (report in kept, latest in kept, len(kept)) == (False, True, 2)

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: a state machine of a company, its outages and its crashes (hypothesis)."""
+"""Whatever happens in whatever order: a state machine of a organization, its outages and its crashes (hypothesis)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from domain.errors import ConflictError
-from services.offboarding.report import Report
 from standalone.catalog import ADMINS, MEMBERS
-from tests.support.organization import LEASE, Company, Crash
+from tests.support.organization import LEASE, Crash, Organization
 
 SOAK = "SOAK" in os.environ
 NAMES = [f"m{number}" for number in range(6)]
@@ -31,75 +30,77 @@ class ComeAndGo(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
-        self.company = Company(Path(self.folder.name), members=len(NAMES))
+        self.organization = Organization(Path(self.folder.name), members=len(NAMES))
         for stranger in STRANGERS:
-            self.company.litellm.rows.add_user({"user_id": stranger})
-            self.company.mint(stranger)
+            self.organization.litellm.rows.add_user({"user_id": stranger})
+            self.organization.mint(stranger)
         self.by_hand: set[str] = set()
         self.missed_runs: dict[str, int] = {}
         self.forgotten: str | None = None
         self.untouched = self.strangers()
 
     def strangers(self) -> dict[str, Any]:
-        return {stranger: self.company.keys(stranger) for stranger in STRANGERS}
+        return {stranger: self.organization.keys(stranger) for stranger in STRANGERS}
 
     @rule(name=name, group=st.sampled_from([MEMBERS, ADMINS]))
     def join(self, name: str, group: str) -> None:
-        self.company.join(name, group)
-        self.missed_runs.pop(self.company.ref(name), None)
+        self.organization.join(name, group)
+        self.missed_runs.pop(self.organization.ref(name), None)
 
     @rule(name=name)
     def leave(self, name: str) -> None:
-        self.company.leave(name)
+        self.organization.leave(name)
 
     @rule(name=name)
     def make_a_key(self, name: str) -> None:
-        if self.company.ref(name) in self.company.litellm.rows.users:
-            self.company.mint(self.company.ref(name))
+        if self.organization.ref(name) in self.organization.litellm.rows.users:
+            self.organization.mint(self.organization.ref(name))
 
     @rule(name=name, pick=st.integers(0, 9))
     def block_a_key_by_hand(self, name: str, pick: int) -> None:
         """But for keys that the cleanup has noted as its own: LiteLLM cannot tell who blocked those."""
-        noted = self.runner.run(self.company.offboardings.all())
+        noted = self.runner.run(self.organization.offboardings.all())
         own = {key for row in noted.values() for key in row.blocked_keys}
         live = [
-            key for key, blocked in self.company.keys(self.company.ref(name)).items() if not blocked and key not in own
+            key
+            for key, blocked in self.organization.keys(self.organization.ref(name)).items()
+            if not blocked and key not in own
         ]
         if live:
             self.by_hand.add(live[pick % len(live)])
-            self.company.litellm.rows.update_key(live[pick % len(live)], {"blocked": True})
+            self.organization.litellm.rows.update_key(live[pick % len(live)], {"blocked": True})
 
     @rule(status=st.sampled_from([200, 401, 500, 503]))
     def catalog_fails_or_recovers(self, status: int) -> None:
         path = "/api/catalog/entities/by-query"
-        self.company.to_backstage.answers.pop(path, None)
+        self.organization.to_backstage.answers.pop(path, None)
         if status != 200:
-            self.company.to_backstage.answers[path] = lambda _: httpx.Response(status)
+            self.organization.to_backstage.answers[path] = lambda _: httpx.Response(status)
 
     @rule(seconds=st.sampled_from([1, 61, 3600, 86400]))
     def time_passes(self, seconds: int) -> None:
-        self.company.clock.advance(seconds)
+        self.organization.clock.advance(seconds)
 
     @rule(forgotten=st.one_of(st.none(), name))
     def litellm_repeats_and_forgets(self, forgotten: str | None) -> None:
         """In its lists, from now on."""
-        self.forgotten = None if forgotten is None else self.company.ref(forgotten)
+        self.forgotten = None if forgotten is None else self.organization.ref(forgotten)
 
     def list_users(self, _: httpx.Request) -> httpx.Response:
-        rows = [row for row in self.company.litellm.rows.users.values() if row["user_id"] != self.forgotten]
+        rows = [row for row in self.organization.litellm.rows.users.values() if row["user_id"] != self.forgotten]
         return httpx.Response(200, json={"users": [*rows, *reversed(rows)], "total_pages": 1})
 
     @rule(number=st.integers(0, 12), where=st.sampled_from(["before", "after"]))
     def a_run_is_killed(self, number: int, where: str) -> None:
-        setattr(self.company.to_litellm, f"crash_{where}", number)
+        setattr(self.organization.to_litellm, f"crash_{where}", number)
         try:
             report = self.run_once()
         except Crash:
-            self.company.clock.advance(LEASE)
+            self.organization.clock.advance(LEASE)
         else:
             self.check(report)
         finally:
-            setattr(self.company.to_litellm, f"crash_{where}", None)
+            setattr(self.organization.to_litellm, f"crash_{where}", None)
 
     @rule()
     def a_run(self) -> None:
@@ -108,36 +109,38 @@ class ComeAndGo(RuleBasedStateMachine):
     @rule(name=name)
     def a_short_absence(self, name: str) -> None:
         """Missed by one run, and back before the next."""
-        self.company.leave(name)
+        self.organization.leave(name)
         self.a_run()
         self.join(name, MEMBERS)
         self.a_run()
 
-    def run_once(self) -> Report:
-        self.company.to_litellm.answers["/user/list"] = self.list_users
+    def run_once(self) -> Any:
+        self.organization.to_litellm.answers["/user/list"] = self.list_users
         try:
-            return self.runner.run(self.company.run())
+            return self.runner.run(self.organization.run())
         except ConflictError:  # a killed run's lease, which has not run out yet
-            self.company.clock.advance(LEASE)
-            return self.runner.run(self.company.run())
+            self.organization.clock.advance(LEASE)
+            return self.runner.run(self.organization.run())
 
-    def check(self, report: Report) -> None:
+    def check(self, report: Any) -> None:
         """What holds after a run that ended by itself."""
         if report["outcome"] == "refused":
-            assert set(self.company.to_litellm.changes) <= {"/key/unblock"}
+            assert set(self.organization.to_litellm.changes) <= {"/key/unblock"}
             return
         assert report["outcome"] == "done", report
-        for ref in map(self.company.ref, NAMES):
+        for ref in map(self.organization.ref, NAMES):
             seen = ref != self.forgotten or ref in str(report["done"])
-            if self.company.org.users[ref]:
+            if self.organization.org.users[ref]:
                 self.missed_runs.pop(ref, None)
-                blocked = {key for key, is_so in self.company.keys(ref).items() if is_so}
-                assert blocked == self.by_hand & self.company.keys(ref).keys(), "given back is exactly what was taken"
+                blocked = {key for key, is_so in self.organization.keys(ref).items() if is_so}
+                assert blocked == self.by_hand & self.organization.keys(ref).keys(), (
+                    "given back is exactly what was taken"
+                )
             elif seen:
                 self.missed_runs[ref] = self.missed_runs.get(ref, 0) + 1
-                assert all(self.company.keys(ref).values()), "a leaver keeps no live key after a believed run"
+                assert all(self.organization.keys(ref).values()), "a leaver keeps no live key after a believed run"
                 if self.missed_runs[ref] >= 2:
-                    assert ref not in self.company.litellm.rows.users, "nor are they there after two"
+                    assert ref not in self.organization.litellm.rows.users, "nor are they there after two"
 
     @invariant()
     def nobody_else_is_touched(self) -> None:
@@ -147,11 +150,11 @@ class ComeAndGo(RuleBasedStateMachine):
     @invariant()
     def members_are_never_deleted(self) -> None:
         """Nor anybody in the admin group."""
-        for ref, groups in self.company.org.users.items():
-            assert not groups or ref in self.company.litellm.rows.users
+        for ref, groups in self.organization.org.users.items():
+            assert not groups or ref in self.organization.litellm.rows.users
 
     def teardown(self) -> None:
-        self.runner.run(self.company.parts.aclose())
+        self.runner.run(self.organization.orchestrator.aclose())
         self.runner.close()
         self.folder.cleanup()
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from settings.model import Tier
+from domain.users import Tier
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from standalone.litellm import LiteLLMStandIn
@@ -82,7 +82,7 @@ async def test_litellms_repeating_pages(make_service: MakeService, litellm: Lite
         return httpx.Response(200, json={"users": pages[request.url.params["page"]], "total_pages": 2})
 
     repeating = Overriding(httpx.ASGITransport(litellm.app), {"/user/list": overlapping})
-    bob = make_service(world={"litellm": repeating}).signed_in(BOB)
+    bob = make_service(ports={"litellm": repeating}).signed_in(BOB)
     assert await listed(bob) == [named(0), named(1), named(2)]
 
 
@@ -179,7 +179,7 @@ async def test_a_user_deleted_between_look_and_change_does_not_come_back(
         return httpx.Response(200, json={"data": litellm.rows.update_user(json.loads(request.content))})
 
     racing.answers["/user/update"] = delete_first
-    answer = await make_service(world={"litellm": racing}).signed_in(BOB).patch(user_path(ALICE), json={"maxBudget": 1})
+    answer = await make_service(ports={"litellm": racing}).signed_in(BOB).patch(user_path(ALICE), json={"maxBudget": 1})
     assert await refusal(answer) == (404, f"{ALICE} was deleted meanwhile")
     assert litellm.rows.users == {}
 
@@ -188,7 +188,7 @@ async def test_a_change_that_litellm_passes_over_is_told(make_service: MakeServi
     """502, and not a 200 that is not true."""
     litellm.rows.add_user({"user_id": ALICE, "max_budget": 5})
     deaf = Overriding(httpx.ASGITransport(litellm.app), {"/user/update": lambda _: httpx.Response(200, json={})})
-    answer = await make_service(world={"litellm": deaf}).signed_in(BOB).patch(user_path(ALICE), json={"maxBudget": 1})
+    answer = await make_service(ports={"litellm": deaf}).signed_in(BOB).patch(user_path(ALICE), json={"maxBudget": 1})
     assert await refusal(answer) == (502, "LiteLLM did not take max_budget")
 
 
@@ -209,11 +209,12 @@ async def test_off_boarding_now(alice: httpx.AsyncClient, bob: httpx.AsyncClient
 async def test_off_boarding_leaves_the_schedule_of_the_cleanup(service: Service, litellm: LiteLLMStandIn) -> None:
     """It borrows the lease, and gives it back as it was."""
     litellm.rows.add_user({"user_id": ALICE})
-    lease = Lease(Database(service.settings.database_url, service.world.wall_clock), "cleanup", life=60)
+    database = Database(service.settings.database_url, service.ports.wall_clock)
+    lease = Lease(database, "cleanup", owner="another replica", life=60)
     before = await lease.schedule()
     await service.signed_in(BOB).delete(user_path(ALICE))
     assert await lease.schedule() == before
-    await lease._database.aclose()
+    await database.aclose()
 
 
 async def test_somebody_whose_keys_the_cleanup_blocked_can_be_removed_at_once(
@@ -240,7 +241,7 @@ async def test_killed_while_off_boarding(
     for step in range(80):
         await made(plain.signed_in(ALICE))
         death = Death(litellm.app, step, during=during)
-        dying = make_service(world={"litellm": death})
+        dying = make_service(ports={"litellm": death})
         with death.watching():
             try:
                 answer = await dying.signed_in(BOB).delete(user_path(ALICE))
@@ -254,7 +255,7 @@ async def test_killed_while_off_boarding(
             assert (await plain.signed_in(BOB).delete(user_path(ALICE))).status_code == 200
         assert (litellm.rows.users, litellm.rows.keys) == ({}, {})
         clock.advance(301)
-        await plain.chores()
+        await plain.run_background_jobs()
         events = (await plain.signed_in(BOB).get(f"{BASE}/audit")).json()["events"]
         assert [event["action"] for event in events if event["outcome"] is None] == []
     pytest.fail("it never came to its end")
@@ -314,10 +315,10 @@ async def test_a_catalog_out_of_reach_gives_nobody_the_wrong_tier(
     """Where there are tiers, nobody is made; where there are none, only the name is missing."""
     failing = Overriding(httpx.ASGITransport(backstage.app), {})
     failing.answers["/api/catalog/entities/by-name/user/default/alice"] = lambda _: httpx.Response(500, json={})
-    service = with_tiers(make_service, world={"backstage": failing})
+    service = with_tiers(make_service, ports={"backstage": failing})
     assert (await service.signed_in(ALICE).get(user_path(ALICE))).status_code == 502
     assert litellm.rows.users == {}
-    plain = make_service(world={"backstage": failing})
+    plain = make_service(ports={"backstage": failing})
     assert (await plain.signed_in(ALICE).get(user_path(ALICE))).status_code == 200
     assert litellm.rows.users[ALICE]["user_alias"] is None
 

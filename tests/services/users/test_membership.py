@@ -73,7 +73,7 @@ async def test_a_catalog_at_fault_lets_nobody_in_and_signs_nobody_out(
 ) -> None:
     """502 or 503; and the next request works."""
     transport = Overriding(httpx.ASGITransport(backstage.app), {})
-    service = make_service(membership="catalog", world={"backstage": transport})
+    service = make_service(membership="catalog", ports={"backstage": transport})
     transport.answers[f"{BY_NAME}alice"] = lambda _: httpx.Response(401)
     assert await status(service.signed_in(ALICE), ALICE) == 502
     transport.answers.clear()
@@ -103,7 +103,7 @@ async def test_creating_users_with_the_catalog_out_of_reach(
         raise httpx.ConnectError("refused", request=request)
 
     transport = Overriding(httpx.ASGITransport(backstage.app), {f"{BY_NAME}dave": refuse})
-    bob = make_service(world={"backstage": transport}).signed_in(BOB)
+    bob = make_service(ports={"backstage": transport}).signed_in(BOB)
     assert (await bob.post(f"{BASE}/users", json={"userId": DAVE})).status_code == 503
     assert litellm.rows.users == {}
 

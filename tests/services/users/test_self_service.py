@@ -118,7 +118,7 @@ class Slow(httpx.AsyncBaseTransport):
 
 async def test_fifty_first_requests_at_once_create_one_user(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
     """One `/user/new`, whatever the concurrency."""
-    alice = make_service(world={"litellm": Slow(litellm)}).signed_in(ALICE)
+    alice = make_service(ports={"litellm": Slow(litellm)}).signed_in(ALICE)
     responses = await asyncio.gather(*(alice.get(keys_path(ALICE)) for _ in range(50)))
     assert {response.status_code for response in responses} == {200}
     assert litellm.requests.count("POST /user/new") == 1
@@ -136,7 +136,7 @@ async def test_a_user_that_another_replica_created_meanwhile_is_taken(
         return httpx.Response(404, json={})
 
     replica.answers["/v2/user/info"] = missing_once
-    assert (await make_service(world={"litellm": replica}).signed_in(ALICE).get(user_path(ALICE))).json()[
+    assert (await make_service(ports={"litellm": replica}).signed_in(ALICE).get(user_path(ALICE))).json()[
         "maxBudget"
     ] == 7.0
 
@@ -251,7 +251,7 @@ async def test_a_user_deleted_while_an_admin_mints_leaves_no_orphan(
         return httpx.Response(200, json=row | {"key": secret})
 
     racing.answers["/key/generate"] = mint_after_deletion
-    response = await make_service(world={"litellm": racing}).signed_in(BOB).post(keys_path(ALICE))
+    response = await make_service(ports={"litellm": racing}).signed_in(BOB).post(keys_path(ALICE))
     assert response.status_code == 404
     assert litellm.rows.keys == {}
 
@@ -259,7 +259,7 @@ async def test_a_user_deleted_while_an_admin_mints_leaves_no_orphan(
 async def test_a_user_that_litellm_says_it_has_and_has_not(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
     """A LiteLLM that contradicts itself is at fault."""
     lying = Overriding(httpx.ASGITransport(litellm.app), {"/user/new": lambda _: httpx.Response(409, json={})})
-    assert (await make_service(world={"litellm": lying}).signed_in(ALICE).get(user_path(ALICE))).status_code == 502
+    assert (await make_service(ports={"litellm": lying}).signed_in(ALICE).get(user_path(ALICE))).status_code == 502
 
 
 async def test_orphaned_keys_can_be_seen_and_deleted_by_an_admin(

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from services.users.single_flight import SingleFlight
+from services.single_flight import SingleFlight
 
 
 async def test_all_who_ask_meanwhile_share_one_run() -> None:

@@ -1,0 +1,69 @@
+"""`litellm-orchestrator serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+import click
+from starlette.types import ASGIApp
+
+from app import create_app
+from cli.configuration import config_option, secrets_of, settings_or_exit
+from cli.server import run_server
+from domain.redaction import redact
+from edge.logs import configure_logging
+from settings.model import Settings
+from state.database import Database, DatabaseUnavailableError
+
+EXIT_DATABASE = 1
+_CONFIG_VARIABLE = "LITELLM_ORCHESTRATOR_CONFIG_FILES"
+
+
+@click.command()
+@config_option
+@click.option("--host", help="The address to listen on, instead of backend.listen.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on, instead of backend.listen.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="The number of processes.")
+def serve(paths: tuple[Path, ...], host: str | None, port: int | None, workers: int) -> None:
+    """Serve with the settings of --config and of APP_CONFIG_* variables."""
+    settings = settings_or_exit(paths)
+    _migrate_or_exit(settings)
+    # Workers are new processes, which read the same files again.
+    os.environ[_CONFIG_VARIABLE] = json.dumps([str(path.resolve()) for path in paths])
+    run_server("cli.serve:application", host or settings.host, settings.port if port is None else port, workers)
+
+
+def application() -> ASGIApp:
+    """The application of one worker process."""
+    settings = settings_or_exit([Path(path) for path in json.loads(os.environ[_CONFIG_VARIABLE])])
+    configure_logging(secrets=secrets_of(settings))
+    return create_app(settings)
+
+
+def _migrate_or_exit(settings: Settings) -> None:
+    """Migrates before any worker starts, so that a problem is one sentence and not a traceback."""
+
+    async def migrate() -> None:
+        database = Database(settings.database_url)
+        try:
+            await database.migrate()
+        finally:
+            await database.aclose()
+
+    try:
+        asyncio.run(migrate())
+    except DatabaseUnavailableError as error:
+        click.echo(
+            f"The database {error.where} cannot be used: {_root_cause(error)}. Check litellmOrchestrator.database.url.",
+            err=True,
+        )
+        raise SystemExit(EXIT_DATABASE) from error
+
+
+def _root_cause(error: BaseException) -> str:
+    """The first line of the driver's message."""
+    cause = getattr(error.__cause__, "orig", None) or error.__cause__
+    return redact(str(cause).strip().splitlines()[0])

@@ -1,0 +1,64 @@
+"""`litellm-orchestrator standalone`."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from dataclasses import replace
+
+import click
+from starlette.types import ASGIApp
+
+from app import create_app
+from cli.server import run_server
+from edge.logs import configure_logging
+from standalone.environment import standalone_ports, standalone_settings
+
+_CREATES_VARIABLE = "LITELLM_ORCHESTRATOR_CREATES_PER_MINUTE"
+_BASE = "{origin}/api/litellm-orchestrator"
+_ALICE = f"{_BASE}/users/user%3Adefault%2Falice"
+
+
+def _curl(person: str, arguments: str) -> str:
+    return f"""curl -sS -H 'Authorization: Bearer mock-user-token:{{"sub":"user:default/{person}"}}' {arguments}"""
+
+
+_BANNER = "\n".join(
+    [
+        f"LiteLLM and Backstage are stand-ins inside this process. Read and try the API at {_BASE}/docs, or paste:",
+        "",
+        "# alice, a member, for herself: her user, a new key, her keys, her roles and limits",
+        _curl("alice", _ALICE),
+        _curl("alice", f"-X POST {_ALICE}/keys"),
+        _curl("alice", f"{_ALICE}/keys"),
+        _curl("alice", f"{_BASE}/me"),
+        "# bob, an admin: alice's keys, and who changed what",
+        _curl("bob", f"{_ALICE}/keys"),
+        _curl("bob", f"{_BASE}/audit"),
+        "# carol, in neither group, is refused",
+        _curl("carol", f"{_BASE}/users/user%3Adefault%2Fcarol"),
+        "",
+    ]
+)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=7007, show_default=True)
+@click.option("--creates-per-minute", type=click.IntRange(1, 100000), default=30, show_default=True)
+def standalone(host: str, port: int, creates_per_minute: int) -> None:
+    """Serve on embedded stand-ins of LiteLLM and Backstage with mock sign-in. For trying it out, not for real use."""
+    os.environ[_CREATES_VARIABLE] = str(creates_per_minute)
+    run_server("cli.standalone:application", host, port, 1, banner=_BANNER)
+
+
+def application() -> ASGIApp:
+    """The application on its stand-ins."""
+    configure_logging(secrets=[])
+    # Deleted with the process, like everything in the stand-ins.
+    folder = tempfile.mkdtemp(prefix="litellm-orchestrator-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    settings = replace(standalone_settings(folder), creates_per_minute=int(os.environ[_CREATES_VARIABLE]))
+    return create_app(settings, standalone_ports())

@@ -1,0 +1,98 @@
+"""Changes as the audit log records them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Action(StrEnum):
+    """What a change does."""
+
+    USER_CREATE = "user.create"
+    USER_UPDATE = "user.update"
+    USER_DELETE = "user.delete"
+    USER_BLOCK = "user.block"
+    USER_RESTORE = "user.restore"
+    KEY_CREATE = "key.create"
+    KEY_UPDATE = "key.update"
+    KEY_DELETE = "key.delete"
+    KEY_REGENERATE = "key.regenerate"
+    KEY_REVOKE = "key.revoke"
+    KEY_REPORT = "key.report"
+
+
+class Outcome(StrEnum):
+    """How a change ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    DENIED = "denied"
+    RECONCILED = "reconciled"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A change about to be made.
+
+    `operation` is its unique id; keys that it creates in LiteLLM carry it. `target` is the user whose resources it
+    changes. `lock` serialises changes: at most one change with the same lock runs at a time; None does not serialise.
+    """
+
+    operation: str
+    actor: str
+    action: Action
+    target: str | None = None
+    lock: str | None = None
+    via: str | None = None
+    key_id: str | None = None
+    request_id: str | None = None
+    requested: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a change ended. `key_id` and `target` complete the intent where they were not known before."""
+
+    outcome: Outcome
+    key_id: str | None = None
+    target: str | None = None
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """A change in the audit log. `outcome` is None while it is not known. Times are seconds since the epoch."""
+
+    id: int
+    operation: str
+    actor: str
+    action: Action
+    started_at: float
+    via: str | None = None
+    target: str | None = None
+    key_id: str | None = None
+    request_id: str | None = None
+    requested: Mapping[str, Any] | None = None
+    before: Mapping[str, Any] | None = None
+    outcome: Outcome | None = None
+    after: Mapping[str, Any] | None = None
+    detail: str | None = None
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilters:
+    """Which events to return; None means any. `concerning` is a user who is the actor or the target."""
+
+    actor: str | None = None
+    target: str | None = None
+    action: str | None = None
+    since: float | None = None
+    until: float | None = None
+    concerning: str | None = None
+    before_id: int | None = None

@@ -1,0 +1,65 @@
+"""Who is calling: callers with a verified token, principals with roles, and the two groups that give roles."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+PLUGIN_ID = "litellm-orchestrator"
+USER_REF = re.compile(r"user:[a-z0-9-]{1,63}/[a-z0-9._-]{1,63}", re.IGNORECASE)
+"""A Backstage user entity ref (https://backstage.io/docs/features/software-catalog/references)."""
+
+ServiceRole = Literal["member", "admin"]
+
+
+class Role(StrEnum):
+    """What a principal may do. `SYSTEM` is for the background jobs of this service, never for a caller."""
+
+    MEMBER = "member"
+    ADMIN = "admin"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The holder of a verified token.
+
+    `subject` is a user ref in lower case, `plugin:<id>`, or the subject of a service token. `ownership` holds the
+    entity refs that Backstage vouches for, in lower case. `service_role` is set for service tokens only. `via` is the
+    plugin that calls on behalf of the subject, as `plugin:<id>`.
+    """
+
+    subject: str
+    ownership: frozenset[str] = frozenset()
+    service_role: ServiceRole | None = None
+    via: str | None = None
+
+    @property
+    def is_user(self) -> bool:
+        """Whether this is a Backstage user, not a service or a plugin."""
+        return USER_REF.fullmatch(self.subject) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller with roles. `subject`, `via`: as in `Caller`. `groups` are the groups that the token vouches for."""
+
+    subject: str
+    roles: frozenset[Role]
+    via: str | None = None
+    groups: frozenset[str] = frozenset()
+
+    @property
+    def is_user(self) -> bool:
+        """Whether this is a Backstage user, not a service or a plugin."""
+        return USER_REF.fullmatch(self.subject) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRefs:
+    """The allowed group and the admin group, as full refs in lower case."""
+
+    allowed: str
+    admin: str

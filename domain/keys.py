@@ -1,0 +1,170 @@
+"""API keys of LiteLLM users ("virtual keys"), and what may be requested of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypedDict
+
+import orjson
+
+LIMITS = ("models", "max_budget", "budget_duration", "tpm_limit", "rpm_limit")
+"""The limits that keys and users have in common, under LiteLLM's names."""
+CHANGEABLE = (*LIMITS, "key_alias", "metadata", "blocked", "expires")
+"""The fields of a key that a caller can change, under LiteLLM's names."""
+
+
+class KeyRequest(TypedDict, total=False):
+    """The requested properties of a new key. An absent field means no limit of the key's own.
+
+    Money is in USD, `expires_in` in seconds, `expires_at` is ISO 8601, rates are per minute.
+    """
+
+    alias: str
+    models: list[str]
+    max_budget: float
+    budget_duration: str
+    expires_in: int
+    expires_at: str
+    tpm_limit: int
+    rpm_limit: int
+    metadata: dict[str, str]
+
+
+class RotationRequest(KeyRequest, total=False):
+    """The requested changes of a rotation: an absent field is copied from the old key. `overlap` is in seconds."""
+
+    overlap: int
+
+
+class KeyChanges(TypedDict, total=False):
+    """The requested changes to a key: an absent field stays as it is, None clears it."""
+
+    alias: str | None
+    models: list[str] | None
+    max_budget: float | None
+    budget_duration: str | None
+    tpm_limit: int | None
+    rpm_limit: int | None
+    metadata: dict[str, str]
+    blocked: bool
+
+
+class KeyStatus(StrEnum):
+    """Whether LiteLLM accepts a key."""
+
+    ACTIVE = "active"
+    BLOCKED = "blocked"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyAnnotations:
+    """What this service stores in a key's metadata.
+
+    `operation` is the id of the change that created the key, `replaces` the id of the key that it replaced,
+    `blocked_by` the subject who blocked it through this service. `metadata` is the owner's.
+    """
+
+    alias: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    operation: str | None = None
+    replaces: str | None = None
+    blocked_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key without its secret.
+
+    `id` is the SHA-256 of the secret, LiteLLM's own id. `expires_at` is in seconds since the epoch. `fields` holds what
+    a caller may see, under LiteLLM's names. `other_metadata` is the metadata that others store on the key.
+    """
+
+    id: str
+    owner: str
+    alias: str | None
+    created_at: str
+    expires_at: float | None
+    is_blocked: bool
+    fields: Mapping[str, Any]
+    annotations: KeyAnnotations | None
+    other_metadata: Mapping[str, Any]
+
+    @property
+    def position(self) -> tuple[str, str]:
+        """The sort key of lists: by age, unique."""
+        return (self.created_at, self.id)
+
+    @property
+    def changeable(self) -> dict[str, Any]:
+        """The fields that a caller can change."""
+        return {name: self.fields.get(name) for name in CHANGEABLE}
+
+    def status(self, now: float) -> KeyStatus:
+        """The status at `now`, in seconds since the epoch. An expired key counts as expired even if blocked."""
+        if self.expires_at is not None and self.expires_at <= now:
+            return KeyStatus.EXPIRED
+        return KeyStatus.BLOCKED if self.is_blocked else KeyStatus.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    """The properties of a key to create. None, and empty `models`, mean no limit of its own. `life` is in seconds."""
+
+    annotations: KeyAnnotations
+    models: tuple[str, ...] = ()
+    max_budget: float | None = None
+    budget_duration: str | None = None
+    life: int | None = None
+    tpm_limit: int | None = None
+    rpm_limit: int | None = None
+    spend: float = 0.0
+    other_metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CreatedKey:
+    """A new key with its secret, which LiteLLM does not store."""
+
+    user_id: str
+    key_id: str
+    secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RotatedKey:
+    """The new key with its secret. The old key `revokes` is deleted at `revoke_at` (seconds since the epoch)."""
+
+    user_id: str
+    key_id: str
+    secret: str = field(repr=False)
+    revokes: str
+    revoke_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """The key `key_id` is deleted at `revoke_at` (seconds since the epoch) because `replaced_by` replaced it."""
+
+    key_id: str
+    user_id: str
+    replaced_by: str
+    revoke_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedKey:
+    """A key with the pending revocations of the keys that it replaced, and with its own."""
+
+    key: Key
+    replaced: tuple[Revocation, ...] = ()
+    revocation: Revocation | None = None
+
+    @property
+    def version(self) -> str:
+        """Identifies the changeable state of the key: 32 hex digits. Spending does not change it."""
+        state = [self.key.changeable, self.revocation, self.replaced]
+        return hashlib.sha256(orjson.dumps(state, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]

@@ -1,0 +1,60 @@
+"""What users spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from domain.users import User
+
+
+@dataclass(frozen=True)
+class UsageFigures:
+    """The cost in USD, the tokens, and the number of calls including failed ones."""
+
+    spend: float = 0.0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    total_tokens: int = 0
+    requests: int = 0
+    failed_requests: int = 0
+
+    def __add__(self, other: UsageFigures) -> UsageFigures:
+        """Adds field by field."""
+        return UsageFigures(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+
+
+@dataclass(frozen=True, slots=True)
+class DailyUsage:
+    """The usage of one day (`YYYY-MM-DD`, UTC): in total, by model name at the proxy, and by key id."""
+
+    day: str
+    total: UsageFigures
+    models: Mapping[str, UsageFigures]
+    keys: Mapping[str, UsageFigures]
+
+
+@dataclass(frozen=True, slots=True)
+class UsageGroup:
+    """The usage of a day, a model, or a key (its id, with its alias while the key exists)."""
+
+    group: str
+    alias: str | None
+    figures: UsageFigures
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """The usage of `user` from `first` to `last`, both included."""
+
+    user: User
+    first: date
+    last: date
+    total: UsageFigures
+    groups: Sequence[UsageGroup]
+
+    @property
+    def remaining(self) -> float | None:
+        """The rest of the budget in USD, at least 0. None without a budget."""
+        return None if self.user.max_budget is None else max(0.0, self.user.max_budget - self.user.spend)

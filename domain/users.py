@@ -1,0 +1,93 @@
+"""LiteLLM users, their tiers, and what may be changed of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypedDict
+
+
+@dataclass(frozen=True)
+class Tier:
+    """The limits of a new user, and the upper limits of their keys.
+
+    Money is in USD, durations are LiteLLM's (`30d`), rates are per minute, `max_key_life` is in seconds. None, and an
+    empty `models`, mean no limit. `name` is the full ref of the tier's group in lower case, or `userDefaults`.
+    """
+
+    name: str = "userDefaults"
+    max_budget: float | None = None
+    budget_duration: str | None = None
+    models: tuple[str, ...] = ()
+    tpm_limit: int | None = None
+    rpm_limit: int | None = None
+    max_keys: int | None = None
+    max_key_life: int | None = None
+
+
+@dataclass(frozen=True)
+class User:
+    """A LiteLLM user.
+
+    Times are ISO 8601, money is in USD, rates are per minute. `max_budget` None means no limit, 0 is a budget. Empty
+    `models` means all models. `tier` is the name of the tier that applied when this service created the user.
+    """
+
+    user_id: str
+    created_at: str
+    max_budget: float | None
+    budget_duration: str | None
+    spend: float
+    budget_reset_at: str | None = None
+    models: tuple[str, ...] = ()
+    tpm_limit: int | None = None
+    rpm_limit: int | None = None
+    tier: str | None = None
+    display_name: str | None = None
+    email: str | None = None
+
+    @property
+    def is_over_budget(self) -> bool:
+        """Whether LiteLLM refuses their calls until the budget resets."""
+        return self.max_budget is not None and self.spend >= self.max_budget
+
+
+@dataclass(frozen=True)
+class NewUser:
+    """The properties of a user to create. None, and an empty `models`, mean no limit. `tier` is stored with them."""
+
+    max_budget: float | None = None
+    budget_duration: str | None = None
+    models: tuple[str, ...] = ()
+    tpm_limit: int | None = None
+    rpm_limit: int | None = None
+    tier: str | None = None
+    display_name: str | None = None
+    email: str | None = None
+
+
+class UserChanges(TypedDict, total=False):
+    """The requested changes to a user: an absent field stays as it is, None clears it. `spend` can only become 0."""
+
+    max_budget: float | None
+    budget_duration: str | None
+    spend: float
+    models: list[str] | None
+    tpm_limit: int | None
+    rpm_limit: int | None
+
+
+class UserStatus(StrEnum):
+    """Whether a user can call models."""
+
+    ACTIVE = "active"
+    OVER_BUDGET = "overBudget"
+    OFFBOARDING = "offboarding"
+
+
+@dataclass(frozen=True, slots=True)
+class ListedUser:
+    """A user with their status."""
+
+    user: User
+    status: UserStatus

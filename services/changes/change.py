@@ -1,0 +1,107 @@
+"""A running change, as the service that makes it sees it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Any, Generic, TypeVar
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.audit import Ending, Intent, Outcome
+from domain.rates import RateLimit
+from domain.redaction import redacted
+from services.access import Access
+from services.changes.sealing import SealedRequest
+from services.changes.store import ChangeStore, Interrupted, Opened
+from state.kept_answers import KeptAnswer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Created(Generic[T]):
+    """What a request created, now or when it was first sent, and what is left of the caller's rate limit."""
+
+    resource: T
+    rate: RateLimit | None
+
+
+class Change:
+    """One change.
+
+    `kept_answer` has the fields of the answer if the same request was answered before: then nothing may be changed.
+    `interrupted` are earlier changes of the user that never ended. Set `before` once it is known: the audit log
+    records it whatever the outcome.
+    """
+
+    def __init__(
+        self, store: ChangeStore, opened: Opened, intent: Intent, access: Access, request: SealedRequest | None
+    ) -> None:
+        self.access = access
+        self.rate: RateLimit | None = opened.rate
+        self.interrupted: Sequence[Interrupted] = opened.interrupted
+        self.kept_answer: Mapping[str, Any] | None = opened.kept_answer
+        self.before: Mapping[str, Any] | None = None
+        self.is_ended = opened.kept_answer is not None
+        self._store = store
+        self._opened = opened
+        self._intent = intent
+        self._request = request
+
+    @property
+    def operation(self) -> str:
+        """The unique id of the change. Keys that it creates in LiteLLM carry it."""
+        return self._intent.operation
+
+    async def done(
+        self,
+        answer: Any = None,
+        *,
+        key_id: str | None = None,
+        target: str | None = None,
+        after: Mapping[str, Any] | None = None,
+        connection: AsyncConnection | None = None,
+    ) -> None:
+        """Transaction 2: records success, and keeps `answer` (a dataclass) for repetitions of the request.
+
+        With a `connection` of `transaction()` it is part of that transaction. Only give the answer to the caller after
+        this: raises UpstreamTimeoutError if another change took over meanwhile.
+        """
+        await self.end(Ending(Outcome.DONE, key_id, target, self.before, after), answer, connection)
+
+    async def reconciled(self, after: Mapping[str, Any]) -> None:
+        """Records that an interrupted change was repaired; `after` says what was found."""
+        await self.end(Ending(Outcome.RECONCILED, after=after, detail="It was interrupted"))
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction for `done` and whatever must be written together with it."""
+        async with self._store.transaction() as connection:
+            yield connection
+        self.is_ended = True
+
+    async def end(self, ending: Ending, answer: Any = None, connection: AsyncConnection | None = None) -> None:
+        """Records how the change ended. Raises UpstreamTimeoutError if another change took over meanwhile."""
+        ending = Ending(**asdict(ending) | {name: redacted(getattr(ending, name)) for name in ("before", "after")})
+        kept = None
+        if self._request is not None and is_dataclass(answer) and not isinstance(answer, type):
+            sealed = self._request.seal(orjson.dumps(asdict(answer)))
+            resource_id = ending.key_id or self._intent.target or ""
+            kept = (self._request, KeptAnswer(self._request.fingerprint, resource_id, sealed))
+        if connection is not None:
+            await self._store.end(connection, self._opened, ending, kept)
+            return
+        async with self.transaction() as own_connection:
+            await self._store.end(own_connection, self._opened, ending, kept)
+
+    async def interrupt(self) -> None:
+        """Leaves the change open: reconciliation will look at what LiteLLM has."""
+        if not self.is_ended:
+            await self._store.interrupt(self._opened)
+
+    async def renew(self) -> bool:
+        """Renews the lease. Returns False if it is lost."""
+        return await self._store.renew(self._opened)

@@ -1,0 +1,173 @@
+"""The two transactions of a change: one that opens it, one that ends it.
+
+Opening claims the user's lock and the Idempotency-Key, takes from the rate limit and records the intent, all or
+nothing. Ending records the outcome and keeps the answer. Why two are enough: `docs/adr/0008-a-change-is-one-row.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.audit import Action, AuditEvent, Ending, Intent
+from domain.errors import (
+    ConflictError,
+    IdempotencyKeyReusedError,
+    RateLimitedError,
+    UpstreamTimeoutError,
+)
+from domain.rates import RateLimit
+from services.changes.sealing import SealedRequest
+from state.changes import ChangeTable, OpenChange
+from state.database import Database
+from state.kept_answers import KeptAnswer, KeptAnswers
+from state.rates import RatePolicy, Rates
+
+_IN_PROGRESS = "A request with this Idempotency-Key is in progress; retry when it has ended"
+_REUSED = "This Idempotency-Key was used for another request; choose a new one"
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """An earlier change of the same user that was interrupted. Nobody received what it created.
+
+    `same_request`: it had the same Idempotency-Key.
+    """
+
+    operation: str
+    action: Action
+    same_request: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A change that runs as the row `change_id`, held by `holder`; or the kept answer to an earlier request."""
+
+    change_id: int
+    holder: str
+    rate: RateLimit | None = None
+    interrupted: Sequence[Interrupted] = ()
+    kept_answer: Mapping[str, Any] | None = None
+
+
+class _AlreadyAnsweredError(Exception):
+    """Rolls the opening back."""
+
+    def __init__(self, kept: KeptAnswer) -> None:
+        super().__init__()
+        self.kept = kept
+
+
+class ChangeStore:
+    """Opens and ends changes."""
+
+    def __init__(self, *, database: Database, changes: ChangeTable, kept_answers: KeptAnswers, rates: Rates) -> None:
+        self._database = database
+        self._changes = changes
+        self._kept_answers = kept_answers
+        self._rates = rates
+
+    async def open(self, intent: Intent, request: SealedRequest | None, policy: RatePolicy | None) -> Opened | None:
+        """Transaction 1. Returns None while another change holds the user's lock: try again later.
+
+        Raises ConflictError while a request with the same Idempotency-Key is running, IdempotencyKeyReusedError if the
+        key belongs to another request, RateLimitedError.
+        """
+        try:
+            async with self._database.transaction() as connection:
+                return await self._open(connection, intent, request, policy)
+        except _AlreadyAnsweredError as error:
+            assert request is not None
+            return await self._replay(intent, request, error.kept, policy)
+
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction for `end` and whatever must be written together with it."""
+        return self._database.transaction()
+
+    async def resume(self, event: AuditEvent, holder: str) -> Opened:
+        """Takes an interrupted change over. Raises ConflictError if it, or another change of its user, is running."""
+        if not await self._changes.resume(event.id, holder):
+            raise ConflictError(f"Another change to {event.target} is in progress; retry")
+        return Opened(event.id, holder)
+
+    async def refuse(self, intent: Intent, ending: Ending) -> None:
+        """Records a change that was refused before it began."""
+        await self._changes.insert_ended(intent, ending)
+
+    async def end(
+        self,
+        connection: AsyncConnection,
+        opened: Opened,
+        ending: Ending,
+        answer: tuple[SealedRequest, KeptAnswer] | None = None,
+    ) -> None:
+        """Transaction 2, on `connection`. Raises UpstreamTimeoutError if another change took over in the meantime."""
+        if not await self._changes.end(connection, opened.change_id, opened.holder, ending):
+            raise UpstreamTimeoutError("The operation timed out and was rolled back; retry")
+        if answer is not None:
+            request, kept = answer
+            await self._kept_answers.keep(connection, request, kept)
+
+    async def interrupt(self, opened: Opened) -> None:
+        """Leaves a change open whose end is unknown."""
+        await self._changes.interrupt(opened.change_id, opened.holder)
+
+    async def renew(self, opened: Opened) -> bool:
+        """Renews the lease. Returns False if it is lost."""
+        return await self._changes.renew(opened.change_id, opened.holder)
+
+    async def _open(
+        self, connection: AsyncConnection, intent: Intent, request: SealedRequest | None, policy: RatePolicy | None
+    ) -> Opened | None:
+        found = await self._changes.find_open(connection, intent.lock, request)
+        _require_unclaimed(found, request)
+        change_id = None
+        if not any(row.is_running for row in found):
+            await self._changes.release_expired(connection, [row.id for row in found])
+            change_id = await self._changes.insert_running(connection, intent, request)
+        # After the insert: a request with the same key that ended meanwhile has committed its answer by now.
+        if request is not None and (kept := await self._kept_answers.find(connection, request.name)):
+            raise _AlreadyAnsweredError(kept)
+        if change_id is None:
+            return None
+        rate = None if policy is None else await self._take(connection, policy, intent.actor)
+        name = None if request is None else request.name
+        interrupted = [
+            Interrupted(row.operation, row.action, name is not None and row.request_name == name) for row in found
+        ]
+        return Opened(change_id, intent.operation, rate, interrupted)
+
+    async def _replay(
+        self, intent: Intent, request: SealedRequest, kept: KeptAnswer, policy: RatePolicy | None
+    ) -> Opened:
+        if kept.fingerprint != request.fingerprint:
+            raise IdempotencyKeyReusedError(_REUSED)
+        answer = request.unseal(kept.sealed)
+        if answer is None:
+            raise ConflictError(f"This Idempotency-Key created {kept.resource_id}; its secret cannot be shown again")
+        rate = None
+        if policy is not None:
+            async with self._database.reading() as connection:
+                rate = await self._rates.peek(connection, policy, intent.actor)
+        return Opened(0, "", rate, kept_answer=orjson.loads(answer))
+
+    async def _take(self, connection: AsyncConnection, policy: RatePolicy, subject: str) -> RateLimit:
+        rate = await self._rates.take(connection, policy, subject)
+        if rate.retry_after:
+            raise RateLimitedError(rate)
+        return rate
+
+
+def _require_unclaimed(found: Sequence[OpenChange], request: SealedRequest | None) -> None:
+    for row in found:
+        if request is None or row.request_name != request.name:
+            continue
+        if row.fingerprint != request.fingerprint:
+            raise IdempotencyKeyReusedError(_REUSED)
+        if row.is_running:
+            raise ConflictError(_IN_PROGRESS)

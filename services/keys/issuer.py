@@ -1,0 +1,58 @@
+"""Creating keys in LiteLLM so that none is left without an owner, and deleting what interrupted changes created."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+
+from clients.litellm.client import LiteLLM, no_such_user
+from domain.audit import Action
+from domain.errors import NotFoundError
+from domain.keys import CreatedKey, NewKey
+from services.changes.store import Interrupted
+from services.users.known import KnownUsers
+
+CREATING = frozenset({Action.KEY_CREATE, Action.KEY_REGENERATE})
+"""The actions that create a key."""
+
+
+class KeyIssuer:
+    """Creates and deletes keys for a change that holds the user's lock."""
+
+    def __init__(self, *, litellm: LiteLLM, known: KnownUsers) -> None:
+        self._litellm = litellm
+        self._known = known
+
+    async def create(self, user_id: str, new: NewKey) -> CreatedKey:
+        """A key whose owner exists. Raises NotFoundError if the user is gone, UpstreamError.
+
+        LiteLLM creates keys for users that do not exist, and a user may be deleted meanwhile. So the user is verified
+        after the creation too, and a key without an owner is deleted.
+        """
+        key = await self._litellm.create_key(user_id, new)
+        if await self._known.exists(user_id):
+            return key
+        await self.delete(key.key_id)
+        raise no_such_user(user_id)
+
+    async def delete_abandoned(self, user_id: str, interrupted: Sequence[Interrupted]) -> list[str]:
+        """Deletes the keys that interrupted changes created; nobody received their secrets. Returns their ids."""
+        return await self.delete_created_by(user_id, {row.operation for row in interrupted if row.action in CREATING})
+
+    async def delete_created_by(self, user_id: str, operations: Collection[str]) -> list[str]:
+        """Deletes the keys that these operations created. Returns their ids."""
+        if not operations:
+            return []
+        created = [
+            key.id
+            for key in await self._litellm.list_keys(user_id)
+            if key.annotations and key.annotations.operation in operations
+        ]
+        for key_id in created:
+            await self.delete(key_id)
+        return created
+
+    async def delete(self, key_id: str) -> None:
+        """Deletes a key that may be gone already."""
+        with suppress(NotFoundError):
+            await self._litellm.delete_key(key_id)

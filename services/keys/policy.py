@@ -1,0 +1,35 @@
+"""Whether a key may have the requested properties: the served models, and the limits of its owner's tier."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from domain.keys import KeyChanges, KeyRequest
+from domain.users import Tier
+from services import limits
+from services.access import Access
+from services.users.models import Models
+
+
+class KeyPolicy:
+    """Checks requests. `now` is in seconds since the epoch.
+
+    A tier limits callers who act for themselves. An admin who acts for another user may exceed it.
+    """
+
+    def __init__(self, *, models: Models, now: Callable[[], float]) -> None:
+        self._models = models
+        self._now = now
+
+    async def check(self, access: Access, tier: Tier, requested: KeyRequest) -> int | None:
+        """The life of the new key in seconds, None if unlimited. Raises InputError, NotAllowedError, UpstreamError."""
+        life = limits.life_of(requested, self._now())
+        await self.check_changes(access, tier, requested)
+        return limits.life_within(tier, life) if access is Access.OWN else life
+
+    async def check_changes(self, access: Access, tier: Tier, requested: KeyRequest | KeyChanges) -> None:
+        """Raises InputError, NotAllowedError (beyond the tier), UpstreamError."""
+        limits.require_metadata_names(requested)
+        await self._models.require_served(requested.get("models"))
+        if access is Access.OWN:
+            limits.require_within(tier, requested)

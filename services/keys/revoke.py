@@ -1,0 +1,55 @@
+"""Deleting replaced keys when their overlap ends, whatever restarts meanwhile."""
+
+from __future__ import annotations
+
+import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.audit import Action
+from domain.errors import OrchestratorError
+from domain.identity import Principal, Role
+from domain.keys import CreatedKey, Revocation
+from services.changes.changes import Changes
+from services.keys.issuer import KeyIssuer
+from state.revocations import Revocations
+
+log = structlog.get_logger(__name__)
+
+ROTATION = Principal("rotation", frozenset({Role.SYSTEM}))
+"""The actor that deletes replaced keys."""
+
+
+class RevokeKeys:
+    """Schedules and executes revocations."""
+
+    def __init__(self, *, changes: Changes, issuer: KeyIssuer, revocations: Revocations) -> None:
+        self._changes = changes
+        self._issuer = issuer
+        self._revocations = revocations
+
+    async def schedule(
+        self, connection: AsyncConnection, key_id: str, replaced_by: CreatedKey, overlap: int
+    ) -> Revocation:
+        """Schedules the deletion of `key_id` in `overlap` seconds, in the caller's transaction."""
+        return await self._revocations.schedule(
+            connection, key_id, replaced_by.user_id, replaced_by.key_id, revoke_in=overlap
+        )
+
+    async def revoke_due(self) -> None:
+        """Deletes the keys whose time has come. What fails is retried later."""
+        for revocation in await self._revocations.claim_due():
+            await self.try_to_revoke(revocation)
+
+    async def try_to_revoke(self, revocation: Revocation) -> None:
+        """Deletes one replaced key. A failure is logged; the revocation stays due."""
+        requested = {"replacedBy": revocation.replaced_by}
+        try:
+            async with self._changes.begin(
+                ROTATION, Action.KEY_REVOKE, revocation.user_id, key_id=revocation.key_id, requested=requested
+            ) as change:
+                await self._issuer.delete(revocation.key_id)
+                async with change.transaction() as connection:
+                    await self._revocations.remove(connection, revocation.key_id)
+                    await change.done(connection=connection)
+        except OrchestratorError as error:
+            log.warning("a replaced key could not be deleted yet", key=revocation.key_id, error=error.message)

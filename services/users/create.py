@@ -1,0 +1,131 @@
+"""Creating LiteLLM users: on request, and on a member's first request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+import structlog
+
+from clients.litellm.client import LiteLLM
+from domain.audit import Action
+from domain.errors import ConflictError, InputError, UpstreamError, UpstreamFaultError
+from domain.identity import Principal
+from domain.users import NewUser, User
+from services.changes.change import Created
+from services.changes.changes import Changes
+from services.users.known import KnownUsers
+from services.users.membership import CatalogMembership
+from services.users.tiers import Tiers
+from state.rates import RatePolicy
+
+log = structlog.get_logger(__name__)
+
+
+class UserCreation:
+    """Creates a user in LiteLLM with the limits of their tier and the profile of the catalog."""
+
+    def __init__(self, *, litellm: LiteLLM, known: KnownUsers, tiers: Tiers, catalog: CatalogMembership | None) -> None:
+        self._litellm = litellm
+        self._known = known
+        self._tiers = tiers
+        self._catalog = catalog
+
+    async def create(self, principal: Principal, user_id: str) -> None:
+        """Creates the user. Raises ConflictError if they exist, UpstreamError."""
+        new = await self._new_user(principal, user_id)
+        try:
+            await self._litellm.create_user(user_id, new)
+        except ConflictError:
+            if new.email is None or await self._known.exists(user_id):
+                raise
+            # E-mail addresses are unique in LiteLLM, and another user has this one.
+            log.warning("creating a user without their e-mail address: another user has it", user=user_id)
+            await self._litellm.create_user(user_id, replace(new, email=None))
+
+    async def read_back(self, user_id: str) -> User:
+        """The user that was just created. Raises UpstreamFaultError if LiteLLM does not have them."""
+        user = await self._litellm.read_user(user_id)
+        if user is None:
+            raise user_missing_after_creation()
+        return user
+
+    async def require_in_group(self, user_id: str) -> None:
+        """Raises InputError for a user whom the catalog knows in neither group: the cleanup would remove them."""
+        if self._catalog is not None and not await self._catalog.roles_of(user_id):
+            raise InputError(
+                f"{user_id} is in neither the allowed group nor the admin group; the cleanup would remove them"
+            )
+
+    async def _new_user(self, principal: Principal, user_id: str) -> NewUser:
+        tier = await self._tiers.of(principal, user_id)
+        new = NewUser(
+            max_budget=tier.max_budget,
+            budget_duration=tier.budget_duration,
+            models=tier.models,
+            tpm_limit=tier.tpm_limit,
+            rpm_limit=tier.rpm_limit,
+            tier=tier.name,
+        )
+        if self._catalog is None:
+            return new
+        try:
+            profile = await self._catalog.user(user_id)
+        except UpstreamError as error:
+            # A missing name is no reason to refuse the user.
+            log.warning("creating a user without their profile", user=user_id, error=error.message)
+            return new
+        return replace(new, display_name=profile.display_name, email=profile.email)
+
+
+class CreateUser:
+    """Creates a user on request."""
+
+    def __init__(self, *, changes: Changes, creation: UserCreation, known: KnownUsers, rate: RatePolicy) -> None:
+        self._changes = changes
+        self._creation = creation
+        self._known = known
+        self._rate = rate
+
+    async def __call__(self, principal: Principal, user_id: str, idempotency_key: str | None) -> Created[User]:
+        """The new user.
+
+        Raises NotAllowedError, InputError (in neither group), ConflictError (they exist), RateLimitedError, and
+        UpstreamError.
+        """
+        async with self._changes.begin(
+            principal, Action.USER_CREATE, user_id, idempotency_key=idempotency_key, rate=self._rate
+        ) as change:
+            if change.kept_answer is not None:
+                return Created(_user(change.kept_answer), change.rate)
+            await self._creation.require_in_group(user_id)
+            # The user may be what an interrupted attempt of this very request created.
+            was_attempted = any(row.same_request for row in change.interrupted)
+            if not (was_attempted and await self._known.exists(user_id)):
+                await self._creation.create(principal, user_id)
+            user = await self._creation.read_back(user_id)
+            await change.done(user, after=asdict(user))
+            return Created(user, change.rate)
+
+    async def on_first_use(self, principal: Principal) -> None:
+        """Creates the principal's own user unless they exist. Raises UpstreamError."""
+        user_id = principal.subject
+        if await self._known.exists(user_id):
+            return
+        async with self._changes.begin(principal, Action.USER_CREATE, user_id) as change:
+            try:
+                await self._creation.create(principal, user_id)
+            except ConflictError:
+                log.info("another request created the user meanwhile", user=user_id)
+            if not await self._known.exists(user_id):
+                raise user_missing_after_creation()
+            await change.done()
+
+
+def user_missing_after_creation() -> UpstreamFaultError:
+    """The error if LiteLLM confirms a user and then does not have them."""
+    return UpstreamFaultError("LiteLLM confirmed that the user exists, and then did not find them")
+
+
+def _user(answer: Mapping[str, object]) -> User:
+    return User(**{**answer, "models": tuple(answer["models"])})  # type: ignore[arg-type]  # it was a User

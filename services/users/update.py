@@ -1,0 +1,73 @@
+"""Changing a user's budget and limits, for admins."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from clients.litellm.client import LiteLLM, no_such_user
+from domain.audit import Action
+from domain.errors import NotFoundError, UpstreamFaultError
+from domain.identity import Principal
+from domain.keys import LIMITS
+from domain.users import User, UserChanges
+from services.changes.changes import Changes
+from services.users.list import ListUsers
+from services.users.models import Models
+
+
+class UpdateUser:
+    """Updates a user in LiteLLM and verifies the result."""
+
+    def __init__(self, *, changes: Changes, litellm: LiteLLM, models: Models, list_users: ListUsers) -> None:
+        self._changes = changes
+        self._litellm = litellm
+        self._models = models
+        self._list_users = list_users
+
+    async def __call__(self, principal: Principal, user_id: str, requested: UserChanges) -> User:
+        """The user as LiteLLM has them after the change.
+
+        Raises NotAllowedError, InputError, NotFoundError, UpstreamError (also if LiteLLM ignored a value).
+        """
+        async with self._changes.begin(principal, Action.USER_UPDATE, user_id, requested=requested) as change:
+            await self._models.require_served(requested.get("models"))
+            before = await self._litellm.read_user(user_id)
+            if before is None:
+                raise no_such_user(user_id)
+            if not requested:
+                return before
+            change.before = _changeable(before)
+            await self._litellm.update_user(user_id, requested)
+            after = await self._require_same_user(before, await self._litellm.read_user(user_id))
+            await change.done(after=_changeable(after))
+            self._list_users.forget()
+        _require_applied(after, requested)
+        return after
+
+    async def _require_same_user(self, before: User, after: User | None) -> User:
+        """LiteLLM creates a user who was deleted before the update: that user is deleted again."""
+        if after is None:
+            raise no_such_user(before.user_id)
+        if after.created_at != before.created_at:
+            await self._litellm.delete_user(before.user_id)
+            raise NotFoundError(f"{before.user_id} was deleted by another request")
+        return after
+
+
+def _changeable(user: User) -> dict[str, Any]:
+    fields = asdict(user)
+    return {name: fields[name] for name in (*LIMITS, "spend")}
+
+
+def _require_applied(after: User, requested: UserChanges) -> None:
+    """LiteLLM ignores some values silently. Raises UpstreamFaultError for those."""
+    actual = _changeable(after)
+    expected = {name: tuple(value or ()) if name == "models" else value for name, value in _items(requested)}
+    ignored = [name for name, value in expected.items() if name != "spend" and actual[name] != value]
+    if ignored:
+        raise UpstreamFaultError(f"LiteLLM ignored {', '.join(ignored)}")
+
+
+def _items(requested: UserChanges) -> list[tuple[str, Any]]:
+    return list(requested.items())
