@@ -148,7 +148,7 @@ def _engine(url: str) -> AsyncEngine:
 
 def _create_file(path: str) -> None:
     """Creates the file for its owner only, and its folder if necessary. Raises OSError or sqlite3.Error."""
-    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    Path(path).parent.mkdir(mode=0o700, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     sqlite3.connect(path).close()
 

@@ -102,7 +102,7 @@ async def test_serve_runs_the_real_thing(config: str, litellm: LiteLLMStandIn) -
         printed = await running.stop()
     assert (created.status_code, mocked.status_code) == (201, 401)
     assert [row["token"] for row in listed.json()["keys"]] == [key["keyId"]]
-    assert ready.json() == {"status": "error", "dependencies": {"litellm": "up", "backstage": "down"}}
+    assert ready.json() == {"status": "error", "dependencies": {"litellm": "up", "backstage": "down", "database": "up"}}
     assert allowed.headers["access-control-allow-origin"] == "http://portal.example.com"
     assert '"principal": "service:ci"' in printed
     for secret in (MASTER_KEY, SERVICE_TOKEN, key["keySecret"]):
@@ -143,7 +143,7 @@ async def test_wrong_settings_are_told_in_full_and_exit_2(tmp_path: Path) -> Non
     path.write_text("liteLLM: {baseUrl: nowhere}")
     code, printed = await output("serve", "--config", str(path))
     assert code == 2
-    assert printed.splitlines()[0] == "These settings have to be mended first:"
+    assert printed.splitlines()[0] == "Invalid configuration:"
     assert "  liteLLM.baseUrl: expected a match of" in printed
     assert "Traceback" not in printed
 
@@ -152,7 +152,7 @@ async def test_settings_that_cannot_be_read_exit_2(tmp_path: Path) -> None:
     """The file is named."""
     code, printed = await output("serve", "--config", str(tmp_path / "nowhere.yaml"))
     assert code == 2
-    assert printed.startswith("Settings cannot be read: ")
+    assert printed.startswith("The configuration cannot be read: ")
     assert len(printed.splitlines()) == 1
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from clients.litellm.rows import ALL_MODELS, UNLIMITED_RATE
+from clients.litellm.rows import ALL_MODELS, ANNOTATIONS, UNLIMITED_RATE
 from tests.conformance.conftest import Proxy
 
 UNKNOWN_KEY = "0" * 64

@@ -207,7 +207,10 @@ async def test_readiness_tells_which_dependency_is_down(
     transport = Overriding(httpx.ASGITransport(litellm.app), {"/health/readiness": lambda _: httpx.Response(503)})
     probe = make_service(ports={"litellm": transport}).client()
     down = await probe.get("/.backstage/health/v1/readiness")
-    assert (down.status_code, down.json()["dependencies"]) == (503, {"litellm": "down", "backstage": "up"})
+    assert (down.status_code, down.json()["dependencies"]) == (
+        503,
+        {"litellm": "down", "backstage": "up", "database": "up"},
+    )
     transport.answers.clear()
     assert (await probe.get("/.backstage/health/v1/readiness")).status_code == 503
     clock.advance(2)
@@ -219,7 +222,10 @@ async def test_readiness_with_everything_out_of_reach(make_service: MakeService)
     gone = answering(httpx.ConnectError("refused"))
     probe = make_service(ports={"litellm": gone, "backstage": gone}).client()
     down = await probe.get("/.backstage/health/v1/readiness")
-    assert (down.status_code, down.json()["dependencies"]) == (503, {"litellm": "down", "backstage": "down"})
+    assert (down.status_code, down.json()["dependencies"]) == (
+        503,
+        {"litellm": "down", "backstage": "down", "database": "up"},
+    )
     assert (await probe.get("/.backstage/health/v1/liveness")).status_code == 200
 
 

@@ -44,21 +44,21 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
     "an array": (b"[]", 400, "The body must be of type object"),
     "null": (b"null", 400, "The body must be of type object"),
     "a string": (b'"user:default/dave"', 400, "The body must be of type object"),
-    "no field": (b"{}", 400, "required are userId"),
-    "an unknown field": (as_json(DAVE | {"user_role": "proxy_admin"}), 400, "it takes userId"),
+    "no field": (b"{}", 400, "required: userId"),
+    "an unknown field": (as_json(DAVE | {"user_role": "proxy_admin"}), 400, "accepts: userId"),
     "a number": (as_json({"userId": 5}), 400, "userId must be of type string"),
     "a list": (as_json({"userId": ["user:default/dave"]}), 400, "userId must be of type string"),
     "NaN": (b'{"userId": NaN}', 400, "NaN or Infinity"),
     "-Infinity": (b"-Infinity", 400, "NaN or Infinity"),
     "5000 digits": (b'{"userId": ' + b"9" * 5000 + b"}", 400, "too many digits"),
-    "deep nesting": (b"[" * 100_000, 413, "over 65536 bytes"),
+    "deep nesting": (b"[" * 100_000, 413, "larger than 65536 bytes"),
     "deep nesting below the cap": (b"[" * 60_000, 400, "nested too deeply"),
-    "over the cap": (as_json({"userId": "x" * 70_000}), 413, "over 65536 bytes"),
+    "over the cap": (as_json({"userId": "x" * 70_000}), 413, "larger than 65536 bytes"),
     "invalid UTF-8": (b'{"userId": "\xff"}', 400, "not UTF-8"),
     "UTF-16": ('{"userId": "user:default/dave"}'.encode("utf-16"), 400, "not UTF-8"),
     "a byte-order mark": (b"\xef\xbb\xbf{}", 400, "The body is not JSON"),
     "half a surrogate pair": (b'{"userId": "\\ud800"}', 400, "surrogate"),
-    "the same field twice": (b'{"userId": "user:default/dave", "userId": "user:default/bob"}', 400, "same field twice"),
+    "the same field twice": (b'{"userId": "user:default/dave", "userId": "user:default/bob"}', 400, "duplicate field"),
     "NUL": (as_json({"userId": "user:default/da\0ve"}), 400, "entity ref"),
     "a trailing newline": (as_json({"userId": "user:default/dave\n"}), 400, "entity ref"),
     "CR LF": (as_json({"userId": "user:default/dave\r\nX: y"}), 400, "entity ref"),
@@ -201,7 +201,10 @@ async def test_a_header_given_twice(port: int, token: str, header: str) -> None:
     path = f"{keys_path(BOB, KEY_ID)}/regenerate"
     twice = request("POST", path, token, b"{}").replace(b"Host:", f"{header}: a\r\n{header}: b\r\nHost:".encode())
     response = await send(port, twice)
-    assert (response.status_code, response.json()["error"]["message"]) == (400, f"{header} is given twice")
+    assert (response.status_code, response.json()["error"]["message"]) == (
+        400,
+        f"The header {header} appears more than once",
+    )
 
 
 CHANGES = {

@@ -141,7 +141,7 @@ def test_nothing_at_all_names_what_is_missing() -> None:
     """An empty file is told as missing settings."""
     assert problems({}) == [
         "liteLLM: missing",
-        "litellmOrchestrator.backstage.baseUrl: missing, as is backend.baseUrl; one must say where Backstage is",
+        "litellmOrchestrator.backstage.baseUrl: missing; set it or backend.baseUrl to Backstage's address",
     ]
 
 

@@ -33,7 +33,7 @@ def operations() -> dict[str, tuple[str, str, dict[str, Any]]]:
     found = {}
     for path, item in CONTRACT_DOCUMENT["paths"].items():
         base = item.get("servers", CONTRACT_DOCUMENT["servers"])[0]["url"].rstrip("/")
-        for method in METHODS & item.keys():
+        for method in (name for name in item if name in METHODS):
             found[item[method]["operationId"]] = (method.upper(), base + path, item[method])
     return found
 
@@ -83,7 +83,7 @@ def check_error_body(response: httpx.Response) -> None:
     if response.request.method == "HEAD":
         return
     body = response.json()
-    _validate({"$ref": "#/components/schemas/Error"}, body)
+    _validate({"$ref": "#/components/schemas/ApiError"}, body)
     assert body["response"]["statusCode"] == response.status_code
     assert body["request"]["method"] == response.request.method
     assert "Traceback" not in response.text

@@ -255,7 +255,7 @@ async def test_a_key_of_the_wrong_kind_does_not_verify(setup: Setup, backstage: 
     token = jwt.encode(
         header, {"sub": ALICE, "aud": "backstage", "exp": 2_000_000_000}, OctKey.import_key(json.dumps(public))
     )
-    assert await refused(setup, token) == "The token's header is not one of Backstage's"
+    assert await refused(setup, token) == "The token's header is not that of a Backstage token"
 
 
 async def test_keys_rotate(setup: Setup, backstage: BackstageStandIn, clock: Clock) -> None:

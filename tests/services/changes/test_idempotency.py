@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app import Ports
 from services.changes.sealing import Sealing
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, SERVICE_TOKEN, Clock, MakeService, Service, keys_path

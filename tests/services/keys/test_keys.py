@@ -76,7 +76,7 @@ async def test_one_user_has_an_alias_once(alice: httpx.AsyncClient) -> None:
     laptop, other = await made(alice, alias="laptop"), await made(alice)
     assert (await refusal(await alice.post(keys_path(ALICE), json={"alias": "laptop"}))) == (
         409,
-        "There is another key with the alias laptop",
+        "Another key has the alias laptop; choose a different one",
     )
     assert (await alice.patch(keys_path(ALICE, other), json={"alias": "laptop"})).status_code == 409
     assert (await alice.patch(keys_path(ALICE, laptop), json={"alias": "laptop"})).status_code == 200
@@ -87,10 +87,10 @@ async def test_one_user_has_an_alias_once(alice: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"maxBudget": 10.01}, "maxBudget may be at most 10"),
-        ({"tpmLimit": 1001}, "tpmLimit may be at most 1000"),
-        ({"rpmLimit": 11}, "rpmLimit may be at most 10"),
-        ({"models": ["gpt-fake", "claude-fake"]}, "models may be of gpt-fake"),
+        ({"maxBudget": 10.01}, "maxBudget must be at most 10"),
+        ({"tpmLimit": 1001}, "tpmLimit must be at most 1000"),
+        ({"rpmLimit": 11}, "rpmLimit must be at most 10"),
+        ({"models": ["gpt-fake", "claude-fake"]}, "models must be among gpt-fake"),
         ({"expiresIn": 86_401}, "A key may live at most 86400 seconds"),
         ({"expiresAt": "2027-01-16T08:00:01Z"}, "A key may live at most 86400 seconds"),
     ],
@@ -100,7 +100,7 @@ async def test_a_tier_is_not_exceeded(make_service: MakeService, asked: dict[str
     service = tiered(make_service)
     alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
     status, message = await refusal(await alice.post(keys_path(ALICE), json=asked))
-    assert (status, says in message, "the tier userDefaults" in message) == (403, True, True)
+    assert (status, says in message, "(tier userDefaults)" in message) == (403, True, True)
     assert service.litellm.rows.keys == {}
     assert (await bob.post(keys_path(BOB), json=asked)).status_code == 403
     assert (await bob.post(keys_path(ALICE), json=asked)).status_code == 201
@@ -135,7 +135,7 @@ async def test_as_many_keys_as_the_tier_has(make_service: MakeService, clock: Cl
     second = await made(alice)
     for client in (alice, bob):
         status, message = await refusal(await client.post(keys_path(ALICE), json={}))
-        assert (status, message) == (409, "There are 2 keys already, and the tier userDefaults allows 2")
+        assert (status, message) == (409, "The user has 2 keys; the tier userDefaults allows 2")
     assert (await alice.post(f"{keys_path(ALICE, second)}/regenerate", json={"overlap": 600})).status_code == 201
     assert (await alice.post(keys_path(ALICE), json={})).status_code == 409
     clock.advance(61)
@@ -183,7 +183,11 @@ async def test_fields_that_litellm_knows_and_we_do_not_offer(
     ]
     for method, path in ways:
         status, message = await refusal(await alice.request(method, path, json={field: value}))
-        assert (status, "does not take; it takes" in message, "canary" in message) == (400, True, False)
+        assert (status, "has an unknown field; this operation accepts" in message, "canary" in message) == (
+            400,
+            True,
+            False,
+        )
     assert wire.seen == []
 
 
@@ -204,7 +208,7 @@ async def test_metadata_cannot_speak_to_litellm(make_service: MakeService, litel
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        ({"expiresIn": 3600, "expiresAt": "2027-02-01T00:00:00Z"}, "exclude each other"),
+        ({"expiresIn": 3600, "expiresAt": "2027-02-01T00:00:00Z"}, "either expiresIn or expiresAt"),
         ({"expiresAt": "2026-01-01T00:00:00Z"}, "at least 60 seconds from now"),
         ({"expiresAt": "2027-02-30T00:00:00Z"}, "a time such as"),
         ({"expiresAt": "tomorrow"}, "a time such as"),
@@ -217,7 +221,7 @@ async def test_metadata_cannot_speak_to_litellm(make_service: MakeService, litel
         ({"budgetDuration": "0d"}, "a duration such as"),
         ({"budgetDuration": "2mo"}, "a duration such as"),
         ({"models": ["gpt-fake", "gpt-fake"]}, "different models"),
-        ({"models": ["gpt-9"]}, "of those that LiteLLM serves: claude-fake, gpt-fake"),
+        ({"models": ["gpt-9"]}, "among those that LiteLLM serves: claude-fake, gpt-fake"),
         ({"models": "gpt-fake"}, "must be of type array"),
         ({"alias": ""}, "a name of 1 to 64"),
         ({"alias": " laptop"}, "a name of 1 to 64"),
@@ -226,9 +230,9 @@ async def test_metadata_cannot_speak_to_litellm(make_service: MakeService, litel
         ({"metadata": {"a": 1}}, "metadata must be of type string"),
         ({"metadata": {"a": "x" * 257}}, "at most 256 characters"),
         ({"metadata": {"a": "\0"}}, "at most 256 characters"),
-        ({"metadata": {"\0": "a"}}, "none of them NUL"),
-        ({"metadata": {"": "a"}}, "names of 1 to 64"),
-        ({"metadata": {str(n): "" for n in range(17)}}, "at most 16 notes"),
+        ({"metadata": {"\0": "a"}}, "without NUL"),
+        ({"metadata": {"": "a"}}, "1 to 64 characters"),
+        ({"metadata": {str(n): "" for n in range(17)}}, "at most 16 texts"),
         ({"tpmLimit": -1}, "a whole number from 0"),
         ({"rpmLimit": 2**63}, "a whole number from 0"),
     ],
@@ -286,7 +290,7 @@ async def test_an_etag_names_what_can_be_changed(alice: httpx.AsyncClient, litel
     assert changed.headers["etag"] == (await alice.get(path)).headers["etag"] != first
     for method, body in (("PATCH", {"alias": "c"}), ("DELETE", None)):
         stale = await alice.request(method, path, json=body, headers={"If-Match": first})
-        assert await refusal(stale) == (412, "The key has changed since; read it again")
+        assert await refusal(stale) == (412, "The key has changed; read it again")
     assert (await alice.get(path)).json()["key_alias"] == "b"
 
 

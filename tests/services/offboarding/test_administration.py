@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sqlite3
 from typing import Any
 
 import httpx
@@ -124,7 +125,9 @@ async def test_the_clockwork(organization: Organization) -> None:
 async def test_the_clockwork_survives_what_nobody_expects(organization: Organization, log: io.StringIO) -> None:
     """It says so and goes on."""
     await organization.orchestrator.foundation.database.migrate()
-    (organization.folder / "state.sqlite3").unlink()
+    with sqlite3.connect(organization.folder / "state.sqlite3") as database:
+        database.execute("drop table lease")
+    database.close()
     rounds: list[float] = []
 
     async def next_round(seconds: float) -> None:

@@ -115,19 +115,23 @@ def somebody_elses_group(organization: Organization) -> None:
 REFUSED = "refused"
 DONE = "done"
 NOTHING_CHANGES: dict[str, tuple[Callable[[Organization], None], str, str]] = {
-    "catalog 401": (catalog_answers(httpx.Response(401)), REFUSED, "refused this service's own token"),
-    "catalog 403": (catalog_answers(httpx.Response(403)), REFUSED, "refused this service's own token"),
+    "catalog 401": (catalog_answers(httpx.Response(401)), REFUSED, "refused this service's token"),
+    "catalog 403": (catalog_answers(httpx.Response(403)), REFUSED, "refused this service's token"),
     "catalog 500": (catalog_answers(httpx.Response(500)), REFUSED, "failed with status 500"),
     "catalog 503": (catalog_answers(httpx.Response(503)), REFUSED, "failed with status 503"),
     "catalog times out": (catalog_answers(httpx.ReadTimeout("slow")), REFUSED, "did not answer in time"),
     "catalog out of reach": (catalog_answers(httpx.ConnectError("refused")), REFUSED, "cannot be reached"),
-    "catalog answers HTML": (catalog_answers(httpx.Response(200, html="<p>")), REFUSED, "not a JSON object"),
-    "catalog answers a list": (catalog_answers(httpx.Response(200, json=[])), REFUSED, "not a JSON object"),
-    "catalog answers nonsense": (catalog_answers(httpx.Response(200, json={"items": 5})), REFUSED, "in the form"),
+    "catalog answers HTML": (catalog_answers(httpx.Response(200, html="<p>")), REFUSED, "expected: a JSON object"),
+    "catalog answers a list": (catalog_answers(httpx.Response(200, json=[])), REFUSED, "expected: a JSON object"),
+    "catalog answers nonsense": (
+        catalog_answers(httpx.Response(200, json={"items": 5})),
+        REFUSED,
+        "unexpected response",
+    ),
     "catalog lists nonsense": (
         catalog_answers(httpx.Response(200, json={"items": [5], "totalItems": 1, "pageInfo": {}})),
         REFUSED,
-        "not an entity",
+        "expected: an entity",
     ),
     "empty 200": (
         catalog_answers(httpx.Response(200, json={"items": [], "totalItems": 0, "pageInfo": {}})),
@@ -138,14 +142,14 @@ NOTHING_CHANGES: dict[str, tuple[Callable[[Organization], None], str, str]] = {
     "admin group missing": (without_group(ADMINS), REFUSED, "has no group:default/admins"),
     "group cannot be read": (catalog_answers(httpx.Response(500), GROUP), REFUSED, "failed with status 500"),
     "second page fails": (second_page_fails, REFUSED, "failed with status 500"),
-    "truncated page": (truncated_page, REFUSED, "gave 1 of 3 members"),
+    "truncated page": (truncated_page, REFUSED, "returned 1 of 3 members"),
     "everybody leaves at once": (everybody_out, REFUSED, "has no members"),
     "LiteLLM cannot list": (litellm_answers(httpx.Response(500)), REFUSED, "failed with status 500"),
     "LiteLLM lists HTML": (litellm_answers(httpx.Response(200, html="<p>")), REFUSED, "not JSON"),
     "LiteLLM lists nonsense": (
         litellm_answers(httpx.Response(200, json={"users": [5], "total_pages": 1})),
         REFUSED,
-        "form",
+        "unexpected response (expected: user)",
     ),
     "LiteLLM refuses the master key": (litellm_answers(httpx.Response(401)), REFUSED, "master key"),
     "LiteLLM lists nobody": (litellm_lists_nobody, DONE, ""),
