@@ -115,6 +115,8 @@ class Database:
         if not self._is_postgresql:
             # aiosqlite leaks a thread if it cannot open the file.
             await asyncio.to_thread(_create_file, self._engine.url.database or "")
+        # Alembic's own log lines say nothing that an operator could use at every start.
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         async with self._engine.begin() as connection:
             if self._is_postgresql:
                 await connection.execute(sa.text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
@@ -154,8 +156,6 @@ def _create_file(path: str) -> None:
 
 
 def _config() -> Config:
-    # Alembic's own log lines say nothing that an operator could use at every start.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     return config

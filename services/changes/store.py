@@ -128,7 +128,8 @@ class ChangeStore:
         _require_unclaimed(found, request)
         change_id = None
         if not any(row.is_running for row in found):
-            await self._changes.release_expired(connection, [row.id for row in found])
+            if found:
+                await self._changes.release_expired(connection, [row.id for row in found])
             change_id = await self._changes.insert_running(connection, intent, request)
         # After the insert: a request with the same key that ended meanwhile has committed its answer by now.
         if request is not None and (kept := await self._kept_answers.find(connection, request.name)):

@@ -217,6 +217,15 @@ async def test_readiness_tells_which_dependency_is_down(
     assert (await probe.get("/.backstage/health/v1/readiness")).json()["status"] == "ok"
 
 
+async def test_readiness_without_a_database_is_degraded(make_service: MakeService) -> None:
+    """Reads work without it, so the replica goes on serving them."""
+    service = make_service(database_url="postgresql+psycopg://user:canary@127.0.0.1:9/state")
+    ready = await service.client().get("/.backstage/health/v1/readiness")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert ready.json()["dependencies"] == {"litellm": "up", "backstage": "up", "database": "down"}
+    service._app = None
+
+
 async def test_readiness_with_everything_out_of_reach(make_service: MakeService) -> None:
     """Liveness does not depend on it."""
     gone = answering(httpx.ConnectError("refused"))

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -25,6 +22,7 @@ from state.revocations import ReportedKeys, Revocations
 from state.tables import change, kept_answer, key_revocation, metadata
 from tests.conformance.conftest import TARGETS
 from tests.conftest import ALICE, BOB, Clock
+from tests.support.postgresql import empty_database
 
 INTENT = Intent("operation-1", ALICE, Action.KEY_CREATE, ALICE, lock=ALICE, requested={"alias": "a"})
 REQUEST = IdempotentRequest("request", "fingerprint")
@@ -37,14 +35,10 @@ CREATES = RatePolicy("creates", limit=30, window=60_000)
 async def database(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
     """An empty database of its own."""
     if request.param == "real":
-        server, _, _ = os.environ["STATE_DATABASE_URL"].rpartition("/")
-        name = f"orchestrator_{uuid.uuid4().hex}"
-        async with await psycopg.AsyncConnection.connect(f"{server}/postgres", autocommit=True) as connection:
-            await connection.execute(f"create database {name}".encode())
-            database = Database(f"{server}/{name}".replace("postgresql://", "postgresql+psycopg://"))
+        async with empty_database() as url:
+            database = Database(url)
             yield database
             await database.aclose()
-            await connection.execute(f"drop database {name} with (force)".encode())
     else:
         database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.sqlite3", clock)
         yield database

@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey, OctKey
 from clients.backstage.tokens import TokenVerifier
 from clients.upstream import Upstream
 from domain.errors import AuthenticationError, UpstreamFaultError, UpstreamUnavailableError
-from domain.identity import Caller
+from domain.identity import PLUGIN_ID, Caller
 from settings.model import ServiceToken, Timeouts
 from standalone.backstage import BASE_URL, BackstageStandIn
 from tests.conftest import ALICE, BOB, Clock, no_sleep
@@ -336,3 +336,47 @@ async def test_userinfo_that_answers_nonsense(
     setup.transport.answers[USERINFO] = lambda _: answer
     with pytest.raises(UpstreamFaultError):
         await setup.tokens.verify(backstage.user_token(ALICE, ent=None))
+
+
+async def flood(setup: Setup, backstage: BackstageStandIn, first: int, last: int) -> list[Exception]:
+    """Tokens of plugins that nobody has, each of another one."""
+    errors: list[Exception] = []
+    for number in range(first, last):
+        with pytest.raises((AuthenticationError, UpstreamUnavailableError)) as raised:
+            await setup.tokens.verify(backstage.plugin_token(sub=f"made-up-{number}"))
+        errors.append(raised.value)
+    return errors
+
+
+async def test_made_up_plugins_share_a_budget(setup: Setup, backstage: BackstageStandIn, clock: Clock) -> None:
+    """An unauthenticated caller cannot make this service call Backstage more than twenty times a minute."""
+    errors = await flood(setup, backstage, 0, 500)
+    assert len(setup.transport.seen) == 20
+    assert [type(error) for error in errors] == [AuthenticationError] * 20 + [UpstreamUnavailableError] * 480
+    clock.advance(61)
+    await flood(setup, backstage, 500, 600)
+    assert len(setup.transport.seen) == 40
+
+
+async def test_made_up_plugins_do_not_displace_real_ones(
+    setup: Setup, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """The keys of a plugin that has presented a valid token stay, and are refreshed outside of the budget."""
+    real = backstage.plugin_token()
+    await setup.tokens.verify(real)
+    await flood(setup, backstage, 0, 300)
+    assert await setup.tokens.verify(backstage.plugin_token(aud=PLUGIN_ID)) == Caller("plugin:tokens")
+    assert setup.asked(PLUGIN_JWKS) == 1
+    clock.advance(601)
+    await flood(setup, backstage, 300, 330)
+    assert await setup.tokens.verify(backstage.plugin_token()) == Caller("plugin:tokens")
+    assert setup.asked(PLUGIN_JWKS) == 2
+
+
+async def test_only_allowed_plugins_may_call(backstage: BackstageStandIn, clock: Clock) -> None:
+    """A plugin that is not in the list is refused before Backstage is asked anything."""
+    strict = Setup(backstage, clock, plugins={"scaffolder"})
+    assert await refused(strict, backstage.plugin_token()) == "The plugin tokens may not call this service"
+    assert strict.transport.seen == []
+    lenient = Setup(backstage, clock, plugins={"tokens"})
+    assert await lenient.tokens.verify(backstage.plugin_token()) == Caller("plugin:tokens")

@@ -12,6 +12,7 @@ import pytest
 
 from services.offboarding.cleanup import Cleanup
 from services.offboarding.schedule import run_forever
+from settings.model import CleanupSettings
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, stop
@@ -45,6 +46,23 @@ async def test_from_plan_to_report(bob: httpx.AsyncClient, litellm: LiteLLMStand
     assert report["startedAt"].endswith("Z")
     second = await bob.post(CLEANUP, json={"dryRun": True})
     assert second.json()["plan"]["entries"][0]["since"].endswith("Z")
+
+
+async def test_the_state_before_and_after_the_first_runs(bob: httpx.AsyncClient) -> None:
+    """A dry run is a report too; there is no next run to announce before the first has ended."""
+    status = (await bob.get(CLEANUP)).json()
+    assert (status["nextRunAt"], status["lastReport"]) == (None, None)
+    planned = (await bob.post(CLEANUP)).json()
+    assert (await bob.get(CLEANUP)).json()["lastReport"] == planned
+
+
+async def test_the_next_run_is_announced_after_the_first(make_service: MakeService) -> None:
+    """An interval after it, where the cleanup is scheduled."""
+    bob = make_service(cleanup=CleanupSettings(interval=300)).signed_in(BOB)
+    assert (await bob.get(CLEANUP)).json()["nextRunAt"] is None
+    await bob.post(CLEANUP, json={"dryRun": False})
+    status = await ended(bob)
+    assert "2027-01-15T08:04:30Z" <= status["nextRunAt"] <= "2027-01-15T08:05:30Z"
 
 
 async def test_one_at_a_time(make_service: MakeService, backstage: BackstageStandIn, litellm: LiteLLMStandIn) -> None:

@@ -1,0 +1,225 @@
+"""The write path: two transactions for a change, one lock for a user, and a lease that outlives a slow LiteLLM."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from standalone.litellm import LiteLLMStandIn
+from tests.conformance.conftest import TARGETS
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, keys_path, user_path
+from tests.support.postgresql import empty_database
+
+NAMED = {"Idempotency-Key": "write-path"}
+
+
+@dataclass
+class Traffic:
+    """What the database was asked."""
+
+    commits: int = 0
+    statements: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def counted() -> Iterator[Traffic]:
+    """Counts commits and statements of every engine of this process."""
+    traffic = Traffic()
+
+    def on_commit(_: Any) -> None:
+        traffic.commits += 1
+
+    def on_statement(_: Any, __: Any, statement: str, *___: Any) -> None:
+        if not statement.startswith("BEGIN"):
+            traffic.statements.append(statement)
+
+    sa.event.listen(sa.Engine, "commit", on_commit)
+    sa.event.listen(sa.Engine, "before_cursor_execute", on_statement)
+    try:
+        yield traffic
+    finally:
+        sa.event.remove(sa.Engine, "commit", on_commit)
+        sa.event.remove(sa.Engine, "before_cursor_execute", on_statement)
+
+
+@pytest.fixture(params=TARGETS)
+async def database_settings(request: pytest.FixtureRequest) -> AsyncIterator[dict[str, Any]]:
+    """SQLite as usual, and a real PostgreSQL."""
+    if request.param != "real":
+        yield {}
+        return
+    async with empty_database() as url:
+        yield {"database_url": url}
+
+
+async def test_what_each_change_costs(
+    database_settings: dict[str, Any], make_service: MakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two commits and at most six statements for a change; more only where a change is really two."""
+    service = make_service(**database_settings)
+    alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
+    key_id = (await alice.post(keys_path(ALICE))).json()["keyId"]
+    costs: dict[str, tuple[int, int]] = {}
+
+    async def send(name: str, client: httpx.AsyncClient, method: str, path: str, **options: Any) -> Any:
+        with counted() as traffic:
+            response = await client.request(method, path, **options)
+        assert response.is_success, response.text
+        costs[name] = (traffic.commits, len(traffic.statements))
+        return response.json() if response.content else None
+
+    await send("createUserKey", alice, "POST", keys_path(ALICE))
+    once = await send("createUserKey once", alice, "POST", keys_path(ALICE), json={"alias": "a"}, headers=NAMED)
+    again = await send("createUserKey again", alice, "POST", keys_path(ALICE), json={"alias": "a"}, headers=NAMED)
+    assert once == again
+    await send("updateUserKey", alice, "PATCH", keys_path(ALICE, key_id), json={"alias": "b"})
+    overlapping = {"json": {"overlap": 60}, "headers": {"Idempotency-Key": "rotate"}}
+    await send("regenerateUserKey", alice, "POST", f"{keys_path(ALICE, key_id)}/regenerate", **overlapping)
+    await send("deleteUserKey", alice, "DELETE", keys_path(ALICE, once["keyId"]))
+    await send("updateUser", bob, "PATCH", user_path(ALICE), json={"maxBudget": 5})
+    await send("createUser", bob, "POST", f"{BASE}/users", json={"userId": "user:default/dave"})
+    await send("reportKey", alice, "POST", f"{BASE}/keys/report", json={"key": once["keySecret"]})
+    await send("getUserKeys", alice, "GET", keys_path(ALICE))
+    await send("deleteUser", bob, "DELETE", user_path(ALICE))
+    await service.aclose()
+    with capsys.disabled():
+        print("\n" + "; ".join(f"{name}: {commits} commits, {n} statements" for name, (commits, n) in costs.items()))
+    assert costs["createUserKey"][0] == costs["createUserKey once"][0] == 2
+    assert costs["createUserKey"][1] <= 4
+    assert costs["createUserKey once"][1] <= 6
+    assert costs["createUserKey again"][0] == costs["getUserKeys"][0] == 0
+    for name in ("updateUserKey", "regenerateUserKey", "deleteUserKey", "updateUser", "createUser"):
+        assert costs[name][0] == 2, (name, costs[name])
+        assert costs[name][1] <= 9, (name, costs[name])
+
+
+class Gate(httpx.AsyncBaseTransport):
+    """A way to LiteLLM on which one path is held back until it is opened."""
+
+    def __init__(self, litellm: LiteLLMStandIn, path: str, *, after: bool = False) -> None:
+        self._inner = httpx.ASGITransport(litellm.app)
+        self._path, self._after = path, after
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path != self._path or self.open.is_set():
+            return await self._inner.handle_async_request(request)
+        response = await self._inner.handle_async_request(request) if self._after else None
+        self.reached.set()
+        await self.open.wait()
+        return response or await self._inner.handle_async_request(request)
+
+
+class Heart:
+    """A heartbeat that beats when told to."""
+
+    def __init__(self) -> None:
+        self._beats = asyncio.Semaphore(0)
+
+    async def __call__(self, _: float) -> None:
+        await self._beats.acquire()
+
+    async def beat(self) -> None:
+        """Renews the lease once."""
+        with counted() as traffic:
+            self._beats.release()
+            while not traffic.commits:  # noqa: ASYNC110  # the database has no event for it
+                await asyncio.sleep(0)
+
+
+async def test_a_slow_litellm_does_not_outlive_the_lock(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """The lease is renewed while its holder works: nobody else changes the user meanwhile."""
+    gate, heart = Gate(litellm, "/key/generate"), Heart()
+    slow = make_service(ports={"litellm": gate, "heartbeat": heart}).signed_in(ALICE)
+    other = make_service().signed_in(ALICE)
+    await slow.get(keys_path(ALICE))
+    creating = asyncio.create_task(slow.post(keys_path(ALICE)))
+    await gate.reached.wait()
+    for _ in range(3):
+        clock.advance(25)
+        await heart.beat()
+        refused = await other.post(keys_path(ALICE))
+        assert (refused.status_code, "in progress" in refused.json()["error"]["message"]) == (409, True)
+    gate.open.set()
+    assert (await creating).status_code == 201
+    assert len(litellm.rows.keys) == 1
+
+
+async def test_a_change_that_lost_its_lease_is_rolled_back(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Another replica takes over and deletes what the first one created; the first one's caller is told to retry."""
+    gate = Gate(litellm, "/key/generate", after=True)
+    stuck = make_service(ports={"litellm": gate}).signed_in(ALICE)
+    other = make_service().signed_in(ALICE)
+    await stuck.get(keys_path(ALICE))
+    creating = asyncio.create_task(stuck.post(keys_path(ALICE), json={"alias": "laptop"}, headers=NAMED))
+    await gate.reached.wait()
+    assert len(litellm.rows.keys) == 1
+    clock.advance(31)
+    taken_over = await other.post(keys_path(ALICE), json={"alias": "laptop"}, headers=NAMED)
+    assert taken_over.status_code == 201
+    gate.open.set()
+    late = await creating
+    assert (late.status_code, late.json()["error"]["message"]) == (
+        504,
+        "The operation timed out and was rolled back; retry",
+    )
+    assert list(litellm.rows.keys) == [taken_over.json()["keyId"]]
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+async def test_if_match_is_checked_under_the_lock(
+    make_service: MakeService, litellm: LiteLLMStandIn, method: str
+) -> None:
+    """A change that another one overtook is refused, whichever of the two deletes."""
+    gate = Gate(litellm, "/key/update")
+    service = make_service(ports={"litellm": gate})
+    alice = service.signed_in(ALICE)
+    path = keys_path(ALICE, (await alice.post(keys_path(ALICE))).json()["keyId"])
+    version = {"If-Match": (await alice.get(path)).headers["etag"]}
+    first = asyncio.create_task(alice.patch(path, json={"alias": "first"}, headers=version))
+    await gate.reached.wait()
+    body = {"alias": "second"} if method == "PATCH" else None
+    second = asyncio.create_task(alice.request(method, path, headers=version, json=body))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    gate.open.set()
+    assert ((await first).status_code, (await second).status_code) == (200, 412)
+    assert (await alice.get(path)).json()["key_alias"] == "first"
+
+
+async def test_a_failed_change_is_recorded(make_service: MakeService) -> None:
+    """With the reason that the caller was given."""
+    service = make_service()
+    alice = service.signed_in(ALICE)
+    answer = await alice.delete(keys_path(ALICE, "0" * 64))
+    assert answer.status_code == 404
+    (event,) = (await alice.get(f"{BASE}/audit", params={"action": "key.delete"})).json()["events"]
+    assert (event["outcome"], event["detail"]) == ("failed", answer.json()["error"]["message"])
+
+
+async def test_a_replica_that_died_is_taken_over(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Whoever comes next deletes the key that nobody received, also without an Idempotency-Key."""
+    gate = Gate(litellm, "/key/generate", after=True)
+    dying = make_service(ports={"litellm": gate}).signed_in(ALICE)
+    await dying.get(keys_path(ALICE))
+    creating = asyncio.create_task(dying.post(keys_path(ALICE), json={"alias": "laptop"}))
+    await gate.reached.wait()
+    clock.advance(31)
+    answer = await make_service().signed_in(ALICE).post(keys_path(ALICE), json={"alias": "laptop"})
+    assert answer.status_code == 201, "the alias is free again"
+    assert list(litellm.rows.keys) == [answer.json()["keyId"]]
+    gate.open.set()
+    await creating

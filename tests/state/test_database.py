@@ -1,0 +1,75 @@
+"""The SQLite file: who may read it, and who waits for whom."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import stat
+from pathlib import Path
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from state.database import Database, DatabaseUnavailableError
+from tests.conftest import BASE, BOB, MakeService, keys_path
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
+    """Nor may anybody else look into a folder that this service creates."""
+    folder = tmp_path / "state"
+    database = Database(f"sqlite+aiosqlite:///{folder}/state.sqlite3")
+    await database.migrate()
+    async with database.transaction() as connection:
+        await connection.execute(sa.text("update lease set fence = 1"))
+        files = {path.name: mode(path) for path in folder.iterdir()}
+    await database.aclose()
+    assert mode(folder) == 0o700
+    assert set(files) == {"state.sqlite3", "state.sqlite3-wal", "state.sqlite3-shm"}
+    assert set(files.values()) == {0o600}
+
+
+async def test_a_commit_survives_a_power_failure(tmp_path: Path) -> None:
+    """In WAL mode only `synchronous=FULL` (2) promises that, and an intent must not be lost."""
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.sqlite3")
+    async with database.reading() as connection:
+        journal = (await connection.execute(sa.text("pragma journal_mode"))).scalar_one()
+        synchronous = (await connection.execute(sa.text("pragma synchronous"))).scalar_one()
+    await database.aclose()
+    assert (journal, synchronous) == ("wal", 2)
+
+
+async def test_reads_do_not_wait_for_a_writer(make_service: MakeService, tmp_path: Path) -> None:
+    """While another process holds the write lock, the audit log and the cleanup's report are read at once."""
+    bob = make_service().signed_in(BOB)
+    assert (await bob.post(keys_path(BOB))).status_code == 201
+    writer = sqlite3.connect(tmp_path / "state.sqlite3", isolation_level=None)
+    writer.execute("begin immediate")
+    async with asyncio.timeout(10):
+        answers: list[httpx.Response] = [await bob.get(f"{BASE}/{path}") for path in ("audit", "cleanup")]
+    writer.execute("rollback")
+    writer.close()
+    assert [answer.status_code for answer in answers] == [200, 200]
+
+
+async def test_a_reading_transaction_writes_nothing(tmp_path: Path) -> None:
+    """What it would change is rolled back."""
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.sqlite3")
+    async with database.reading() as connection:
+        await connection.execute(sa.text("update lease set fence = 7"))
+    async with database.reading() as connection:
+        assert (await connection.execute(sa.text("select fence from lease"))).scalar_one() == 0
+    await database.aclose()
+
+
+async def test_a_folder_that_does_not_exist_far_up_is_not_created(tmp_path: Path) -> None:
+    """A wrong path is an error, and leaves nothing behind."""
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/nowhere/at/all.sqlite3")
+    with pytest.raises(DatabaseUnavailableError):
+        await database.migrate()
+    await database.aclose()
+    assert not (tmp_path / "nowhere").exists()
