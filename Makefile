@@ -1,4 +1,4 @@
-# Everything that anyone needs. Each target does its own set-up.
+# The commands of this repository. Each target does its own set-up.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -7,6 +7,7 @@ PYTHON ?= python3
 PORT ?= 7007
 CONFIG ?= app-config.yaml
 WORKERS ?= 1
+JOBS ?= 2
 
 venv := .venv
 bin := $(venv)/bin
@@ -36,35 +37,35 @@ run: $(run_stamp) ## Try it: the service on embedded stand-ins, with curl lines 
 	exec $(bin)/python -m cli standalone --port $(PORT)
 
 .PHONY: serve
-serve: $(run_stamp) ## The real thing (CONFIG=app-config.yaml WORKERS=1)
+serve: $(run_stamp) ## Serve for real (CONFIG=app-config.yaml WORKERS=1)
 	exec $(bin)/python -m cli serve --config $(CONFIG) --workers $(WORKERS)
 
 .PHONY: cleanup-plan
-cleanup-plan: $(run_stamp) ## Who would be removed from LiteLLM, changing nothing (CONFIG=app-config.yaml)
+cleanup-plan: $(run_stamp) ## Print who would be removed from LiteLLM (CONFIG=app-config.yaml)
 	$(bin)/python -m cli cleanup --dry-run --config $(CONFIG)
 
 .PHONY: test
-test: $(dev_stamp) ## All tests that need nothing but this checkout, with the coverage gate
-	$(bin)/python -m pytest -m 'not live' --cov --cov-report=term-missing:skip-covered
+test: $(dev_stamp) ## All tests that need nothing but this checkout, with the coverage gate (JOBS=2)
+	$(bin)/python -m pytest -m 'not live' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
 
 .PHONY: lint
-lint: $(dev_stamp) ## ruff, mypy, and which package may import which
+lint: $(dev_stamp) ## ruff, mypy and the import contracts
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(bin)/lint-imports
 
 .PHONY: format
-format: $(dev_stamp) ## Put the code into ruff's form
+format: $(dev_stamp) ## Format the code
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
 
 .PHONY: fuzz
-fuzz: $(dev_stamp) ## Fuzz the running service against its contract, in three roles
-	$(bin)/python -m pytest tests/fuzz
+fuzz: $(dev_stamp) ## Fuzz the running service against its contract in three roles (100 examples per operation)
+	FUZZ_EXAMPLES=100 $(bin)/python -m pytest -n $(JOBS) tests/fuzz
 
 .PHONY: soak
-soak: $(dev_stamp) ## The comings and goings of a company, at length (500 x 50 steps)
+soak: $(dev_stamp) ## The state machine of the off-boarding at length (500 x 50 steps)
 	SOAK=1 $(bin)/python -m pytest tests/services/offboarding/test_state_machine.py
 
 .PHONY: live
@@ -72,7 +73,7 @@ live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Ba
 	PATH="$(CURDIR)/$(bin):$$PATH" tests/live/run
 
 .PHONY: bench
-bench: $(dev_stamp) ## Requests a second beside a bare pass-through; a cleanup of 10 000 users
+bench: $(dev_stamp) ## Throughput beside a bare pass-through; a cleanup of 10 000 users
 	$(bin)/python -m tests.bench.throughput
 	$(bin)/python -m tests.bench.cleanup
 

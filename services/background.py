@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -16,34 +17,25 @@ from state.rates import Rates
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
 class BackgroundJobs:
     """The jobs. Several replicas can run each at the same time. `retention` of the audit log is in seconds."""
 
-    def __init__(
-        self,
-        *,
-        revoke_keys: RevokeKeys,
-        reconciliation: Reconciliation,
-        changes: ChangeTable,
-        kept_answers: KeptAnswers,
-        rates: Rates,
-        retention: float,
-    ) -> None:
-        self._revoke_keys = revoke_keys
-        self._reconciliation = reconciliation
-        self._changes = changes
-        self._kept_answers = kept_answers
-        self._rates = rates
-        self._retention = retention
+    revoke_keys: RevokeKeys
+    reconciliation: Reconciliation
+    changes: ChangeTable
+    kept_answers: KeptAnswers
+    rates: Rates
+    retention: float
 
     async def run(self) -> None:
         """Runs each job once. A failure of one does not stop the others."""
         for job in (
-            self._revoke_keys.revoke_due,
-            self._reconciliation.run,
+            self.revoke_keys.revoke_due,
+            self.reconciliation.run,
             self._forget_changes,
-            self._kept_answers.forget,
-            self._rates.forget,
+            self.kept_answers.forget,
+            self.rates.forget,
         ):
             try:
                 await job()
@@ -57,4 +49,4 @@ class BackgroundJobs:
             await self.run()
 
     async def _forget_changes(self) -> None:
-        await self._changes.forget(older_than=self._retention)
+        await self.changes.forget(older_than=self.retention)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 from clients.litellm.client import LiteLLM
@@ -16,27 +17,27 @@ _DEFAULT_DAYS = 30
 _MAX_DAYS = 366
 
 
+@dataclass(frozen=True, kw_only=True)
 class Usage:
     """Sums LiteLLM's daily figures. Days are in UTC; `now` is in seconds since the epoch."""
 
-    def __init__(self, *, usage: LiteLLMUsage, litellm: LiteLLM, users: Users, now: Callable[[], float]) -> None:
-        self._usage = usage
-        self._litellm = litellm
-        self._users = users
-        self._now = now
+    usage: LiteLLMUsage
+    litellm: LiteLLM
+    users: Users
+    now: Callable[[], float]
 
     async def of(
         self, principal: Principal, user_id: str, *, first: str | None, last: str | None, group_by: str
     ) -> UsageReport:
         """The usage by `day`, `model` or `key`. Raises NotAllowedError, InputError, NotFoundError, UpstreamError."""
-        until = _day(last, "to") or datetime.fromtimestamp(self._now(), UTC).date()
+        until = _day(last, "to") or datetime.fromtimestamp(self.now(), UTC).date()
         since = _day(first, "from") or until - timedelta(days=_DEFAULT_DAYS - 1)
         if since > until:
             raise InputError("from must not be after to")
         if (until - since).days >= _MAX_DAYS:
             raise InputError(f"from and to must span at most {_MAX_DAYS} days")
-        user = await self._users.get(principal, user_id)
-        days = await self._usage.activity(user_id, since, until)
+        user = await self.users.get(principal, user_id)
+        days = await self.usage.activity(user_id, since, until)
         total = sum((day.total for day in days), UsageFigures())
         return UsageReport(user, since, until, total, await self._groups(user_id, days, group_by))
 
@@ -46,7 +47,7 @@ class Usage:
             sums[group] = sums.get(group, UsageFigures()) + figures
         if group_by == "day":
             return [UsageGroup(day, None, sums[day]) for day in sorted(sums)]
-        keys = await self._litellm.list_keys(user_id) if group_by == "key" and sums else []
+        keys = await self.litellm.list_keys(user_id) if group_by == "key" and sums else []
         aliases = {key.id: key.alias for key in keys}
         groups = [UsageGroup(group, aliases.get(group), figures) for group, figures in sums.items()]
         return sorted(groups, key=lambda row: (-row.figures.spend, row.group))

@@ -8,7 +8,7 @@ import io
 import shutil
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import count
@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from connexion.spec import OpenAPISpecification
 
 from app import Orchestrator, Ports, create_app
 from edge.logs import configure_logging
@@ -132,6 +133,23 @@ def user_path(ref: str) -> str:
 def keys_path(ref: str, key_id: str = "") -> str:
     """The path of a user's keys, or of one."""
     return f"{user_path(ref)}/keys" + (f"/{key_id}" if key_id else "")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def contract_validated_once() -> Iterator[None]:
+    """Connexion validates the contract several times for each application. Once per process is enough here."""
+    validate = OpenAPISpecification._validate_spec.__func__
+    validated: set[tuple[str, ...]] = set()
+
+    def validate_once(cls: type, spec: dict[str, Any]) -> None:
+        paths = tuple(spec["paths"])
+        if paths not in validated:
+            validate(cls, spec)
+            validated.add(paths)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OpenAPISpecification, "_validate_spec", classmethod(validate_once))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from domain.audit import AuditEvent, AuditFilters
 from domain.identity import Principal, Role
@@ -11,11 +11,11 @@ from services.access import authorize_member
 from state.changes import ChangeTable
 
 
+@dataclass(frozen=True, kw_only=True)
 class AuditLog:
     """Reads the changes that the write path recorded."""
 
-    def __init__(self, *, changes: ChangeTable) -> None:
-        self._changes = changes
+    changes: ChangeTable
 
     async def page(
         self, principal: Principal, filters: AuditFilters, *, limit: int | None, cursor: str | None
@@ -29,5 +29,5 @@ class AuditLog:
             filters = replace(filters, concerning=principal.subject)
         size = limit or DEFAULT_PAGE_SIZE
         before = position_in(cursor, int)
-        events = await self._changes.page(replace(filters, before_id=before[0] if before else None), size + 1)
+        events = await self.changes.page(replace(filters, before_id=before[0] if before else None), size + 1)
         return Page(events[:size], cursor_of(events[size - 1].id) if len(events) > size else None)

@@ -48,14 +48,14 @@ class Context:
     heartbeat: Sleep
 
 
+@dataclass(frozen=True, kw_only=True)
 class Changes:
     """Begins changes."""
 
-    def __init__(self, *, store: ChangeStore, queue: ChangeQueue, sealing: Sealing, context: Context) -> None:
-        self._store = store
-        self._queue = queue
-        self._sealing = sealing
-        self._context = context
+    store: ChangeStore
+    queue: ChangeQueue
+    sealing: Sealing
+    context: Context
 
     @asynccontextmanager
     async def begin(
@@ -81,10 +81,10 @@ class Changes:
         request = None
         if idempotency_key is not None:
             content = [action, target, key_id, requested]
-            request = self._sealing.request(principal.subject, idempotency_key, content)
-        async with self._queue.turn(intent.lock, request.name if request else None):
+            request = self.sealing.request(principal.subject, idempotency_key, content)
+        async with self.queue.turn(intent.lock, request.name if request else None):
             opened = await self._open(intent, request, rate)
-            change = Change(self._store, opened, intent, access, request)
+            change = Change(self.store, opened, intent, access, request)
             if change.kept_answer is not None:
                 yield change
                 return
@@ -97,9 +97,9 @@ class Changes:
 
         Raises ConflictError if it, or another change of the user, is running.
         """
-        opened = await self._store.resume(event, self._context.new_id())
+        opened = await self.store.resume(event, self.context.new_id())
         intent = Intent(event.operation, event.actor, event.action, event.target)
-        change = Change(self._store, opened, intent, Access.FOR_ANOTHER, None)
+        change = Change(self.store, opened, intent, Access.FOR_ANOTHER, None)
         async with self._running(change):
             yield change
 
@@ -125,16 +125,16 @@ class Changes:
 
     async def _keep_alive(self, change: Change) -> None:
         while True:
-            await self._context.heartbeat(LEASE_SECONDS / 3)
+            await self.context.heartbeat(LEASE_SECONDS / 3)
             if not await change.renew():
                 return
 
     async def _open(self, intent: Intent, request: SealedRequest | None, rate: RatePolicy | None) -> Opened:
         for _ in range(_MAX_POLLS):
-            opened = await self._store.open(intent, request, rate)
+            opened = await self.store.open(intent, request, rate)
             if opened is not None:
                 return opened
-            await self._context.sleep(_POLL_SECONDS)
+            await self.context.sleep(_POLL_SECONDS)
         raise ConflictError(f"Another change to {intent.target} is in progress; retry")
 
     async def authorize(self, principal: Principal, action: Action, target: str | None) -> Access:
@@ -145,7 +145,7 @@ class Changes:
         try:
             return authorize_change(principal, intent.action, intent.target)
         except NotAllowedError as error:
-            await self._store.refuse(intent, Ending(Outcome.DENIED, detail=redact(error.message)))
+            await self.store.refuse(intent, Ending(Outcome.DENIED, detail=redact(error.message)))
             raise
 
     def _intent(
@@ -157,13 +157,13 @@ class Changes:
         requested: Mapping[str, Any] | None,
     ) -> Intent:
         return Intent(
-            operation=self._context.new_id(),
+            operation=self.context.new_id(),
             actor=principal.subject,
             via=principal.via,
             action=action,
             target=target,
             lock=None if target is None or action in _UNSERIALIZED else target.lower(),
             key_id=key_id,
-            request_id=self._context.request_id(),
+            request_id=self.context.request_id(),
             requested=redacted(requested),
         )

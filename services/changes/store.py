@@ -63,14 +63,14 @@ class _AlreadyAnsweredError(Exception):
         self.kept = kept
 
 
+@dataclass(frozen=True, kw_only=True)
 class ChangeStore:
     """Opens and ends changes."""
 
-    def __init__(self, *, database: Database, changes: ChangeTable, kept_answers: KeptAnswers, rates: Rates) -> None:
-        self._database = database
-        self._changes = changes
-        self._kept_answers = kept_answers
-        self._rates = rates
+    database: Database
+    changes: ChangeTable
+    kept_answers: KeptAnswers
+    rates: Rates
 
     async def open(self, intent: Intent, request: SealedRequest | None, policy: RatePolicy | None) -> Opened | None:
         """Transaction 1. Returns None while another change holds the user's lock: try again later.
@@ -79,7 +79,7 @@ class ChangeStore:
         key belongs to another request, RateLimitedError.
         """
         try:
-            async with self._database.transaction() as connection:
+            async with self.database.transaction() as connection:
                 return await self._open(connection, intent, request, policy)
         except _AlreadyAnsweredError as error:
             assert request is not None
@@ -87,17 +87,17 @@ class ChangeStore:
 
     def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction for `end` and whatever must be written together with it."""
-        return self._database.transaction()
+        return self.database.transaction()
 
     async def resume(self, event: AuditEvent, holder: str) -> Opened:
         """Takes an interrupted change over. Raises ConflictError if it, or another change of its user, is running."""
-        if not await self._changes.resume(event.id, holder):
+        if not await self.changes.resume(event.id, holder):
             raise ConflictError(f"Another change to {event.target} is in progress; retry")
         return Opened(event.id, holder)
 
     async def refuse(self, intent: Intent, ending: Ending) -> None:
         """Records a change that was refused before it began."""
-        await self._changes.insert_ended(intent, ending)
+        await self.changes.insert_ended(intent, ending)
 
     async def end(
         self,
@@ -107,32 +107,32 @@ class ChangeStore:
         answer: tuple[SealedRequest, KeptAnswer] | None = None,
     ) -> None:
         """Transaction 2, on `connection`. Raises UpstreamTimeoutError if another change took over in the meantime."""
-        if not await self._changes.end(connection, opened.change_id, opened.holder, ending):
+        if not await self.changes.end(connection, opened.change_id, opened.holder, ending):
             raise UpstreamTimeoutError("The operation timed out and was rolled back; retry")
         if answer is not None:
             request, kept = answer
-            await self._kept_answers.keep(connection, request, kept)
+            await self.kept_answers.keep(connection, request, kept)
 
     async def interrupt(self, opened: Opened) -> None:
         """Leaves a change open whose end is unknown."""
-        await self._changes.interrupt(opened.change_id, opened.holder)
+        await self.changes.interrupt(opened.change_id, opened.holder)
 
     async def renew(self, opened: Opened) -> bool:
         """Renews the lease. Returns False if it is lost."""
-        return await self._changes.renew(opened.change_id, opened.holder)
+        return await self.changes.renew(opened.change_id, opened.holder)
 
     async def _open(
         self, connection: AsyncConnection, intent: Intent, request: SealedRequest | None, policy: RatePolicy | None
     ) -> Opened | None:
-        found = await self._changes.find_open(connection, intent.lock, request)
+        found = await self.changes.find_open(connection, intent.lock, request)
         _require_unclaimed(found, request)
         change_id = None
         if not any(row.is_running for row in found):
             if found:
-                await self._changes.release_expired(connection, [row.id for row in found])
-            change_id = await self._changes.insert_running(connection, intent, request)
+                await self.changes.release_expired(connection, [row.id for row in found])
+            change_id = await self.changes.insert_running(connection, intent, request)
         # After the insert: a request with the same key that ended meanwhile has committed its answer by now.
-        if request is not None and (kept := await self._kept_answers.find(connection, request.name)):
+        if request is not None and (kept := await self.kept_answers.find(connection, request.name)):
             raise _AlreadyAnsweredError(kept)
         if change_id is None:
             return None
@@ -153,12 +153,12 @@ class ChangeStore:
             raise ConflictError(f"This Idempotency-Key created {kept.resource_id}; its secret cannot be shown again")
         rate = None
         if policy is not None:
-            async with self._database.reading() as connection:
-                rate = await self._rates.peek(connection, policy, intent.actor)
+            async with self.database.reading() as connection:
+                rate = await self.rates.peek(connection, policy, intent.actor)
         return Opened(0, "", rate, kept_answer=orjson.loads(answer))
 
     async def _take(self, connection: AsyncConnection, policy: RatePolicy, subject: str) -> RateLimit:
-        rate = await self._rates.take(connection, policy, subject)
+        rate = await self.rates.take(connection, policy, subject)
         if rate.retry_after:
             raise RateLimitedError(rate)
         return rate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from domain.audit import Action
@@ -22,18 +23,16 @@ from services.users.users import Users
 from state.rates import RatePolicy
 
 
+@dataclass(frozen=True, kw_only=True)
 class CreateKey:
     """Creates a key for a user, within the limits of their tier."""
 
-    def __init__(
-        self, *, changes: Changes, users: Users, tiers: Tiers, placing: KeyPlacing, issuer: KeyIssuer, rate: RatePolicy
-    ) -> None:
-        self._changes = changes
-        self._users = users
-        self._tiers = tiers
-        self._placing = placing
-        self._issuer = issuer
-        self._rate = rate
+    changes: Changes
+    users: Users
+    tiers: Tiers
+    placing: KeyPlacing
+    issuer: KeyIssuer
+    rate: RatePolicy
 
     async def __call__(
         self, principal: Principal, user_id: str, requested: KeyRequest, idempotency_key: str | None
@@ -43,57 +42,57 @@ class CreateKey:
         Raises NotAllowedError (also beyond the tier), InputError, NotFoundError (another's user who does not exist),
         ConflictError (alias taken, too many keys), RateLimitedError, IdempotencyKeyReusedError, UpstreamError.
         """
-        await self._users.ensure_own(principal, user_id)
+        await self.users.ensure_own(principal, user_id)
         try:
             return await self._create(principal, user_id, requested, idempotency_key)
         except NotFoundError:
             # The user was deleted after they were last seen. The principal's own user is created again.
             if decide(principal, user_id) is not Access.OWN:
                 raise
-        await self._users.ensure_own(principal, user_id)
+        await self.users.ensure_own(principal, user_id)
         return await self._create(principal, user_id, requested, idempotency_key)
 
     async def _create(
         self, principal: Principal, user_id: str, requested: KeyRequest, idempotency_key: str | None
     ) -> Created[CreatedKey]:
-        async with self._changes.begin(
+        async with self.changes.begin(
             principal,
             Action.KEY_CREATE,
             user_id,
             requested=requested,
             idempotency_key=idempotency_key,
-            rate=self._rate,
+            rate=self.rate,
         ) as change:
             if change.kept_answer is not None:
                 return Created(CreatedKey(**change.kept_answer), change.rate)
-            await self._users.require(change.access, user_id)
-            tier = await self._tiers.of(principal, user_id)
-            await self._issuer.delete_abandoned(user_id, change.interrupted)
-            life = await self._placing.check(change.access, tier, user_id, requested)
-            created = await self._issuer.create(user_id, _new_key(requested, change.operation, life))
+            await self.users.require(change.access, user_id)
+            tier = await self.tiers.of(principal, user_id)
+            await self.issuer.delete_abandoned(user_id, change.interrupted)
+            life = await self.placing.check(change.access, tier, user_id, requested)
+            created = await self.issuer.create(user_id, _new_key(requested, change.operation, life))
             await change.done(created, key_id=created.key_id)
             return Created(created, change.rate)
 
 
+@dataclass(frozen=True, kw_only=True)
 class KeyPlacing:
     """Whether a user may have one more key with the requested properties. `now` is in seconds since the epoch."""
 
-    def __init__(self, *, policy: KeyPolicy, keys: Keys, now: Callable[[], float]) -> None:
-        self._policy = policy
-        self._keys = keys
-        self._now = now
+    policy: KeyPolicy
+    keys: Keys
+    now: Callable[[], float]
 
     async def check(self, access: Access, tier: Tier, user_id: str, requested: KeyRequest) -> int | None:
         """The life of the key in seconds, None if unlimited.
 
         Raises InputError, NotAllowedError (beyond the tier), ConflictError (alias taken, too many keys), UpstreamError.
         """
-        life = await self._policy.check(access, tier, requested)
+        life = await self.policy.check(access, tier, requested)
         alias = requested.get("alias")
         if tier.max_keys is not None or alias is not None:
-            keys = await self._keys.active(user_id)
+            keys = await self.keys.active(user_id)
             limits.require_free_alias(alias, keys)
-            limits.require_room(tier, keys, self._now())
+            limits.require_room(tier, keys, self.now())
         return life
 
 

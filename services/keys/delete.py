@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
 from domain.identity import Principal
@@ -11,17 +13,15 @@ from services.users.users import Users
 from state.revocations import Revocations
 
 
+@dataclass(frozen=True, kw_only=True)
 class DeleteKey:
     """Deletes a key of a user."""
 
-    def __init__(
-        self, *, changes: Changes, users: Users, keys: Keys, litellm: LiteLLM, revocations: Revocations
-    ) -> None:
-        self._changes = changes
-        self._users = users
-        self._keys = keys
-        self._litellm = litellm
-        self._revocations = revocations
+    changes: Changes
+    users: Users
+    keys: Keys
+    litellm: LiteLLM
+    revocations: Revocations
 
     async def __call__(
         self, principal: Principal, user_id: str, key_id: str, expected: frozenset[str] | None = None
@@ -30,11 +30,11 @@ class DeleteKey:
 
         Raises NotAllowedError, NotFoundError (also for another's key), PreconditionFailedError, UpstreamError.
         """
-        await self._users.ensure_own(principal, user_id)
-        async with self._changes.begin(principal, Action.KEY_DELETE, user_id, key_id=key_id) as change:
-            key = (await self._keys.read(user_id, key_id, expected=expected)).key
+        await self.users.ensure_own(principal, user_id)
+        async with self.changes.begin(principal, Action.KEY_DELETE, user_id, key_id=key_id) as change:
+            key = (await self.keys.read(user_id, key_id, expected=expected)).key
             change.before = key.changeable
-            await self._litellm.delete_key(key_id)
+            await self.litellm.delete_key(key_id)
             async with change.transaction() as connection:
-                await self._revocations.remove(connection, key_id)
+                await self.revocations.remove(connection, key_id)
                 await change.done(connection=connection)

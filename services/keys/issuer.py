@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from clients.litellm.client import LiteLLM, no_such_user
 from domain.audit import Action
@@ -16,12 +17,12 @@ CREATING = frozenset({Action.KEY_CREATE, Action.KEY_REGENERATE})
 """The actions that create a key."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class KeyIssuer:
     """Creates and deletes keys for a change that holds the user's lock."""
 
-    def __init__(self, *, litellm: LiteLLM, known: KnownUsers) -> None:
-        self._litellm = litellm
-        self._known = known
+    litellm: LiteLLM
+    known: KnownUsers
 
     async def create(self, user_id: str, new: NewKey) -> CreatedKey:
         """A key whose owner exists. Raises NotFoundError if the user is gone, UpstreamError.
@@ -29,8 +30,8 @@ class KeyIssuer:
         LiteLLM creates keys for users that do not exist, and a user may be deleted meanwhile. So the user is verified
         after the creation too, and a key without an owner is deleted.
         """
-        key = await self._litellm.create_key(user_id, new)
-        if await self._known.exists(user_id):
+        key = await self.litellm.create_key(user_id, new)
+        if await self.known.exists(user_id):
             return key
         await self.delete(key.key_id)
         raise no_such_user(user_id)
@@ -45,7 +46,7 @@ class KeyIssuer:
             return []
         created = [
             key.id
-            for key in await self._litellm.list_keys(user_id)
+            for key in await self.litellm.list_keys(user_id)
             if key.annotations and key.annotations.operation in operations
         ]
         for key_id in created:
@@ -55,4 +56,4 @@ class KeyIssuer:
     async def delete(self, key_id: str) -> None:
         """Deletes a key that may be gone already."""
         with suppress(NotFoundError):
-            await self._litellm.delete_key(key_id)
+            await self.litellm.delete_key(key_id)

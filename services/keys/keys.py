@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from clients.litellm.client import LiteLLM
 from domain.errors import NotFoundError, PreconditionFailedError
@@ -14,14 +15,14 @@ from services.users.users import Users
 from state.revocations import Revocations
 
 
+@dataclass(frozen=True, kw_only=True)
 class Keys:
     """Lists and reads keys. Ids are user refs in lower case and key hashes. `now` is in seconds since the epoch."""
 
-    def __init__(self, *, litellm: LiteLLM, users: Users, revocations: Revocations, now: Callable[[], float]) -> None:
-        self._litellm = litellm
-        self._users = users
-        self._revocations = revocations
-        self._now = now
+    litellm: LiteLLM
+    users: Users
+    revocations: Revocations
+    now: Callable[[], float]
 
     async def page(
         self,
@@ -39,10 +40,10 @@ class Keys:
         """
         access = authorize(principal, user_id)
         after = position_in(cursor, str, str)
-        await self._users.ensure_own(principal, user_id)
-        keys = await self._litellm.list_keys(user_id)
+        await self.users.ensure_own(principal, user_id)
+        keys = await self.litellm.list_keys(user_id)
         if not keys and access is Access.FOR_ANOTHER:
-            await self._users.require(access, user_id)
+            await self.users.require(access, user_id)
         rest = keys if after is None else [key for key in keys if key.position < after]
         matching = [key for key in rest if self._matches(key, alias, status)]
         shown = matching if limit is None else matching[:limit]
@@ -52,7 +53,7 @@ class Keys:
     async def get(self, principal: Principal, user_id: str, key_id: str) -> DescribedKey:
         """One key. Raises NotAllowedError, NotFoundError (also for a key of another user), UpstreamError."""
         authorize(principal, user_id)
-        await self._users.ensure_own(principal, user_id)
+        await self.users.ensure_own(principal, user_id)
         return await self.read(user_id, key_id)
 
     async def read(self, user_id: str, key_id: str, *, expected: frozenset[str] | None = None) -> DescribedKey:
@@ -60,17 +61,17 @@ class Keys:
 
         Raises NotFoundError, PreconditionFailedError unless it has one of the `expected` versions, UpstreamError.
         """
-        key = await self._litellm.read_key(user_id, key_id)
+        key = await self.litellm.read_key(user_id, key_id)
         if key is None:
             raise NotFoundError(f"{user_id} has no key with that id")
-        (described,) = _described([key], await self._revocations.of_user(user_id))
+        (described,) = _described([key], await self.revocations.of_user(user_id))
         if expected is not None and described.version not in expected:
             raise PreconditionFailedError("The key has changed; read it again")
         return described
 
     async def active(self, user_id: str) -> list[Key]:
         """The user's keys except those that another key has replaced."""
-        keys = await self._litellm.list_keys(user_id)
+        keys = await self.litellm.list_keys(user_id)
         replaced = {row.key_id for row in await self._revocations_among(user_id, keys)}
         return [key for key in keys if key.id not in replaced]
 
@@ -78,10 +79,10 @@ class Keys:
         # Most users never rotated a key: their reads cost no query.
         if not any(key.annotations and key.annotations.replaces for key in keys):
             return ()
-        return await self._revocations.of_user(user_id)
+        return await self.revocations.of_user(user_id)
 
     def _matches(self, key: Key, alias: str | None, status: str | None) -> bool:
-        return (alias is None or key.alias == alias) and (status is None or key.status(self._now()) == status)
+        return (alias is None or key.alias == alias) and (status is None or key.status(self.now()) == status)
 
 
 def _described(keys: Sequence[Key], revocations: Sequence[Revocation]) -> list[DescribedKey]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from domain.keys import KeyChanges, KeyRequest
 from domain.users import Tier
@@ -11,25 +12,25 @@ from services.access import Access
 from services.users.models import Models
 
 
+@dataclass(frozen=True, kw_only=True)
 class KeyPolicy:
     """Checks requests. `now` is in seconds since the epoch.
 
     A tier limits callers who act for themselves. An admin who acts for another user may exceed it.
     """
 
-    def __init__(self, *, models: Models, now: Callable[[], float]) -> None:
-        self._models = models
-        self._now = now
+    models: Models
+    now: Callable[[], float]
 
     async def check(self, access: Access, tier: Tier, requested: KeyRequest) -> int | None:
         """The life of the new key in seconds, None if unlimited. Raises InputError, NotAllowedError, UpstreamError."""
-        life = limits.life_of(requested, self._now())
+        life = limits.life_of(requested, self.now())
         await self.check_changes(access, tier, requested)
         return limits.life_within(tier, life) if access is Access.OWN else life
 
     async def check_changes(self, access: Access, tier: Tier, requested: KeyRequest | KeyChanges) -> None:
         """Raises InputError, NotAllowedError (beyond the tier), UpstreamError."""
         limits.require_metadata_names(requested)
-        await self._models.require_served(requested.get("models"))
+        await self.models.require_served(requested.get("models"))
         if access is Access.OWN:
             limits.require_within(tier, requested)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from contextlib import suppress
+from dataclasses import dataclass
 
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
@@ -15,14 +16,14 @@ from state.rates import RatePolicy
 from state.revocations import ReportedKeys
 
 
+@dataclass(frozen=True, kw_only=True)
 class ReportKey:
     """Accepts reports of leaked keys."""
 
-    def __init__(self, *, changes: Changes, litellm: LiteLLM, reported: ReportedKeys, rate: RatePolicy) -> None:
-        self._changes = changes
-        self._litellm = litellm
-        self._reported = reported
-        self._rate = rate
+    changes: Changes
+    litellm: LiteLLM
+    reported: ReportedKeys
+    rate: RatePolicy
 
     async def __call__(self, principal: Principal, secret: str) -> RateLimit | None:
         """Blocks the key with this secret if it exists; the caller does not learn whether. Any caller may report.
@@ -31,10 +32,10 @@ class ReportKey:
         Raises RateLimitedError, UpstreamError.
         """
         key_id = hashlib.sha256(secret.encode()).hexdigest()
-        async with self._changes.begin(principal, Action.KEY_REPORT, None, key_id=key_id, rate=self._rate) as change:
-            owner = await self._litellm.owner_of_key(key_id)
-            await self._reported.add(key_id)
+        async with self.changes.begin(principal, Action.KEY_REPORT, None, key_id=key_id, rate=self.rate) as change:
+            owner = await self.litellm.owner_of_key(key_id)
+            await self.reported.add(key_id)
             with suppress(NotFoundError):
-                await self._litellm.set_key_blocked(key_id, blocked=True)
+                await self.litellm.set_key_blocked(key_id, blocked=True)
             await change.done(target=owner, after={"known": owner is not None})
             return change.rate

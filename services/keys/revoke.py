@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,37 +21,37 @@ ROTATION = Principal("rotation", frozenset({Role.SYSTEM}))
 """The actor that deletes replaced keys."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class RevokeKeys:
     """Schedules and executes revocations."""
 
-    def __init__(self, *, changes: Changes, issuer: KeyIssuer, revocations: Revocations) -> None:
-        self._changes = changes
-        self._issuer = issuer
-        self._revocations = revocations
+    changes: Changes
+    issuer: KeyIssuer
+    revocations: Revocations
 
     async def schedule(
         self, connection: AsyncConnection, key_id: str, replaced_by: CreatedKey, overlap: int
     ) -> Revocation:
         """Schedules the deletion of `key_id` in `overlap` seconds, in the caller's transaction."""
-        return await self._revocations.schedule(
+        return await self.revocations.schedule(
             connection, key_id, replaced_by.user_id, replaced_by.key_id, revoke_in=overlap
         )
 
     async def revoke_due(self) -> None:
         """Deletes the keys whose time has come. What fails is retried later."""
-        for revocation in await self._revocations.claim_due():
+        for revocation in await self.revocations.claim_due():
             await self.try_to_revoke(revocation)
 
     async def try_to_revoke(self, revocation: Revocation) -> None:
         """Deletes one replaced key. A failure is logged; the revocation stays due."""
         requested = {"replacedBy": revocation.replaced_by}
         try:
-            async with self._changes.begin(
+            async with self.changes.begin(
                 ROTATION, Action.KEY_REVOKE, revocation.user_id, key_id=revocation.key_id, requested=requested
             ) as change:
-                await self._issuer.delete(revocation.key_id)
+                await self.issuer.delete(revocation.key_id)
                 async with change.transaction() as connection:
-                    await self._revocations.remove(connection, revocation.key_id)
+                    await self.revocations.remove(connection, revocation.key_id)
                     await change.done(connection=connection)
         except OrchestratorError as error:
             log.warning("a replaced key could not be deleted yet", key=revocation.key_id, error=error.message)

@@ -7,6 +7,7 @@ that also keeps the answer. So at every moment one of them works, and the old on
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from domain.audit import Action
 from domain.errors import ConflictError, NotFoundError, UpstreamFaultError
@@ -54,25 +55,16 @@ _SET_BY_OTHERS = (
 """Properties that this service does not set, and that a new key would therefore lose."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class RotateKey:
     """Replaces a key of a user."""
 
-    def __init__(
-        self,
-        *,
-        changes: Changes,
-        users: Users,
-        replacement: Replacement,
-        issuer: KeyIssuer,
-        revoke_keys: RevokeKeys,
-        rate: RatePolicy,
-    ) -> None:
-        self._changes = changes
-        self._users = users
-        self._replacement = replacement
-        self._issuer = issuer
-        self._revoke_keys = revoke_keys
-        self._rate = rate
+    changes: Changes
+    users: Users
+    replacement: Replacement
+    issuer: KeyIssuer
+    revoke_keys: RevokeKeys
+    rate: RatePolicy
 
     async def __call__(
         self,
@@ -89,50 +81,48 @@ class RotateKey:
         Raises NotAllowedError, InputError, NotFoundError, PreconditionFailedError, ConflictError (blocked, expired,
         replaced, or alias taken), RateLimitedError, IdempotencyKeyReusedError, UpstreamError.
         """
-        await self._users.ensure_own(principal, user_id)
-        async with self._changes.begin(
+        await self.users.ensure_own(principal, user_id)
+        async with self.changes.begin(
             principal,
             Action.KEY_REGENERATE,
             user_id,
             key_id=key_id,
             requested=requested,
             idempotency_key=idempotency_key,
-            rate=self._rate,
+            rate=self.rate,
         ) as change:
             if change.kept_answer is not None:
                 return Created(RotatedKey(**change.kept_answer), change.rate)
-            await self._issuer.delete_abandoned(user_id, change.interrupted)
-            new = await self._replacement.of(
+            await self.issuer.delete_abandoned(user_id, change.interrupted)
+            new = await self.replacement.of(
                 principal, change, owner=user_id, key_id=key_id, requested=requested, expected=expected
             )
-            created = await self._issuer.create(user_id, new)
-            await self._replacement.verify(created)
+            created = await self.issuer.create(user_id, new)
+            await self.replacement.verify(created)
             revocation, rotated = await self._schedule(change, key_id, created, requested.get("overlap", 0))
         if requested.get("overlap", 0) == 0:
-            await self._revoke_keys.try_to_revoke(revocation)
+            await self.revoke_keys.try_to_revoke(revocation)
         return Created(rotated, change.rate)
 
     async def _schedule(
         self, change: Change, key_id: str, created: CreatedKey, overlap: int
     ) -> tuple[Revocation, RotatedKey]:
         async with change.transaction() as connection:
-            revocation = await self._revoke_keys.schedule(connection, key_id, created, overlap)
+            revocation = await self.revoke_keys.schedule(connection, key_id, created, overlap)
             rotated = RotatedKey(created.user_id, created.key_id, created.secret, key_id, revocation.revoke_at)
             await change.done(rotated, after={"replacedBy": created.key_id}, connection=connection)
         return revocation, rotated
 
 
+@dataclass(frozen=True, kw_only=True)
 class Replacement:
     """The key that replaces another: its properties, and whether it may. `now` is in seconds since the epoch."""
 
-    def __init__(
-        self, *, keys: Keys, policy: KeyPolicy, tiers: Tiers, reported: ReportedKeys, now: Callable[[], float]
-    ) -> None:
-        self._keys = keys
-        self._policy = policy
-        self._tiers = tiers
-        self._reported = reported
-        self._now = now
+    keys: Keys
+    policy: KeyPolicy
+    tiers: Tiers
+    reported: ReportedKeys
+    now: Callable[[], float]
 
     async def of(
         self,
@@ -145,35 +135,35 @@ class Replacement:
         expected: frozenset[str] | None,
     ) -> NewKey:
         """The properties of the old key, changed as requested. Raises what `RotateKey` raises."""
-        old = await self._keys.read(owner, key_id, expected=expected)
+        old = await self.keys.read(owner, key_id, expected=expected)
         await self._require_replaceable(old)
         life = await self._life(principal, change.access, old.key, requested)
         if requested.get("alias") is not None:
-            limits.require_free_alias(requested["alias"], await self._keys.active(owner), except_id=key_id)
+            limits.require_free_alias(requested["alias"], await self.keys.active(owner), except_id=key_id)
         return _new_key(old.key, requested, change.operation, life)
 
     async def verify(self, created: CreatedKey) -> None:
         """Raises UpstreamFaultError if LiteLLM does not have the new key."""
         try:
-            await self._keys.read(created.user_id, created.key_id)
+            await self.keys.read(created.user_id, created.key_id)
         except NotFoundError as error:
             raise UpstreamFaultError("LiteLLM does not list the key that it created") from error
 
     async def _life(self, principal: Principal, access: Access, old: Key, requested: RotationRequest) -> int | None:
-        life = await self._policy.check(access, await self._tiers.of(principal, old.owner), requested)
+        life = await self.policy.check(access, await self.tiers.of(principal, old.owner), requested)
         if requested.keys() & {"expires_in", "expires_at"} or old.expires_at is None:
             return life
-        return max(1, int(old.expires_at - self._now()))
+        return max(1, int(old.expires_at - self.now()))
 
     async def _require_replaceable(self, old: DescribedKey) -> None:
         key = old.key
         if old.revocation is not None:
             raise ConflictError("This key was replaced already; rotate the key that replaced it")
-        if key.status(self._now()) is KeyStatus.EXPIRED:
+        if key.status(self.now()) is KeyStatus.EXPIRED:
             raise ConflictError("This key has expired; create a new one")
         if lost := _lost_properties(key):
             raise ConflictError(f"A new key would lose properties that were set elsewhere: {', '.join(lost)}")
-        if key.is_blocked and not await self._reported.among([key.id]):
+        if key.is_blocked and not await self.reported.among([key.id]):
             raise ConflictError("This key is blocked; unblock it first")
 
 

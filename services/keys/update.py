@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
@@ -19,15 +19,15 @@ from services.users.users import Users
 from state.revocations import ReportedKeys
 
 
+@dataclass(frozen=True, kw_only=True)
 class UpdateKey:
     """Updates a key of a user, within the limits of their tier."""
 
-    def __init__(self, *, changes: Changes, users: Users, keys: Keys, litellm: LiteLLM, rules: UpdateRules) -> None:
-        self._changes = changes
-        self._users = users
-        self._keys = keys
-        self._litellm = litellm
-        self._rules = rules
+    changes: Changes
+    users: Users
+    keys: Keys
+    litellm: LiteLLM
+    rules: UpdateRules
 
     async def __call__(
         self, principal: Principal, user_id: str, key_id: str, requested: KeyChanges, expected: frozenset[str] | None
@@ -37,40 +37,40 @@ class UpdateKey:
         Raises NotAllowedError, InputError, NotFoundError (also for another's key), PreconditionFailedError,
         ConflictError (alias taken), UpstreamError.
         """
-        await self._users.ensure_own(principal, user_id)
-        async with self._changes.begin(
+        await self.users.ensure_own(principal, user_id)
+        async with self.changes.begin(
             principal, Action.KEY_UPDATE, user_id, key_id=key_id, requested=requested
         ) as change:
-            key = (await self._keys.read(user_id, key_id, expected=expected)).key
-            await self._rules.check(principal, change.access, key, requested)
+            key = (await self.keys.read(user_id, key_id, expected=expected)).key
+            await self.rules.check(principal, change.access, key, requested)
             change.before = key.changeable
             fields = {name: value for name, value in requested.items() if name in (*LIMITS, "blocked")}
-            await self._litellm.update_key(key, fields, _annotations(key, requested, principal))
-            updated = await self._keys.read(user_id, key_id)
+            await self.litellm.update_key(key, fields, _annotations(key, requested, principal))
+            updated = await self.keys.read(user_id, key_id)
             await change.done(after=updated.key.changeable)
             return updated
 
 
+@dataclass(frozen=True, kw_only=True)
 class UpdateRules:
     """What may be changed of a key, and by whom."""
 
-    def __init__(self, *, policy: KeyPolicy, tiers: Tiers, keys: Keys, reported: ReportedKeys) -> None:
-        self._policy = policy
-        self._tiers = tiers
-        self._keys = keys
-        self._reported = reported
+    policy: KeyPolicy
+    tiers: Tiers
+    keys: Keys
+    reported: ReportedKeys
 
     async def check(self, principal: Principal, access: Access, key: Key, requested: KeyChanges) -> None:
         """Raises InputError, NotAllowedError, ConflictError (alias taken), UpstreamError."""
-        tier = await self._tiers.of(principal, key.owner)
-        await self._policy.check_changes(access, tier, requested)
+        tier = await self.tiers.of(principal, key.owner)
+        await self.policy.check_changes(access, tier, requested)
         if requested.get("alias") is not None:
-            limits.require_free_alias(requested["alias"], await self._keys.active(key.owner), except_id=key.id)
+            limits.require_free_alias(requested["alias"], await self.keys.active(key.owner), except_id=key.id)
         if key.is_blocked and requested.get("blocked") is False:
             await self._require_unblockable(principal, key)
 
     async def _require_unblockable(self, principal: Principal, key: Key) -> None:
-        if await self._reported.among([key.id]):
+        if await self.reported.among([key.id]):
             raise NotAllowedError("This key was reported as leaked and stays blocked; create a new one")
         blocked_by = key.annotations.blocked_by if key.annotations else None
         if blocked_by != principal.subject and Role.ADMIN not in principal.roles:

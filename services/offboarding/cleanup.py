@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -33,31 +33,22 @@ CLEANUP = Principal("cleanup", frozenset({Role.SYSTEM}))
 """The actor that blocks, restores and removes users on schedule."""
 
 
+@dataclass(frozen=True, kw_only=True)
 class Cleanup:
     """The cleanup. `interval` returns the seconds until the next run."""
 
-    def __init__(
-        self,
-        *,
-        snapshots: SnapshotReader,
-        execution: PlanExecution,
-        runs: CleanupRuns,
-        lease: Lease,
-        limits: RemovalLimits,
-        interval: Callable[[], float],
-    ) -> None:
-        self._snapshots = snapshots
-        self._execution = execution
-        self._runs = runs
-        self._lease = lease
-        self._limits = limits
-        self._interval = interval
+    snapshots: SnapshotReader
+    execution: PlanExecution
+    runs: CleanupRuns
+    lease: Lease
+    limits: RemovalLimits
+    interval: Callable[[], float]
 
     async def plan(self, trigger: str) -> CleanupReport:
         """A dry run: what a run would do now. Changes nothing. Raises UpstreamError."""
-        report = await self._runs.start(trigger=trigger, fence=None)
+        report = await self.runs.start(trigger=trigger, fence=None)
         try:
-            snapshot = await self._snapshots.read(_hold_no_lease)
+            snapshot = await self.snapshots.read(_hold_no_lease)
             report = _with_snapshot(report, snapshot)
             plan = await self._with_key_counts(await self._plan(snapshot, report.started_at))
             report = replace(report, plan=plan, outcome=RunOutcome.PLANNED)
@@ -70,7 +61,7 @@ class Cleanup:
 
     async def run_if_due(self) -> CleanupReport | None:
         """A run if one is due and no other replica has the lease."""
-        held = await self._lease.acquire(only_if_due=True)
+        held = await self.lease.acquire(only_if_due=True)
         return None if held is None else await self.run(held, "schedule")
 
     async def take(self, plan_hash: str | None) -> HeldLease:
@@ -78,11 +69,11 @@ class Cleanup:
 
         Raises ConflictError if a run is in progress, or if no recent run made the plan with that hash.
         """
-        if plan_hash is not None and not await self._runs.has_plan(plan_hash, within=_CONFIRMABLE_SECONDS):
+        if plan_hash is not None and not await self.runs.has_plan(plan_hash, within=_CONFIRMABLE_SECONDS):
             raise ConflictError(
                 "No run or dry run of the last hour made this plan; make a dry run and confirm its hash"
             )
-        held = await self._lease.acquire(only_if_due=False)
+        held = await self.lease.acquire(only_if_due=False)
         if held is None:
             raise ConflictError("A run is in progress; read its report and retry")
         return held
@@ -91,16 +82,16 @@ class Cleanup:
         self, held: HeldLease, trigger: str, plan_hash: str | None = None, progress: Progress = lambda *_: None
     ) -> CleanupReport:
         """One run. Its report contains whatever goes wrong; the next run repairs it."""
-        report = await self._runs.start(trigger=trigger, fence=held.fence)
+        report = await self.runs.start(trigger=trigger, fence=held.fence)
         baseline: AcceptedBaseline | None = None
         try:
-            snapshot = await self._snapshots.read(lambda: self._lease.renew(held))
+            snapshot = await self.snapshots.read(lambda: self.lease.renew(held))
             report = _with_snapshot(report, snapshot)
             plan = await self._plan(snapshot, report.started_at)
             refusal = _refusal(plan, plan_hash)
             if refusal is None:
                 baseline = AcceptedBaseline(len(snapshot.members), len(snapshot.admins))
-            result = await self._execution.run(
+            result = await self.execution.run(
                 without_removals(plan) if refusal else plan,
                 snapshot.offboardings,
                 held=held,
@@ -121,17 +112,17 @@ class Cleanup:
 
     async def last_report(self) -> CleanupReport | None:
         """The report of the last run, or dry run, that finished."""
-        return await self._runs.last_report()
+        return await self.runs.last_report()
 
     async def schedule(self) -> Schedule:
         """When the next run is due."""
-        return await self._lease.schedule()
+        return await self.lease.schedule()
 
     async def _plan(self, snapshot: Snapshot, now: float) -> Plan:
-        return make_plan(snapshot, await self._runs.last_baseline(), self._limits, now)
+        return make_plan(snapshot, await self.runs.last_baseline(), self.limits, now)
 
     async def _with_key_counts(self, plan: Plan) -> Plan:
-        counted = [replace(e, keys=await self._snapshots.count_keys(e.user_id)) for e in plan.entries]
+        counted = [replace(e, keys=await self.snapshots.count_keys(e.user_id)) for e in plan.entries]
         return replace(plan, entries=tuple(counted))
 
     async def _finish(self, report: CleanupReport, baseline: AcceptedBaseline | None = None) -> CleanupReport:
@@ -144,11 +135,11 @@ class Cleanup:
             users=report.users,
             **figures(report.result),
         )
-        return replace(report, finished_at=await self._runs.finish(report, baseline))
+        return replace(report, finished_at=await self.runs.finish(report, baseline))
 
     async def _release(self, held: HeldLease) -> None:
         try:
-            await self._lease.release(held, next_run_in=self._interval())
+            await self.lease.release(held, next_run_in=self.interval())
         except LeaseLostError:
             log.warning("the cleanup took longer than its lease; another replica took over")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
@@ -29,23 +30,15 @@ _ACTION_OF = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
 class PlanExecution:
     """Executes plans for the holder of the lease."""
 
-    def __init__(
-        self,
-        *,
-        changes: Changes,
-        litellm: LiteLLM,
-        offboardings: Offboardings,
-        lease: Lease,
-        reported: ReportedKeys,
-    ) -> None:
-        self._changes = changes
-        self._litellm = litellm
-        self._offboardings = offboardings
-        self._lease = lease
-        self._reported = reported
+    changes: Changes
+    litellm: LiteLLM
+    offboardings: Offboardings
+    lease: Lease
+    reported: ReportedKeys
 
     async def run(
         self,
@@ -63,7 +56,7 @@ class PlanExecution:
         """
         result = ExecutionResult()
         for number, entry in enumerate(plan.entries, start=1):
-            await self._lease.renew(held)
+            await self.lease.renew(held)
             try:
                 keys = await self._execute(entry, offboardings.get(entry.user_id), held, principal, confirmed=confirmed)
             except OrchestratorError as error:
@@ -86,11 +79,11 @@ class PlanExecution:
         """Executes one step as a change. Returns the number of keys concerned."""
         if entry.step is Step.HOLD and not await self._live_keys(entry.user_id):
             return 0  # nothing to change, and nothing to record at every run
-        async with self._changes.begin(principal, _ACTION_OF[entry.step], entry.user_id) as change:
+        async with self.changes.begin(principal, _ACTION_OF[entry.step], entry.user_id) as change:
             match entry.step:
                 case Step.BLOCK | Step.HOLD:
                     if offboarding is None:
-                        offboarding = await self._offboardings.begin(held, entry.user_id, confirmed=confirmed)
+                        offboarding = await self.offboardings.begin(held, entry.user_id, confirmed=confirmed)
                     return await self._block(change, offboarding, held)
                 case Step.DELETE:
                     return await self._delete(change, entry.user_id, held)
@@ -101,9 +94,9 @@ class PlanExecution:
         live = await self._live_keys(offboarding.user_id)
         ours = list(offboarding.blocked_keys)
         for key_id in live:
-            await self._lease.renew(held)
+            await self.lease.renew(held)
             ours += [key_id] if key_id not in ours else []
-            await self._offboardings.set_blocked_keys(held, offboarding.user_id, ours)
+            await self.offboardings.set_blocked_keys(held, offboarding.user_id, ours)
             await self._set_blocked(key_id, blocked=True)
         if live and await self._live_keys(offboarding.user_id):
             raise UpstreamFaultError("LiteLLM still has an unblocked key of the user after blocking them all")
@@ -111,38 +104,38 @@ class PlanExecution:
         return len(live)
 
     async def _delete(self, change: Change, user_id: str, held: HeldLease) -> int:
-        keys: list[Key] = await self._litellm.list_keys(user_id)
-        await self._lease.renew(held)
+        keys: list[Key] = await self.litellm.list_keys(user_id)
+        await self.lease.renew(held)
         try:
-            await self._litellm.delete_user(user_id)
+            await self.litellm.delete_user(user_id)
         except NotFoundError:
             keys = []
-        if await self._litellm.user_exists(user_id):
+        if await self.litellm.user_exists(user_id):
             raise UpstreamFaultError("LiteLLM still has the user after deleting them")
         await self._end(change, user_id, held, keys=len(keys))
         return len(keys)
 
     async def _restore(self, change: Change, user_id: str, offboarding: Offboarding | None, held: HeldLease) -> int:
         ours = list(offboarding.blocked_keys) if offboarding else []
-        reported = await self._reported.among(ours)
+        reported = await self.reported.among(ours)
         restored = len(set(ours) - reported)
         while ours:
-            await self._lease.renew(held)
+            await self.lease.renew(held)
             if ours[0] not in reported:
                 await self._set_blocked(ours[0], blocked=False)
             ours.pop(0)
-            await self._offboardings.set_blocked_keys(held, user_id, ours)
+            await self.offboardings.set_blocked_keys(held, user_id, ours)
         await self._end(change, user_id, held, keys=restored)
         return restored
 
     async def _end(self, change: Change, user_id: str, held: HeldLease, *, keys: int) -> None:
         async with change.transaction() as connection:
-            await self._offboardings.end(connection, held, user_id)
+            await self.offboardings.end(connection, held, user_id)
             await change.done(after={"keys": keys}, connection=connection)
 
     async def _live_keys(self, user_id: str) -> list[str]:
-        return [key.id for key in await self._litellm.list_keys(user_id) if not key.is_blocked]
+        return [key.id for key in await self.litellm.list_keys(user_id) if not key.is_blocked]
 
     async def _set_blocked(self, key_id: str, *, blocked: bool) -> None:
         with suppress(NotFoundError):  # a key that was deleted meanwhile is as good as blocked
-            await self._litellm.set_key_blocked(key_id, blocked=blocked)
+            await self.litellm.set_key_blocked(key_id, blocked=blocked)

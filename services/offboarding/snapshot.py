@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from clients.backstage.catalog import Catalog
 from clients.litellm.client import LiteLLM
@@ -13,14 +14,14 @@ from state.offboardings import Offboardings
 _IDS_PER_RENEWAL = 1000
 
 
+@dataclass(frozen=True, kw_only=True)
 class SnapshotReader:
     """Reads snapshots."""
 
-    def __init__(self, *, catalog: Catalog, litellm: LiteLLM, offboardings: Offboardings, groups: GroupRefs) -> None:
-        self._catalog = catalog
-        self._litellm = litellm
-        self._offboardings = offboardings
-        self._groups = groups
+    catalog: Catalog
+    litellm: LiteLLM
+    offboardings: Offboardings
+    groups: GroupRefs
 
     async def read(self, renew_lease: Callable[[], Awaitable[None]]) -> Snapshot:
         """A complete snapshot, or the error of the part that is missing. Raises UpstreamError.
@@ -30,17 +31,17 @@ class SnapshotReader:
         """
         users: set[str] = set()
         count = 0
-        async for user_id in self._litellm.user_ids():
+        async for user_id in self.litellm.user_ids():
             count += 1
             if count % _IDS_PER_RENEWAL == 0:
                 await renew_lease()
             if USER_REF.fullmatch(user_id):
                 users.add(user_id)
-        members = await self._catalog.members_of(self._groups.allowed, renew_lease)
-        admins = await self._catalog.members_of(self._groups.admin, renew_lease)
+        members = await self.catalog.members_of(self.groups.allowed, renew_lease)
+        admins = await self.catalog.members_of(self.groups.admin, renew_lease)
         await renew_lease()
-        return Snapshot(members, admins, frozenset(users), await self._offboardings.all())
+        return Snapshot(members, admins, frozenset(users), await self.offboardings.all())
 
     async def count_keys(self, user_id: str) -> int:
         """The number of a user's keys. Raises UpstreamError."""
-        return len(await self._litellm.list_keys(user_id))
+        return len(await self.litellm.list_keys(user_id))

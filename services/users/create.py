@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import structlog
 
@@ -22,43 +22,43 @@ from state.rates import RatePolicy
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
 class UserCreation:
     """Creates a user in LiteLLM with the limits of their tier and the profile of the catalog."""
 
-    def __init__(self, *, litellm: LiteLLM, known: KnownUsers, tiers: Tiers, catalog: CatalogMembership | None) -> None:
-        self._litellm = litellm
-        self._known = known
-        self._tiers = tiers
-        self._catalog = catalog
+    litellm: LiteLLM
+    known: KnownUsers
+    tiers: Tiers
+    catalog: CatalogMembership | None
 
     async def create(self, principal: Principal, user_id: str) -> None:
         """Creates the user. Raises ConflictError if they exist, UpstreamError."""
         new = await self._new_user(principal, user_id)
         try:
-            await self._litellm.create_user(user_id, new)
+            await self.litellm.create_user(user_id, new)
         except ConflictError:
-            if new.email is None or await self._known.exists(user_id):
+            if new.email is None or await self.known.exists(user_id):
                 raise
             # E-mail addresses are unique in LiteLLM, and another user has this one.
             log.warning("creating a user without their e-mail address: another user has it", user=user_id)
-            await self._litellm.create_user(user_id, replace(new, email=None))
+            await self.litellm.create_user(user_id, replace(new, email=None))
 
     async def read_back(self, user_id: str) -> User:
         """The user that was just created. Raises UpstreamFaultError if LiteLLM does not have them."""
-        user = await self._litellm.read_user(user_id)
+        user = await self.litellm.read_user(user_id)
         if user is None:
             raise user_missing_after_creation()
         return user
 
     async def require_in_group(self, user_id: str) -> None:
         """Raises InputError for a user whom the catalog knows in neither group: the cleanup would remove them."""
-        if self._catalog is not None and not await self._catalog.roles_of(user_id):
+        if self.catalog is not None and not await self.catalog.roles_of(user_id):
             raise InputError(
                 f"{user_id} is in neither the allowed group nor the admin group; the cleanup would remove them"
             )
 
     async def _new_user(self, principal: Principal, user_id: str) -> NewUser:
-        tier = await self._tiers.of(principal, user_id)
+        tier = await self.tiers.of(principal, user_id)
         new = NewUser(
             max_budget=tier.max_budget,
             budget_duration=tier.budget_duration,
@@ -67,10 +67,10 @@ class UserCreation:
             rpm_limit=tier.rpm_limit,
             tier=tier.name,
         )
-        if self._catalog is None:
+        if self.catalog is None:
             return new
         try:
-            profile = await self._catalog.user(user_id)
+            profile = await self.catalog.user(user_id)
         except UpstreamError as error:
             # A missing name is no reason to refuse the user.
             log.warning("creating a user without their profile", user=user_id, error=error.message)
@@ -78,14 +78,14 @@ class UserCreation:
         return replace(new, display_name=profile.display_name, email=profile.email)
 
 
+@dataclass(frozen=True, kw_only=True)
 class CreateUser:
     """Creates a user on request."""
 
-    def __init__(self, *, changes: Changes, creation: UserCreation, known: KnownUsers, rate: RatePolicy) -> None:
-        self._changes = changes
-        self._creation = creation
-        self._known = known
-        self._rate = rate
+    changes: Changes
+    creation: UserCreation
+    known: KnownUsers
+    rate: RatePolicy
 
     async def __call__(self, principal: Principal, user_id: str, idempotency_key: str | None) -> Created[User]:
         """The new user.
@@ -93,31 +93,31 @@ class CreateUser:
         Raises NotAllowedError, InputError (in neither group), ConflictError (they exist), RateLimitedError, and
         UpstreamError.
         """
-        async with self._changes.begin(
-            principal, Action.USER_CREATE, user_id, idempotency_key=idempotency_key, rate=self._rate
+        async with self.changes.begin(
+            principal, Action.USER_CREATE, user_id, idempotency_key=idempotency_key, rate=self.rate
         ) as change:
             if change.kept_answer is not None:
                 return Created(_user(change.kept_answer), change.rate)
-            await self._creation.require_in_group(user_id)
+            await self.creation.require_in_group(user_id)
             # The user may be what an interrupted attempt of this very request created.
             was_attempted = any(row.same_request for row in change.interrupted)
-            if not (was_attempted and await self._known.exists(user_id)):
-                await self._creation.create(principal, user_id)
-            user = await self._creation.read_back(user_id)
+            if not (was_attempted and await self.known.exists(user_id)):
+                await self.creation.create(principal, user_id)
+            user = await self.creation.read_back(user_id)
             await change.done(user, after=asdict(user))
             return Created(user, change.rate)
 
     async def on_first_use(self, principal: Principal) -> None:
         """Creates the principal's own user unless they exist. Raises UpstreamError."""
         user_id = principal.subject
-        if await self._known.exists(user_id):
+        if await self.known.exists(user_id):
             return
-        async with self._changes.begin(principal, Action.USER_CREATE, user_id) as change:
+        async with self.changes.begin(principal, Action.USER_CREATE, user_id) as change:
             try:
-                await self._creation.create(principal, user_id)
+                await self.creation.create(principal, user_id)
             except ConflictError:
                 log.info("another request created the user meanwhile", user=user_id)
-            if not await self._known.exists(user_id):
+            if not await self.known.exists(user_id):
                 raise user_missing_after_creation()
             await change.done()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from cachetools import TTLCache
 
@@ -15,15 +16,15 @@ _MAX_USERS = 10_000
 _MAX_GROUPS = 256
 
 
+@dataclass(frozen=True, kw_only=True)
 class TokenMembership:
     """Trusts the token until it expires, as the plugin does."""
 
-    def __init__(self, *, groups: GroupRefs) -> None:
-        self._groups = groups
+    groups: GroupRefs
 
     async def principal(self, caller: Caller) -> Principal:
         """The caller with roles."""
-        return principal_from_token(caller, self._groups)
+        return principal_from_token(caller, self.groups)
 
 
 class CatalogMembership:

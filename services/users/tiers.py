@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -15,13 +16,13 @@ from services.users.membership import CatalogMembership
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Tiers:
     """The tiers in order. Without a catalog, only the caller's own token says which groups they are in."""
 
-    def __init__(self, *, groups: Sequence[Tier], defaults: Tier, catalog: CatalogMembership | None) -> None:
-        self._groups = groups
-        self._defaults = defaults
-        self._catalog = catalog
+    groups: Sequence[Tier]
+    defaults: Tier
+    catalog: CatalogMembership | None
 
     async def own(self, principal: Principal) -> Tier:
         """The caller's tier. Raises NotAllowedError, UpstreamError."""
@@ -30,16 +31,16 @@ class Tiers:
 
     async def of(self, principal: Principal, user_id: str) -> Tier:
         """The tier of the user `user_id`, on behalf of `principal`. Raises UpstreamError."""
-        for tier in self._groups:
+        for tier in self.groups:
             if await self._is_in(principal, user_id, tier.name):
                 return tier
-        return self._defaults
+        return self.defaults
 
     async def _is_in(self, principal: Principal, user_id: str, group: str) -> bool:
-        if self._catalog is None:
+        if self.catalog is None:
             return principal.subject == user_id and group in principal.groups
         try:
-            return await self._catalog.is_in(user_id, group)
+            return await self.catalog.is_in(user_id, group)
         except GroupMissingError:
             log.warning("a group of groupDefaults does not exist in the catalog", group=group)
             return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from clients.litellm.client import LiteLLM, no_such_user
@@ -16,32 +16,32 @@ from services.users.list import ListUsers
 from services.users.models import Models
 
 
+@dataclass(frozen=True, kw_only=True)
 class UpdateUser:
     """Updates a user in LiteLLM and verifies the result."""
 
-    def __init__(self, *, changes: Changes, litellm: LiteLLM, models: Models, list_users: ListUsers) -> None:
-        self._changes = changes
-        self._litellm = litellm
-        self._models = models
-        self._list_users = list_users
+    changes: Changes
+    litellm: LiteLLM
+    models: Models
+    list_users: ListUsers
 
     async def __call__(self, principal: Principal, user_id: str, requested: UserChanges) -> User:
         """The user as LiteLLM has them after the change.
 
         Raises NotAllowedError, InputError, NotFoundError, UpstreamError (also if LiteLLM ignored a value).
         """
-        async with self._changes.begin(principal, Action.USER_UPDATE, user_id, requested=requested) as change:
-            await self._models.require_served(requested.get("models"))
-            before = await self._litellm.read_user(user_id)
+        async with self.changes.begin(principal, Action.USER_UPDATE, user_id, requested=requested) as change:
+            await self.models.require_served(requested.get("models"))
+            before = await self.litellm.read_user(user_id)
             if before is None:
                 raise no_such_user(user_id)
             if not requested:
                 return before
             change.before = _changeable(before)
-            await self._litellm.update_user(user_id, requested)
-            after = await self._require_same_user(before, await self._litellm.read_user(user_id))
+            await self.litellm.update_user(user_id, requested)
+            after = await self._require_same_user(before, await self.litellm.read_user(user_id))
             await change.done(after=_changeable(after))
-            self._list_users.forget()
+            self.list_users.forget()
         _require_applied(after, requested)
         return after
 
@@ -50,7 +50,7 @@ class UpdateUser:
         if after is None:
             raise no_such_user(before.user_id)
         if after.created_at != before.created_at:
-            await self._litellm.delete_user(before.user_id)
+            await self.litellm.delete_user(before.user_id)
             raise NotFoundError(f"{before.user_id} was deleted by another request")
         return after
 
