@@ -1,4 +1,4 @@
-"""The cleanup on the command line: what it prints, and how it exits."""
+"""The cleanup on the command line: output and exit codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.organization import INTERVAL, Organization
 
 @pytest.fixture
 def organization(tmp_path: Path) -> Organization:
-    """Without an event loop of its own: the command line starts one."""
+    """Synchronous: the command line starts its own event loop."""
     return Organization(tmp_path, members=4)
 
 
@@ -38,7 +38,7 @@ def run(
 
 
 def test_a_plan_is_a_table(organization: Organization, capsys: pytest.CaptureFixture[str]) -> None:
-    """With who, why and how many keys; nothing is changed."""
+    """With user, reason and number of keys; nothing is changed."""
     gone = organization.leave("m0")
     assert run(organization) == 0
     printed = capsys.readouterr().out
@@ -95,7 +95,7 @@ def test_an_unsafe_snapshot_exits_3(organization: Organization) -> None:
     assert organization.to_litellm.changes == []
 
 
-def test_what_fails_exits_1(organization: Organization, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_exits_1(organization: Organization, capsys: pytest.CaptureFixture[str]) -> None:
     """A catalog that refuses a plan, users that cannot be blocked, a strange hash, no token to read with."""
     organization.leave("m0")
     organization.to_litellm.answers["/key/block"] = lambda _: httpx.Response(500)
@@ -110,7 +110,7 @@ def test_what_fails_exits_1(organization: Organization, capsys: pytest.CaptureFi
         assert said in told
 
 
-def test_one_under_way_is_not_disturbed(organization: Organization, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_in_progress_is_not_disturbed(organization: Organization, capsys: pytest.CaptureFixture[str]) -> None:
     """It says so and exits 1."""
 
     async def take() -> None:

@@ -137,7 +137,7 @@ async def test_several_workers(config: str) -> None:
     assert running.process.returncode == 0
 
 
-async def test_wrong_settings_are_told_in_full_and_exit_2(tmp_path: Path) -> None:
+async def test_invalid_settings_are_reported_in_full_and_exit_2(tmp_path: Path) -> None:
     """One line each, and no traceback."""
     path = tmp_path / "app-config.yaml"
     path.write_text("liteLLM: {baseUrl: nowhere}")

@@ -23,7 +23,7 @@ from tests.support.contract import CONTRACT_DOCUMENT, operations, resolved
 
 ROOT = Path(__file__).parent.parent.parent
 OURS = ["pendingRevocations", "revokeAt", "replacedBy"]
-"""The fields of a key that LiteLLM knows nothing of."""
+"""The fields of a key that this service adds."""
 
 
 def walk(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -50,7 +50,7 @@ def test_operations_and_handlers_are_one_to_one() -> None:
 
 
 def test_handlers_are_thin() -> None:
-    """Fifteen lines at most, each in a module that holds nothing else of weight."""
+    """At most fifteen lines."""
     for name in handlers.__all__:
         assert len(inspect.getsource(getattr(handlers, name)).splitlines()) <= 15, name
 
@@ -74,7 +74,7 @@ def test_only_documents_and_probes_are_open() -> None:
 
 
 def test_lint() -> None:
-    """Operations have summaries and tags, parameters and bodies examples; objects say what else they take."""
+    """Operations have summaries and tags, parameters and bodies have examples, objects forbid other fields."""
     tags = {tag["name"] for tag in CONTRACT_DOCUMENT["tags"]}
     for name, (_, _, row) in operations().items():
         assert row["summary"], name
@@ -106,13 +106,13 @@ def examples() -> Iterator[tuple[str, dict[str, Any], Any]]:
 @pytest.mark.parametrize(
     ("schema", "value"), [pytest.param(schema, value, id=name) for name, schema, value in examples()]
 )
-def test_examples_are_what_they_are_examples_of(schema: dict[str, Any], value: Any) -> None:
+def test_each_example_fits_its_schema(schema: dict[str, Any], value: Any) -> None:
     """Each example fits its schema."""
     OAS30ReadValidator({**schema, "components": CONTRACT_DOCUMENT["components"]}).validate(value)
 
 
 def test_links_lead_from_create_to_read_to_delete() -> None:
-    """Each names an operation and parameters that there are."""
+    """Each link names an operation and its required parameters."""
     led = set()
     for name, (_, _, row) in operations().items():
         for response in map(resolved, row["responses"].values()):
@@ -133,7 +133,7 @@ def test_links_lead_from_create_to_read_to_delete() -> None:
     } <= led
 
 
-def test_the_places_of_secrets_are_exactly_these() -> None:
+def test_exactly_these_fields_are_secrets() -> None:
     """Marked `x-redact`, for loggers and SDKs."""
     marked = {path for path, node in walk(CONTRACT_DOCUMENT) if isinstance(node, dict) and "x-redact" in node}
     assert marked == {
@@ -143,8 +143,8 @@ def test_the_places_of_secrets_are_exactly_these() -> None:
     }
 
 
-def test_the_fields_of_a_key_are_those_that_the_client_passes_on() -> None:
-    """One list in the contract, one in the client, and what is left out has a reason."""
+def test_the_contract_and_the_client_have_the_same_fields_of_a_key() -> None:
+    """Fields that are left out have a reason."""
     schema = CONTRACT_DOCUMENT["components"]["schemas"]["UserAPIKeyAuth"]
     left_out = [field for group in schema["x-litellm-left-out"].values() for field in group["fields"]]
     assert list(schema["properties"]) == [*KEY_FIELDS, *OURS]
@@ -152,8 +152,8 @@ def test_the_fields_of_a_key_are_those_that_the_client_passes_on() -> None:
     assert all(group["why"] for group in schema["x-litellm-left-out"].values())
 
 
-def test_the_types_of_a_keys_fields_are_those_that_the_client_lets_through() -> None:
-    """A value that the client takes is one that the contract has."""
+def test_the_contract_and_the_client_have_the_same_types_of_a_key() -> None:
+    """The client accepts exactly what the contract allows."""
     types: dict[str, tuple[type, ...]] = {
         "string": (str,),
         "number": (int, float),
@@ -178,7 +178,7 @@ async def test_it_serves_the_document_that_is_running(nobody: httpx.AsyncClient)
 
 
 async def test_the_page_is_made_of_what_this_service_serves(nobody: httpx.AsyncClient) -> None:
-    """No script or style of it comes from elsewhere."""
+    """Its scripts and styles come from this service only."""
     page = await nobody.get(f"{BASE}/docs")
     assert "default-src 'self'" in page.headers["content-security-policy"]
     assets = [part.split('"')[0] for part in page.text.replace('href="', 'src="').split('src="')[1:]]

@@ -227,13 +227,13 @@ def test_every_operation_and_status_is_tested_and_no_other() -> None:
 
 @pytest.mark.parametrize("pair", sorted(CASES), ids=str)
 async def test_status(service: Service, pair: tuple[str, int]) -> None:
-    """The service gives this status, in the form that the contract promises."""
+    """The service returns this status in the form of the contract."""
     assert (await CASES[pair](service)).status_code == pair[1]
 
 
 @pytest.mark.parametrize("pair", sorted(fault_pairs()), ids=str)
 async def test_upstream_status(make_service: MakeService, pair: tuple[str, int]) -> None:
-    """An upstream at fault is 502, 503 or 504, and nothing else."""
+    """A failing upstream is 502, 503 or 504, and nothing else."""
     operation, status = pair
     fault = FAULTS[status]
     if operation in ASK_BACKSTAGE_ONLY:
@@ -244,7 +244,7 @@ async def test_upstream_status(make_service: MakeService, pair: tuple[str, int])
 
 @pytest.mark.parametrize("operation", sorted(REQUESTS))
 async def test_a_crash_is_a_500_that_tells_nothing(service: Service, operation: str) -> None:
-    """A handler that crashes is a 500 in the one error body, without the exception's text."""
+    """A crash is a 500 in the error body, without the exception's text."""
 
     async def crash(**_: Any) -> Any:
         raise ZeroDivisionError("canary-in-a-crash")

@@ -1,4 +1,4 @@
-"""What stands between uvicorn and the handlers, where no other test looks."""
+"""The layers between uvicorn and the handlers."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ async def test_origins_may_be_patterns(make_service: MakeService, origin: str, a
         ("é", "request-1"),
     ],
 )
-async def test_a_request_id_is_kept_where_it_is_harmless(
+async def test_a_harmless_request_id_is_kept(
     nobody: httpx.AsyncClient, log: io.StringIO, offered: str, answered: str
 ) -> None:
-    """And made where it is not; the log line has the same."""
+    """A harmful one is replaced. The log line has the same id."""
     response = await nobody.get(f"{BASE}/openapi.json", headers=[(b"X-Request-Id", offered.encode("latin-1"))])
     assert response.headers["x-request-id"] == answered
     assert json.loads(log.getvalue())["request_id"] == answered
@@ -113,7 +113,7 @@ async def test_a_request_is_logged_with_who_and_what(alice: httpx.AsyncClient, l
 async def test_canaries(
     make_service: MakeService, backstage: BackstageStandIn, litellm: LiteLLMStandIn, log: io.StringIO
 ) -> None:
-    """A LiteLLM that throws our master key and secrets back at us gets none of them into an answer or a log."""
+    """A LiteLLM that echoes our secrets gets none of them into a response or a log."""
 
     def echo(request: httpx.Request) -> httpx.Response:
         return httpx.Response(
@@ -129,7 +129,7 @@ async def test_canaries(
         assert secret not in seen
 
 
-async def test_an_error_that_nobody_expects_is_logged_and_not_told(make_service: MakeService, log: io.StringIO) -> None:
+async def test_an_unexpected_error_is_logged_but_not_shown(make_service: MakeService, log: io.StringIO) -> None:
     """The log has the traceback under the request's id, without secrets; the caller has the id."""
     service = make_service(ports={"litellm": answering(RuntimeError("sk-canary"))})
     response = await service.signed_in(ALICE).get(user_path(ALICE))
@@ -141,7 +141,7 @@ async def test_an_error_that_nobody_expects_is_logged_and_not_told(make_service:
 
 
 async def test_an_error_of_a_library_is_a_500() -> None:
-    """An HTTP error that we do not raise is not passed on with its words."""
+    """Its message does not reach the caller."""
 
     async def teapot(*_: Any) -> None:
         raise HTTPException(418, "canary")
@@ -156,8 +156,8 @@ async def _answer(app: Any) -> httpx.Response:
         return await client.get("/")
 
 
-async def test_a_crash_in_the_middle_of_an_answer_ends_the_connection() -> None:
-    """What has begun cannot be answered otherwise, so the server must know."""
+async def test_a_crash_after_the_response_started_ends_the_connection() -> None:
+    """The server must know that the response is incomplete."""
 
     async def breaks(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -167,8 +167,8 @@ async def test_a_crash_in_the_middle_of_an_answer_ends_the_connection() -> None:
         await _answer(Errors(breaks))
 
 
-def test_parameters_that_the_contract_does_not_have_so_far() -> None:
-    """A cookie in the contract would have to be bound first: it is not passed over in silence."""
+def test_an_unsupported_kind_of_parameter_fails_at_start() -> None:
+    """A cookie parameter would be ignored silently otherwise."""
     operation = SimpleNamespace(
         function=get_liveness,
         parameters=[{"in": "cookie", "name": "limit", "schema": {"type": "integer"}}],
@@ -189,8 +189,8 @@ def test_parameters_that_the_contract_does_not_have_so_far() -> None:
         ("%C3%BC", "ü"),
     ],
 )
-async def test_a_segment_arrives_as_it_was_meant(sent: str, meant: str) -> None:
-    """Decoded once, with its slashes, however it travels."""
+async def test_a_path_segment_is_decoded_once(sent: str, meant: str) -> None:
+    """With its slashes, however the client encodes them."""
     routed: list[str] = []
 
     async def note(scope: Any, _receive: Any, _send: Any) -> None:
@@ -200,10 +200,10 @@ async def test_a_segment_arrives_as_it_was_meant(sent: str, meant: str) -> None:
     assert [decode_segment(segment) for segment in routed[0].split("/")] == ["", "x", meant, "y"]
 
 
-async def test_readiness_tells_which_dependency_is_down(
+async def test_readiness_says_which_dependency_is_down(
     make_service: MakeService, clock: Clock, litellm: LiteLLMStandIn
 ) -> None:
-    """And is asked anew after two seconds, not for each probe."""
+    """Dependencies are checked every two seconds, not for each probe."""
     transport = Overriding(httpx.ASGITransport(litellm.app), {"/health/readiness": lambda _: httpx.Response(503)})
     probe = make_service(ports={"litellm": transport}).client()
     down = await probe.get("/.backstage/health/v1/readiness")
@@ -242,7 +242,7 @@ async def test_readiness_with_everything_out_of_reach(make_service: MakeService)
     ("fault", "status"),
     [(httpx.ConnectError("refused"), 503), (httpx.ReadTimeout("slow"), 504), (httpx.Response(200, html="<p>"), 502)],
 )
-async def test_backstage_at_fault_never_signs_anybody_out(
+async def test_a_failing_backstage_never_signs_the_user_out(
     make_service: MakeService, backstage: BackstageStandIn, fault: Any, status: int
 ) -> None:
     """502, 503 or 504, never a 401; and the next request works."""
@@ -256,7 +256,7 @@ async def test_backstage_at_fault_never_signs_anybody_out(
 
 
 async def test_the_next_request_works_after_a_fault(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
-    """Nothing is remembered of a LiteLLM that was down."""
+    """A failure of LiteLLM leaves nothing behind."""
     transport = Overriding(
         httpx.ASGITransport(litellm.app), {"/v2/user/info": lambda _: httpx.Response(200, html="<p>")}
     )
@@ -267,7 +267,7 @@ async def test_the_next_request_works_after_a_fault(make_service: MakeService, l
 
 
 async def test_two_services_in_one_process_stay_apart(make_service: MakeService, service: Service) -> None:
-    """Nothing is global: another allowed group, another answer."""
+    """Nothing is global: each has its own allowed group."""
     other = make_service(allowed_group="group:default/others")
     assert (await service.signed_in(ALICE).get(user_path(ALICE))).status_code == 200
     assert (await other.signed_in(ALICE).get(user_path(ALICE))).status_code == 403

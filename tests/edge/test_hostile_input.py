@@ -1,4 +1,4 @@
-"""Bad input gets a clear 4xx in the one error body, reaches LiteLLM never, and the next request works."""
+"""Bad input gets a clear 4xx in the error body and never reaches LiteLLM; the next request works."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ async def port(service: Service) -> AsyncIterator[int]:
 
 @pytest.fixture
 def token(backstage: BackstageStandIn) -> str:
-    """bob's: an admin, so that nothing is refused for want of authority."""
+    """bob's: an admin, so that nothing is refused for lack of authority."""
     return backstage.user_token(BOB)
 
 
 @pytest.fixture(autouse=True)
 async def afterwards(port: int, backstage: BackstageStandIn, litellm: LiteLLMStandIn) -> AsyncIterator[None]:
-    """After each of them LiteLLM was asked nothing, and a good request still works."""
+    """After each test LiteLLM has received nothing, and a good request still works."""
     yield
     assert litellm.requests == []
     response = await send(port, request("GET", user_path(ALICE), backstage.user_token(ALICE)))
@@ -74,7 +74,7 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
 
 @pytest.mark.parametrize("name", BODIES)
 async def test_bodies(port: int, token: str, name: str) -> None:
-    """Each is refused, with what was wrong and what would be right; nothing of it is repeated."""
+    """Each is refused with what was wrong and what would be right, without repeating it."""
     body, status, says = BODIES[name]
     response = await send(port, request("POST", USERS, token, body))
     assert (response.status_code, says in response.json()["error"]["message"]) == (status, True), response.text
@@ -83,13 +83,13 @@ async def test_bodies(port: int, token: str, name: str) -> None:
 
 @pytest.mark.parametrize("chunked", [b"1\r\n{\r\n0\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n"])
 async def test_chunked_bodies_are_read(port: int, token: str, chunked: bytes) -> None:
-    """And judged like others."""
+    """They are validated like other bodies."""
     bad = request("POST", USERS, token, chunked, Transfer_Encoding="chunked", Content_Type="application/json")
     assert (await send(port, bad)).status_code == 400
 
 
 async def test_a_chunked_body_over_the_cap(port: int, token: str) -> None:
-    """It announces no length, so it is counted as it comes."""
+    """It announces no length, so the service counts the bytes."""
     chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
     body = chunk * 3 + b"0\r\n\r\n"
     response = await send(
@@ -112,7 +112,7 @@ async def test_a_chunked_body_over_the_cap(port: int, token: str) -> None:
     ],
 )
 async def test_content_types(port: int, token: str, content_type: str) -> None:
-    """Only JSON in UTF-8, and it must be said."""
+    """Only JSON in UTF-8, and the header must say so."""
     response = await send(port, request("POST", USERS, token, as_json(DAVE), Content_Type=content_type))
     assert response.status_code == 415
 
@@ -152,7 +152,7 @@ PATHS: dict[str, tuple[str | bytes, int]] = {
 
 @pytest.mark.parametrize("name", PATHS)
 async def test_paths(port: int, token: str, name: str) -> None:
-    """Clear refusals: 400 for an id that is none, 404 for a path that there is not."""
+    """400 for an invalid id, 404 for a path that does not exist."""
     target, status = PATHS[name]
     assert (await send(port, request("GET", target, token))).status_code == status
 
@@ -182,7 +182,7 @@ async def test_key_ids(port: int, token: str, key_id: str) -> None:
 )
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "HEAD", "OPTIONS", "TRACE"])
 async def test_methods(port: int, token: str, path: str, allowed: str, method: str) -> None:
-    """A method that the contract does not have is a 405 that lists all that it has."""
+    """An unsupported method is a 405 that lists the supported ones."""
     response = await send(port, request(method, path, token))
     assert (response.status_code, response.headers["allow"]) == (405, allowed)
 
@@ -190,14 +190,14 @@ async def test_methods(port: int, token: str, path: str, allowed: str, method: s
 @pytest.mark.parametrize("path", [user_path(ALICE), keys_path(ALICE, KEY_ID)])
 @pytest.mark.parametrize("method", ["PUT", "POST", "HEAD", "OPTIONS", "TRACE"])
 async def test_methods_of_what_can_be_changed(port: int, token: str, path: str, method: str) -> None:
-    """Three are all that there are."""
+    """A key has three methods."""
     response = await send(port, request(method, path, token))
     assert (response.status_code, response.headers["allow"]) == (405, "DELETE, GET, PATCH")
 
 
 @pytest.mark.parametrize("header", ["Idempotency-Key", "If-Match"])
-async def test_a_header_given_twice(port: int, token: str, header: str) -> None:
-    """Which one was meant is not guessed at."""
+async def test_a_repeated_header_is_refused(port: int, token: str, header: str) -> None:
+    """The service does not guess which one was meant."""
     path = f"{keys_path(BOB, KEY_ID)}/regenerate"
     twice = request("POST", path, token, b"{}").replace(b"Host:", f"{header}: a\r\n{header}: b\r\nHost:".encode())
     response = await send(port, twice)
@@ -221,22 +221,20 @@ CHANGES = {
 )
 @pytest.mark.parametrize("change", CHANGES)
 async def test_bodies_of_changes(port: int, token: str, change: str, body: bytes) -> None:
-    """Of another form than the contract's: refused, and not repeated."""
+    """A body that violates the contract is refused and not repeated."""
     method, path = CHANGES[change]
     response = await send(port, request(method, path, token, body))
     assert (response.status_code, "canary" in response.text) == (400, False)
 
 
-async def test_a_body_and_its_type_do_not_matter_where_none_is_taken(
-    port: int, token: str, litellm: LiteLLMStandIn
-) -> None:
-    """GET and DELETE look at neither."""
+async def test_a_body_is_ignored_by_operations_without_one(port: int, token: str, litellm: LiteLLMStandIn) -> None:
+    """GET and DELETE read neither the body nor its type."""
     response = await send(port, request("GET", user_path(BOB), token, b"<x/>", Content_Type="text/xml"))
     assert response.status_code == 200
     litellm.requests.clear()
 
 
-async def test_a_body_may_be_left_out_where_it_is_optional(port: int, token: str, litellm: LiteLLMStandIn) -> None:
+async def test_an_optional_body_may_be_absent(port: int, token: str, litellm: LiteLLMStandIn) -> None:
     """Creating a key takes no body, `{}`, and nothing else."""
     assert (await send(port, request("POST", keys_path(BOB), token))).status_code == 201
     assert (
@@ -263,21 +261,21 @@ async def test_a_body_may_be_left_out_where_it_is_optional(port: int, token: str
     ],
 )
 async def test_credentials(port: int, token: str, headers: dict[str, str]) -> None:
-    """Missing or not ours: 401 with a challenge."""
+    """Missing or foreign credentials are a 401 with a challenge."""
     response = await send(port, request("GET", user_path(ALICE), token, None, **headers))
     assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
 
 
 async def test_two_credentials(port: int, token: str) -> None:
-    """Which one was meant is not guessed at."""
+    """The service does not guess which one was meant."""
     twice = request("GET", user_path(ALICE), token).replace(
         b"Host:", f"Authorization: Bearer {token}\r\nHost:".encode()
     )
     assert (await send(port, twice)).status_code == 401
 
 
-async def test_a_caller_who_goes_away_in_the_middle(port: int, token: str, litellm: LiteLLMStandIn) -> None:
-    """Half a body, then nothing: nobody is answered and nothing is done."""
+async def test_a_caller_who_disconnects_in_the_middle_of_a_body(port: int, token: str, litellm: LiteLLMStandIn) -> None:
+    """Half a body, then nothing: there is no response and no change."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request("POST", USERS, token, as_json(DAVE), Content_Length="500"))
     await writer.drain()

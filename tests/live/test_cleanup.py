@@ -165,9 +165,9 @@ async def test_the_service_runs_it_by_itself(town: Town) -> None:
     assert await town.has_user(BOB)
 
 
-async def test_leaving_bites_before_the_token_ends(town: Town) -> None:
+async def test_leaving_takes_effect_before_the_token_expires(town: Town) -> None:
     """With `membership: catalog` alice's genuine token, an hour long, is worth nothing a moment after she left."""
-    town.said(f"\n{test_leaving_bites_before_the_token_ends.__doc__}")
+    town.said(f"\n{test_leaving_takes_effect_before_the_token_expires.__doc__}")
     town.config.write_text(
         town.config.read_text("utf-8").replace(
             "cleanup:", "membership: catalog\n          membershipSeconds: 0\n          cleanup:"

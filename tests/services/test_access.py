@@ -1,4 +1,4 @@
-"""Who may do what: the decision, against a table that does not share a line with it."""
+"""Who may do what, against a table that is written independently of the code."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def test_a_service_token_has_the_role_that_it_was_given() -> None:
 
 
 @pytest.mark.parametrize(("roles", "allowed"), [(set(), False), ({Role.MEMBER}, False), ({Role.ADMIN}, True)])
-def test_what_admins_alone_may(roles: set[Role], allowed: bool) -> None:
-    """Neither members nor strangers."""
+def test_only_admins_pass_the_admin_check(roles: set[Role], allowed: bool) -> None:
+    """Neither members nor outsiders pass it."""
     principal = Principal(ALICE, frozenset(roles))
     if allowed:
         authorize_admin(principal)

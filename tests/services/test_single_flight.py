@@ -1,4 +1,4 @@
-"""One run for all who ask at the same time."""
+"""Concurrent callers share one run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from services.single_flight import SingleFlight
 
 
-async def test_all_who_ask_meanwhile_share_one_run() -> None:
-    """Fifty askers, one run, the same outcome."""
+async def test_concurrent_callers_share_one_run() -> None:
+    """Fifty callers, one run, the same outcome."""
     flights: SingleFlight[int] = SingleFlight()
     gate, runs = asyncio.Event(), []
 
@@ -26,8 +26,8 @@ async def test_all_who_ask_meanwhile_share_one_run() -> None:
     assert len(runs) == 1
 
 
-async def test_the_next_who_asks_after_the_end_starts_anew() -> None:
-    """An outcome, or an error, is not remembered."""
+async def test_a_later_caller_starts_a_new_run() -> None:
+    """Neither an outcome nor an error is cached."""
     flights: SingleFlight[int] = SingleFlight()
     outcomes = iter([ValueError("first"), None])
 
@@ -41,8 +41,8 @@ async def test_the_next_who_asks_after_the_end_starts_anew() -> None:
     assert await flights.run("key", run) == 2
 
 
-async def test_one_who_gives_up_does_not_end_it_for_the_others() -> None:
-    """Cancelling one asker leaves the run to the rest."""
+async def test_a_cancelled_caller_does_not_cancel_the_others() -> None:
+    """The run continues for the others."""
     flights: SingleFlight[int] = SingleFlight()
     gate = asyncio.Event()
 

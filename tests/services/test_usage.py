@@ -1,4 +1,4 @@
-"""What was spent and what may be used; and keys that leaked."""
+"""Usage, models, and leaked keys."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REPORT = f"{BASE}/keys/report"
 
 
 async def called(client: httpx.AsyncClient, litellm: LiteLLMStandIn, times: int, **body: Any) -> str:
-    """A new key of alice's that was used so often."""
+    """A new key of alice's with `calls` model calls."""
     key = (await client.post(keys_path(ALICE), json=body)).json()
     for _ in range(times):
         assert await chat(litellm, key["keySecret"]) == 200
@@ -68,7 +68,7 @@ async def test_usage_by_day_model_and_key(
 
 
 async def test_every_page_of_usage(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
-    """Also where a day is cut in two by them."""
+    """Also if a day is split between two pages."""
     litellm.rows.add_user({"user_id": ALICE, "max_budget": 1})
     for day in ("2027-01-01", "2027-01-02"):
         litellm.rows.usage.add(ALICE, day, "gpt-fake", "ab" * 32)
@@ -87,8 +87,8 @@ async def test_every_page_of_usage(make_service: MakeService, litellm: LiteLLMSt
     ]
 
 
-async def test_a_budget_that_is_overdrawn_leaves_nothing(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """0 and not less; no budget leaves no number."""
+async def test_an_exceeded_budget_leaves_zero(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """Not a negative number; without a budget there is no number."""
     litellm.rows.add_user({"user_id": ALICE, "max_budget": 1})["spend"] = 1.5
     assert (await bob.get(USAGE)).json()["budget"]["remaining"] == 0
     litellm.rows.users[ALICE]["max_budget"] = None
@@ -105,17 +105,17 @@ async def test_a_budget_that_is_overdrawn_leaves_nothing(bob: httpx.AsyncClient,
         ({"groupBy": "team"}, "one of day, model, key"),
     ],
 )
-async def test_spans_that_make_no_sense(
+async def test_invalid_spans_are_refused(
     alice: httpx.AsyncClient, litellm: LiteLLMStandIn, query: dict[str, str], says: str
 ) -> None:
-    """400, before LiteLLM is asked."""
+    """400, before LiteLLM is called."""
     status, message = await refusal(await alice.get(USAGE, params=query))
     assert (status, says in message) == (400, True), message
     assert litellm.requests == []
 
 
 @pytest.mark.parametrize("body", [{"results": [{}], "metadata": {}}, {"results": {}}, {"results": [5], "metadata": {}}])
-async def test_usage_that_makes_no_sense_is_a_fault(
+async def test_an_unexpected_usage_response_is_a_fault(
     make_service: MakeService, litellm: LiteLLMStandIn, body: Any
 ) -> None:
     """502."""
@@ -129,7 +129,7 @@ async def test_usage_that_makes_no_sense_is_a_fault(
 async def test_models_that_the_caller_may_use(
     alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
-    """By their user: all, some, by pattern, or none."""
+    """All, some, by pattern, or none, as their user allows."""
 
     async def names() -> list[str]:
         return [row["id"] for row in (await alice.get(f"{BASE}/models")).json()["models"]]
@@ -146,10 +146,10 @@ async def test_models_that_the_caller_may_use(
         assert await names() == usable
 
 
-async def test_a_leaked_key_is_dead_at_once(
+async def test_a_leaked_key_is_blocked_at_once(
     alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
-    """Whoever reports it; its owner cannot bring it back, and sees why."""
+    """Anybody may report it; its owner cannot unblock it, and learns why."""
     key = (await bob.post(keys_path(BOB))).json()
     assert (await alice.post(REPORT, json={"key": key["keySecret"]})).status_code == 202
     assert await chat(litellm, key["keySecret"]) == 401
@@ -159,8 +159,8 @@ async def test_a_leaked_key_is_dead_at_once(
     assert (event["actor"], event["target"], event["keyId"]) == (ALICE, BOB, key["keyId"])
 
 
-async def test_the_answer_is_the_same_either_way(service: Service) -> None:
-    """And anybody who is signed in may report; nobody else."""
+async def test_the_response_does_not_reveal_whether_the_key_exists(service: Service) -> None:
+    """Every authenticated caller may report."""
     alice, carol = service.signed_in(ALICE), service.signed_in(CAROL)
     real = (await alice.post(keys_path(ALICE))).json()["keySecret"]
     answers = [await carol.post(REPORT, json={"key": key}) for key in (real, "sk-nobody-has-this-one")]
@@ -169,15 +169,17 @@ async def test_the_answer_is_the_same_either_way(service: Service) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "canary", "sk-", "sk-a b c d", "sk-" + "x" * 300, "Bearer sk-canary-1", 5, None])
-async def test_what_is_no_secret(alice: httpx.AsyncClient, litellm: LiteLLMStandIn, log: Any, key: Any) -> None:
-    """400 that does not repeat it."""
+async def test_a_value_that_is_not_a_secret_is_refused(
+    alice: httpx.AsyncClient, litellm: LiteLLMStandIn, log: Any, key: Any
+) -> None:
+    """400 that does not repeat the value."""
     status, message = await refusal(await alice.post(REPORT, json={"key": key}))
     assert (status, "canary" in message, litellm.requests) == (400, False, [])
     assert "canary" not in log.getvalue()
 
 
-async def test_the_cleanup_does_not_bring_a_leaked_key_back(service: Service, litellm: LiteLLMStandIn) -> None:
-    """Who comes back in time gets their keys back, but for that one."""
+async def test_the_cleanup_does_not_unblock_a_leaked_key(service: Service, litellm: LiteLLMStandIn) -> None:
+    """A user who returns gets their other keys back."""
     bob = service.signed_in(BOB)
     leaver = "user:default/alice"
     leaked = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()

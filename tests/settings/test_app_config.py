@@ -96,14 +96,14 @@ def test_an_empty_file_is_nothing(tmp_path: Path) -> None:
         ("a: {$include: app-config.yaml#b.c}", "has no b.c"),
     ],
 )
-def test_what_cannot_be_followed_is_said(tmp_path: Path, text: str, says: str) -> None:
+def test_an_invalid_instruction_is_explained(tmp_path: Path, text: str, says: str) -> None:
     """The message names the file and what is wrong in it."""
     with pytest.raises(AppConfigError, match=says) as raised:
         load_text(tmp_path, text)
     assert "app-config.yaml" in str(raised.value)
 
 
-def test_files_that_cannot_be_read_are_said(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_explained(tmp_path: Path) -> None:
     """A missing file and one that is not text are problems of their own."""
     with pytest.raises(AppConfigError, match="cannot be read"):
         load([tmp_path / "nowhere.yaml"], {})

@@ -48,7 +48,7 @@ def test_the_plugins_own_configuration_is_enough() -> None:
 
 
 def test_our_own_block_is_read() -> None:
-    """Everything that the plugin had no need of."""
+    """The settings that the plugin does not have."""
     ours = {
         "backstage": {
             "baseUrl": "http://backstage:7007/",
@@ -96,7 +96,7 @@ def test_listen(listen: Any, host: str, port: int) -> None:
     assert (read.host, read.port) == (host, port)
 
 
-def test_all_problems_are_told_at_once_without_values() -> None:
+def test_all_problems_are_reported_at_once_without_values() -> None:
     """Each with its path and what was expected; a secret is never repeated."""
     tree = {
         "liteLLM": {
@@ -137,15 +137,15 @@ def test_all_problems_are_told_at_once_without_values() -> None:
     assert "canary" not in "\n".join(told)
 
 
-def test_nothing_at_all_names_what_is_missing() -> None:
-    """An empty file is told as missing settings."""
+def test_an_empty_configuration_names_what_is_missing() -> None:
+    """An empty file is a list of missing settings."""
     assert problems({}) == [
         "liteLLM: missing",
         "litellmOrchestrator.backstage.baseUrl: missing; set it or backend.baseUrl to Backstage's address",
     ]
 
 
-def test_numbers_that_json_schema_lets_through() -> None:
+def test_numbers_that_json_schema_accepts() -> None:
     """A budget must be finite and a port at most 65535."""
     tree = config(backend={"baseUrl": "http://x", "listen": ":70000"})
     tree["liteLLM"]["userDefaults"]["maxBudget"] = float("inf")
@@ -177,7 +177,7 @@ def test_numbers_that_json_schema_lets_through() -> None:
         ),
     ],
 )
-def test_where_the_state_is(ours: str | None, backstages: Any, url: str) -> None:
+def test_the_database_url(ours: str | None, backstages: Any, url: str) -> None:
     """Our own setting, else Backstage's PostgreSQL, else a file."""
     block = {} if ours is None else {"database": {"url": ours}}
     backend = {"baseUrl": "http://x"} | ({} if backstages is None else {"database": backstages})
@@ -186,7 +186,7 @@ def test_where_the_state_is(ours: str | None, backstages: Any, url: str) -> None
 
 
 def test_settings_that_need_each_other() -> None:
-    """The catalog needs a token; PostgreSQL a URL that is one."""
+    """The catalog needs a token, PostgreSQL a valid URL."""
     backend = {"baseUrl": "http://x", "database": {"client": "pg", "connection": ":memory:"}}
     told = problems(config(backend=backend, litellmOrchestrator={"membership": "catalog"}))
     assert [line.partition(":")[0] for line in told] == [
@@ -235,8 +235,8 @@ def test_group_refs_are_filled_in_as_backstage_does(ref: str, full: str) -> None
     ("given", "sent"),
     [(None, None), ("30d", "30d"), ("1mo", "1mo"), ("3mo", "90d"), ("12mo", "360d"), ("1y", "365d"), ("2w", "2w")],
 )
-def test_durations_that_litellm_refuses_are_translated(given: str | None, sent: str | None) -> None:
-    """The plugin's README offers 1y; LiteLLM takes neither years nor several months."""
+def test_durations_that_litellm_rejects_are_converted(given: str | None, sent: str | None) -> None:
+    """The plugin's README offers 1y; LiteLLM accepts neither years nor multiples of months."""
     assert litellm_duration(given) == sent
 
 

@@ -1,4 +1,4 @@
-"""Processes that are killed: after a certain step nothing in them gets anywhere, not even to clean up."""
+"""Simulates killed processes: after a certain step nothing in them continues, not even cleaning up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A organization whose people come and go: catalog, LiteLLM and the cleanup, with every failure within reach."""
+"""An organization whose people come and go: catalog, LiteLLM and the cleanup, with injectable failures."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ CHANGES = ("/user/delete", "/user/new", "/user/update", "/key/block", "/key/unbl
 
 
 class Crash(BaseException):
-    """The process is killed: nothing in it gets to clean up."""
+    """The process is killed: nothing in it can clean up."""
 
 
 class Wire(httpx.AsyncBaseTransport):
-    """To LiteLLM or Backstage; can answer otherwise, and be cut before or after a certain request."""
+    """A transport to LiteLLM or Backstage that can override responses and crash before or after a request."""
 
     def __init__(self, app: Any) -> None:
         self._inner = httpx.ASGITransport(app)

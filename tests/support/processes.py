@@ -30,7 +30,7 @@ class Running:
         return f"http://127.0.0.1:{self.port}"
 
     async def printed_to_the_end(self) -> str:
-        """Everything that it printed, once it has ended."""
+        """Everything that it printed until it ended."""
         assert self.process.stdout is not None
         self.printed.append((await asyncio.wait_for(self.process.stdout.read(), _PATIENCE)).decode())
         await self.process.wait()

@@ -63,7 +63,7 @@ async def test_a_user_token(setup: Setup, backstage: BackstageStandIn) -> None:
     assert await setup.tokens.verify(token) == Caller(ALICE, frozenset({ALICE, MEMBERS}))
 
 
-async def test_ownership_left_out_of_the_token_is_asked_for(setup: Setup, backstage: BackstageStandIn) -> None:
+async def test_missing_ownership_is_fetched(setup: Setup, backstage: BackstageStandIn) -> None:
     """`auth.omitIdentityTokenOwnershipClaim`: userinfo answers it."""
     assert await setup.tokens.verify(backstage.user_token(ALICE, ent=None)) == Caller(
         ALICE, frozenset({ALICE, MEMBERS})
@@ -212,7 +212,7 @@ async def test_a_limited_token_alone_is_refused(setup: Setup, backstage: Backsta
         lambda backstage: backstage.plugin_token(sub=5),
     ],
 )
-async def test_plugin_tokens_that_are_not_right_are_refused(
+async def test_invalid_plugin_tokens_are_refused(
     setup: Setup, backstage: BackstageStandIn, make: Callable[[BackstageStandIn], str]
 ) -> None:
     """The plugin's word and the user's are both checked, and no URL is built from a strange plugin id."""
@@ -224,7 +224,7 @@ async def test_plugin_tokens_that_are_not_right_are_refused(
     }
 
 
-async def test_a_plugin_that_does_not_exist_is_asked_for_once(
+async def test_the_keys_of_a_missing_plugin_are_fetched_once(
     setup: Setup, backstage: BackstageStandIn, clock: Clock
 ) -> None:
     """Made-up plugin ids do not make us hammer Backstage."""
@@ -233,7 +233,7 @@ async def test_a_plugin_that_does_not_exist_is_asked_for_once(
     assert setup.asked("/api/made-up/.backstage/auth/v1/jwks.json") == 1
 
 
-async def test_a_plugins_keys_out_of_reach_are_not_the_callers_fault(setup: Setup, backstage: BackstageStandIn) -> None:
+async def test_unavailable_plugin_keys_are_not_the_callers_fault(setup: Setup, backstage: BackstageStandIn) -> None:
     """A 500 from Backstage is no reason to send a caller away as not signed in."""
     setup.transport.answers[PLUGIN_JWKS] = lambda _: httpx.Response(500)
     with pytest.raises(UpstreamFaultError):

@@ -75,7 +75,7 @@ async def test_lists_are_deduplicated_and_filtered_exactly() -> None:
     assert [key.fields for key in keys] == [KEY | {"created_at": "2026"}]
 
 
-async def test_a_list_that_never_ends_is_nonsense() -> None:
+async def test_an_endless_list_is_a_fault() -> None:
     """A total that keeps ahead of the page does not keep us for ever."""
     with pytest.raises(UpstreamFaultError):
         await client(answering(httpx.Response(200, json={"keys": [KEY], "total_pages": 10**9}))).list_keys(ALICE)

@@ -1,4 +1,4 @@
-"""Who changed what: every change is written down before it is made, and never with a secret."""
+"""The audit log: every change is recorded before it is made, and never with a secret."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ async def events(client: httpx.AsyncClient, **query: Any) -> list[dict[str, Any]
     return list(answer.json()["events"])
 
 
-async def test_every_change_is_there(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
-    """Who, what, to whom, which request, and how it ended; reading changes nothing and is not there."""
+async def test_every_change_is_recorded(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    """Who, what, whose, which request, and the outcome. Reads are not recorded."""
     key_id = await made(alice, alias="a")
     changed = await alice.patch(keys_path(ALICE, key_id), json={"alias": "b", "maxBudget": 3})
     await alice.get(keys_path(ALICE))
@@ -55,15 +55,15 @@ async def test_every_change_is_there(alice: httpx.AsyncClient, bob: httpx.AsyncC
     assert (await events(bob, action="user.update"))[0]["before"]["max_budget"] == 100
 
 
-async def test_who_acts_through_a_plugin(service: Service, backstage: BackstageStandIn) -> None:
-    """The user, and the plugin that asked on their behalf."""
+async def test_the_plugin_of_a_change_is_recorded(service: Service, backstage: BackstageStandIn) -> None:
+    """The user is the actor, and `via` is the plugin that called on their behalf."""
     on_behalf = service.client(backstage.plugin_token(backstage.limited_token(ALICE)))
     await on_behalf.post(keys_path(ALICE))
     assert {(row["actor"], row["via"]) for row in await events(service.signed_in(BOB))} == {(ALICE, "plugin:tokens")}
 
 
-async def test_a_denied_attempt_is_there(service: Service) -> None:
-    """With what it was denied for."""
+async def test_a_denied_attempt_is_recorded(service: Service) -> None:
+    """With the reason."""
     alice, carol = service.signed_in(ALICE), service.signed_in(CAROL)
     await carol.post(keys_path(CAROL))
     await alice.delete(keys_path(BOB, "0" * 64))
@@ -80,8 +80,8 @@ async def test_a_denied_attempt_is_there(service: Service) -> None:
     assert detail == f"{CAROL} is in neither the allowed group nor the admin group"
 
 
-async def test_users_read_their_own(service: Service) -> None:
-    """What they did, and what was done to what is theirs; never others' affairs, whatever they filter by."""
+async def test_members_read_their_own_events(service: Service) -> None:
+    """Changes by them and changes to their resources; no filter shows them other users' events."""
     alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
     await alice.post(keys_path(ALICE))
     await bob.post(keys_path(ALICE))
@@ -93,7 +93,7 @@ async def test_users_read_their_own(service: Service) -> None:
 
 
 async def test_filters_and_pages(service: Service, clock: Clock) -> None:
-    """By actor, target, action and time; what happens meanwhile does not disturb the pages after."""
+    """By actor, target, action and time; new events do not shift later pages."""
     bob = service.signed_in(BOB)
     for _ in range(5):
         await made(bob, BOB)
@@ -119,15 +119,13 @@ NO_QUERIES = ["since=2026-02-30T00:00:00Z", "since=yesterday", "action=key.steal
 
 
 @pytest.mark.parametrize("query", [*NO_QUERIES, "cursor=WyJhIl0", "cursor=WzEsMl0", f"cursor={HUGE}", "actor=%00"])
-async def test_queries_that_make_no_sense(bob: httpx.AsyncClient, query: str) -> None:
-    """400 that says what would."""
+async def test_invalid_queries_are_refused(bob: httpx.AsyncClient, query: str) -> None:
+    """400 that says what would be right."""
     assert (await bob.get(f"{AUDIT}?{query}")).status_code == 400
 
 
-async def test_no_secret_is_ever_written_down(
-    make_service: MakeService, litellm: LiteLLMStandIn, tmp_path: Path
-) -> None:
-    """Neither a key's secret, nor one that strayed into a field."""
+async def test_no_secret_is_stored(make_service: MakeService, litellm: LiteLLMStandIn, tmp_path: Path) -> None:
+    """Neither a key's own secret, nor a secret in another field."""
     alice = make_service().signed_in(ALICE)
     canary = "sk-canary-in-a-field"
     answer = await alice.post(keys_path(ALICE), json={"alias": canary, "metadata": {canary: canary}})
@@ -143,8 +141,8 @@ def _all_of(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.iterdir())
 
 
-async def test_the_log_is_only_ever_added_to(service: Service, tmp_path: Path) -> None:
-    """The database itself refuses a change."""
+async def test_the_log_is_append_only(service: Service, tmp_path: Path) -> None:
+    """The database itself refuses to change an ended event."""
     await made(service.signed_in(ALICE))
     database = sqlite3.connect(tmp_path / "state.sqlite3")
     for column in ("outcome", "actor", "detail"):
@@ -153,8 +151,8 @@ async def test_the_log_is_only_ever_added_to(service: Service, tmp_path: Path) -
     database.close()
 
 
-async def test_old_events_are_forgotten(make_service: MakeService, clock: Clock) -> None:
-    """After the time that the settings say; what has no outcome stays."""
+async def test_retention_deletes_old_events(make_service: MakeService, clock: Clock) -> None:
+    """After the configured time; an event without an outcome stays."""
     service = make_service(audit_retention=1000.0)
     await made(service.signed_in(ALICE))
     clock.advance(999)
@@ -165,10 +163,8 @@ async def test_old_events_are_forgotten(make_service: MakeService, clock: Clock)
     assert await events(service.signed_in(BOB)) == []
 
 
-async def test_a_change_that_cannot_be_written_down_is_not_made(
-    make_service: MakeService, litellm: LiteLLMStandIn
-) -> None:
-    """503, and LiteLLM hears nothing of it."""
+async def test_a_change_that_cannot_be_recorded_is_not_made(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """503, and LiteLLM receives nothing."""
     litellm.rows.add_user({"user_id": ALICE})
     service = make_service(database_url="postgresql+psycopg://user:canary@127.0.0.1:9/state")
     assert (await service.signed_in(BOB).patch(user_path(ALICE), json={"maxBudget": 1})).status_code == 503
@@ -179,10 +175,10 @@ async def test_a_change_that_cannot_be_written_down_is_not_made(
     service._app = None
 
 
-async def test_a_change_of_unknown_end_is_open_until_it_is_reconciled(
+async def test_a_change_with_an_unknown_end_is_open_until_it_is_reconciled(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """LiteLLM did not answer: five minutes later it is looked at, and what was minted for nobody is deleted."""
+    """LiteLLM did not answer. Five minutes later a key that nobody received is deleted."""
     lossy = Overriding(httpx.ASGITransport(litellm.app), {})
     service = make_service(ports={"litellm": lossy})
     alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
@@ -208,10 +204,10 @@ async def test_a_change_of_unknown_end_is_open_until_it_is_reconciled(
     assert (updated["outcome"], updated["after"]) == ("reconciled", {"exists": True, "blocked": False})
 
 
-async def test_a_reconciliation_that_fails_is_tried_again(
+async def test_a_failed_reconciliation_is_retried(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """One that cannot be put in order yet does not keep the others from it."""
+    """A change that cannot be reconciled yet does not block the others."""
     service = make_service(ports={"litellm": answering(httpx.Response(500, json={}))})
     litellm.rows.add_user({"user_id": ALICE})
     assert (await service.signed_in(ALICE).post(keys_path(ALICE))).status_code == 502

@@ -1,4 +1,4 @@
-"""What all creating has in common: nothing is made twice for one Idempotency-Key, and nobody creates without end."""
+"""Idempotency keys and rate limits of operations that create something."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ from tests.support.upstreams import Overriding
 NAMED = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
 
 
-async def test_the_same_request_again_is_answered_with_the_first_answer(
-    alice: httpx.AsyncClient, litellm: LiteLLMStandIn
-) -> None:
-    """Secret and all; no field and an empty body are the same request."""
+async def test_a_repeated_request_gets_the_first_answer(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """Including the secret. No body and an empty object are the same request."""
     first = await alice.post(keys_path(ALICE), headers=NAMED)
     again = await alice.post(keys_path(ALICE), json={}, headers=NAMED)
     assert (first.status_code, again.status_code) == (201, 201)
@@ -33,10 +31,10 @@ async def test_the_same_request_again_is_answered_with_the_first_answer(
 
 
 @pytest.mark.parametrize("other", ["body", "path"])
-async def test_another_request_of_the_same_key_is_refused(
+async def test_another_request_with_the_same_key_is_refused(
     bob: httpx.AsyncClient, litellm: LiteLLMStandIn, other: str
 ) -> None:
-    """422, and nothing is made."""
+    """422, and nothing is created."""
     for ref in (ALICE, BOB):
         litellm.rows.add_user({"user_id": ref})
     assert (await bob.post(keys_path(ALICE), json={"alias": "a"}, headers=NAMED)).status_code == 201
@@ -49,15 +47,15 @@ async def test_another_request_of_the_same_key_is_refused(
 async def test_keys_of_different_callers_are_different_keys(
     alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
-    """What alice chose is not known to bob."""
+    """Alice's Idempotency-Keys mean nothing for bob."""
     hers = await alice.post(keys_path(ALICE), headers=NAMED)
     his = await bob.post(keys_path(BOB), headers=NAMED)
     assert hers.json()["keyId"] != his.json()["keyId"]
     assert len(litellm.rows.keys) == 2
 
 
-async def test_fifty_at_once_make_one_key(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
-    """One is answered, the others are told that it is under way or get the same answer."""
+async def test_fifty_concurrent_requests_create_one_key(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """One creates it; the others get a 409 or the same answer."""
     alice = make_service(ports={"litellm": Slow(litellm)}).signed_in(ALICE)
     answers = await asyncio.gather(*(alice.post(keys_path(ALICE), headers=NAMED) for _ in range(50)))
     made = [answer.json()["keyId"] for answer in answers if answer.status_code == 201]
@@ -67,17 +65,17 @@ async def test_fifty_at_once_make_one_key(make_service: MakeService, litellm: Li
 
 
 async def test_a_key_is_forgotten_after_a_day(service: Service, litellm: LiteLLMStandIn, clock: Clock) -> None:
-    """Then it names a new request."""
+    """Then it belongs to a new request."""
     for later, keys in ((0, 1), (86_399, 1), (2, 2)):
         clock.advance(later)
         assert (await service.signed_in(ALICE).post(keys_path(ALICE), headers=NAMED)).status_code == 201
         assert len(litellm.rows.keys) == keys
 
 
-async def test_a_refused_request_may_be_mended_under_the_same_key(
+async def test_a_refused_request_may_be_corrected_under_the_same_key(
     alice: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
-    """Nothing was made, so nothing is remembered."""
+    """Nothing was created, so nothing is kept."""
     await alice.post(keys_path(ALICE), json={"alias": "laptop"})
     refused = await alice.post(keys_path(ALICE), json={"alias": "laptop"}, headers=NAMED)
     mended = await alice.post(keys_path(ALICE), json={"alias": "desktop"}, headers=NAMED)
@@ -91,10 +89,10 @@ LOST: dict[str, Callable[[httpx.Response], httpx.Response]] = {
 
 
 @pytest.mark.parametrize("lost", LOST)
-async def test_a_key_whose_answer_was_lost_is_not_made_twice(
+async def test_a_lost_answer_does_not_create_a_second_key(
     make_service: MakeService, litellm: LiteLLMStandIn, lost: str
 ) -> None:
-    """LiteLLM minted it and its answer never came: sent again, that one is deleted and another made."""
+    """LiteLLM created the key but its response was lost: the repetition deletes that key and creates another."""
     inner = httpx.ASGITransport(litellm.app)
     flaky = Overriding(inner, {})
 
@@ -113,8 +111,8 @@ async def test_a_key_whose_answer_was_lost_is_not_made_twice(
 
 
 @pytest.mark.parametrize("owner", [ALICE, BOB])
-async def test_who_lost_their_authority_is_not_shown_the_answer_again(service: Service, owner: str) -> None:
-    """Neither a member who left nor an admin who is none any more; the attempt is written down."""
+async def test_a_caller_who_lost_their_authority_does_not_get_the_answer_again(service: Service, owner: str) -> None:
+    """Neither a member who left nor a former admin; the attempt is recorded."""
     service.litellm.rows.add_user({"user_id": ALICE})
     path = keys_path(ALICE)
     key = await service.signed_in(owner).post(path, headers=NAMED)
@@ -132,8 +130,8 @@ async def test_who_lost_their_authority_is_not_shown_the_answer_again(service: S
     assert [event["outcome"] for event in events[:2]] == ["denied", "denied"]
 
 
-async def test_users_too(bob: httpx.AsyncClient) -> None:
-    """`POST /users` again is the same 201, and not the 409 that it is without the header."""
+async def test_creating_a_user_is_idempotent_too(bob: httpx.AsyncClient) -> None:
+    """A repeated `POST /users` is the same 201, not the 409 that it is without the header."""
     dave = {"userId": "user:default/dave"}
     first = await bob.post(f"{BASE}/users", json=dave, headers=NAMED)
     again = await bob.post(f"{BASE}/users", json=dave, headers=NAMED)
@@ -142,8 +140,8 @@ async def test_users_too(bob: httpx.AsyncClient) -> None:
     assert (await bob.post(f"{BASE}/users", json=dave)).status_code == 409
 
 
-async def test_the_database_alone_gives_no_secret_away(alice: httpx.AsyncClient, tmp_path: Path) -> None:
-    """Neither the secret nor the Idempotency-Key stands in it."""
+async def test_the_database_alone_reveals_no_secret(alice: httpx.AsyncClient, tmp_path: Path) -> None:
+    """It contains neither the secret nor the Idempotency-Key."""
     secret = (await alice.post(keys_path(ALICE), headers=NAMED)).json()["keySecret"]
     stored = _all_of(tmp_path)
     assert secret.encode() not in stored
@@ -154,8 +152,8 @@ def _all_of(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.iterdir())
 
 
-async def test_a_secret_that_cannot_be_opened_any_more(service: Service, tmp_path: Path) -> None:
-    """After the master key has changed: 409 with the key's id, and no second key."""
+async def test_a_secret_that_cannot_be_decrypted_any_more(service: Service, tmp_path: Path) -> None:
+    """After the master key has changed: 409 with the id of the key, and no second key."""
     alice = service.signed_in(ALICE)
     key = (await alice.post(keys_path(ALICE), headers=NAMED)).json()
     with sqlite3.connect(tmp_path / "state.sqlite3") as database:
@@ -168,15 +166,17 @@ async def test_a_secret_that_cannot_be_opened_any_more(service: Service, tmp_pat
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ü"])
-async def test_keys_that_are_none(alice: httpx.AsyncClient, litellm: LiteLLMStandIn, key: str) -> None:
+async def test_invalid_idempotency_keys_are_refused(
+    alice: httpx.AsyncClient, litellm: LiteLLMStandIn, key: str
+) -> None:
     """400 that says what would be right."""
     answer = await alice.post(keys_path(ALICE), headers=[(b"Idempotency-Key", key.encode())])
     assert (answer.status_code, "visible ASCII" in answer.json()["error"]["message"]) == (400, True)
     assert litellm.requests == []
 
 
-async def test_thirty_a_minute(alice: httpx.AsyncClient, bob: httpx.AsyncClient, clock: Clock) -> None:
-    """The 31st waits for as long as Retry-After says; others are not concerned."""
+async def test_thirty_creations_per_minute(alice: httpx.AsyncClient, bob: httpx.AsyncClient, clock: Clock) -> None:
+    """The 31st has to wait for as long as Retry-After says; other callers are not affected."""
     answers = [await alice.post(keys_path(ALICE)) for _ in range(31)]
     assert [answer.status_code for answer in answers] == [201] * 30 + [429]
     assert answers[0].headers["ratelimit"] == '"creates";r=29;t=2'
@@ -192,8 +192,8 @@ async def test_thirty_a_minute(alice: httpx.AsyncClient, bob: httpx.AsyncClient,
     assert (await alice.post(keys_path(ALICE))).headers["ratelimit"] == '"creates";r=29;t=2'
 
 
-async def test_replays_and_reads_cost_nothing(make_service: MakeService) -> None:
-    """Only what is made anew counts."""
+async def test_repetitions_and_reads_cost_nothing(make_service: MakeService) -> None:
+    """Only new creations count."""
     alice = make_service(creates_per_minute=1).signed_in(ALICE)
     assert (await alice.post(keys_path(ALICE), headers=NAMED)).status_code == 201
     for _ in range(3):
@@ -202,8 +202,8 @@ async def test_replays_and_reads_cost_nothing(make_service: MakeService) -> None
     assert (await alice.post(keys_path(ALICE))).status_code == 429
 
 
-async def test_replicas_count_together(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
-    """Two services on one database are one for rates and for idempotent requests."""
+async def test_replicas_share_rates_and_idempotency_keys(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """Two services on one database behave like one."""
     one, other = (make_service(creates_per_minute=3).signed_in(ALICE) for _ in range(2))
     first = await one.post(keys_path(ALICE), headers=NAMED)
     assert (await other.post(keys_path(ALICE), headers=NAMED)).json() == first.json()
@@ -213,5 +213,5 @@ async def test_replicas_count_together(make_service: MakeService, litellm: LiteL
 
 
 def test_replicas_draw_different_ids() -> None:
-    """Two replicas draw different names for what they do."""
+    """Operations of different replicas never share an id."""
     assert Ports().new_id() != Ports().new_id()

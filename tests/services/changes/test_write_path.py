@@ -22,7 +22,7 @@ NAMED = {"Idempotency-Key": "write-path"}
 
 @dataclass
 class Traffic:
-    """What the database was asked."""
+    """Commits and statements."""
 
     commits: int = 0
     statements: list[str] = field(default_factory=list)
@@ -62,7 +62,7 @@ async def database_settings(request: pytest.FixtureRequest) -> AsyncIterator[dic
 async def test_what_each_change_costs(
     database_settings: dict[str, Any], make_service: MakeService, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two commits and at most six statements for a change; more only where a change is really two."""
+    """Two commits per change, and at most six statements for a new key."""
     service = make_service(**database_settings)
     alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
     key_id = (await alice.post(keys_path(ALICE))).json()["keyId"]
@@ -181,7 +181,7 @@ async def test_a_change_that_lost_its_lease_is_rolled_back(
 async def test_if_match_is_checked_under_the_lock(
     make_service: MakeService, litellm: LiteLLMStandIn, method: str
 ) -> None:
-    """A change that another one overtook is refused, whichever of the two deletes."""
+    """A change to a version that another change replaced is refused."""
     gate = Gate(litellm, "/key/update")
     service = make_service(ports={"litellm": gate})
     alice = service.signed_in(ALICE)
@@ -211,7 +211,7 @@ async def test_a_failed_change_is_recorded(make_service: MakeService) -> None:
 async def test_a_replica_that_died_is_taken_over(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """Whoever comes next deletes the key that nobody received, also without an Idempotency-Key."""
+    """The next change deletes the key that nobody received, also without an Idempotency-Key."""
     gate = Gate(litellm, "/key/generate", after=True)
     dying = make_service(ports={"litellm": gate}).signed_in(ALICE)
     await dying.get(keys_path(ALICE))

@@ -1,4 +1,4 @@
-"""What a key may be asked to be, and how it is read and changed, through the API and on the wire to LiteLLM."""
+"""Creating, reading and changing keys, through the API and on the wire to LiteLLM."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ async def refusal(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, response.json()["error"]["message"]
 
 
-async def test_all_that_can_be_asked_of_a_key(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """It reaches LiteLLM under LiteLLM's names, and comes back as it was asked."""
+async def test_all_properties_of_a_key(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """They reach LiteLLM under LiteLLM's names and are returned as requested."""
     row = (await alice.get(keys_path(ALICE, await made(alice, **LAPTOP)))).json()
     assert (row["key_alias"], row["models"], row["max_budget"], row["budget_duration"]) == (
         "laptop",
@@ -61,7 +61,7 @@ async def test_all_that_can_be_asked_of_a_key(alice: httpx.AsyncClient, litellm:
 async def test_an_alias_is_opaque_in_litellm(
     alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
-    """There it is unique over all users; here two users may choose the same."""
+    """LiteLLM requires unique aliases across all users; here two users may choose the same."""
     hers, his = await made(alice, alias="laptop"), await made(bob, BOB, alias="laptop")
     aliases = {litellm.rows.keys[key_id]["key_alias"] for key_id in (hers, his)}
     assert len(aliases) == 2
@@ -72,7 +72,7 @@ async def test_an_alias_is_opaque_in_litellm(
 
 
 async def test_one_user_has_an_alias_once(alice: httpx.AsyncClient) -> None:
-    """409, also by renaming; free again once its key is gone."""
+    """409, also for renaming. The alias is free again once its key is deleted."""
     laptop, other = await made(alice, alias="laptop"), await made(alice)
     assert (await refusal(await alice.post(keys_path(ALICE), json={"alias": "laptop"}))) == (
         409,
@@ -96,7 +96,7 @@ async def test_one_user_has_an_alias_once(alice: httpx.AsyncClient) -> None:
     ],
 )
 async def test_a_tier_is_not_exceeded(make_service: MakeService, asked: dict[str, Any], says: str) -> None:
-    """403 that says which limit and what would be within it; an admin may give more to another, not to themselves."""
+    """403 that names the limit. An admin may exceed it for another user, but not for themselves."""
     service = tiered(make_service)
     alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
     status, message = await refusal(await alice.post(keys_path(ALICE), json=asked))
@@ -110,8 +110,8 @@ async def test_a_tier_is_not_exceeded(make_service: MakeService, asked: dict[str
         assert (await bob.patch(keys_path(ALICE, key_id), json=asked)).status_code == 200
 
 
-async def test_the_edge_of_a_tier_is_within_it(make_service: MakeService) -> None:
-    """As much as is allowed is allowed; what is not asked gets the longest life."""
+async def test_the_limits_of_a_tier_are_inclusive(make_service: MakeService) -> None:
+    """A key without a requested life gets the longest one."""
     service = tiered(make_service)
     alice = service.signed_in(ALICE)
     edge: dict[str, Any] = {
@@ -127,8 +127,8 @@ async def test_the_edge_of_a_tier_is_within_it(make_service: MakeService) -> Non
         assert row["expires"] == service.litellm.rows.stamp(86_400)
 
 
-async def test_as_many_keys_as_the_tier_has(make_service: MakeService, clock: Clock) -> None:
-    """409 for one more, whoever asks; a deleted, an expired and a replaced one make room."""
+async def test_the_maximum_number_of_keys(make_service: MakeService, clock: Clock) -> None:
+    """409 for one more, also for an admin. Deleted, expired and replaced keys do not count."""
     service = tiered(make_service)
     alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
     first = await made(alice, expiresIn=60)
@@ -146,8 +146,8 @@ async def test_as_many_keys_as_the_tier_has(make_service: MakeService, clock: Cl
     assert first in service.litellm.rows.keys
 
 
-async def test_ten_at_once_do_not_exceed_the_number(make_service: MakeService) -> None:
-    """They are made one after the other."""
+async def test_concurrent_requests_do_not_exceed_the_maximum(make_service: MakeService) -> None:
+    """Keys of one user are created one after the other."""
     plain = tiered(make_service)
     service = make_service(ports={"litellm": Slow(plain.litellm)}, litellm=plain.settings.litellm)
     alice = service.signed_in(ALICE)
@@ -167,10 +167,10 @@ REFUSED_FIELDS = [
 
 
 @pytest.mark.parametrize("field", REFUSED_FIELDS)
-async def test_fields_that_litellm_knows_and_we_do_not_offer(
+async def test_other_fields_of_litellm_are_refused(
     make_service: MakeService, litellm: LiteLLMStandIn, field: str
 ) -> None:
-    """400 on each of the three ways to ask for a key's properties, and LiteLLM hears nothing of it."""
+    """400 for creating, changing and rotating; LiteLLM receives nothing."""
     wire = Overriding(httpx.ASGITransport(litellm.app), {})
     alice = make_service(ports={"litellm": wire}).signed_in(ALICE)
     key_id = await made(alice)
@@ -191,8 +191,8 @@ async def test_fields_that_litellm_knows_and_we_do_not_offer(
     assert wire.seen == []
 
 
-async def test_metadata_cannot_speak_to_litellm(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
-    """LiteLLM gives a meaning to some names: a caller's own never stand where it looks for them."""
+async def test_metadata_does_not_reach_litellms_own_names(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """LiteLLM gives some names a meaning, so callers' names are stored elsewhere."""
     wire = Overriding(httpx.ASGITransport(litellm.app), {})
     alice = make_service(ports={"litellm": wire}).signed_in(ALICE)
     special = {"temp_budget_increase": "1000", "guardrails": "none", "litellm_orchestrator": "x"}
@@ -238,23 +238,23 @@ async def test_metadata_cannot_speak_to_litellm(make_service: MakeService, litel
     ],
     ids=str,
 )
-async def test_what_makes_no_sense(
+async def test_invalid_properties_are_refused(
     alice: httpx.AsyncClient, litellm: LiteLLMStandIn, asked: dict[str, Any], says: str
 ) -> None:
-    """400 that says what would, and no key."""
+    """400 that says what would be right, and no key."""
     status, message = await refusal(await alice.post(keys_path(ALICE), json=asked))
     assert (status, says in message) == (400, True), message
     assert litellm.rows.keys == {}
 
 
 async def test_a_name_in_metadata_that_is_a_secret_is_not_repeated(alice: httpx.AsyncClient) -> None:
-    """The names there are the caller's."""
+    """Metadata names are free text of the caller."""
     status, message = await refusal(await alice.post(keys_path(ALICE), json={"metadata": {"canary": 5}}))
     assert (status, "canary" in message) == (400, False)
 
 
 async def test_changing_a_key(alice: httpx.AsyncClient) -> None:
-    """What is left out stays, null clears, metadata is replaced whole."""
+    """An absent field stays, null clears, metadata is replaced as a whole."""
     path = keys_path(ALICE, await made(alice, **LAPTOP))
     kept = (await alice.patch(path, json={})).json()
     assert (kept["key_alias"], kept["max_budget"], kept["metadata"]) == ("laptop", 5, {"team": "search"})
@@ -266,8 +266,8 @@ async def test_changing_a_key(alice: httpx.AsyncClient) -> None:
     assert (changed["key_alias"], changed["rpm_limit"], changed["max_budget"]) == ("desktop", 0, 0)
 
 
-async def test_a_key_made_elsewhere_keeps_what_stands_there(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """Its metadata is shown, and never lost by a change of ours."""
+async def test_a_key_created_elsewhere_keeps_its_metadata(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """Its metadata is visible, and a change here does not lose it."""
     await alice.get(keys_path(ALICE))
     row, _ = litellm.rows.add_key({"user_id": ALICE, "key_alias": "old", "metadata": {"guardrails": ["pii"]}})
     path = keys_path(ALICE, row["token"])
@@ -279,7 +279,7 @@ async def test_a_key_made_elsewhere_keeps_what_stands_there(alice: httpx.AsyncCl
 
 
 async def test_an_etag_names_what_can_be_changed(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """Another after a change, the same after spending; a change that expects another is a 412 and changes nothing."""
+    """It changes with a change and not with spending. A change that expects another ETag is a 412."""
     key_id = await made(alice, alias="a")
     path = keys_path(ALICE, key_id)
     first = (await alice.get(path)).headers["etag"]
@@ -298,14 +298,14 @@ async def test_an_etag_names_what_can_be_changed(alice: httpx.AsyncClient, litel
     ("sent", "status"), [("*", 200), ('"x", {}', 200), ("W/{}", 412), ("nonsense", 412), ('""', 412)]
 )
 async def test_forms_of_if_match(alice: httpx.AsyncClient, sent: str, status: int) -> None:
-    """Any, one of several; a weak one never matches, nor does what is no tag at all."""
+    """`*` and one of several match; a weak or malformed tag never does."""
     path = keys_path(ALICE, await made(alice))
     tag = (await alice.get(path)).headers["etag"]
     assert (await alice.patch(path, json={}, headers={"If-Match": sent.format(tag)})).status_code == status
 
 
-async def test_two_changes_of_one_version_are_one(make_service: MakeService) -> None:
-    """Of two at once that expect the same, one is done and the other is told."""
+async def test_of_two_changes_to_one_version_one_succeeds(make_service: MakeService) -> None:
+    """Two concurrent changes expect the same version: one succeeds, the other is a 412."""
     alice = make_service().signed_in(ALICE)
     path = keys_path(ALICE, await made(alice))
     tag = {"If-Match": (await alice.get(path)).headers["etag"]}
@@ -313,8 +313,8 @@ async def test_two_changes_of_one_version_are_one(make_service: MakeService) -> 
     assert sorted(answer.status_code for answer in answers) == [200, 412, 412, 412, 412]
 
 
-async def test_blocking_and_unblocking_ones_own(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
-    """Who blocked it may unblock it, and an admin always; what an admin blocked, its owner may not."""
+async def test_blocking_and_unblocking(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    """The subject who blocked a key and admins may unblock it. Owners cannot unblock what an admin blocked."""
     path = keys_path(ALICE, await made(alice))
     assert (await alice.patch(path, json={"blocked": True})).json()["blocked"] is True
     assert (await alice.patch(path, json={"blocked": False})).json()["blocked"] is False
@@ -325,7 +325,7 @@ async def test_blocking_and_unblocking_ones_own(alice: httpx.AsyncClient, bob: h
     assert (await bob.patch(path, json={"blocked": False})).json()["blocked"] is False
 
 
-async def test_what_was_blocked_elsewhere_only_an_admin_unblocks(
+async def test_only_an_admin_unblocks_a_key_that_was_blocked_elsewhere(
     alice: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
     """In LiteLLM itself, or by the cleanup."""
@@ -335,7 +335,7 @@ async def test_what_was_blocked_elsewhere_only_an_admin_unblocks(
 
 
 async def test_pages_of_keys(alice: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock) -> None:
-    """Newest first; what is made meanwhile does not disturb the pages after; without a limit all of them."""
+    """Newest first; new keys do not shift later pages; without a limit there is one page."""
     ids = []
     for _ in range(5):
         clock.advance(1)
@@ -373,15 +373,15 @@ async def test_keys_by_status(alice: httpx.AsyncClient, clock: Clock) -> None:
         "a", "&", "limit=%FF",
     ],
 )  # fmt: skip
-async def test_queries_that_make_no_sense(alice: httpx.AsyncClient, litellm: LiteLLMStandIn, query: str) -> None:
-    """400, before LiteLLM is asked."""
+async def test_invalid_queries_are_refused(alice: httpx.AsyncClient, litellm: LiteLLMStandIn, query: str) -> None:
+    """400, before LiteLLM is called."""
     answer = await alice.get(f"{keys_path(ALICE)}?{query}")
     assert answer.status_code == 400, answer.text
     assert litellm.requests == []
 
 
-async def test_anothers_key_stays_unseen(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
-    """404 through one's own path, 403 through theirs, for reading, changing and rotating."""
+async def test_a_key_of_another_user_is_not_visible(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    """404 on the caller's own path, 403 on the other user's, for reading, changing and rotating."""
     await made(alice)
     his = await made(bob, BOB)
     for owner, status in ((ALICE, 404), (BOB, 403)):

@@ -1,4 +1,4 @@
-"""A key gets a new secret: at no moment are both gone, and the old one ends, whatever is killed meanwhile."""
+"""Rotation: at every moment one of the two keys works, and the old one ends, whatever is killed meanwhile."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def chat(litellm: LiteLLMStandIn, secret: str) -> int:
 
 
 async def test_the_new_key_has_the_properties_of_the_old(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """But for the secret; what was spent is carried over, so that nobody gets a budget anew by rotating."""
+    """Except for the secret. The amount spent is carried over: rotating gives no new budget."""
     old_id = await made(alice, **LAPTOP)
     litellm.rows.keys[old_id]["spend"] = 3.5
     new = await rotated(alice, old_id)
@@ -49,18 +49,18 @@ async def test_the_new_key_has_the_properties_of_the_old(alice: httpx.AsyncClien
     assert await chat(litellm, new["keySecret"]) == 200
 
 
-async def test_what_the_body_says_is_changed(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """The rest stays."""
+async def test_the_body_overrides_properties(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """The other properties stay."""
     new = await rotated(alice, await made(alice, **LAPTOP), alias="desktop", maxBudget=7, expiresIn=7200)
     row = (await alice.get(keys_path(ALICE, new["keyId"]))).json()
     assert (row["key_alias"], row["max_budget"], row["rpm_limit"]) == ("desktop", 7, 10)
     assert row["expires"] == litellm.rows.stamp(7200)
 
 
-async def test_the_old_key_goes_on_for_the_overlap(
+async def test_the_old_key_works_for_the_overlap(
     service: Service, alice: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """Both keys say what becomes of the old one, which is deleted when its time has come and not before."""
+    """Both keys show the end of the old one, which is deleted at that time and not before."""
     first = (await alice.post(keys_path(ALICE))).json()
     new = await rotated(alice, first["keyId"], overlap=60)
     ends = "2027-01-15T08:01:00Z"
@@ -80,8 +80,8 @@ async def test_the_old_key_goes_on_for_the_overlap(
     assert (await alice.get(keys_path(ALICE, new["keyId"]))).json()["pendingRevocations"] == []
 
 
-async def test_a_failed_end_is_tried_again(make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock) -> None:
-    """LiteLLM may be away when the time has come."""
+async def test_a_failed_revocation_is_retried(make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock) -> None:
+    """LiteLLM may be down when the revocation is due."""
     flaky = Overriding(httpx.ASGITransport(litellm.app), {})
     service = make_service(ports={"litellm": flaky})
     alice = service.signed_in(ALICE)
@@ -101,7 +101,7 @@ async def test_a_failed_end_is_tried_again(make_service: MakeService, litellm: L
 async def test_a_key_that_cannot_be_rotated(
     alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """Replaced already, blocked, over, or with properties from elsewhere that a new key would not keep."""
+    """It is replaced, blocked or expired, or has properties that a new key would lose."""
     replaced, blocked, over = await made(alice), await made(alice), await made(alice, expiresIn=60)
     await rotated(alice, replaced, overlap=600)
     await bob.patch(keys_path(ALICE, blocked), json={"blocked": True})
@@ -120,22 +120,22 @@ async def test_a_key_that_cannot_be_rotated(
 
 
 @pytest.mark.parametrize("overlap", [-1, 604_801, 1.5, "60", None])
-async def test_overlaps_that_are_none(alice: httpx.AsyncClient, overlap: object) -> None:
+async def test_invalid_overlaps_are_refused(alice: httpx.AsyncClient, overlap: object) -> None:
     """From now to seven days."""
     answer = await alice.post(f"{keys_path(ALICE, '0' * 64)}/regenerate", json={"overlap": overlap})
     assert answer.status_code == 400
 
 
 async def test_a_leaked_key_is_replaced_at_once(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """It stays blocked until it is gone, and the new one is not."""
+    """It stays blocked until it is deleted; the new one works."""
     leaked = (await alice.post(keys_path(ALICE))).json()
     await alice.post(f"{BASE}/keys/report", json={"key": leaked["keySecret"]})
     new = await rotated(alice, leaked["keyId"], overlap=600)
     assert (await chat(litellm, leaked["keySecret"]), await chat(litellm, new["keySecret"])) == (401, 200)
 
 
-async def test_the_same_request_again_rotates_once(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """It is answered with the first answer, though the old key is gone."""
+async def test_a_repeated_request_rotates_once(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """The repetition gets the first answer, although the old key is gone."""
     path = f"{keys_path(ALICE, await made(alice))}/regenerate"
     first, again = await alice.post(path, headers=NAMED), await alice.post(path, headers=NAMED)
     assert (first.status_code, first.json()) == (201, again.json())
@@ -147,7 +147,7 @@ def alive(litellm: LiteLLMStandIn) -> list[str]:
 
 
 async def killed_while_rotating(service: Service, death: Death, path: str, overlap: int) -> httpx.Response | None:
-    """Rotate and die on the way; None where it came to that."""
+    """Rotates with a service that is killed. Returns None if it was killed."""
     with death.watching():
         try:
             return await service.signed_in(ALICE).post(path, json={"overlap": overlap}, headers=NAMED)
@@ -162,7 +162,7 @@ async def killed_while_rotating(service: Service, death: Death, path: str, overl
 async def test_killed_at_every_step(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, *, during: bool, overlap: int, ending: str
 ) -> None:
-    """One key is alive at every moment, one is left in the end, and its secret is with who asked again."""
+    """At every moment one key works; in the end one is left, and the caller who retried has its secret."""
     plain = make_service(creates_per_minute=100_000)
     for step in range(_MOST_STEPS):
         old = (await plain.signed_in(ALICE).post(keys_path(ALICE), json={"alias": f"a{step}"})).json()
@@ -195,6 +195,6 @@ async def test_killed_at_every_step(
 
 
 async def nothing_is_open(service: Service) -> None:
-    """Every change that was begun has an outcome by now."""
+    """Asserts that every change has an outcome."""
     events = (await service.signed_in(BOB).get(f"{BASE}/audit", params={"limit": 100})).json()["events"]
     assert [event for event in events if event["outcome"] is None] == []

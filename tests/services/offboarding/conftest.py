@@ -1,4 +1,4 @@
-"""A organization to let people leave from."""
+"""An organization that people join and leave."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MakeOrganization = Callable[..., Organization]
 
 @pytest.fixture
 async def make_organization(tmp_path: Path) -> AsyncIterator[MakeOrganization]:
-    """Found companies: `make_organization(members=20, …settings)`."""
+    """Creates organizations: `make_organization(members=20, …settings)`."""
     founded: list[Organization] = []
 
     def make(members: int = 3, **settings: Any) -> Organization:

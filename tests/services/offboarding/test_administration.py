@@ -23,7 +23,7 @@ DAVE = "user:default/dave"
 
 
 async def ended(bob: httpx.AsyncClient) -> Any:
-    """The status, once nothing runs any more."""
+    """The status once no run is in progress."""
     while (status := (await bob.get(CLEANUP)).json())["running"]:
         pass
     return status
@@ -83,7 +83,7 @@ async def test_one_at_a_time(make_service: MakeService, backstage: BackstageStan
 
 
 async def test_members_are_refused(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """Reading as much as running."""
+    """Reading as well as running."""
     assert (await alice.get(CLEANUP)).status_code == 403
     assert (await alice.post(CLEANUP, json={"dryRun": False})).status_code == 403
     assert litellm.requests == []
@@ -98,10 +98,8 @@ async def test_bad_requests(bob: httpx.AsyncClient, litellm: LiteLLMStandIn, bod
     assert litellm.requests == []
 
 
-async def test_a_run_that_was_begun_is_finished_before_the_service_stops(
-    service: Service, litellm: LiteLLMStandIn
-) -> None:
-    """SIGTERM does not leave half of it to the next."""
+async def test_a_running_cleanup_finishes_before_the_service_stops(service: Service, litellm: LiteLLMStandIn) -> None:
+    """SIGTERM does not interrupt it."""
     litellm.rows.add_user({"user_id": DAVE})
     bob = service.signed_in(BOB)
     await bob.post(CLEANUP, json={"dryRun": False})
@@ -109,8 +107,8 @@ async def test_a_run_that_was_begun_is_finished_before_the_service_stops(
     assert "GET /user/list" in litellm.requests
 
 
-async def test_a_database_out_of_reach(make_service: MakeService) -> None:
-    """503 for the cleanup and for what would have to be audited, and nothing of it for reading keys."""
+async def test_an_unavailable_database(make_service: MakeService) -> None:
+    """503 for the cleanup and for changes; keys can still be read."""
     service = make_service(database_url="postgresql+psycopg://user:canary@127.0.0.1:9/state")
     service.litellm.rows.add_user({"user_id": BOB})
     bob = service.signed_in(BOB)
@@ -122,8 +120,8 @@ async def test_a_database_out_of_reach(make_service: MakeService) -> None:
     service._app = None
 
 
-async def test_the_clockwork(organization: Organization) -> None:
-    """It runs when due and not otherwise, and a database out of reach does not end it."""
+async def test_the_schedule(organization: Organization) -> None:
+    """The cleanup runs when it is due and not otherwise."""
     rounds: list[float] = []
     cleanup: Cleanup = organization.cleanup
 
@@ -140,8 +138,8 @@ async def test_the_clockwork(organization: Organization) -> None:
     assert organization.to_litellm.requests.count("/user/list") in (2, 3)
 
 
-async def test_the_clockwork_survives_what_nobody_expects(organization: Organization, log: io.StringIO) -> None:
-    """It says so and goes on."""
+async def test_the_schedule_survives_unexpected_errors(organization: Organization, log: io.StringIO) -> None:
+    """It logs them and continues."""
     await organization.orchestrator.foundation.database.migrate()
     with sqlite3.connect(organization.folder / "state.sqlite3") as database:
         database.execute("drop table lease")
@@ -159,8 +157,8 @@ async def test_the_clockwork_survives_what_nobody_expects(organization: Organiza
     assert log.getvalue().count('"cleanup failed"') == 3
 
 
-async def test_alice_may_ask_for_herself_while_it_runs(service: Service) -> None:
-    """The cleanup stands in nobody's way."""
+async def test_members_are_served_while_the_cleanup_runs(service: Service) -> None:
+    """The cleanup does not delay requests."""
     await service.signed_in(BOB).post(CLEANUP, json={"dryRun": False})
     response = await service.signed_in(ALICE).get(f"{BASE}/users/user%3Adefault%2Falice")
     assert response.status_code == 200

@@ -17,7 +17,7 @@ _MOST_REQUESTS = 40
 
 
 async def killed(organization: Organization, where: str, number: int) -> bool:
-    """Start a run and kill it before or after its request of that number. Whether it came that far."""
+    """Starts a run and kills it before or after request `number`. Returns whether it got that far."""
     organization.clock.advance(360)
     organization.to_litellm.requests.clear()
     setattr(organization.to_litellm, f"crash_{where}", number)
@@ -46,7 +46,7 @@ def somebody_elses(organization: Organization) -> list[str]:
 @pytest.mark.parametrize("where", ["before", "after"])
 @pytest.mark.parametrize("ending", ["they stay away", "they come back"])
 async def test_killed_while_blocking(make_organization: MakeOrganization, where: str, ending: str) -> None:
-    """At every step: they end up gone, or with exactly the keys back that this service blocked."""
+    """At every step: the users are removed, or get exactly the keys back that this service blocked."""
     for number in range(_MOST_REQUESTS):
         organization = make_organization(members=6)
         two_leave(organization)
@@ -82,7 +82,7 @@ async def test_killed_while_blocking(make_organization: MakeOrganization, where:
 async def test_killed_while_deleting_or_restoring(
     make_organization: MakeOrganization, where: str, second: Callable[[Organization], object]
 ) -> None:
-    """At every step of the second run: the third carries it to its end."""
+    """At every step of the second run: the third completes it."""
     for number in range(_MOST_REQUESTS):
         organization = make_organization(members=6)
         two_leave(organization)
@@ -114,8 +114,8 @@ async def forget(organization: Organization) -> None:
     (organization.folder / "state.sqlite3").unlink()
 
 
-async def test_a_killed_run_is_noted_as_died(organization: Organization) -> None:
-    """By the next, which another replica takes when the lease has run out, and not before."""
+async def test_a_killed_run_is_marked_as_died(organization: Organization) -> None:
+    """By the next run, once the lease has expired and not before."""
     organization.leave("m0")
     assert await killed(organization, "before", 1)
     organization.clock.advance(LEASE - 2)
@@ -125,8 +125,8 @@ async def test_a_killed_run_is_noted_as_died(organization: Organization) -> None
     assert (await organization.run())["outcome"] == "done"
 
 
-async def test_a_holder_that_slept_through_its_lease_touches_nothing_more(organization: Organization) -> None:
-    """Another replica took over meanwhile: the first stops before its next step."""
+async def test_a_holder_that_lost_its_lease_changes_nothing_more(organization: Organization) -> None:
+    """Another replica took over, so the first one stops before its next step."""
     gone = organization.leave("m0")
     asleep = await organization.cleanup.take(None)
     organization.clock.advance(LEASE)
@@ -140,7 +140,7 @@ async def test_a_holder_that_slept_through_its_lease_touches_nothing_more(organi
 
 
 async def test_a_large_group_does_not_outlast_the_lease(make_organization: MakeOrganization) -> None:
-    """However long its pages take in all: the lease is renewed between them, and nobody else gets it meanwhile."""
+    """The lease is renewed between the pages, however long they take together."""
     organization = make_organization(members=2)
     organization.leave("m0")
     people = [{"kind": "User", "metadata": {"name": name}} for name in ("m1", "boss", "x", "y")]
@@ -167,7 +167,7 @@ async def test_a_large_group_does_not_outlast_the_lease(make_organization: MakeO
 
 
 async def test_only_the_holder_may_write(organization: Organization) -> None:
-    """What a former holder would note is refused by the database."""
+    """The database refuses a write by a former holder."""
     former = await organization.cleanup.take(None)
     organization.clock.advance(LEASE)
     await organization.cleanup.take(None)

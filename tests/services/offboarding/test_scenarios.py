@@ -1,4 +1,4 @@
-"""All but the few that must act change exactly nothing: asserted on LiteLLM's request log and on all that it holds."""
+"""Implausible snapshots change nothing: asserted on LiteLLM's requests and its whole content."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ NOTHING_CHANGES: dict[str, tuple[Callable[[Organization], None], str, str]] = {
 
 @pytest.mark.parametrize("name", NOTHING_CHANGES)
 async def test_nothing_changes(organization: Organization, name: str) -> None:
-    """Neither at the first run nor at the second; and the report says why."""
+    """Neither in the first run nor in the second, and the report says why."""
     arrange, outcome, reason = NOTHING_CHANGES[name]
     arrange(organization)
     before = organization.everything()
@@ -177,7 +177,7 @@ async def test_nothing_changes(organization: Organization, name: str) -> None:
 
 
 async def test_a_drop_of_more_than_half_changes_nothing(make_organization: MakeOrganization) -> None:
-    """Sixty of a hundred gone since the last believed run are not believed, until an admin confirms."""
+    """Sixty of a hundred members are gone since the last accepted run: nothing happens until an admin confirms."""
     organization = make_organization(members=10)
     await organization.run()
     for number in range(6):
@@ -191,16 +191,16 @@ async def test_a_drop_of_more_than_half_changes_nothing(make_organization: MakeO
     assert (await organization.run())["done"]["deleted"] == confirmed["done"]["blocked"]
 
 
-async def test_admins_gone_are_not_believed_either(organization: Organization) -> None:
-    """An admin group that is suddenly empty says as little as an allowed group that is."""
+async def test_a_suddenly_empty_admin_group_is_implausible(organization: Organization) -> None:
+    """The admin group follows the same rule as the allowed group."""
     await organization.run()
     organization.leave("boss")
     report = await organization.run()
     assert (report["outcome"], organization.to_litellm.changes) == ("refused", [])
 
 
-async def test_who_leaves_is_blocked_then_deleted(organization: Organization) -> None:
-    """Their keys at the first believed run, user and keys at the second; nobody else is touched."""
+async def test_a_user_who_leaves_is_blocked_then_deleted(organization: Organization) -> None:
+    """Keys are blocked in the first accepted run, user and keys deleted in the second; nobody else is affected."""
     gone = organization.leave("m0")
     others = {ref: organization.keys(ref) for ref in organization.litellm.rows.users if ref != gone}
     first = await organization.run()
@@ -215,13 +215,13 @@ async def test_who_leaves_is_blocked_then_deleted(organization: Organization) ->
 
 
 async def test_a_renamed_entity_has_left(organization: Organization) -> None:
-    """The new name is another user; the old one goes."""
+    """The new name is another user; the old one is removed."""
     organization.org.users["user:default/renamed"] = organization.org.users.pop("user:default/m0")
     assert (await organization.run())["done"]["blocked"] == ["user:default/m0"]
 
 
 async def test_the_grace_period(make_organization: MakeOrganization) -> None:
-    """Between blocking and deleting; a key made meanwhile is blocked too."""
+    """It lies between blocking and deleting; a key created meanwhile is blocked too."""
     organization = make_organization(cleanup=CleanupSettings(interval=INTERVAL, grace_period=INTERVAL * 3))
     gone = organization.leave("m0")
     await organization.run()
@@ -233,8 +233,8 @@ async def test_the_grace_period(make_organization: MakeOrganization) -> None:
     assert (await organization.run())["done"]["deleted"] == [gone]
 
 
-async def test_who_comes_back_gets_back_exactly_what_was_blocked(organization: Organization) -> None:
-    """Not what somebody else had blocked."""
+async def test_a_user_who_returns_gets_exactly_the_blocked_keys_back(organization: Organization) -> None:
+    """Keys that somebody else blocked stay blocked."""
     gone = organization.leave("m0")
     theirs = organization.mint(gone)
     organization.litellm.rows.update_key(theirs, {"blocked": True})
@@ -247,8 +247,8 @@ async def test_who_comes_back_gets_back_exactly_what_was_blocked(organization: O
     assert (await organization.run())["done"]["restored"] == []
 
 
-async def test_a_user_deleted_meanwhile(organization: Organization) -> None:
-    """By somebody else, between blocking and deleting: the end is the same."""
+async def test_a_user_deleted_by_somebody_else(organization: Organization) -> None:
+    """Between blocking and deleting: the result is the same."""
     gone = organization.leave("m0")
     await organization.run()
     organization.litellm.rows.delete_user(gone)
@@ -256,8 +256,8 @@ async def test_a_user_deleted_meanwhile(organization: Organization) -> None:
     assert (report["outcome"], report["done"]["deleted"]) == ("done", [gone])
 
 
-async def test_a_key_deleted_meanwhile(organization: Organization) -> None:
-    """While its owner was away: nothing to give back."""
+async def test_a_key_deleted_by_somebody_else(organization: Organization) -> None:
+    """While its owner was away: there is nothing to restore."""
     gone = organization.leave("m0")
     await organization.run()
     organization.litellm.rows.delete_key(next(iter(organization.keys(gone))))
@@ -266,7 +266,7 @@ async def test_a_key_deleted_meanwhile(organization: Organization) -> None:
 
 
 async def test_litellm_that_repeats_and_forgets_users(organization: Organization) -> None:
-    """Listed twice, a leaver is removed once; not listed at all, they are found by our own notes."""
+    """A user listed twice is removed once; one who is not listed is found in our own records."""
     gone = organization.leave("m0")
     rows = [row for row in organization.litellm.rows.users.values() for _ in range(2)]
     organization.to_litellm.answers["/user/list"] = lambda _: httpx.Response(
@@ -292,7 +292,7 @@ async def test_litellm_that_repeats_and_forgets_users(organization: Organization
 async def test_more_than_max_removals(
     make_organization: MakeOrganization, members: int, most: int | None, leaving: int, acts: bool
 ) -> None:
-    """The larger of ten and a tenth unless set: above it none is removed until an admin confirms the plan."""
+    """The default is the larger of ten and a tenth. Above it nobody is removed until an admin confirms the plan."""
     organization = make_organization(members, cleanup=CleanupSettings(interval=INTERVAL, max_removals=most))
     gone = [organization.leave(f"m{number}") for number in range(leaving)]
     report = await organization.run()
@@ -310,8 +310,8 @@ async def test_more_than_max_removals(
     assert sorted((await organization.run())["done"]["deleted"]) == sorted(gone)
 
 
-async def test_giving_back_goes_on_while_removals_are_refused(make_organization: MakeOrganization) -> None:
-    """A refusal protects people; it must not keep anybody out."""
+async def test_restoring_continues_while_removals_are_refused(make_organization: MakeOrganization) -> None:
+    """A refusal protects people; it must not lock anybody out."""
     organization = make_organization(members=40)
     back = organization.leave("m0")
     await organization.run()
@@ -323,7 +323,7 @@ async def test_giving_back_goes_on_while_removals_are_refused(make_organization:
 
 
 async def test_a_confirmation_is_for_one_plan_and_one_hour(make_organization: MakeOrganization) -> None:
-    """If others left since, or too long ago, it has to be looked at again."""
+    """If other users left since, or after an hour, a new dry run is necessary."""
     organization = make_organization(members=40)
     for number in range(12):
         organization.leave(f"m{number}")
@@ -336,8 +336,8 @@ async def test_a_confirmation_is_for_one_plan_and_one_hour(make_organization: Ma
         await organization.run(plan_hash=changed["plan"]["hash"])
 
 
-async def test_one_bad_user_does_not_save_the_others(make_organization: MakeOrganization) -> None:
-    """What failed is counted, and tried again at the next run."""
+async def test_the_failure_of_one_user_does_not_stop_the_others(make_organization: MakeOrganization) -> None:
+    """The report lists the failure, and the next run retries it."""
     organization = make_organization(members=8)
     gone = sorted(organization.leave(f"m{number}") for number in range(3))
     await organization.run()
@@ -361,8 +361,8 @@ async def test_one_bad_user_does_not_save_the_others(make_organization: MakeOrga
 
 
 @pytest.mark.parametrize(("path", "answer"), [("/user/delete", 1), ("/key/block", {"blocked": True})])
-async def test_what_litellm_says_is_read_back(organization: Organization, path: str, answer: Any) -> None:
-    """A LiteLLM that says so and does not do it: nothing is reported as done."""
+async def test_each_step_is_verified_in_litellm(organization: Organization, path: str, answer: Any) -> None:
+    """If LiteLLM confirms a step but does not do it, the step is not reported as done."""
     organization.leave("m0")
     if path == "/user/delete":
         await organization.run()
@@ -393,16 +393,16 @@ async def test_a_dry_run_changes_nothing_and_counts(organization: Organization) 
     assert report_as_json(last) == report
 
 
-async def test_nested_groups_count_where_they_are_to(make_organization: MakeOrganization) -> None:
-    """`includeNestedGroups` off: a member of a child group only has left."""
+async def test_nested_groups_can_be_turned_off(make_organization: MakeOrganization) -> None:
+    """Without `includeNestedGroups` a member of only a child group has left."""
     organization = make_organization(include_nested_groups=False)
     organization.org.groups[TEAM_A] = MEMBERS
     organization.org.users["user:default/m0"] = {TEAM_A}
     assert (await organization.run())["done"]["blocked"] == ["user:default/m0"]
 
 
-async def test_old_runs_are_forgotten_but_not_what_was_believed(make_organization: MakeOrganization) -> None:
-    """A month of refusals does not make the next drop believable."""
+async def test_old_runs_are_deleted_except_the_last_accepted_one(make_organization: MakeOrganization) -> None:
+    """A month of refusals does not make the next drop plausible."""
     organization = make_organization(members=10)
     report = (await organization.run())["runId"]
     for number in range(6):

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: a state machine of a organization, its outages and its crashes (hypothesis)."""
+"""A state machine of an organization with outages and crashes, in any order (hypothesis)."""
 
 from __future__ import annotations
 

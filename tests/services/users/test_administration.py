@@ -1,4 +1,4 @@
-"""Users for an admin: all of them in pages, their budgets and limits, tiers, and one off-boarded now."""
+"""User administration: pages of users, budgets and limits, tiers, off-boarding a user now."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def listed(client: httpx.AsyncClient, **query: Any) -> list[str]:
 
 
 async def test_all_backstage_users_and_nobody_else(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """In the order of their ids; what is no user of Backstage's is not shown."""
+    """Sorted by id; other LiteLLM users are not listed."""
     for number in (*range(149, -1, -1),):
         litellm.rows.add_user({"user_id": named(number)})
     for other in ("svc-ci", "alice@example.com", "default_user_id", "group:default/admins"):
@@ -52,10 +52,10 @@ async def test_all_backstage_users_and_nobody_else(bob: httpx.AsyncClient, litel
     assert len((await bob.get(USERS)).json()["users"]) == 50
 
 
-async def test_who_comes_and_goes_does_not_disturb_the_pages(
+async def test_pages_stay_consistent_while_users_come_and_go(
     bob: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """Whoever is there all the time is listed once; also where the pages are further apart than half a minute."""
+    """A user who stays is listed once, also if the pages are read more than 30 seconds apart."""
     for number in range(0, 40, 2):
         litellm.rows.add_user({"user_id": named(number)})
     seen: list[str] = []
@@ -74,7 +74,7 @@ async def test_who_comes_and_goes_does_not_disturb_the_pages(
 
 
 async def test_litellms_repeating_pages(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
-    """A user that it lists twice is one."""
+    """A user who is listed twice counts once."""
     rows = [litellm.rows.add_user({"user_id": named(number)}) for number in range(3)]
     pages = {"1": rows[:2], "2": rows[1:]}
 
@@ -87,7 +87,7 @@ async def test_litellms_repeating_pages(make_service: MakeService, litellm: Lite
 
 
 async def test_filters(bob: httpx.AsyncClient, litellm: LiteLLMStandIn, make_service: MakeService) -> None:
-    """By a part of id, name or e-mail, without regard to case, and by status."""
+    """By a part of id, name or e-mail address, ignoring case, and by status."""
     litellm.rows.add_user({"user_id": ALICE, "user_alias": "Alice Liddell", "user_email": "a@example.com"})
     litellm.rows.add_user({"user_id": DAVE, "user_email": "Dave@Example.com", "max_budget": 0})
     assert await listed(bob, query="LIDDELL") == [ALICE]
@@ -99,7 +99,7 @@ async def test_filters(bob: httpx.AsyncClient, litellm: LiteLLMStandIn, make_ser
     assert await listed(bob, status="offboarding") == []
 
 
-async def test_who_is_being_off_boarded_is_shown_so(service: Service, litellm: LiteLLMStandIn) -> None:
+async def test_a_user_being_off_boarded_has_that_status(service: Service, litellm: LiteLLMStandIn) -> None:
     """Between the run that blocks and the one that deletes."""
     litellm.rows.add_user({"user_id": "user:default/frank"})
     bob = service.signed_in(BOB)
@@ -110,7 +110,7 @@ async def test_who_is_being_off_boarded_is_shown_so(service: Service, litellm: L
 
 
 async def test_a_member_administers_nobody(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """Not even themselves, and LiteLLM hears nothing of it."""
+    """Not even themselves, and LiteLLM receives nothing."""
     for answer in [
         await alice.get(USERS),
         await alice.patch(user_path(ALICE), json={"maxBudget": 1000}),
@@ -121,7 +121,7 @@ async def test_a_member_administers_nobody(alice: httpx.AsyncClient, litellm: Li
 
 
 async def test_changing_a_user(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """What is left out stays; null clears, also what LiteLLM itself would not clear; spend begins anew."""
+    """An absent field stays; null clears, also where LiteLLM would not; spend can be reset."""
     litellm.rows.add_user({"user_id": ALICE, "max_budget": 5, "budget_duration": "30d"})
     litellm.rows.users[ALICE]["spend"] = 4.5
     limits = {"models": ["gpt-fake"], "tpmLimit": 1000, "rpmLimit": 0}
@@ -148,28 +148,26 @@ async def test_changing_a_user(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) 
         ({"budgetDuration": "soon"}, "a duration such as"),
     ],
 )
-async def test_changes_that_make_no_sense(
+async def test_invalid_changes_are_refused(
     bob: httpx.AsyncClient, litellm: LiteLLMStandIn, asked: dict[str, Any], says: str
 ) -> None:
-    """400 that says what would, and nothing is changed."""
+    """400 that says what would be right; nothing is changed."""
     before = dict(litellm.rows.add_user({"user_id": ALICE}))
     status, message = await refusal(await bob.patch(user_path(ALICE), json=asked))
     assert (status, says in message) == (400, True), message
     assert litellm.rows.users[ALICE] == before
 
 
-async def test_changing_a_user_that_there_is_not_creates_nobody(
-    bob: httpx.AsyncClient, litellm: LiteLLMStandIn
-) -> None:
-    """LiteLLM would, in silence."""
+async def test_changing_a_missing_user_creates_nobody(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """LiteLLM itself would create one silently."""
     assert (await bob.patch(user_path(ALICE), json={"maxBudget": 1})).status_code == 404
     assert litellm.rows.users == {}
 
 
-async def test_a_user_deleted_between_look_and_change_does_not_come_back(
+async def test_a_user_deleted_during_a_change_does_not_come_back(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """LiteLLM makes a new one of that name: it goes again."""
+    """LiteLLM creates a new user with that id, which is deleted again."""
     litellm.rows.add_user({"user_id": ALICE})
     racing = Overriding(httpx.ASGITransport(litellm.app), {})
 
@@ -184,8 +182,8 @@ async def test_a_user_deleted_between_look_and_change_does_not_come_back(
     assert litellm.rows.users == {}
 
 
-async def test_a_change_that_litellm_passes_over_is_told(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
-    """502, and not a 200 that is not true."""
+async def test_a_change_that_litellm_ignores_is_reported(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """502, and not a false 200."""
     litellm.rows.add_user({"user_id": ALICE, "max_budget": 5})
     deaf = Overriding(httpx.ASGITransport(litellm.app), {"/user/update": lambda _: httpx.Response(200, json={})})
     answer = await make_service(ports={"litellm": deaf}).signed_in(BOB).patch(user_path(ALICE), json={"maxBudget": 1})
@@ -193,7 +191,7 @@ async def test_a_change_that_litellm_passes_over_is_told(make_service: MakeServi
 
 
 async def test_off_boarding_now(alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """Keys are blocked before anything is deleted; who is still a member gets a new user on their next request."""
+    """Keys are blocked before anything is deleted; a member gets a new user on their next request."""
     for _ in range(3):
         await made(alice)
     litellm.requests.clear()
@@ -207,7 +205,7 @@ async def test_off_boarding_now(alice: httpx.AsyncClient, bob: httpx.AsyncClient
 
 
 async def test_off_boarding_leaves_the_schedule_of_the_cleanup(service: Service, litellm: LiteLLMStandIn) -> None:
-    """It borrows the lease, and gives it back as it was."""
+    """It takes the lease and leaves the next run as it was."""
     litellm.rows.add_user({"user_id": ALICE})
     database = Database(service.settings.database_url, service.ports.wall_clock)
     lease = Lease(database, "cleanup", owner="another replica", life=60)
@@ -217,9 +215,7 @@ async def test_off_boarding_leaves_the_schedule_of_the_cleanup(service: Service,
     await database.aclose()
 
 
-async def test_somebody_whose_keys_the_cleanup_blocked_can_be_removed_at_once(
-    service: Service, litellm: LiteLLMStandIn
-) -> None:
+async def test_a_blocked_user_can_be_removed_at_once(service: Service, litellm: LiteLLMStandIn) -> None:
     """Without waiting for the grace period."""
     frank = "user:default/frank"
     litellm.rows.add_user({"user_id": frank})
@@ -236,7 +232,7 @@ async def test_somebody_whose_keys_the_cleanup_blocked_can_be_removed_at_once(
 async def test_killed_while_off_boarding(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, *, during: bool
 ) -> None:
-    """At every step: asked again, it is done; nothing stays open."""
+    """At every step: a repeated request completes it, and nothing stays open."""
     plain = make_service(creates_per_minute=100_000)
     for step in range(80):
         await made(plain.signed_in(ALICE))
@@ -275,8 +271,8 @@ def with_tiers(make_service: MakeService, **changes: Any) -> Service:
     return make_service(litellm=tiers, **changes)
 
 
-async def test_the_first_group_that_somebody_is_in_applies(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
-    """At creation, whoever asks for it; nested groups count, and a group that the catalog has not is passed over."""
+async def test_the_first_matching_group_selects_the_tier(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """Nested groups count, and a group that does not exist in the catalog is skipped."""
     service = with_tiers(make_service)
     alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
     assert (await alice.get(user_path(ALICE))).json()["tier"] == MEMBERS
@@ -288,8 +284,10 @@ async def test_the_first_group_that_somebody_is_in_applies(make_service: MakeSer
     assert litellm.rows.users[ALICE]["max_budget"] == 10
 
 
-async def test_who_one_is_here(make_service: MakeService, backstage: BackstageStandIn, litellm: LiteLLMStandIn) -> None:
-    """Roles, tier and limits; also through a plugin, and for a service. No user is made for that."""
+async def test_the_authenticated_caller(
+    make_service: MakeService, backstage: BackstageStandIn, litellm: LiteLLMStandIn
+) -> None:
+    """Roles, tier and limits, also through a plugin and for a service. It creates no user."""
     service = with_tiers(make_service)
     me = (await service.signed_in(ALICE).get(f"{BASE}/me")).json()
     assert (me["subject"], me["roles"], me["via"], me["tier"]) == (ALICE, ["member"], None, MEMBERS)
@@ -301,18 +299,18 @@ async def test_who_one_is_here(make_service: MakeService, backstage: BackstageSt
     assert litellm.requests == []
 
 
-async def test_without_a_catalog_ones_own_token_tells_the_groups(make_service: MakeService) -> None:
-    """Of others nothing is known then."""
+async def test_without_a_catalog_the_own_token_selects_the_tier(make_service: MakeService) -> None:
+    """Other users' groups are unknown then."""
     plain = make_service().settings
     service = with_tiers(make_service, backstage=replace(plain.backstage, catalog_token=None))
     assert (await service.signed_in(ALICE).get(user_path(ALICE))).json()["tier"] == MEMBERS
     assert (await service.signed_in(BOB).post(USERS, json={"userId": DAVE})).json()["tier"] == "userDefaults"
 
 
-async def test_a_catalog_out_of_reach_gives_nobody_the_wrong_tier(
+async def test_an_unavailable_catalog_gives_nobody_the_wrong_tier(
     make_service: MakeService, backstage: BackstageStandIn, litellm: LiteLLMStandIn
 ) -> None:
-    """Where there are tiers, nobody is made; where there are none, only the name is missing."""
+    """With tiers nobody is created; without tiers only the name is missing."""
     failing = Overriding(httpx.ASGITransport(backstage.app), {})
     failing.answers["/api/catalog/entities/by-name/user/default/alice"] = lambda _: httpx.Response(500, json={})
     service = with_tiers(make_service, ports={"backstage": failing})
@@ -324,14 +322,16 @@ async def test_a_catalog_out_of_reach_gives_nobody_the_wrong_tier(
 
 
 async def test_users_get_the_name_and_address_of_the_catalog(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """Where there are any."""
+    """If the catalog has them."""
     await alice.get(keys_path(ALICE))
     row = litellm.rows.users[ALICE]
     assert (row["user_alias"], row["user_email"]) == ("Alice", "alice@example.com")
 
 
-async def test_an_address_that_another_has_keeps_nobody_out(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """LiteLLM wants addresses to be unique: the user is made without theirs."""
+async def test_a_duplicate_e_mail_address_does_not_prevent_creation(
+    alice: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
+    """Addresses are unique in LiteLLM, so the user is created without one."""
     litellm.rows.add_user({"user_id": "old-alice", "user_email": "ALICE@example.com"})
     assert (await alice.get(user_path(ALICE))).status_code == 200
     row = litellm.rows.users[ALICE]

@@ -1,4 +1,4 @@
-"""Who is a member, by the catalog: through the API."""
+"""Membership by the catalog, through the API."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ async def status(client: httpx.AsyncClient, ref: str) -> int:
     return (await client.get(keys_path(ref))).status_code
 
 
-async def test_leaving_bites_before_the_token_ends(
+async def test_leaving_takes_effect_before_the_token_expires(
     make_service: MakeService, backstage: BackstageStandIn, clock: Clock
 ) -> None:
-    """After a minute at most; by the token alone it would take an hour."""
+    """Within a minute; with the token alone it would take an hour."""
     by_catalog, by_token = make_service(membership="catalog"), make_service()
     assert await status(by_catalog.signed_in(ALICE), ALICE) == 200
     token = backstage.user_token(ALICE)
@@ -35,14 +35,16 @@ async def test_leaving_bites_before_the_token_ends(
 
 
 async def test_nested_groups_count(make_service: MakeService) -> None:
-    """Dave is in team-a, which is below the allowed group: by the catalog a member, by his token not."""
+    """Dave is in team-a, below the allowed group: a member by the catalog, but not by his token."""
     assert await status(make_service(membership="catalog").signed_in(DAVE), DAVE) == 200
     assert await status(make_service(membership="catalog", include_nested_groups=False).signed_in(DAVE), DAVE) == 403
     assert await status(make_service().signed_in(DAVE), DAVE) == 403
 
 
-async def test_admins_and_strangers(make_service: MakeService, backstage: BackstageStandIn) -> None:
-    """By their groups in the catalog, whatever the token says; who is not there at all is nobody."""
+async def test_the_catalog_decides_about_admins_and_outsiders(
+    make_service: MakeService, backstage: BackstageStandIn
+) -> None:
+    """Whatever the token says. A user who is not in the catalog has no role."""
     service = make_service(membership="catalog")
     assert (await service.signed_in(BOB).get(user_path(ALICE))).status_code == 404
     lying = backstage.user_token(CAROL, ent=[CAROL, ADMINS, MEMBERS])
@@ -68,7 +70,7 @@ async def test_services_and_plugins_are_not_in_the_catalog(
     assert await status(service.client(backstage.plugin_token()), ALICE) == 403
 
 
-async def test_a_catalog_at_fault_lets_nobody_in_and_signs_nobody_out(
+async def test_a_failing_catalog_lets_nobody_in_and_signs_nobody_out(
     make_service: MakeService, backstage: BackstageStandIn
 ) -> None:
     """502 or 503; and the next request works."""
@@ -86,7 +88,7 @@ async def test_a_catalog_at_fault_lets_nobody_in_and_signs_nobody_out(
 async def test_users_that_the_next_cleanup_would_remove_are_not_created(
     make_service: MakeService, litellm: LiteLLMStandIn, ref: str, expected: int
 ) -> None:
-    """Whatever decides about requests: the catalog decides about being there."""
+    """With either kind of membership, the catalog decides who may be created."""
     response = await make_service().signed_in(BOB).post(f"{BASE}/users", json={"userId": ref})
     assert response.status_code == expected
     assert (ref in litellm.rows.users) is (expected == 201)
@@ -109,7 +111,7 @@ async def test_creating_users_with_the_catalog_out_of_reach(
 
 
 async def test_without_a_token_for_the_catalog(make_service: MakeService) -> None:
-    """Nobody is asked, as in the plugin; and there is no cleanup to run."""
+    """Tokens decide, as in the plugin, and there is no cleanup."""
     bob = make_service(backstage=BackstageSettings(BASE_URL)).signed_in(BOB)
     assert (await bob.post(f"{BASE}/users", json={"userId": CAROL})).status_code == 201
     assert (await bob.get(f"{BASE}/cleanup")).json() == {
@@ -121,8 +123,8 @@ async def test_without_a_token_for_the_catalog(make_service: MakeService) -> Non
     assert (await bob.post(f"{BASE}/cleanup", json={"dryRun": False})).status_code == 409
 
 
-async def test_a_group_below_itself_and_one_too_deep(make_service: MakeService, backstage: BackstageStandIn) -> None:
-    """A cycle ends; more than twenty levels are taken for a fault."""
+async def test_cyclic_and_too_deep_groups(make_service: MakeService, backstage: BackstageStandIn) -> None:
+    """A cycle is harmless; more than twenty levels are a fault."""
     backstage.org.groups |= {MEMBERS: TEAM_A}
     assert await status(make_service(membership="catalog").signed_in(DAVE), DAVE) == 200
     backstage.org.groups |= {MEMBERS: None, "group:default/l0": MEMBERS}

@@ -1,4 +1,4 @@
-"""The rules for users and keys, through the API, asserted on what LiteLLM was asked."""
+"""Self-service for users and keys through the API, asserted on the requests that LiteLLM received."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_an_admin_acting_for_others_creates_nobody(bob: httpx.AsyncClient,
 
 
 async def test_creating_oneself_is_201_then_409(alice: httpx.AsyncClient) -> None:
-    """`POST /users` is exempt from creation on first use, or it could only ever say 409."""
+    """`POST /users` does not create the user on first use, or it would always be a 409."""
     created = await alice.post(f"{BASE}/users", json={"userId": ALICE})
     assert created.status_code == 201
     assert created.json() == {
@@ -97,7 +97,7 @@ async def test_an_admin_creates_others(bob: httpx.AsyncClient, litellm: LiteLLMS
 
 
 async def test_refs_compare_without_case(service: Service, litellm: LiteLLMStandIn) -> None:
-    """Erin.Mixed, as the catalog writes her."""
+    """Erin.Mixed has upper-case letters in the catalog."""
     erin = service.signed_in("user:default/Erin.Mixed")
     assert (await erin.get(user_path("User:default/Erin.Mixed"))).json()["userId"] == ERIN
     assert (await mint(erin, "user:Default/ERIN.mixed"))["userId"] == ERIN
@@ -105,7 +105,7 @@ async def test_refs_compare_without_case(service: Service, litellm: LiteLLMStand
 
 
 class Slow(httpx.AsyncBaseTransport):
-    """Lets everybody else go first, as a network does."""
+    """Yields to other tasks, as a network does."""
 
     def __init__(self, litellm: LiteLLMStandIn) -> None:
         self._inner = httpx.ASGITransport(litellm.app)
@@ -124,7 +124,7 @@ async def test_fifty_first_requests_at_once_create_one_user(make_service: MakeSe
     assert litellm.requests.count("POST /user/new") == 1
 
 
-async def test_a_user_that_another_replica_created_meanwhile_is_taken(
+async def test_a_user_that_another_replica_created_is_accepted(
     make_service: MakeService, litellm: LiteLLMStandIn
 ) -> None:
     """LiteLLM's 409 on creation on first use is success."""
@@ -144,7 +144,7 @@ async def test_a_user_that_another_replica_created_meanwhile_is_taken(
 async def test_the_usual_request_costs_one_call(
     alice: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """A user seen is remembered for a while, and looked for again after it."""
+    """A user who was seen is cached for a while, and then checked again."""
     await alice.get(keys_path(ALICE))
     litellm.requests.clear()
     await alice.get(keys_path(ALICE))
@@ -155,8 +155,8 @@ async def test_the_usual_request_costs_one_call(
     assert litellm.requests == ["GET /v2/user/info", "GET /key/list"]
 
 
-async def test_a_key_is_minted_listed_and_deleted(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """The life of a key; its secret is in the first answer only, which nobody may store."""
+async def test_a_key_is_created_listed_and_deleted(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """The secret is only in the first response, which no cache may store."""
     response = await alice.post(keys_path(ALICE), json={})
     assert response.headers["cache-control"] == "no-store"
     key = response.json()
@@ -171,7 +171,7 @@ async def test_a_key_is_minted_listed_and_deleted(alice: httpx.AsyncClient, lite
 async def test_another_persons_key_is_a_404_and_stays(
     alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
-    """Whoever asks, and through whosever path; LiteLLM receives no delete."""
+    """Whoever asks, and on whichever user's path; LiteLLM receives no deletion."""
     bobs = (await mint(bob, BOB))["keyId"]
     alices = (await mint(alice, ALICE))["keyId"]
     assert (await alice.delete(keys_path(ALICE, bobs))).status_code == 404
@@ -191,7 +191,7 @@ async def test_an_admin_acts_for_a_member(alice: httpx.AsyncClient, bob: httpx.A
 
 
 async def test_carol_is_refused_everything(carol: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """Her own as much as others', and LiteLLM hears nothing of it."""
+    """Her own resources and those of others; LiteLLM receives nothing."""
     for owner in (CAROL, ALICE):
         for response in [
             await carol.get(user_path(owner)),
@@ -204,7 +204,7 @@ async def test_carol_is_refused_everything(carol: httpx.AsyncClient, litellm: Li
     assert litellm.requests == []
 
 
-async def test_a_member_is_refused_what_is_others(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+async def test_a_member_cannot_access_other_users(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
     """Reading included."""
     for response in [
         await alice.get(user_path(BOB)),
@@ -219,7 +219,7 @@ async def test_a_member_is_refused_what_is_others(alice: httpx.AsyncClient, lite
 async def test_service_and_plugin_callers(
     service: Service, backstage: BackstageStandIn, litellm: LiteLLMStandIn
 ) -> None:
-    """A service token has its role; a plugin speaks for a user or for nobody."""
+    """A service token has its role; a plugin acts for a user or has no role."""
     assert (await service.client(SERVICE_TOKEN).post(f"{BASE}/users", json={"userId": ALICE})).status_code == 201
     on_behalf = service.client(backstage.plugin_token(backstage.limited_token(ALICE)))
     assert (await on_behalf.get(user_path(ALICE))).json()["userId"] == ALICE
@@ -227,10 +227,10 @@ async def test_service_and_plugin_callers(
     assert list(litellm.rows.users) == [ALICE]
 
 
-async def test_a_remembered_user_that_is_gone_is_made_anew_and_leaves_no_orphan(
+async def test_a_cached_user_who_is_gone_is_created_again_without_an_orphan(
     alice: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
-    """Somebody deleted her in LiteLLM: the key minted meanwhile is deleted, and one with an owner handed out."""
+    """The orphaned key is deleted, and a key with an owner is returned."""
     await alice.get(keys_path(ALICE))
     litellm.rows.delete_user(ALICE)
     key = await mint(alice, ALICE)
@@ -238,7 +238,7 @@ async def test_a_remembered_user_that_is_gone_is_made_anew_and_leaves_no_orphan(
     assert list(litellm.rows.keys) == [key["keyId"]]
 
 
-async def test_a_user_deleted_while_an_admin_mints_leaves_no_orphan(
+async def test_a_user_deleted_during_a_creation_by_an_admin_leaves_no_orphan(
     make_service: MakeService, litellm: LiteLLMStandIn
 ) -> None:
     """The admin gets a 404, and LiteLLM keeps no key without an owner."""
@@ -256,8 +256,8 @@ async def test_a_user_deleted_while_an_admin_mints_leaves_no_orphan(
     assert litellm.rows.keys == {}
 
 
-async def test_a_user_that_litellm_says_it_has_and_has_not(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
-    """A LiteLLM that contradicts itself is at fault."""
+async def test_a_litellm_that_contradicts_itself_is_a_fault(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """It confirms the user and then does not have them."""
     lying = Overriding(httpx.ASGITransport(litellm.app), {"/user/new": lambda _: httpx.Response(409, json={})})
     assert (await make_service(ports={"litellm": lying}).signed_in(ALICE).get(user_path(ALICE))).status_code == 502
 
@@ -265,13 +265,13 @@ async def test_a_user_that_litellm_says_it_has_and_has_not(make_service: MakeSer
 async def test_orphaned_keys_can_be_seen_and_deleted_by_an_admin(
     bob: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
-    """LiteLLM cannot clean them up by itself."""
+    """LiteLLM cannot remove them itself."""
     row, _ = litellm.rows.add_key({"user_id": ALICE})
     assert [key["token"] for key in (await bob.get(keys_path(ALICE))).json()["keys"]] == [row["token"]]
     assert (await bob.delete(keys_path(ALICE, row["token"]))).status_code == 204
 
 
-async def test_a_budget_of_nothing_is_not_no_budget(service: Service, litellm: LiteLLMStandIn) -> None:
+async def test_a_budget_of_zero_is_a_budget(service: Service, litellm: LiteLLMStandIn) -> None:
     """0 is a budget, null is none."""
     litellm.rows.add_user({"user_id": ALICE, "max_budget": 0})
     litellm.rows.add_user({"user_id": DAVE})
