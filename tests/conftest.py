@@ -29,6 +29,8 @@ from state.database import Database
 from tests.support.contract import checked_client
 
 BASE = "/api/litellm-orchestrator"
+TARGETS = ["stand-in", pytest.param("real", marks=pytest.mark.live)]
+"""A test of these runs against the stand-ins and, under `make live`, against the real products."""
 ALICE, BOB, CAROL, ERIN = (f"user:default/{name}" for name in ("alice", "bob", "carol", "erin.mixed"))
 SERVICE_TOKEN = "service-token-for-tests"
 
@@ -72,7 +74,7 @@ class Service:
     def client(self, token: str | None = None) -> httpx.AsyncClient:
         """A caller with `token`. Each response is checked against the contract."""
         self._app = self._app or create_app(self.settings, self.ports)
-        client = checked_client(httpx.ASGITransport(self._app), "http://orchestrator", token)
+        client = checked_client("http://orchestrator", token, transport=httpx.ASGITransport(self._app))
         self._clients.append(client)
         return client
 
@@ -150,6 +152,12 @@ def contract_validated_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OpenAPISpecification, "_validate_spec", classmethod(validate_once))
         yield
+
+
+@pytest.fixture(params=TARGETS)
+def is_real(request: pytest.FixtureRequest) -> bool:
+    """Whether to use the real product."""
+    return bool(request.param == "real")
 
 
 @pytest.fixture(autouse=True)

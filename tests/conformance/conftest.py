@@ -16,7 +16,6 @@ from standalone.backstage import BackstageStandIn
 from standalone.catalog import CATALOG_TOKEN
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 
-TARGETS = ["stand-in", pytest.param("real", marks=pytest.mark.live)]
 PATIENCE = 60
 
 
@@ -57,10 +56,10 @@ class Proxy:
         return response.status_code
 
 
-@pytest.fixture(params=TARGETS)
-async def proxy(request: pytest.FixtureRequest) -> AsyncIterator[Proxy]:
+@pytest.fixture
+async def proxy(*, is_real: bool) -> AsyncIterator[Proxy]:
     """LiteLLM: the stand-in, and the real one."""
-    if request.param == "real":
+    if is_real:
         transport, url, key = None, os.environ["LITELLM_URL"], os.environ["LITELLM_MASTER_KEY"]
     else:
         transport, url, key = httpx.ASGITransport(LiteLLMStandIn().app), "http://litellm", MASTER_KEY
@@ -81,10 +80,10 @@ class Portal:
     catalog_token: str
 
 
-@pytest.fixture(params=TARGETS)
-async def backstage_target(request: pytest.FixtureRequest) -> AsyncIterator[Portal]:
+@pytest.fixture
+async def backstage_target(*, is_real: bool) -> AsyncIterator[Portal]:
     """Backstage: the stand-in, and the real one."""
-    if request.param == "real":
+    if is_real:
         transport, url, token = None, os.environ["BACKSTAGE_URL"], os.environ["BACKSTAGE_CATALOG_TOKEN"]
     else:
         transport, url, token = httpx.ASGITransport(BackstageStandIn().app), "http://backstage", CATALOG_TOKEN

@@ -11,64 +11,54 @@ import httpx
 import pytest
 
 from tests.conftest import ALICE, BOB, ERIN, SERVICE_TOKEN
-from tests.support.contract import check
+from tests.support.contract import check, checked_client
 from tests.support.processes import Running, listening
+from tests.support.real_products import RealProducts, real_products
 
-# Where the live Backstage's proxy looks for this service.
+# The live Backstage's proxy expects this service here.
 PORT = os.environ.get("ORCHESTRATOR_PORT", "7007")
-_PATIENCE = 60
+
+
+@pytest.fixture
+def narrate(capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Prints lines of the story, beginning with the test's own sentence."""
+
+    def write(line: str) -> None:
+        with capsys.disabled():
+            print(line)
+
+    write(f"\n{request.function.__doc__}")
+    return write
+
+
+@pytest.fixture
+async def products(narrate: Callable[[str], None]) -> AsyncIterator[RealProducts]:
+    """The real LiteLLM and the real Backstage."""
+    async with real_products(narrate) as both:
+        yield both
 
 
 @dataclass
 class Live:
-    """The running service, its neighbours, and the people with genuine tokens."""
+    """The running service and the real products."""
 
+    products: RealProducts
     running: Running
-    backstage: httpx.AsyncClient
-    litellm: httpx.AsyncClient
-    said: Callable[[str], None]
-
-    async def token(self, name: str) -> str:
-        """A genuine user token."""
-        answer = await self.backstage.get("/api/auth/test/refresh", params={"user": f"user:default/{name}"})
-        return str(answer.json()["backstageIdentity"]["token"])
 
     def caller(self, token: str | None, origin: str | None = None) -> httpx.AsyncClient:
-        """Somebody with `token`; each of their answers is held against the contract."""
+        """A caller of the service, or of `origin`. Responses of the service are checked against the contract."""
 
-        async def checked(response: httpx.Response) -> None:
-            await response.aread()
+        def observe(response: httpx.Response) -> None:
             if origin is None:
                 check(response)
-            self.said(f"  {response.request.method} {response.request.url.raw_path.decode()} -> {response.status_code}")
+            target = response.request.url.raw_path.decode()
+            self.products.narrate(f"  {response.request.method} {target} -> {response.status_code}")
 
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx.AsyncClient(
-            base_url=origin or self.running.origin,
-            headers=headers,
-            timeout=_PATIENCE,
-            event_hooks={"response": [checked]},
-        )
-
-    async def chat(self, secret: str) -> int:
-        """The status of a call to a model with a key."""
-        status = await self.quiet_chat(secret)
-        self.said(f"  POST /v1/chat/completions on LiteLLM -> {status}")
-        return status
-
-    async def quiet_chat(self, secret: str) -> int:
-        """The same, untold."""
-        body = {"model": "gpt-fake", "messages": [{"role": "user", "content": "hello"}]}
-        answer = await self.litellm.post(
-            "/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {secret}"}
-        )
-        return answer.status_code
+        return checked_client(origin or self.running.origin, token, observe=observe)
 
 
 @pytest.fixture
-async def live(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
-) -> AsyncIterator[Live]:
+async def live(tmp_path: Path, products: RealProducts) -> AsyncIterator[Live]:
     """Everything running, and alice, bob and erin without LiteLLM users."""
     litellm_url, backstage_url = os.environ["LITELLM_URL"], os.environ["BACKSTAGE_URL"]
     config = tmp_path / "app-config.yaml"
@@ -93,17 +83,7 @@ async def live(
         """
     )
 
-    def said(line: str) -> None:
-        with capsys.disabled():
-            print(line)
-
-    said(f"\n{request.function.__doc__}")
-    master = {"Authorization": f"Bearer {os.environ['LITELLM_MASTER_KEY']}"}
-    async with (
-        httpx.AsyncClient(base_url=litellm_url, headers=master, timeout=_PATIENCE) as litellm,
-        httpx.AsyncClient(base_url=backstage_url, timeout=_PATIENCE) as backstage,
-        listening("serve", "--config", str(config)) as running,
-    ):
+    async with listening("serve", "--config", str(config)) as running:
         for user_id in (ALICE, BOB, ERIN):
-            await litellm.post("/user/delete", json={"user_ids": [user_id]})
-        yield Live(running, backstage, litellm, said)
+            await products.litellm.post("/user/delete", json={"user_ids": [user_id]})
+        yield Live(products, running)

@@ -20,7 +20,7 @@ _PATIENCE, _POLL = 150.0, 0.5
 async def until_ended(live: Live, secret: str) -> None:
     """Until LiteLLM refuses the key."""
     for _ in range(int(_PATIENCE / _POLL)):
-        if await live.quiet_chat(secret) == 401:
+        if await live.products.chat(secret) == 401:
             return
         await asyncio.sleep(_POLL)
     pytest.fail("the key never ended")
@@ -28,12 +28,15 @@ async def until_ended(live: Live, secret: str) -> None:
 
 async def test_alice_looks_after_her_keys(live: Live) -> None:
     """Who she is, what she may use; a key with limits, read, changed, blocked, unblocked, and what others may not."""
-    async with live.caller(await live.token("alice")) as alice, live.caller(await live.token("bob")) as bob:
+    async with (
+        live.caller(await live.products.token("alice")) as alice,
+        live.caller(await live.products.token("bob")) as bob,
+    ):
         me = (await alice.get(f"{BASE}/me")).json()
         assert (me["tier"], me["limits"]["maxKeys"], me["roles"]) == ("group:default/litellm-users", 60, ["member"])
         user = (await alice.get(user_path(ALICE))).json()
         assert (user["tier"], user["maxBudget"], user["rpmLimit"]) == ("group:default/litellm-users", 100, 1000)
-        row = (await live.litellm.get("/v2/user/info", params={"user_id": ALICE})).json()
+        row = (await live.products.litellm.get("/v2/user/info", params={"user_id": ALICE})).json()
         assert (row["user_alias"], row["user_email"]) == ("Alice", "alice@example.com")
         assert [m["id"] for m in (await alice.get(f"{BASE}/models")).json()["models"]] == ["claude-fake", "gpt-fake"]
 
@@ -51,7 +54,7 @@ async def test_alice_looks_after_her_keys(live: Live) -> None:
         assert (await alice.post(keys_path(ALICE), json={"alias": "laptop"})).status_code == 409
         assert (await bob.post(keys_path(BOB), json={"alias": "laptop"})).status_code == 201
         assert (await alice.post(keys_path(ALICE), json={"rpmLimit": 1001})).status_code == 403
-        assert await live.chat(key["keySecret"]) == 200
+        assert await live.products.chat(key["keySecret"]) == 200
 
         path = keys_path(ALICE, key["keyId"])
         read = await alice.get(path)
@@ -74,18 +77,21 @@ async def test_alice_looks_after_her_keys(live: Live) -> None:
         changed = await alice.patch(path, json=changes, headers={"If-Match": read.headers["etag"]})
         row = changed.json()
         assert (row["key_alias"], row["models"], row["max_budget"], row["rpm_limit"]) == ("desktop", [], None, 5)
-        assert await live.chat(key["keySecret"]) == 401
+        assert await live.products.chat(key["keySecret"]) == 401
         stale = {"If-Match": read.headers["etag"]}
         assert (await alice.patch(path, json={"blocked": False}, headers=stale)).status_code == 412
         assert (await alice.patch(path, json={"blocked": False})).status_code == 200
-        assert await live.chat(key["keySecret"]) == 200
+        assert await live.products.chat(key["keySecret"]) == 200
         listed = (await alice.get(keys_path(ALICE), params={"alias": "desktop", "limit": 1})).json()
         assert [row["token"] for row in listed["keys"]] == [key["keyId"]]
 
 
 async def test_bob_looks_after_users(live: Live) -> None:
     """Lists them, changes alice's limits and takes them back, off-boards her, and reads who did what."""
-    async with live.caller(await live.token("alice")) as alice, live.caller(await live.token("bob")) as bob:
+    async with (
+        live.caller(await live.products.token("alice")) as alice,
+        live.caller(await live.products.token("bob")) as bob,
+    ):
         secrets = [(await alice.post(keys_path(ALICE))).json()["keySecret"] for _ in range(2)]
         page = (await bob.get(USERS, params={"query": "ALICE@example", "limit": 1})).json()
         assert [(row["userId"], row["displayName"], row["status"]) for row in page["users"]] == [
@@ -99,13 +105,13 @@ async def test_bob_looks_after_users(live: Live) -> None:
         }
         changed = (await bob.patch(user_path(ALICE), json=limits | {"spend": 0})).json()
         assert {name: changed[name] for name in limits} == limits
-        assert await live.chat(secrets[0]) == 403
+        assert await live.products.chat(secrets[0]) == 403
         cleared = (await bob.patch(user_path(ALICE), json=dict.fromkeys(limits))).json()
         assert {name: cleared[name] for name in limits} == dict.fromkeys(limits) | {"models": []}
         assert (await bob.patch(user_path("user:default/nobody"), json={"maxBudget": 1})).status_code == 404
         assert (await alice.delete(user_path(ALICE))).status_code == 403
         assert (await bob.delete(user_path(ALICE))).json() == {"userId": ALICE, "keysDeleted": 2}
-        assert [await live.chat(secret) for secret in secrets] == [401, 401]
+        assert [await live.products.chat(secret) for secret in secrets] == [401, 401]
         events = (await bob.get(AUDIT, params={"target": ALICE, "limit": 100})).json()["events"]
         told = [(row["actor"], row["action"], row["outcome"]) for row in events]
         assert told[:3] == [
@@ -119,38 +125,41 @@ async def test_bob_looks_after_users(live: Live) -> None:
 
 async def test_a_rotation(live: Live) -> None:
     """Both work during the overlap; then the old one ends by itself."""
-    async with live.caller(await live.token("alice")) as alice:
+    async with live.caller(await live.products.token("alice")) as alice:
         old = (await alice.post(keys_path(ALICE), json={"alias": "ci", "maxBudget": 5})).json()
         path = f"{keys_path(ALICE, old['keyId'])}/regenerate"
         new = (await alice.post(path, json={"overlap": 3})).json()
-        assert [await live.chat(key["keySecret"]) for key in (old, new)] == [200, 200]
+        assert [await live.products.chat(key["keySecret"]) for key in (old, new)] == [200, 200]
         row = (await alice.get(keys_path(ALICE, new["keyId"]))).json()
         assert (row["key_alias"], row["max_budget"], row["pendingRevocations"]) == ("ci", 5, [new["revokes"]])
         await until_ended(live, old["keySecret"])
-        assert await live.chat(new["keySecret"]) == 200
+        assert await live.products.chat(new["keySecret"]) == 200
         now = (await alice.post(f"{keys_path(ALICE, new['keyId'])}/regenerate")).json()
-        assert [await live.chat(key["keySecret"]) for key in (new, now)] == [401, 200]
+        assert [await live.products.chat(key["keySecret"]) for key in (new, now)] == [401, 200]
 
 
 async def test_a_leak(live: Live) -> None:
     """A reported key is dead at once, and its owner rotates it."""
-    async with live.caller(await live.token("alice")) as alice, live.caller(await live.token("carol")) as carol:
+    async with (
+        live.caller(await live.products.token("alice")) as alice,
+        live.caller(await live.products.token("carol")) as carol,
+    ):
         key = (await alice.post(keys_path(ALICE))).json()
         for secret in (key["keySecret"], "sk-nobody-has-this-one"):
             answer = await carol.post(f"{BASE}/keys/report", json={"key": secret})
             assert (answer.status_code, answer.json()) == (202, {"received": True})
-        assert await live.chat(key["keySecret"]) == 401
+        assert await live.products.chat(key["keySecret"]) == 401
         assert (await alice.patch(keys_path(ALICE, key["keyId"]), json={"blocked": False})).status_code == 403
         new = (await alice.post(f"{keys_path(ALICE, key['keyId'])}/regenerate")).json()
-        assert await live.chat(new["keySecret"]) == 200
+        assert await live.products.chat(new["keySecret"]) == 200
 
 
 async def test_usage(live: Live) -> None:
     """LiteLLM counts what alice's key did, a little later."""
-    async with live.caller(await live.token("alice")) as alice:
+    async with live.caller(await live.products.token("alice")) as alice:
         key = (await alice.post(keys_path(ALICE), json={"alias": "counted"})).json()
-        assert [await live.chat(key["keySecret"]) for _ in range(3)] == [200] * 3
-    token = {"Authorization": f"Bearer {await live.token('alice')}"}
+        assert [await live.products.chat(key["keySecret"]) for _ in range(3)] == [200] * 3
+    token = {"Authorization": f"Bearer {await live.products.token('alice')}"}
     async with httpx.AsyncClient(base_url=live.running.origin, headers=token, timeout=60) as alice:
         for _ in range(int(_PATIENCE / _POLL)):
             report = (await alice.get(f"{user_path(ALICE)}/usage", params={"groupBy": "key"})).json()
@@ -159,7 +168,7 @@ async def test_usage(live: Live) -> None:
                 break
             await asyncio.sleep(_POLL)
         models = (await alice.get(f"{user_path(ALICE)}/usage", params={"groupBy": "model"})).json()
-    live.said(f"  GET …/usage -> {mine[0]['alias']}: {mine[0]['figures']}")
+    live.products.narrate(f"  GET …/usage -> {mine[0]['alias']}: {mine[0]['figures']}")
     figures = mine[0]["figures"]
     assert (mine[0]["alias"], figures["totalTokens"]) == (
         "counted",
@@ -172,25 +181,27 @@ async def test_usage(live: Live) -> None:
 
 async def test_fifty_posts_with_one_idempotency_key(live: Live) -> None:
     """One key, whatever the concurrency."""
-    token = {"Authorization": f"Bearer {await live.token('alice')}", "Idempotency-Key": "fifty"}
+    token = {"Authorization": f"Bearer {await live.products.token('alice')}", "Idempotency-Key": "fifty"}
     async with httpx.AsyncClient(base_url=live.running.origin, headers=token, timeout=60) as alice:
         answers = await asyncio.gather(*(alice.post(keys_path(ALICE)) for _ in range(50)))
         keys = (await alice.get(keys_path(ALICE))).json()["keys"]
     statuses = sorted({answer.status_code for answer in answers})
-    live.said(f"  50 x POST …/keys with one Idempotency-Key -> {statuses}, {len(keys)} key")
+    live.products.narrate(f"  50 x POST …/keys with one Idempotency-Key -> {statuses}, {len(keys)} key")
     assert set(statuses) <= {201, 409}
     assert [row["token"] for row in keys] == list({a.json()["keyId"] for a in answers if a.status_code == 201})
 
 
 async def test_alices_rate(live: Live) -> None:
     """Thirty a minute, then 429 that says when again."""
-    async with live.caller(await live.token("alice")) as alice:
+    async with live.caller(await live.products.token("alice")) as alice:
         first = await alice.post(keys_path(ALICE))
         token = {"Authorization": alice.headers["authorization"]}
     async with httpx.AsyncClient(base_url=live.running.origin, headers=token, timeout=60) as alice:
         answers = await asyncio.gather(*(alice.post(keys_path(ALICE)) for _ in range(40)))
     refused = [answer for answer in answers if answer.status_code == 429]
-    live.said(f"  40 x POST …/keys -> {len(refused)} x 429, Retry-After {refused[0].headers['retry-after']}")
+    live.products.narrate(
+        f"  40 x POST …/keys -> {len(refused)} x 429, Retry-After {refused[0].headers['retry-after']}"
+    )
     assert first.headers["ratelimit-policy"] == '"creates";q=30;w=60'
     assert {answer.status_code for answer in answers} == {201, 429}
     assert int(refused[0].headers["retry-after"]) in (1, 2)

@@ -20,7 +20,6 @@ from state.kept_answers import KeptAnswer, KeptAnswers
 from state.rates import RatePolicy, Rates
 from state.revocations import ReportedKeys, Revocations
 from state.tables import change, kept_answer, key_revocation, metadata
-from tests.conformance.conftest import TARGETS
 from tests.conftest import ALICE, BOB, Clock
 from tests.support.postgresql import empty_database
 
@@ -31,10 +30,10 @@ KEPT = KeptAnswer("fingerprint", "key", b"sealed")
 CREATES = RatePolicy("creates", limit=30, window=60_000)
 
 
-@pytest.fixture(params=TARGETS)
-async def database(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> AsyncIterator[Database]:
+@pytest.fixture
+async def database(tmp_path: Path, clock: Clock, *, is_real: bool) -> AsyncIterator[Database]:
     """An empty database of its own."""
-    if request.param == "real":
+    if is_real:
         async with empty_database() as url:
             database = Database(url)
             yield database

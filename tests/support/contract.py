@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
@@ -104,19 +105,25 @@ def _validator(schema: str) -> OAS30ReadValidator:
 
 
 def checked_client(
-    transport: httpx.AsyncBaseTransport | None, base_url: str, token: str | None, **headers: str
+    base_url: str,
+    token: str | None,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    observe: Callable[[httpx.Response], None] = check,
 ) -> httpx.AsyncClient:
-    """A caller with `token`. Each response is checked against the contract. A transport of None is the network."""
+    """A caller with `token`. `observe` sees each response; it checks them against the contract unless told otherwise.
 
-    async def check_response(response: httpx.Response) -> None:
+    A transport of None is the network.
+    """
+
+    async def on_response(response: httpx.Response) -> None:
         await response.aread()
-        check(response)
+        observe(response)
 
-    authorization = {"Authorization": f"Bearer {token}"} if token else {}
     return httpx.AsyncClient(
         transport=transport,
         base_url=base_url,
-        headers=authorization | headers,
+        headers={"Authorization": f"Bearer {token}"} if token else {},
         timeout=PATIENCE_SECONDS,
-        event_hooks={"response": [check_response]},
+        event_hooks={"response": [on_response]},
     )

@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 
 from standalone.litellm import LiteLLMStandIn
-from tests.conformance.conftest import TARGETS
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, keys_path, user_path
 from tests.support.postgresql import empty_database
 
@@ -49,10 +48,10 @@ def counted() -> Iterator[Traffic]:
         sa.event.remove(sa.Engine, "before_cursor_execute", on_statement)
 
 
-@pytest.fixture(params=TARGETS)
-async def database_settings(request: pytest.FixtureRequest) -> AsyncIterator[dict[str, Any]]:
+@pytest.fixture
+async def database_settings(*, is_real: bool) -> AsyncIterator[dict[str, Any]]:
     """SQLite as usual, and a real PostgreSQL."""
-    if request.param != "real":
+    if not is_real:
         yield {}
         return
     async with empty_database() as url:
