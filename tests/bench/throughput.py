@@ -117,9 +117,9 @@ async def main() -> None:
         )
         uvicorn = ["-m", "uvicorn", "--factory", "--http", "httptools", "--loop", "uvloop", "--no-access-log", "--port"]
         commands = {
-            _STUB: [*uvicorn, str(_STUB), "tests.bench:stub"],
-            _PLAIN: [*uvicorn, str(_PLAIN), "tests.bench:plain"],
-            _AIOHTTP: [*uvicorn, str(_AIOHTTP), "tests.bench:over_aiohttp"],
+            _STUB: [*uvicorn, str(_STUB), "tests.bench.throughput:stub"],
+            _PLAIN: [*uvicorn, str(_PLAIN), "tests.bench.throughput:plain"],
+            _AIOHTTP: [*uvicorn, str(_AIOHTTP), "tests.bench.throughput:over_aiohttp"],
             _SERVICE: ["-m", "cli", "serve", "--config", str(config)],
         }
         processes = []
