@@ -22,7 +22,7 @@ EXIT_DATABASE = 1
 _CONFIG_VARIABLE = "LITELLM_ORCHESTRATOR_CONFIG_FILES"
 
 
-@click.command()
+@click.command(short_help="Serve with the settings of --config.")
 @config_option
 @click.option("--host", help="The address to listen on, instead of backend.listen.")
 @click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on, instead of backend.listen.")

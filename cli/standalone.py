@@ -44,7 +44,7 @@ _BANNER = "\n".join(
 )
 
 
-@click.command()
+@click.command(short_help="Serve on embedded stand-ins, to try it out.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=7007, show_default=True)
 @click.option("--creates-per-minute", type=click.IntRange(1, 100000), default=30, show_default=True)

@@ -93,7 +93,7 @@ class Plan:
     refusal: str | None
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class ExecutionResult:
     """What the execution of a plan did: users and number of keys by step, and the error of each user that failed."""
 

@@ -27,6 +27,7 @@ from domain.errors import UpstreamUnavailableError
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x6C6C6F  # any number that all replicas agree on
 _SQLITE_TIMEOUT_SECONDS = 30
+_CONNECT_TIMEOUT_SECONDS = 5
 
 
 class DatabaseUnavailableError(UpstreamUnavailableError):
@@ -108,7 +109,7 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (sa.exc.DBAPIError, sqlite3.Error, OSError) as error:
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.Error, OSError) as error:
             raise DatabaseUnavailableError(self._engine.url.render_as_string(hide_password=True)) from error
 
     async def _migrate(self) -> None:
@@ -127,7 +128,8 @@ class Database:
 def _engine(url: str) -> AsyncEngine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(parsed, pool_pre_ping=True)
+        timeout = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
+        return create_async_engine(parsed, pool_pre_ping=True, connect_args=timeout)
     engine = create_async_engine(parsed, connect_args={"timeout": _SQLITE_TIMEOUT_SECONDS})
 
     @sa.event.listens_for(engine.sync_engine, "connect")

@@ -36,7 +36,7 @@ SERVICE_TOKEN = "service-token-for-tests"
 
 
 class Clock:
-    """A clock that moves when told to. Seconds since the epoch."""
+    """A clock that the test moves. Seconds since the epoch."""
 
     def __init__(self) -> None:
         self.seconds = 1_800_000_000.0
@@ -99,14 +99,14 @@ async def stop(app: Any) -> None:
         return next(messages)
 
     async def send(_: Any) -> None:
-        """Whoever waits for it is us."""
+        """The response is not needed."""
 
     await app({"type": "lifespan", "state": {}}, receive, send)
 
 
 @cache
 def _template() -> Path:
-    """A migrated database, made once per process."""
+    """A migrated database, created once per process."""
     path = Path(tempfile.mkdtemp(prefix="orchestrator-template-")) / "state.sqlite3"
 
     async def migrate() -> None:
@@ -170,7 +170,7 @@ def log() -> io.StringIO:
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that stands still until told to move."""
+    """A clock that stands still until the test moves it."""
     return Clock()
 
 
@@ -227,7 +227,7 @@ def service(make_service: MakeService) -> Service:
 
 @pytest.fixture
 def nobody(service: Service) -> httpx.AsyncClient:
-    """Somebody who is not signed in."""
+    """A caller without a token."""
     return service.client()
 
 

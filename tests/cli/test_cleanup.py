@@ -87,7 +87,7 @@ def test_a_refusal_exits_3_and_can_be_confirmed(organization: Organization, caps
 
 
 def test_an_unsafe_snapshot_exits_3(organization: Organization) -> None:
-    """Nobody in the group."""
+    """The group is empty."""
     for number in range(4):
         organization.leave(f"m{number}")
     assert run(organization) == 3

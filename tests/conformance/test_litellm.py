@@ -52,7 +52,7 @@ async def test_a_user_that_exists(proxy: Proxy) -> None:
 
 
 async def test_fifty_new_users_at_once_are_one(proxy: Proxy) -> None:
-    """More than one may be told that it created it."""
+    """Several of the calls may succeed."""
     answers = await asyncio.gather(
         *(proxy.post("/user/new", user_id=proxy.id("a"), auto_create_key=False) for _ in range(50))
     )
@@ -136,7 +136,7 @@ async def test_updating_a_user_that_there_is_not_creates_them(proxy: Proxy) -> N
 
 
 async def test_updating_a_user(proxy: Proxy) -> None:
-    """Metadata is replaced whole, an empty one and empty models are passed over, null clears a budget."""
+    """Metadata is replaced as a whole; empty metadata and empty models are ignored; null clears a budget."""
     user_id = await proxy.user("a", metadata={"a": 1, "b": 2}, models=["gpt-fake"], max_budget=5, budget_duration="30d")
     await proxy.post("/user/update", user_id=user_id, metadata={"c": 3})
     await proxy.post("/user/update", user_id=user_id, metadata={}, models=[])
@@ -248,7 +248,7 @@ async def test_updating_a_key(proxy: Proxy) -> None:
 
 
 async def test_deleting_keys(proxy: Proxy) -> None:
-    """Unknown ones among known are told as deleted; a deleted key may be described still, and marked so."""
+    """Unknown keys among known ones are reported as deleted; a deleted key may still be returned, with a status."""
     key = await proxy.key(await proxy.user("a"))
     assert (await proxy.post("/key/delete", keys=[UNKNOWN_KEY])).status_code == 404
     deleted = await proxy.post("/key/delete", keys=[key["token"], UNKNOWN_KEY])
@@ -305,7 +305,7 @@ async def test_models(proxy: Proxy) -> None:
 
 
 async def test_health(proxy: Proxy) -> None:
-    """Readiness tells of the database."""
+    """Readiness includes the database."""
     assert (await proxy.get("/health/liveliness")).status_code == 200
     assert (await proxy.get("/health/readiness")).json() == {"status": "healthy", "db": "connected"}
 

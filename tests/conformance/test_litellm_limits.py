@@ -38,7 +38,7 @@ async def test_an_id_given_twice_matches_exactly(proxy: Proxy) -> None:
 
 
 async def test_what_null_does_not_clear_on_a_user(proxy: Proxy) -> None:
-    """Rates and models: a rate that nobody reaches, and LiteLLM's name for all models, do."""
+    """Rates and models need a rate that nobody reaches and LiteLLM's name for all models."""
     user_id = await proxy.user("a", tpm_limit=5, rpm_limit=6, models=["claude-fake"])
     secret = (await proxy.key(user_id))["key"]
     await proxy.post("/user/update", user_id=user_id, tpm_limit=None, rpm_limit=None, models=None)
@@ -54,7 +54,7 @@ async def test_what_null_does_not_clear_on_a_user(proxy: Proxy) -> None:
 
 
 async def test_zero_is_a_rate_and_a_spend(proxy: Proxy) -> None:
-    """And reset to 0, spend begins anew."""
+    """Spend can be reset to 0."""
     user_id = await proxy.user("a", max_budget=5)
     await proxy.post("/user/update", user_id=user_id, tpm_limit=0, spend=3)
     assert (await listed_user(proxy, user_id))["tpm_limit"] == 0

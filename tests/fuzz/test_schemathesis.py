@@ -20,7 +20,7 @@ REACHED = {
     "member": r'"method": "DELETE", "path": "[^"]*/keys/[^"]*", "status": 204',
     "admin": r'"method": "DELETE", "path": "[^"]*/users/[^"/]*", "status": 200',
 }
-"""A change that each role must have made at least once."""
+"""A change that each role must make at least once."""
 _OPERATIONS = 23
 _EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "15")
 """Examples per operation. `make fuzz` takes 100."""

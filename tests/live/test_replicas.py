@@ -30,7 +30,7 @@ _POLL, _PATIENCE = 0.05, 60
 
 
 class Held:
-    """An upstream that holds back what is asked at one path, while told to."""
+    """An upstream that holds back requests to one path while it is closed."""
 
     def __init__(self, app: Any, path: str) -> None:
         self._app, self._path = app, path

@@ -88,7 +88,7 @@ class KillingProxy:
 
 
 def half_a_minute_passes(state: Path) -> None:
-    """For whoever died with a lock or in the middle of a request, as the database sees it."""
+    """Expires the lease of a process that died, in the database."""
     database = sqlite3.connect(state)
     with database:
         database.execute("update change set lease_until = 0 where outcome is null and lease_until is not null")

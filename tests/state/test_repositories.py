@@ -179,7 +179,7 @@ async def test_retention_deletes_what_has_ended(database: Database, changes: Cha
 async def test_an_ended_change_refuses_to_be_changed(
     database: Database, changes: ChangeTable, values: dict[str, Any]
 ) -> None:
-    """Whoever asks, and whatever they change."""
+    """The trigger refuses every change."""
     first = await begun(database, changes, "one")
     assert first is not None
     await ended(database, changes, first, "one")

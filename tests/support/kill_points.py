@@ -14,7 +14,7 @@ class Killed(BaseException):
     """The process is gone."""
 
 
-class Death(httpx.AsyncBaseTransport):
+class KillSwitch(httpx.AsyncBaseTransport):
     """A way to LiteLLM, and to the database, that ends at step `at`.
 
     A step is a request to LiteLLM (the kill comes before it, or after LiteLLM did it) or the begin or commit of a

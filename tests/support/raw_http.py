@@ -33,7 +33,7 @@ async def serving(app: ASGIApp) -> AsyncIterator[int]:
 
 
 async def send(port: int, request: bytes) -> httpx.Response:
-    """Send the bytes as they are, and read the one answer, held against the contract where it is HTTP that we speak."""
+    """Sends the bytes as they are, reads the response, and checks it against the contract if the service sent it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     received = await asyncio.wait_for(reader.read(), timeout=10)

@@ -71,7 +71,7 @@ async def test_missing_ownership_is_fetched(setup: Setup, backstage: BackstageSt
 
 
 async def test_a_plugin_token_on_behalf_of_a_user(setup: Setup, backstage: BackstageStandIn) -> None:
-    """The user is the caller, with the ownership that userinfo tells, and the plugin is known."""
+    """The user is the caller, with the ownership from userinfo, and `via` is the plugin."""
     token = backstage.plugin_token(backstage.limited_token(ALICE))
     assert await setup.tokens.verify(token) == Caller(ALICE, frozenset({ALICE, MEMBERS}), via="plugin:tokens")
 
@@ -227,7 +227,7 @@ async def test_invalid_plugin_tokens_are_refused(
 async def test_the_keys_of_a_missing_plugin_are_fetched_once(
     setup: Setup, backstage: BackstageStandIn, clock: Clock
 ) -> None:
-    """Made-up plugin ids do not make us hammer Backstage."""
+    """Made-up plugin ids cause no further requests."""
     for _ in range(5):
         await refused(setup, backstage.plugin_token(sub="made-up"))
     assert setup.asked("/api/made-up/.backstage/auth/v1/jwks.json") == 1
@@ -302,7 +302,7 @@ async def test_without_any_keys_it_is_our_fault_and_not_the_callers(
 
 
 async def test_backstage_out_of_reach(setup: Setup, backstage: BackstageStandIn) -> None:
-    """With no keys yet nobody can be verified, and it is said so."""
+    """Without keys no token can be verified, and the error says so."""
 
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused", request=request)
@@ -332,14 +332,14 @@ async def test_userinfo_that_refuses_the_token(setup: Setup, backstage: Backstag
 async def test_userinfo_that_answers_nonsense(
     setup: Setup, backstage: BackstageStandIn, answer: httpx.Response
 ) -> None:
-    """Or speaks of somebody else: our upstream is at fault, and nobody is let in."""
+    """An unexpected response, or one about another user: the upstream is at fault, and the caller is not let in."""
     setup.transport.answers[USERINFO] = lambda _: answer
     with pytest.raises(UpstreamFaultError):
         await setup.tokens.verify(backstage.user_token(ALICE, ent=None))
 
 
 async def flood(setup: Setup, backstage: BackstageStandIn, first: int, last: int) -> list[Exception]:
-    """Tokens of plugins that nobody has, each of another one."""
+    """Verifies tokens of plugins that do not exist, each with another name."""
     errors: list[Exception] = []
     for number in range(first, last):
         with pytest.raises((AuthenticationError, UpstreamUnavailableError)) as raised:

@@ -87,7 +87,7 @@ async def test_an_empty_page_ends_the_list() -> None:
 
 
 async def test_what_is_sent_when_creating() -> None:
-    """No key is minted along with a user, absent limits are not sent, and a key can call models only."""
+    """No key is created with a user, absent limits are not sent, and a key can only call models."""
     sent: list[tuple[str, Any, str]] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -159,7 +159,7 @@ async def test_answers_that_make_no_sense_are_a_fault(call: str, body: Any) -> N
 
 @pytest.mark.parametrize("call", CALLS)
 async def test_numbers_that_are_not_json_are_a_fault(call: str) -> None:
-    """Python's parser takes NaN; nobody after us does."""
+    """Python's parser accepts NaN; other parsers do not."""
     user = json.dumps(USER).replace('"spend": 0', '"spend": NaN')
     body: dict[str, str] = {
         "read_user": user,
@@ -193,7 +193,7 @@ async def test_numbers_that_are_not_json_are_a_fault(call: str) -> None:
     ids=repr,
 )
 async def test_faults(call: str, answer: httpx.Response | Exception, error: type[UpstreamError]) -> None:
-    """Each kind of failure is told apart, in our words."""
+    """Each kind of failure has its own error, in our words."""
     with pytest.raises(error) as raised:
         await CALLS[call](client(answering(answer)))
     assert "canary" not in raised.value.message

@@ -117,7 +117,7 @@ class Gate(httpx.AsyncBaseTransport):
 
 
 class Heart:
-    """A heartbeat that beats when told to."""
+    """A heartbeat that the test triggers."""
 
     def __init__(self) -> None:
         self._beats = asyncio.Semaphore(0)

@@ -10,7 +10,7 @@ import pytest
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
 from tests.services.keys.test_keys import LAPTOP, made, refusal
-from tests.support.kill_points import Death, Killed
+from tests.support.kill_points import Killed, KillSwitch
 from tests.support.upstreams import Overriding
 
 NAMED = {"Idempotency-Key": "rotate-once"}
@@ -146,9 +146,11 @@ def alive(litellm: LiteLLMStandIn) -> list[str]:
     return [key_id for key_id, row in litellm.rows.keys.items() if not row["blocked"]]
 
 
-async def killed_while_rotating(service: Service, death: Death, path: str, overlap: int) -> httpx.Response | None:
+async def killed_while_rotating(
+    service: Service, kill_switch: KillSwitch, path: str, overlap: int
+) -> httpx.Response | None:
     """Rotates with a service that is killed. Returns None if it was killed."""
-    with death.watching():
+    with kill_switch.watching():
         try:
             return await service.signed_in(ALICE).post(path, json={"overlap": overlap}, headers=NAMED)
         except Killed:
@@ -167,8 +169,8 @@ async def test_killed_at_every_step(
     for step in range(_MOST_STEPS):
         old = (await plain.signed_in(ALICE).post(keys_path(ALICE), json={"alias": f"a{step}"})).json()
         path = f"{keys_path(ALICE, old['keyId'])}/regenerate"
-        death = Death(litellm.app, step, during=during)
-        answer = await killed_while_rotating(make_service(ports={"litellm": death}), death, path, overlap)
+        kill_switch = KillSwitch(litellm.app, step, during=during)
+        answer = await killed_while_rotating(make_service(ports={"litellm": kill_switch}), kill_switch, path, overlap)
         assert alive(litellm), f"both are dead after step {step}"
         if answer is not None:
             assert answer.status_code == 201

@@ -58,7 +58,7 @@ class ComeAndGo(RuleBasedStateMachine):
 
     @rule(name=name, pick=st.integers(0, 9))
     def block_a_key_by_hand(self, name: str, pick: int) -> None:
-        """But for keys that the cleanup has noted as its own: LiteLLM cannot tell who blocked those."""
+        """Except keys that the cleanup has recorded as its own: LiteLLM does not say who blocked those."""
         noted = self.runner.run(self.organization.offboardings.all())
         own = {key for row in noted.values() for key in row.blocked_keys}
         live = [
@@ -144,7 +144,7 @@ class ComeAndGo(RuleBasedStateMachine):
 
     @invariant()
     def nobody_else_is_touched(self) -> None:
-        """Whoever is no Backstage user."""
+        """Ids that are not Backstage users."""
         assert self.strangers() == self.untouched
 
     @invariant()

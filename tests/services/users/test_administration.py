@@ -17,7 +17,7 @@ from state.database import Database
 from state.lease import Lease
 from tests.conftest import ALICE, BASE, BOB, SERVICE_TOKEN, Clock, MakeService, Service, keys_path, user_path
 from tests.services.keys.test_keys import made, refusal
-from tests.support.kill_points import Death, Killed
+from tests.support.kill_points import Killed, KillSwitch
 from tests.support.upstreams import Overriding
 
 DAVE = "user:default/dave"
@@ -236,9 +236,9 @@ async def test_killed_while_off_boarding(
     plain = make_service(creates_per_minute=100_000)
     for step in range(80):
         await made(plain.signed_in(ALICE))
-        death = Death(litellm.app, step, during=during)
-        dying = make_service(ports={"litellm": death})
-        with death.watching():
+        kill_switch = KillSwitch(litellm.app, step, during=during)
+        dying = make_service(ports={"litellm": kill_switch})
+        with kill_switch.watching():
             try:
                 answer = await dying.signed_in(BOB).delete(user_path(ALICE))
             except Killed:

@@ -171,7 +171,7 @@ async def test_a_key_is_created_listed_and_deleted(alice: httpx.AsyncClient, lit
 async def test_another_persons_key_is_a_404_and_stays(
     alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
-    """Whoever asks, and on whichever user's path; LiteLLM receives no deletion."""
+    """For every caller and on every user's path; LiteLLM receives no deletion."""
     bobs = (await mint(bob, BOB))["keyId"]
     alices = (await mint(alice, ALICE))["keyId"]
     assert (await alice.delete(keys_path(ALICE, bobs))).status_code == 404
