@@ -25,6 +25,8 @@ _REGENERATE = (
     "Regenerating Virtual Keys is an Enterprise feature, You must be a LiteLLM Enterprise user to use this feature"
 )
 Endpoint = Callable[[Request], Awaitable[Response]]
+_USER_COLUMNS = frozenset({"user_id", "user_email", "created_at", "spend", "user_alias", "user_role"})
+_KEY_COLUMNS = frozenset({"token", "created_at", "key_alias", "spend", "max_budget", "updated_at"})
 
 
 class LiteLLMStandIn:
@@ -112,7 +114,7 @@ class LiteLLMStandIn:
     async def _user_list(self, request: Request) -> Response:
         page, size = _number(request, "page", 1), _number(request, "page_size", 25, at_most=100)
         asked = [part for part in request.query_params.get("user_ids", "").split(",") if part]
-        users = list(self.rows.users.values())
+        users = _sorted(request, list(self.rows.users.values()), _USER_COLUMNS)
         if len(asked) == 1:
             users = [row for row in users if asked[0].lower() in row["user_id"].lower()]
         elif asked:
@@ -163,7 +165,7 @@ class LiteLLMStandIn:
         wanted = {"user_id": user_id, "token": request.query_params.get("key_hash")}
         keys = [
             key
-            for key in reversed(self.rows.keys.values())
+            for key in _sorted(request, list(reversed(self.rows.keys.values())), _KEY_COLUMNS)
             if all(value is None or key[name] == value for name, value in wanted.items())
         ]
         shown: list[Any] = keys[(page - 1) * size : page * size]
@@ -269,6 +271,17 @@ async def _body(request: Request, **required: type) -> Row:
     if not isinstance(asked, dict) or not all(isinstance(asked.get(name), kind) for name, kind in required.items()):
         raise HTTPException(422, f"Input should have {', '.join(required)}")
     return asked
+
+
+def _sorted(request: Request, rows: list[Row], columns: frozenset[str]) -> list[Row]:
+    """The rows by the column `sort_by`, as they are without it."""
+    column = request.query_params.get("sort_by")
+    if column is None:
+        return rows
+    if column not in columns:
+        raise HTTPException(400, f"Invalid sort column. Must be one of: {', '.join(sorted(columns))}")
+    is_descending = request.query_params.get("sort_order", "asc") == "desc"
+    return sorted(rows, key=lambda row: str(row.get(column)), reverse=is_descending)
 
 
 def _number(request: Request, name: str, default: int, at_most: int | None = None) -> int:

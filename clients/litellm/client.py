@@ -194,13 +194,14 @@ class LiteLLM:
 
     async def _listed(self, user_id: str, query: Mapping[str, Any]) -> list[Key]:
         keys: dict[str, Key] = {}
-        whole = {"user_id": user_id, "return_full_object": "true", "size": _PAGE_SIZE}
+        whole = {"user_id": user_id, "return_full_object": "true", "size": _PAGE_SIZE, "sort_by": "token"}
         async for rows in self._pages("/key/list", "keys", whole | dict(query)):
             keys |= {key.id: key for key in _keys_of(user_id, rows)}
         return sorted(keys.values(), key=lambda key: key.position, reverse=True)
 
     async def _user_rows(self) -> AsyncIterator[dict[str, Any]]:
-        query = {"page_size": _PAGE_SIZE, "sort_by": "created_at", "sort_order": "asc"}
+        # Pages are only stable if sorted by a unique column: rows with equal times wander between pages.
+        query = {"page_size": _PAGE_SIZE, "sort_by": "user_id", "sort_order": "asc"}
         async for rows in self._pages("/user/list", "users", query):
             for row in rows:
                 if not isinstance(row, dict) or not isinstance(row.get("user_id"), str):

@@ -1,4 +1,4 @@
-"""One run of the cleanup over a large organization: its time, its calls to LiteLLM, and its memory."""
+"""One run of the cleanup over a large organisation: its time, its calls to LiteLLM, and its memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tracemalloc
 from collections import Counter
 from pathlib import Path
 
-from tests.support.organization import Organization
+from tests.support.organisation import Organisation
 
 _LEAVERS = 100
 
@@ -18,23 +18,23 @@ _LEAVERS = 100
 async def main(users: int) -> None:
     """Two runs: the first blocks the leavers, the second deletes them. Upstreams answer within this process."""
     with tempfile.TemporaryDirectory() as folder:
-        organization = Organization(Path(folder), members=users - 1)
+        organisation = Organisation(Path(folder), members=users - 1)
         for number in range(_LEAVERS):
-            organization.leave(f"m{number}")
+            organisation.leave(f"m{number}")
         for name in ("blocks", "deletes"):
             tracemalloc.start()
             started = time.perf_counter()
-            report = await organization.run()
+            report = await organisation.run()
             took = time.perf_counter() - started
             # The stand-in's answers are made in this process too: a page of them at a time.
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
             assert report["outcome"] == "done", report
-            calls = Counter(organization.to_litellm.requests)
+            calls = Counter(organisation.to_litellm.requests)
             told = ", ".join(f"{number} {path}" for path, number in sorted(calls.items()))
             size = f"{users} users, {_LEAVERS} leavers, the run that {name}"
             print(f"{size}: {took:.1f} s, peak {peak / 2**20:.1f} MiB; {told}")
-        await organization.orchestrator.aclose()
+        await organisation.orchestrator.aclose()
 
 
 if __name__ == "__main__":

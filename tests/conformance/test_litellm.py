@@ -332,3 +332,21 @@ async def test_ids_with_signs_that_mean_something_in_a_query(proxy: Proxy, name:
     assert (await proxy.get("/v2/user/info", user_id=user_id)).json()["user_id"] == user_id
     listed = (await proxy.get("/key/list", user_id=user_id)).json()["keys"]
     assert listed == [key["token"]]
+
+
+async def test_lists_are_sorted_by_a_unique_column(proxy: Proxy) -> None:
+    """Users by id, keys by token: only then does every row come exactly once, whatever the size of a page."""
+    users = [await proxy.user(f"{number:02}") for number in range(7)]
+    tokens = [(await proxy.key(users[0]))["token"] for _ in range(5)]
+    query: dict[str, str | int] = {"user_ids": ",".join(users), "page_size": 3, "sort_by": "user_id"}
+    listed: list[str] = []
+    for page in (1, 2, 3):
+        answer = await proxy.get("/user/list", **query, page=page)
+        listed += [row["user_id"] for row in answer.json()["users"]]
+    assert listed == users
+    found: list[str] = []
+    for page in (1, 2, 3):
+        answer = await proxy.get("/key/list", user_id=users[0], size=2, page=page, sort_by="token")
+        found += answer.json()["keys"]
+    assert sorted(found) == sorted(tokens)
+    assert (await proxy.get("/user/list", sort_by="nonsense")).status_code == 400

@@ -25,7 +25,7 @@ _POLL, _PATIENCE = 0.5, 120
 
 
 @dataclass
-class LiveOrganization:
+class LiveOrganisation:
     """The real products, the catalog's file, and the settings of the service."""
 
     products: RealProducts
@@ -63,7 +63,7 @@ class LiveOrganization:
 
 
 @pytest.fixture
-async def organization(tmp_path: Path, products: RealProducts) -> AsyncIterator[LiveOrganization]:
+async def organisation(tmp_path: Path, products: RealProducts) -> AsyncIterator[LiveOrganisation]:
     """An otherwise empty LiteLLM with alice, bob and two strangers."""
     config = tmp_path / "app-config.yaml"
     config.write_text(
@@ -87,100 +87,100 @@ async def organization(tmp_path: Path, products: RealProducts) -> AsyncIterator[
             await litellm.post("/user/delete", json={"user_ids": [row["user_id"]]})
     for user_id in (ALICE, BOB, *_STRANGERS):
         await litellm.post("/user/new", json={"user_id": user_id, "auto_create_key": False})
-    organization = LiveOrganization(products, Path(os.environ["BACKSTAGE_ORG"]), config)
-    await organization.set_membership("litellm-users")
-    yield organization
-    await organization.set_membership("litellm-users")
+    organisation = LiveOrganisation(products, Path(os.environ["BACKSTAGE_ORG"]), config)
+    await organisation.set_membership("litellm-users")
+    yield organisation
+    await organisation.set_membership("litellm-users")
 
 
-async def test_alice_comes_and_goes(organization: LiveOrganization) -> None:
+async def test_alice_comes_and_goes(organisation: LiveOrganisation) -> None:
     """Alice leaves, is blocked, returns in time, leaves for good; an outage removes nobody."""
     key = (
-        await organization.products.litellm.post("/key/generate", json={"user_id": ALICE, "key_type": "llm_api"})
+        await organisation.products.litellm.post("/key/generate", json={"user_id": ALICE, "key_type": "llm_api"})
     ).json()["key"]
-    assert (await organization.cleanup())["outcome"] == "done"
-    assert await organization.products.chat(key) == 200
+    assert (await organisation.cleanup())["outcome"] == "done"
+    assert await organisation.products.chat(key) == 200
 
-    await organization.set_membership("")
-    assert (await organization.cleanup())["done"]["blocked"] == [ALICE]
-    assert await organization.products.chat(key) == 401
+    await organisation.set_membership("")
+    assert (await organisation.cleanup())["done"]["blocked"] == [ALICE]
+    assert await organisation.products.chat(key) == 401
 
-    await organization.set_membership("litellm-users")
-    assert (await organization.cleanup())["done"]["restored"] == [ALICE]
-    assert await organization.products.chat(key) == 200
+    await organisation.set_membership("litellm-users")
+    assert (await organisation.cleanup())["done"]["restored"] == [ALICE]
+    assert await organisation.products.chat(key) == 200
 
-    await organization.set_membership("")
-    assert (await organization.cleanup())["done"]["blocked"] == [ALICE]
-    await stop_backstage(organization)
-    assert (await organization.cleanup())["outcome"] == "refused"
-    assert await organization.has_user(ALICE)
-    await start_backstage(organization)
+    await organisation.set_membership("")
+    assert (await organisation.cleanup())["done"]["blocked"] == [ALICE]
+    await stop_backstage(organisation)
+    assert (await organisation.cleanup())["outcome"] == "refused"
+    assert await organisation.has_user(ALICE)
+    await start_backstage(organisation)
 
-    assert (await organization.cleanup())["done"]["deleted"] == [ALICE]
-    assert await organization.products.chat(key) == 401
-    assert not await organization.has_user(ALICE)
+    assert (await organisation.cleanup())["done"]["deleted"] == [ALICE]
+    assert await organisation.products.chat(key) == 401
+    assert not await organisation.has_user(ALICE)
     for user_id in (BOB, *_STRANGERS):
-        assert await organization.has_user(user_id)
-    organization.products.narrate(f"  still there: {', '.join([BOB, *_STRANGERS])}")
+        assert await organisation.has_user(user_id)
+    organisation.products.narrate(f"  still there: {', '.join([BOB, *_STRANGERS])}")
 
 
-async def test_the_service_runs_the_cleanup_on_schedule(organization: LiveOrganization) -> None:
+async def test_the_service_runs_the_cleanup_on_schedule(organisation: LiveOrganisation) -> None:
     """Every interval; bob the admin reads its report through the API."""
-    await organization.set_membership("")
+    await organisation.set_membership("")
     async with (
-        listening("serve", "--config", str(organization.config)) as running,
+        listening("serve", "--config", str(organisation.config)) as running,
         httpx.AsyncClient(base_url=running.origin, timeout=60) as client,
     ):
-        bob = {"Authorization": f"Bearer {await organization.products.token('bob')}"}
+        bob = {"Authorization": f"Bearer {await organisation.products.token('bob')}"}
         for _ in range(int(_PATIENCE / _POLL)):
-            if not await organization.has_user(ALICE):
+            if not await organisation.has_user(ALICE):
                 break
             await asyncio.sleep(_POLL)
         status = (await client.get(f"{BASE}/cleanup", headers=bob)).json()
         planned = await client.post(f"{BASE}/cleanup", headers=bob, json={})
         refused = await client.post(f"{BASE}/users", headers=bob, json={"userId": ALICE})
-    organization.products.narrate(
+    organisation.products.narrate(
         f"  GET /cleanup -> {status['lastReport']['outcome']}; POST /users for alice -> {refused.status_code}"
     )
-    assert not await organization.has_user(ALICE)
+    assert not await organisation.has_user(ALICE)
     assert (status["enabled"], status["lastReport"]["trigger"]) == (True, "schedule")
     assert (planned.status_code, planned.json()["plan"]["entries"]) == (200, [])
     assert (refused.status_code, "neither" in refused.json()["error"]["message"]) == (400, True)
-    assert await organization.has_user(BOB)
+    assert await organisation.has_user(BOB)
 
 
-async def test_leaving_takes_effect_before_the_token_expires(organization: LiveOrganization) -> None:
+async def test_leaving_takes_effect_before_the_token_expires(organisation: LiveOrganisation) -> None:
     """With `membership: catalog` alice's genuine token, an hour long, is refused right after she left."""
-    organization.config.write_text(
-        organization.config.read_text("utf-8").replace(
+    organisation.config.write_text(
+        organisation.config.read_text("utf-8").replace(
             "cleanup:", "membership: catalog\n          membershipSeconds: 0\n          cleanup:"
         )
     )
-    alice = {"Authorization": f"Bearer {await organization.products.token('alice')}"}
-    nested = {"Authorization": f"Bearer {await organization.products.token('dave')}"}
+    alice = {"Authorization": f"Bearer {await organisation.products.token('alice')}"}
+    nested = {"Authorization": f"Bearer {await organisation.products.token('dave')}"}
     async with (
         listening(
-            "serve", "--config", str(organization.config), APP_CONFIG_litellmOrchestrator_cleanup_enabled="false"
+            "serve", "--config", str(organisation.config), APP_CONFIG_litellmOrchestrator_cleanup_enabled="false"
         ) as running,
         httpx.AsyncClient(base_url=running.origin, timeout=60) as client,
     ):
         before = (await client.get(keys_path(ALICE), headers=alice)).status_code
         daves = (await client.get(keys_path("user:default/dave"), headers=nested)).status_code
-        await organization.set_membership("")
+        await organisation.set_membership("")
         after = (await client.get(keys_path(ALICE), headers=alice)).status_code
-    organization.products.narrate(f"  alice: {before}, then {after}; dave of the nested team-a: {daves}")
+    organisation.products.narrate(f"  alice: {before}, then {after}; dave of the nested team-a: {daves}")
     assert (before, after, daves) == (200, 403, 200)
 
 
-async def stop_backstage(organization: LiveOrganization) -> None:
+async def stop_backstage(organisation: LiveOrganisation) -> None:
     await _backstage("stop")
-    organization.products.narrate("  Backstage is stopped")
+    organisation.products.narrate("  Backstage is stopped")
 
 
-async def start_backstage(organization: LiveOrganization) -> None:
+async def start_backstage(organisation: LiveOrganisation) -> None:
     await _backstage("up")
-    await organization.set_membership("")
-    organization.products.narrate("  Backstage is back")
+    await organisation.set_membership("")
+    organisation.products.narrate("  Backstage is back")
 
 
 async def _backstage(command: str) -> None:

@@ -36,8 +36,7 @@ def counted() -> Iterator[Traffic]:
         traffic.commits += 1
 
     def on_statement(_: Any, __: Any, statement: str, *___: Any) -> None:
-        if not statement.startswith("BEGIN"):
-            traffic.statements.append(statement)
+        traffic.statements.append(statement)
 
     sa.event.listen(sa.Engine, "commit", on_commit)
     sa.event.listen(sa.Engine, "before_cursor_execute", on_statement)

@@ -1,4 +1,4 @@
-"""An organization that people join and leave."""
+"""An organisation that people join and leave."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from typing import Any
 
 import pytest
 
-from tests.support.organization import Organization
+from tests.support.organisation import Organisation
 
-MakeOrganization = Callable[..., Organization]
+MakeOrganisation = Callable[..., Organisation]
 
 
 @pytest.fixture
-async def make_organization(tmp_path: Path) -> AsyncIterator[MakeOrganization]:
-    """Creates organizations: `make_organization(members=20, …settings)`."""
-    founded: list[Organization] = []
+async def make_organisation(tmp_path: Path) -> AsyncIterator[MakeOrganisation]:
+    """Creates organisations: `make_organisation(members=20, …settings)`."""
+    founded: list[Organisation] = []
 
-    def make(members: int = 3, **settings: Any) -> Organization:
-        organization = Organization(tmp_path, members, **settings)
-        founded.append(organization)
-        return organization
+    def make(members: int = 3, **settings: Any) -> Organisation:
+        organisation = Organisation(tmp_path, members, **settings)
+        founded.append(organisation)
+        return organisation
 
     yield make
-    for organization in founded:
-        await organization.orchestrator.aclose()
+    for organisation in founded:
+        await organisation.orchestrator.aclose()
 
 
 @pytest.fixture
-def organization(make_organization: MakeOrganization) -> Organization:
+def organisation(make_organisation: MakeOrganisation) -> Organisation:
     """Three members and an admin."""
-    return make_organization()
+    return make_organisation()

@@ -16,7 +16,7 @@ from settings.model import CleanupSettings
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, stop
-from tests.support.organization import Organization
+from tests.support.organisation import Organisation
 
 CLEANUP = f"{BASE}/cleanup"
 DAVE = "user:default/dave"
@@ -120,14 +120,14 @@ async def test_an_unavailable_database(make_service: MakeService) -> None:
     service._app = None
 
 
-async def test_the_schedule(organization: Organization) -> None:
+async def test_the_schedule(organisation: Organisation) -> None:
     """The cleanup runs when it is due and not otherwise."""
     rounds: list[float] = []
-    cleanup: Cleanup = organization.cleanup
+    cleanup: Cleanup = organisation.cleanup
 
     async def next_round(seconds: float) -> None:
         rounds.append(seconds)
-        organization.clock.advance(seconds)
+        organisation.clock.advance(seconds)
         if len(rounds) == 25:
             raise asyncio.CancelledError
 
@@ -135,13 +135,13 @@ async def test_the_schedule(organization: Organization) -> None:
         await run_forever(cleanup, 300.0, next_round)
     assert 9 <= rounds[0] <= 11
     assert all(27 <= seconds <= 33 for seconds in rounds[1:])
-    assert organization.to_litellm.requests.count("/user/list") in (2, 3)
+    assert organisation.to_litellm.requests.count("/user/list") in (2, 3)
 
 
-async def test_the_schedule_survives_unexpected_errors(organization: Organization, log: io.StringIO) -> None:
+async def test_the_schedule_survives_unexpected_errors(organisation: Organisation, log: io.StringIO) -> None:
     """It logs them and continues."""
-    await organization.orchestrator.foundation.database.migrate()
-    with sqlite3.connect(organization.folder / "state.sqlite3") as database:
+    await organisation.orchestrator.foundation.database.migrate()
+    with sqlite3.connect(organisation.folder / "state.sqlite3") as database:
         database.execute("drop table lease")
     database.close()
     rounds: list[float] = []
@@ -152,7 +152,7 @@ async def test_the_schedule_survives_unexpected_errors(organization: Organizatio
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await run_forever(organization.cleanup, 300.0, next_round)
+        await run_forever(organisation.cleanup, 300.0, next_round)
     assert len(rounds) == 4
     assert log.getvalue().count('"cleanup failed"') == 3
 

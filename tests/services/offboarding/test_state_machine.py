@@ -1,4 +1,4 @@
-"""A state machine of an organization with outages and crashes, in any order (hypothesis)."""
+"""A state machine of an organisation with outages and crashes, in any order (hypothesis)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from domain.errors import ConflictError
 from standalone.catalog import ADMINS, MEMBERS
-from tests.support.organization import LEASE, Crash, Organization
+from tests.support.organisation import LEASE, Crash, Organisation
 
 SOAK = "SOAK" in os.environ
 NAMES = [f"m{number}" for number in range(6)]
@@ -30,77 +30,77 @@ class ComeAndGo(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
-        self.organization = Organization(Path(self.folder.name), members=len(NAMES))
+        self.organisation = Organisation(Path(self.folder.name), members=len(NAMES))
         for stranger in STRANGERS:
-            self.organization.litellm.rows.add_user({"user_id": stranger})
-            self.organization.mint(stranger)
+            self.organisation.litellm.rows.add_user({"user_id": stranger})
+            self.organisation.mint(stranger)
         self.by_hand: set[str] = set()
         self.missed_runs: dict[str, int] = {}
         self.forgotten: str | None = None
         self.untouched = self.strangers()
 
     def strangers(self) -> dict[str, Any]:
-        return {stranger: self.organization.keys(stranger) for stranger in STRANGERS}
+        return {stranger: self.organisation.keys(stranger) for stranger in STRANGERS}
 
     @rule(name=name, group=st.sampled_from([MEMBERS, ADMINS]))
     def join(self, name: str, group: str) -> None:
-        self.organization.join(name, group)
-        self.missed_runs.pop(self.organization.ref(name), None)
+        self.organisation.join(name, group)
+        self.missed_runs.pop(self.organisation.ref(name), None)
 
     @rule(name=name)
     def leave(self, name: str) -> None:
-        self.organization.leave(name)
+        self.organisation.leave(name)
 
     @rule(name=name)
     def make_a_key(self, name: str) -> None:
-        if self.organization.ref(name) in self.organization.litellm.rows.users:
-            self.organization.mint(self.organization.ref(name))
+        if self.organisation.ref(name) in self.organisation.litellm.rows.users:
+            self.organisation.mint(self.organisation.ref(name))
 
     @rule(name=name, pick=st.integers(0, 9))
     def block_a_key_by_hand(self, name: str, pick: int) -> None:
         """Except keys that the cleanup has recorded as its own: LiteLLM does not say who blocked those."""
-        noted = self.runner.run(self.organization.offboardings.all())
+        noted = self.runner.run(self.organisation.offboardings.all())
         own = {key for row in noted.values() for key in row.blocked_keys}
         live = [
             key
-            for key, blocked in self.organization.keys(self.organization.ref(name)).items()
+            for key, blocked in self.organisation.keys(self.organisation.ref(name)).items()
             if not blocked and key not in own
         ]
         if live:
             self.by_hand.add(live[pick % len(live)])
-            self.organization.litellm.rows.update_key(live[pick % len(live)], {"blocked": True})
+            self.organisation.litellm.rows.update_key(live[pick % len(live)], {"blocked": True})
 
     @rule(status=st.sampled_from([200, 401, 500, 503]))
     def catalog_fails_or_recovers(self, status: int) -> None:
         path = "/api/catalog/entities/by-query"
-        self.organization.to_backstage.answers.pop(path, None)
+        self.organisation.to_backstage.answers.pop(path, None)
         if status != 200:
-            self.organization.to_backstage.answers[path] = lambda _: httpx.Response(status)
+            self.organisation.to_backstage.answers[path] = lambda _: httpx.Response(status)
 
     @rule(seconds=st.sampled_from([1, 61, 3600, 86400]))
     def time_passes(self, seconds: int) -> None:
-        self.organization.clock.advance(seconds)
+        self.organisation.clock.advance(seconds)
 
     @rule(forgotten=st.one_of(st.none(), name))
     def litellm_repeats_and_forgets(self, forgotten: str | None) -> None:
         """In its lists, from now on."""
-        self.forgotten = None if forgotten is None else self.organization.ref(forgotten)
+        self.forgotten = None if forgotten is None else self.organisation.ref(forgotten)
 
     def list_users(self, _: httpx.Request) -> httpx.Response:
-        rows = [row for row in self.organization.litellm.rows.users.values() if row["user_id"] != self.forgotten]
+        rows = [row for row in self.organisation.litellm.rows.users.values() if row["user_id"] != self.forgotten]
         return httpx.Response(200, json={"users": [*rows, *reversed(rows)], "total_pages": 1})
 
     @rule(number=st.integers(0, 12), where=st.sampled_from(["before", "after"]))
     def a_run_is_killed(self, number: int, where: str) -> None:
-        setattr(self.organization.to_litellm, f"crash_{where}", number)
+        setattr(self.organisation.to_litellm, f"crash_{where}", number)
         try:
             report = self.run_once()
         except Crash:
-            self.organization.clock.advance(LEASE)
+            self.organisation.clock.advance(LEASE)
         else:
             self.check(report)
         finally:
-            setattr(self.organization.to_litellm, f"crash_{where}", None)
+            setattr(self.organisation.to_litellm, f"crash_{where}", None)
 
     @rule()
     def a_run(self) -> None:
@@ -109,38 +109,38 @@ class ComeAndGo(RuleBasedStateMachine):
     @rule(name=name)
     def a_short_absence(self, name: str) -> None:
         """Missed by one run, and back before the next."""
-        self.organization.leave(name)
+        self.organisation.leave(name)
         self.a_run()
         self.join(name, MEMBERS)
         self.a_run()
 
     def run_once(self) -> Any:
-        self.organization.to_litellm.answers["/user/list"] = self.list_users
+        self.organisation.to_litellm.answers["/user/list"] = self.list_users
         try:
-            return self.runner.run(self.organization.run())
+            return self.runner.run(self.organisation.run())
         except ConflictError:  # a killed run's lease, which has not run out yet
-            self.organization.clock.advance(LEASE)
-            return self.runner.run(self.organization.run())
+            self.organisation.clock.advance(LEASE)
+            return self.runner.run(self.organisation.run())
 
     def check(self, report: Any) -> None:
         """What holds after a run that ended by itself."""
         if report["outcome"] == "refused":
-            assert set(self.organization.to_litellm.changes) <= {"/key/unblock"}
+            assert set(self.organisation.to_litellm.changes) <= {"/key/unblock"}
             return
         assert report["outcome"] == "done", report
-        for ref in map(self.organization.ref, NAMES):
+        for ref in map(self.organisation.ref, NAMES):
             seen = ref != self.forgotten or ref in str(report["done"])
-            if self.organization.org.users[ref]:
+            if self.organisation.org.users[ref]:
                 self.missed_runs.pop(ref, None)
-                blocked = {key for key, is_so in self.organization.keys(ref).items() if is_so}
-                assert blocked == self.by_hand & self.organization.keys(ref).keys(), (
+                blocked = {key for key, is_so in self.organisation.keys(ref).items() if is_so}
+                assert blocked == self.by_hand & self.organisation.keys(ref).keys(), (
                     "given back is exactly what was taken"
                 )
             elif seen:
                 self.missed_runs[ref] = self.missed_runs.get(ref, 0) + 1
-                assert all(self.organization.keys(ref).values()), "a leaver keeps no live key after a believed run"
+                assert all(self.organisation.keys(ref).values()), "a leaver keeps no live key after a believed run"
                 if self.missed_runs[ref] >= 2:
-                    assert ref not in self.organization.litellm.rows.users, "nor are they there after two"
+                    assert ref not in self.organisation.litellm.rows.users, "nor are they there after two"
 
     @invariant()
     def nobody_else_is_touched(self) -> None:
@@ -150,11 +150,11 @@ class ComeAndGo(RuleBasedStateMachine):
     @invariant()
     def members_are_never_deleted(self) -> None:
         """Nor anybody in the admin group."""
-        for ref, groups in self.organization.org.users.items():
-            assert not groups or ref in self.organization.litellm.rows.users
+        for ref, groups in self.organisation.org.users.items():
+            assert not groups or ref in self.organisation.litellm.rows.users
 
     def teardown(self) -> None:
-        self.runner.run(self.organization.orchestrator.aclose())
+        self.runner.run(self.organisation.orchestrator.aclose())
         self.runner.close()
         self.folder.cleanup()
 

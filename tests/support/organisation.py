@@ -1,4 +1,4 @@
-"""An organization whose people come and go: catalog, LiteLLM and the cleanup, with injectable failures."""
+"""An organisation whose people come and go: catalog, LiteLLM and the cleanup, with injectable failures."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Wire(httpx.AsyncBaseTransport):
         return response
 
 
-class Organization:
+class Organisation:
     """Members `m0` … and the admin `boss`, all with a LiteLLM user and a key each."""
 
     def __init__(self, folder: Path, members: int = 3, **settings: Any) -> None:
@@ -80,7 +80,7 @@ class Organization:
 
     @property
     def ports(self) -> Ports:
-        """The outside, as this organization's service sees it."""
+        """The outside, as this organisation's service sees it."""
         usual = Ports(wall_clock=self.clock, clock=self.clock, sleep=no_sleep, heartbeat=never)
         on_stand_ins = standalone_ports(self.litellm, self.backstage, usual)
         return replace(on_stand_ins, litellm=self.to_litellm, backstage=self.to_backstage)
