@@ -126,11 +126,9 @@ class ChangeStore:
     ) -> Opened | None:
         found = await self.changes.find_open(connection, intent.lock, request)
         _require_unclaimed(found, request)
-        change_id = None
-        if not any(row.is_running for row in found):
-            if found:
-                await self.changes.release_expired(connection, [row.id for row in found])
-            change_id = await self.changes.insert_running(connection, intent, request)
+        if found:
+            await self.changes.release_expired(connection, [row.id for row in found])
+        change_id = await self.changes.insert_running(connection, intent, request)
         # After the insert: a request with the same key that ended meanwhile has committed its answer by now.
         if request is not None and (kept := await self.kept_answers.find(connection, request.name)):
             raise _AlreadyAnsweredError(kept)

@@ -150,6 +150,7 @@ async def test_an_interrupted_change_can_be_resumed_once(database: Database, cha
     first = await begun(database, changes, "one")
     assert first is not None
     assert await changes.resume(first, "reconciler") is False, "it is running"
+    assert await changes.interrupted(older_than=-1, limit=5) == []
     await changes.interrupt(first, "one")
     assert [event.id for event in await changes.interrupted(older_than=-1, limit=5)] == [first]
     assert await changes.interrupted(older_than=300, limit=5) == []

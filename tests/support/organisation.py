@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from app import Orchestrator, Ports
+from domain.audit import AuditFilters
 from services.offboarding.cleanup import Cleanup
 from services.offboarding.report import report_as_json
 from settings.model import CleanupSettings
@@ -142,6 +143,10 @@ class Organisation:
         self.to_litellm.requests.clear()
         self.to_backstage.requests.clear()
         return report_as_json(await self.cleanup.run(await self.cleanup.take(plan_hash), trigger, plan_hash))
+
+    async def recorded_changes(self) -> int:
+        """The number of events in the audit log."""
+        return len(await self.orchestrator.foundation.change_table.page(AuditFilters(), 1000))
 
     def everything(self) -> dict[str, Any]:
         """All that LiteLLM holds, to compare with later."""

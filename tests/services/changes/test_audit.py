@@ -221,3 +221,4 @@ async def test_a_failed_reconciliation_is_retried(
     assert [row["action"] for row in await events(working.signed_in(BOB)) if row["outcome"] is None] == ["key.report"]
     await working.run_background_jobs()
     assert [row["action"] for row in await events(working.signed_in(BOB)) if row["outcome"] is None] == []
+    assert litellm.rows.keys[key["keyId"]]["blocked"] is True, "the report is carried out in the end"

@@ -221,3 +221,44 @@ async def test_a_replica_that_died_is_taken_over(
     assert list(litellm.rows.keys) == [answer.json()["keyId"]]
     gate.open.set()
     await creating
+
+
+async def test_changes_of_one_user_queue_up(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """First come, first served within a process, without polling the database."""
+    polls: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        polls.append(seconds)
+
+    gate = Gate(litellm, "/key/generate")
+    alice = make_service(ports={"litellm": gate, "sleep": sleep}).signed_in(ALICE)
+    await alice.get(keys_path(ALICE))
+    first = asyncio.create_task(alice.post(keys_path(ALICE), json={"alias": "first"}))
+    await gate.reached.wait()
+    others = [asyncio.create_task(alice.post(keys_path(ALICE), json={"alias": f"other-{n}"})) for n in range(3)]
+    for _ in range(200):
+        await asyncio.sleep(0)
+    gate.open.set()
+    created = [(await task).json()["keyId"] for task in (first, *others)]
+    assert list(litellm.rows.keys) == created
+    assert polls == []
+
+
+async def test_the_same_idempotency_key_at_another_replica(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """A 409 at once while the first request is running, and its answer afterwards."""
+    polls: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        polls.append(seconds)
+
+    gate = Gate(litellm, "/key/generate")
+    one = make_service(ports={"litellm": gate}).signed_in(ALICE)
+    other = make_service(ports={"sleep": sleep}).signed_in(ALICE)
+    await one.get(keys_path(ALICE))
+    running = asyncio.create_task(one.post(keys_path(ALICE), headers=NAMED))
+    await gate.reached.wait()
+    refused = await other.post(keys_path(ALICE), headers=NAMED)
+    assert (refused.status_code, "Idempotency-Key" in refused.json()["error"]["message"]) == (409, True)
+    assert polls == []
+    gate.open.set()
+    assert (await other.post(keys_path(ALICE), headers=NAMED)).json() == (await running).json()

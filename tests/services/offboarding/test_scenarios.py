@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from services.offboarding.report import report_as_json
 from settings.model import CleanupSettings
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
-from state.tables import cleanup_run
+from state.tables import change, cleanup_run
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import INTERVAL, Organisation
 
@@ -229,8 +229,19 @@ async def test_the_grace_period(make_organisation: MakeOrganisation) -> None:
     held = await organisation.run()
     assert (held["done"]["held"], held["done"]["keysBlocked"]) == ([gone], 1)
     assert list(organisation.keys(gone).values()) == [True, True]
-    await organisation.run()
+    recorded = await organisation.recorded_changes()
+    assert (await organisation.run())["done"]["held"] == [gone]
+    assert await organisation.recorded_changes() == recorded, "holding without a new key changes nothing"
     assert (await organisation.run())["done"]["deleted"] == [gone]
+
+
+async def test_refs_in_upper_case_have_the_same_lock(organisation: Organisation) -> None:
+    """LiteLLM's ids are case-sensitive, Backstage's refs are not."""
+    organisation.litellm.rows.add_user({"user_id": "user:Default/Gone"})
+    await organisation.run()
+    async with organisation.orchestrator.foundation.database.reading() as connection:
+        rows = (await connection.execute(sa.select(change.c.target, change.c.lock))).all()
+    assert [tuple(row) for row in rows] == [("user:Default/Gone", "user:default/gone")]
 
 
 async def test_a_user_who_returns_gets_exactly_the_blocked_keys_back(organisation: Organisation) -> None:
