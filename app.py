@@ -310,8 +310,10 @@ class Orchestrator:
         )
 
 
-def create_app(settings: Settings, ports: Ports | None = None) -> ASGIApp:
-    """The service as an ASGI application."""
+def create_app(
+    settings: Settings, ports: Ports | None = None, *, on_start: Callable[[], None] = lambda: None
+) -> ASGIApp:
+    """The service as an ASGI application. `on_start` is called when it is ready for requests."""
     orchestrator = Orchestrator(settings, ports)
     ports = orchestrator.ports
 
@@ -326,6 +328,7 @@ def create_app(settings: Settings, ports: Ports | None = None) -> ASGIApp:
         if settings.maintenance_interval:
             jobs.append(orchestrator.background.run_forever(settings.maintenance_interval, ports.sleep))
         tasks = [asyncio.create_task(job) for job in jobs]
+        on_start()
         yield
         for task in tasks:
             task.cancel()

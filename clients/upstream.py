@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -58,16 +59,14 @@ class Upstream:
         self._deadline = timeouts.deadline
         self._sleep = sleep
         limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, keepalive_expiry=15)
-        self._http = httpx.AsyncClient(
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=httpx.Timeout(timeouts.read, connect=timeouts.connect, read=timeouts.read, pool=timeouts.pool),
-            follow_redirects=False,
-            transport=transport or AiohttpTransport(limits=limits),
-        )
+        self._transport = transport or AiohttpTransport(limits=limits)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        timeout = httpx.Timeout(timeouts.read, connect=timeouts.connect, read=timeouts.read, pool=timeouts.pool)
+        self._extensions = {"timeout": timeout.as_dict()}
 
     async def aclose(self) -> None:
         """Closes every connection."""
-        await self._http.aclose()
+        await self._transport.aclose()
 
     async def read(self, path: str, query: Mapping[str, Any] | None = None, *, token: str | None = None) -> Reply:
         """GET, up to three times with jitter if the fault may be temporary. Raises UpstreamError."""
@@ -101,9 +100,13 @@ class Upstream:
     ) -> Reply:
         # An absolute URL is parsed once; httpx splits and joins a relative one again.
         url = self._base_url + target
-        headers = {"Authorization": f"Bearer {token}"} if token else None
+        headers = self._headers if token is None else {"Authorization": f"Bearer {token}"}
         try:
-            response = await self._http.request(method, url, json=body, headers=headers)
+            # Without httpx's client, whose authentication, cookies and redirects cost a seventh of a request here.
+            request = httpx.Request(method, url, json=body, headers=headers, extensions=self._extensions)
+            response = await self._transport.handle_async_request(request)
+            async with aclosing(response):
+                await response.aread()
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError) as error:
             raise self._translated(error) from error
         return _reply(response)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from clients.litellm.fields import KEY_FIELDS
@@ -50,8 +51,7 @@ def user_from(row: Mapping[str, Any]) -> User:
 
 def key_from(row: Mapping[str, Any]) -> Key:
     """Parses a full row of `/key/list` and drops what a caller may not see. Raises UpstreamFaultError."""
-    checked = _Checked(row, "key")
-    fields = {name: checked.get(name, *types) for name, types in KEY_FIELDS.items() if name in row}
+    fields = {name: row[name] for name in _visible_fields(tuple(row), tuple(map(type, row.values())))}
     if not (is_key_id(fields.get("token")) and fields.keys() >= {"user_id", "models", "spend", "metadata"}):
         raise unexpected_response("key")
     other_metadata = dict(fields["metadata"])
@@ -91,6 +91,18 @@ def is_key_id(value: Any) -> bool:
 def unexpected_response(expected: str) -> UpstreamFaultError:
     """The error for a response whose form this service does not know. `expected` is a noun without an article."""
     return UpstreamFaultError(f"LiteLLM returned an unexpected response (expected: {expected})")
+
+
+@lru_cache(maxsize=1024)
+def _visible_fields(names: tuple[str, ...], types: tuple[type, ...]) -> tuple[str, ...]:
+    """The names that a caller may see in a row of this shape. Raises UpstreamFaultError if a field has a wrong type.
+
+    Rows come in few shapes, so each shape is checked once and not each row.
+    """
+    for name, kind in zip(names, types, strict=True):
+        if name in KEY_FIELDS and kind not in KEY_FIELDS[name]:
+            raise unexpected_response("key")
+    return tuple(name for name in KEY_FIELDS if name in names)
 
 
 def _annotations(value: Any) -> KeyAnnotations | None:

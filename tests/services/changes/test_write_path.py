@@ -261,4 +261,5 @@ async def test_the_same_idempotency_key_at_another_replica(make_service: MakeSer
     assert (refused.status_code, "Idempotency-Key" in refused.json()["error"]["message"]) == (409, True)
     assert polls == []
     gate.open.set()
-    assert (await other.post(keys_path(ALICE), headers=NAMED)).json() == (await running).json()
+    created = await running
+    assert (await other.post(keys_path(ALICE), headers=NAMED)).json() == created.json()
