@@ -33,7 +33,7 @@ Sleep = Callable[[float], Awaitable[None]]
 
 _POLL_SECONDS = 0.2
 _MAX_POLLS = 160
-"""Together longer than a lease: whoever waits for a dead process gets the lock in the end."""
+"""Together longer than a lease: a request that waits for a dead process gets the lock in the end."""
 _UNSERIALIZED = frozenset({Action.KEY_REPORT})
 """A leaked key is blocked at once, whatever else happens to its owner."""
 

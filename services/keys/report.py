@@ -1,4 +1,4 @@
-"""Leaked keys: whoever finds one can report it, and it is blocked at once, for good."""
+"""Leaked keys: anyone who finds one can report it, and it is blocked at once, for good."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Off-boarding: whoever leaves both groups loses access, and nobody else does. Snapshot, plan, execution."""
+"""Off-boarding: people who leave both groups lose access, and nobody else does. Snapshot, plan, execution."""

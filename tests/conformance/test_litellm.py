@@ -349,4 +349,4 @@ async def test_lists_are_sorted_by_a_unique_column(proxy: Proxy) -> None:
         answer = await proxy.get("/key/list", user_id=users[0], size=2, page=page, sort_by="token")
         found += answer.json()["keys"]
     assert sorted(found) == sorted(tokens)
-    assert (await proxy.get("/user/list", sort_by="nonsense")).status_code == 400
+    assert (await proxy.get("/user/list", sort_by="unknown")).status_code == 400

@@ -78,7 +78,7 @@ class KillingProxy:
         os.kill(self.victim, signal.SIGKILL)
         self.was_killed = True
 
-    async def begin_anew(self, user_id: str) -> None:
+    async def begin_again(self, user_id: str) -> None:
         """Without the user and whatever keys they have from elsewhere."""
         master = {"Authorization": f"Bearer {os.environ['LITELLM_MASTER_KEY']}"}
         await self._litellm.post("/user/delete", json={"user_ids": [user_id]}, headers=master)
@@ -102,7 +102,7 @@ async def test_killed_at_every_step(
     """One key works at every moment; sent again, one is left, whose secret the caller has; the old one ends."""
     proxy = KillingProxy(os.environ["LITELLM_URL"])
     proxy.after = after
-    await proxy.begin_anew(ALICE)
+    await proxy.begin_again(ALICE)
     backstage, state = BackstageStandIn(), tmp_path / "state.sqlite3"
     told = []
     async with serving(proxy) as litellm_port, serving(backstage.app) as backstage_port:

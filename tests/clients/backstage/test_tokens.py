@@ -329,7 +329,7 @@ async def test_userinfo_that_refuses_the_token(setup: Setup, backstage: Backstag
         httpx.Response(200, json={"claims": {"ent": []}}),
     ],
 )
-async def test_userinfo_that_answers_nonsense(
+async def test_unexpected_answers_of_userinfo(
     setup: Setup, backstage: BackstageStandIn, answer: httpx.Response
 ) -> None:
     """An unexpected response, or one about another user: the upstream is at fault, and the caller is not let in."""

@@ -116,7 +116,7 @@ async def test_a_deleted_key_has_no_owner() -> None:
 
 
 NOT_OBJECTS: list[Any] = ["text", [], None, 5]
-NONSENSE: list[tuple[str, Any]] = [
+UNEXPECTED_ANSWERS: list[tuple[str, Any]] = [
     *((call, body) for call in CALLS for body in NOT_OBJECTS),
     ("read_user", {}),
     ("read_user", USER | {"user_id": BOB}),
@@ -149,7 +149,7 @@ NONSENSE: list[tuple[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("call", "body"), NONSENSE, ids=lambda value: json.dumps(value)[:60])
+@pytest.mark.parametrize(("call", "body"), UNEXPECTED_ANSWERS, ids=lambda value: json.dumps(value)[:60])
 async def test_answers_that_make_no_sense_are_a_fault(call: str, body: Any) -> None:
     """LiteLLM lying is never passed on, and its words are never repeated."""
     with pytest.raises(UpstreamFaultError) as raised:

@@ -78,13 +78,13 @@ async def test_a_refused_request_may_be_corrected_under_the_same_key(
     """Nothing was created, so nothing is kept."""
     await alice.post(keys_path(ALICE), json={"alias": "laptop"})
     refused = await alice.post(keys_path(ALICE), json={"alias": "laptop"}, headers=NAMED)
-    mended = await alice.post(keys_path(ALICE), json={"alias": "desktop"}, headers=NAMED)
-    assert (refused.status_code, mended.status_code) == (409, 201)
+    corrected = await alice.post(keys_path(ALICE), json={"alias": "desktop"}, headers=NAMED)
+    assert (refused.status_code, corrected.status_code) == (409, 201)
 
 
 LOST: dict[str, Callable[[httpx.Response], httpx.Response]] = {
     "a timeout": lambda _: (_ for _ in ()).throw(httpx.ReadTimeout("lost")),
-    "nonsense": lambda _: httpx.Response(200, html="<h1>"),
+    "not JSON": lambda _: httpx.Response(200, html="<h1>"),
 }
 
 

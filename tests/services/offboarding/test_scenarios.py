@@ -123,12 +123,12 @@ NOTHING_CHANGES: dict[str, tuple[Callable[[Organisation], None], str, str]] = {
     "catalog out of reach": (catalog_answers(httpx.ConnectError("refused")), REFUSED, "cannot be reached"),
     "catalog answers HTML": (catalog_answers(httpx.Response(200, html="<p>")), REFUSED, "expected: a JSON object"),
     "catalog answers a list": (catalog_answers(httpx.Response(200, json=[])), REFUSED, "expected: a JSON object"),
-    "catalog answers nonsense": (
+    "catalog answers something else": (
         catalog_answers(httpx.Response(200, json={"items": 5})),
         REFUSED,
         "unexpected response",
     ),
-    "catalog lists nonsense": (
+    "catalog lists something else": (
         catalog_answers(httpx.Response(200, json={"items": [5], "totalItems": 1, "pageInfo": {}})),
         REFUSED,
         "expected: an entity",
@@ -146,7 +146,7 @@ NOTHING_CHANGES: dict[str, tuple[Callable[[Organisation], None], str, str]] = {
     "everybody leaves at once": (everybody_out, REFUSED, "has no members"),
     "LiteLLM cannot list": (litellm_answers(httpx.Response(500)), REFUSED, "failed with status 500"),
     "LiteLLM lists HTML": (litellm_answers(httpx.Response(200, html="<p>")), REFUSED, "not JSON"),
-    "LiteLLM lists nonsense": (
+    "LiteLLM lists something else": (
         litellm_answers(httpx.Response(200, json={"users": [5], "total_pages": 1})),
         REFUSED,
         "unexpected response (expected: user)",

@@ -138,7 +138,7 @@ class ComeAndGo(RuleBasedStateMachine):
                 )
             elif seen:
                 self.missed_runs[ref] = self.missed_runs.get(ref, 0) + 1
-                assert all(self.organisation.keys(ref).values()), "a leaver keeps no live key after a believed run"
+                assert all(self.organisation.keys(ref).values()), "a leaver keeps no live key after a plausible run"
                 if self.missed_runs[ref] >= 2:
                     assert ref not in self.organisation.litellm.rows.users, "nor are they there after two"
 
