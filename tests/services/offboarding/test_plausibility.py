@@ -1,0 +1,194 @@
+"""Implausible snapshots change nothing: asserted on LiteLLM's requests and its whole content."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from standalone.catalog import ADMINS, MEMBERS, TEAM_A
+from tests.services.offboarding.conftest import MakeOrganisation
+from tests.support.organisation import Organisation
+
+BY_QUERY = "/api/catalog/entities/by-query"
+GROUP = f"/api/catalog/entities/by-name/group/default/{MEMBERS.partition('/')[2]}"
+
+
+def catalog_answers(response: httpx.Response | Exception, path: str = BY_QUERY) -> Callable[[Organisation], None]:
+    def arrange(organisation: Organisation) -> None:
+        organisation.leave("m0")
+
+        def answer(_: httpx.Request) -> httpx.Response:
+            if isinstance(response, Exception):
+                raise response
+            return httpx.Response(response.status_code, content=response.content)
+
+        organisation.to_backstage.answers[path] = answer
+
+    return arrange
+
+
+def without_group(group: str) -> Callable[[Organisation], None]:
+    def arrange(organisation: Organisation) -> None:
+        organisation.leave("m0")
+        del organisation.org.groups[group]
+
+    return arrange
+
+
+def second_page_fails(organisation: Organisation) -> None:
+    organisation.leave("m0")
+    first = {"items": [], "totalItems": 900, "pageInfo": {"nextCursor": "x"}}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(500) if "cursor" in request.url.params else httpx.Response(200, json=first)
+
+    organisation.to_backstage.answers[BY_QUERY] = answer
+
+
+def truncated_page(organisation: Organisation) -> None:
+    alice = {"kind": "User", "metadata": {"namespace": "default", "name": "m1"}}
+    catalog_answers(httpx.Response(200, json={"items": [alice], "totalItems": 3, "pageInfo": {}}))(organisation)
+
+
+def everybody_out(organisation: Organisation) -> None:
+    for ref in organisation.org.users:
+        organisation.org.users[ref].discard(MEMBERS)
+
+
+def litellm_answers(response: httpx.Response, path: str = "/user/list") -> Callable[[Organisation], None]:
+    def arrange(organisation: Organisation) -> None:
+        organisation.leave("m0")
+        organisation.to_litellm.answers[path] = lambda _: httpx.Response(response.status_code, content=response.content)
+
+    return arrange
+
+
+def strangers(organisation: Organisation) -> None:
+    for user_id in (
+        "svc-ci",
+        "default_user_id",
+        "dave@example.com",
+        "group:default/admins",
+        "user:default",
+        "user:a/b c",
+    ):
+        organisation.litellm.rows.add_user({"user_id": user_id})
+        organisation.mint(user_id)
+    organisation.mint("user:default/an-orphan-key")
+    organisation.litellm.rows.add_key({"user_id": None})
+
+
+def only_in_the_admin_group(organisation: Organisation) -> None:
+    organisation.join("chief", ADMINS)
+
+
+def upper_case_in_the_catalog(organisation: Organisation) -> None:
+    organisation.org.names["user:default/m0"] = "M0"
+
+
+def upper_case_in_litellm(organisation: Organisation) -> None:
+    organisation.litellm.rows.add_user({"user_id": "user:Default/M0"})
+    organisation.mint("user:Default/M0")
+
+
+def nested_in_a_cycle(organisation: Organisation) -> None:
+    organisation.org.groups |= {TEAM_A: MEMBERS, "group:default/team-b": TEAM_A, MEMBERS: "group:default/team-b"}
+    organisation.org.users["user:default/m0"] = {"group:default/team-b"}
+
+
+def litellm_lists_nobody(organisation: Organisation) -> None:
+    litellm_answers(httpx.Response(200, json={"users": [], "total_pages": 0}))(organisation)
+
+
+def somebody_elses_group(organisation: Organisation) -> None:
+    organisation.org.groups["group:other/litellm-users"] = None
+    organisation.join("m0", "group:other/litellm-users")
+
+
+REFUSED = "refused"
+DONE = "done"
+NOTHING_CHANGES: dict[str, tuple[Callable[[Organisation], None], str, str]] = {
+    "catalog 401": (catalog_answers(httpx.Response(401)), REFUSED, "refused this service's token"),
+    "catalog 403": (catalog_answers(httpx.Response(403)), REFUSED, "refused this service's token"),
+    "catalog 500": (catalog_answers(httpx.Response(500)), REFUSED, "failed with status 500"),
+    "catalog 503": (catalog_answers(httpx.Response(503)), REFUSED, "failed with status 503"),
+    "catalog times out": (catalog_answers(httpx.ReadTimeout("slow")), REFUSED, "did not answer in time"),
+    "catalog out of reach": (catalog_answers(httpx.ConnectError("refused")), REFUSED, "cannot be reached"),
+    "catalog answers HTML": (catalog_answers(httpx.Response(200, html="<p>")), REFUSED, "expected: a JSON object"),
+    "catalog answers a list": (catalog_answers(httpx.Response(200, json=[])), REFUSED, "expected: a JSON object"),
+    "catalog answers something else": (
+        catalog_answers(httpx.Response(200, json={"items": 5})),
+        REFUSED,
+        "unexpected response",
+    ),
+    "catalog lists something else": (
+        catalog_answers(httpx.Response(200, json={"items": [5], "totalItems": 1, "pageInfo": {}})),
+        REFUSED,
+        "expected: an entity",
+    ),
+    "empty 200": (
+        catalog_answers(httpx.Response(200, json={"items": [], "totalItems": 0, "pageInfo": {}})),
+        REFUSED,
+        "has no members",
+    ),
+    "group missing": (without_group(MEMBERS), REFUSED, "has no group:default/litellm-users"),
+    "admin group missing": (without_group(ADMINS), REFUSED, "has no group:default/admins"),
+    "group cannot be read": (catalog_answers(httpx.Response(500), GROUP), REFUSED, "failed with status 500"),
+    "second page fails": (second_page_fails, REFUSED, "failed with status 500"),
+    "truncated page": (truncated_page, REFUSED, "returned 1 of 3 members"),
+    "everybody leaves at once": (everybody_out, REFUSED, "has no members"),
+    "LiteLLM cannot list": (litellm_answers(httpx.Response(500)), REFUSED, "failed with status 500"),
+    "LiteLLM lists HTML": (litellm_answers(httpx.Response(200, html="<p>")), REFUSED, "not JSON"),
+    "LiteLLM lists something else": (
+        litellm_answers(httpx.Response(200, json={"users": [5], "total_pages": 1})),
+        REFUSED,
+        "unexpected response (expected: user)",
+    ),
+    "LiteLLM refuses the master key": (litellm_answers(httpx.Response(401)), REFUSED, "master key"),
+    "LiteLLM lists nobody": (litellm_lists_nobody, DONE, ""),
+    "nobody leaves": (lambda _: None, DONE, ""),
+    "ids that are no Backstage users": (strangers, DONE, ""),
+    "an admin outside the allowed group": (only_in_the_admin_group, DONE, ""),
+    "upper case in the catalog": (upper_case_in_the_catalog, DONE, ""),
+    "upper case in LiteLLM": (upper_case_in_litellm, DONE, ""),
+    "nested groups in a cycle": (nested_in_a_cycle, DONE, ""),
+    "a member of another namespace's group too": (somebody_elses_group, DONE, ""),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING_CHANGES)
+async def test_nothing_changes(organisation: Organisation, name: str) -> None:
+    """Neither in the first run nor in the second, and the report says why."""
+    arrange, outcome, reason = NOTHING_CHANGES[name]
+    arrange(organisation)
+    before = organisation.everything()
+    for _ in range(2):
+        report = await organisation.run()
+        assert (report["outcome"], reason in (report["reason"] or "")) == (outcome, True), report
+        assert organisation.to_litellm.changes == []
+        assert organisation.everything() == before
+
+
+async def test_a_drop_of_more_than_half_changes_nothing(make_organisation: MakeOrganisation) -> None:
+    """Six of ten members are gone since the last accepted run: nothing happens until an admin confirms."""
+    organisation = make_organisation(members=10)
+    await organisation.run()
+    for number in range(6):
+        organisation.leave(f"m{number}")
+    before = organisation.everything()
+    report = await organisation.run()
+    assert (report["outcome"], "less than half of the 10" in report["reason"]) == ("refused", True)
+    assert (organisation.to_litellm.changes, organisation.everything()) == ([], before)
+    confirmed = await organisation.run(plan_hash=report["plan"]["hash"])
+    assert (confirmed["outcome"], len(confirmed["done"]["blocked"])) == ("done", 6)
+    assert (await organisation.run())["done"]["deleted"] == confirmed["done"]["blocked"]
+
+
+async def test_a_suddenly_empty_admin_group_is_implausible(organisation: Organisation) -> None:
+    """The admin group follows the same rule as the allowed group."""
+    await organisation.run()
+    organisation.leave("boss")
+    report = await organisation.run()
+    assert (report["outcome"], organisation.to_litellm.changes) == ("refused", [])
