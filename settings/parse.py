@@ -108,7 +108,7 @@ def _listen(listen: Any) -> tuple[str, int]:
     """Host and port. Backstage's `:7007` means every address (https://backstage.io/docs/conf/writing/)."""
     port = port_of(listen)
     host = listen.get("host", "") if isinstance(listen, dict) else (listen or "127.0.0.1:").rpartition(":")[0]
-    return host.strip("[]") or "0.0.0.0", DEFAULT_PORT if port is None else port  # noqa: S104
+    return host.strip("[]") or "0.0.0.0", DEFAULT_PORT if port is None else port  # noqa: S104  # as Backstage does
 
 
 def _database_url(given: str | None, backend_database: Mapping[str, Any]) -> str:

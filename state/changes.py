@@ -39,7 +39,6 @@ class OpenChange:
     id: int
     operation: str
     action: Action
-    lock: str | None
     request_name: str | None
     fingerprint: str | None
     is_running: bool
@@ -64,7 +63,6 @@ class ChangeTable:
             _columns.id,
             _columns.operation,
             _columns.action,
-            _columns.lock,
             _columns.request_name,
             _columns.fingerprint,
             is_running.label("is_running"),

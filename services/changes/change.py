@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -85,7 +85,7 @@ class Change:
 
     async def end(self, ending: Ending, answer: Any = None, connection: AsyncConnection | None = None) -> None:
         """Records how the change ended. Raises UpstreamTimeoutError if another change took over meanwhile."""
-        ending = Ending(**asdict(ending) | {name: redacted(getattr(ending, name)) for name in ("before", "after")})
+        ending = replace(ending, before=redacted(ending.before), after=redacted(ending.after))
         kept = None
         if self._request is not None and is_dataclass(answer) and not isinstance(answer, type):
             sealed = self._request.seal(orjson.dumps(asdict(answer)))

@@ -34,8 +34,6 @@ Sleep = Callable[[float], Awaitable[None]]
 _POLL_SECONDS = 0.2
 _MAX_POLLS = 160
 """Together longer than a lease: a request that waits for a dead process gets the lock in the end."""
-_UNSERIALIZED = frozenset({Action.KEY_REPORT})
-"""A leaked key is blocked at once, whatever else happens to its owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ class Changes:
         idempotency_key: str | None = None,
         rate: RatePolicy | None = None,
     ) -> AsyncIterator[Change]:
-        """One change to the resources of the user `target`, on behalf of `principal`.
+        """One change to the resources of the user `target`, on behalf of `principal`. Without a target it never waits.
 
         If the same request was answered before, `change.kept_answer` is set, and nothing may be changed. Raises
         NotAllowedError (recorded), RateLimitedError, IdempotencyKeyReusedError, ConflictError (the same request is
@@ -98,6 +96,8 @@ class Changes:
         Raises ConflictError if it, or another change of the user, is running.
         """
         opened = await self.store.resume(event, self.context.new_id())
+        if opened is None:
+            raise _another_in_progress(event.target)
         intent = Intent(event.operation, event.actor, event.action, event.target)
         change = Change(self.store, opened, intent, Access.FOR_ANOTHER, None)
         async with self._running(change):
@@ -135,7 +135,7 @@ class Changes:
             if opened is not None:
                 return opened
             await self.context.sleep(_POLL_SECONDS)
-        raise ConflictError(f"Another change to {intent.target} is in progress; retry")
+        raise _another_in_progress(intent.target)
 
     async def authorize(self, principal: Principal, action: Action, target: str | None) -> Access:
         """Checks authority as `begin` does, for a change that begins later. Raises NotAllowedError (recorded)."""
@@ -162,8 +162,12 @@ class Changes:
             via=principal.via,
             action=action,
             target=target,
-            lock=None if target is None or action in _UNSERIALIZED else target.lower(),
+            lock=None if target is None else target.lower(),
             key_id=key_id,
             request_id=self.context.request_id(),
             requested=redacted(requested),
         )
+
+
+def _another_in_progress(target: str | None) -> ConflictError:
+    return ConflictError(f"Another change to {target} is in progress; retry")

@@ -24,7 +24,7 @@ class ChangeQueue:
         Raises ConflictError at once if a request with the same Idempotency-Key is waiting or running here.
         """
         if request_name in self._requests:
-            raise ConflictError("A request with this Idempotency-Key is in progress; retry when it has ended")
+            raise request_in_progress()
         names = set() if request_name is None else {request_name}
         self._requests |= names
         try:
@@ -35,3 +35,8 @@ class ChangeQueue:
                     yield
         finally:
             self._requests -= names
+
+
+def request_in_progress() -> ConflictError:
+    """The error for a request whose Idempotency-Key another request, here or at another replica, is using."""
+    return ConflictError("A request with this Idempotency-Key is in progress; retry when it has ended")

@@ -22,13 +22,13 @@ from domain.errors import (
     UpstreamTimeoutError,
 )
 from domain.rates import RateLimit
+from services.changes.queue import request_in_progress
 from services.changes.sealing import SealedRequest
 from state.changes import ChangeTable, OpenChange
 from state.database import Database
 from state.kept_answers import KeptAnswer, KeptAnswers
 from state.rates import RatePolicy, Rates
 
-_IN_PROGRESS = "A request with this Idempotency-Key is in progress; retry when it has ended"
 _REUSED = "This Idempotency-Key was used for another request; choose a new one"
 
 
@@ -89,11 +89,9 @@ class ChangeStore:
         """A transaction for `end` and whatever must be written together with it."""
         return self.database.transaction()
 
-    async def resume(self, event: AuditEvent, holder: str) -> Opened:
-        """Takes an interrupted change over. Raises ConflictError if it, or another change of its user, is running."""
-        if not await self.changes.resume(event.id, holder):
-            raise ConflictError(f"Another change to {event.target} is in progress; retry")
-        return Opened(event.id, holder)
+    async def resume(self, event: AuditEvent, holder: str) -> Opened | None:
+        """Takes an interrupted change over. Returns None if it, or another change of its user, is running."""
+        return Opened(event.id, holder) if await self.changes.resume(event.id, holder) else None
 
     async def refuse(self, intent: Intent, ending: Ending) -> None:
         """Records a change that was refused before it began."""
@@ -169,4 +167,4 @@ def _require_unclaimed(found: Sequence[OpenChange], request: SealedRequest | Non
         if row.fingerprint != request.fingerprint:
             raise IdempotencyKeyReusedError(_REUSED)
         if row.is_running:
-            raise ConflictError(_IN_PROGRESS)
+            raise request_in_progress()

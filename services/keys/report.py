@@ -32,6 +32,7 @@ class ReportKey:
         Raises RateLimitedError, UpstreamError.
         """
         key_id = hashlib.sha256(secret.encode()).hexdigest()
+        # Without a target: a leaked key is blocked at once, whatever else happens to its owner.
         async with self.changes.begin(principal, Action.KEY_REPORT, None, key_id=key_id, rate=self.rate) as change:
             owner = await self.litellm.owner_of_key(key_id)
             await self.reported.add(key_id)

@@ -155,7 +155,7 @@ async def test_a_slow_litellm_does_not_outlive_the_lock(
 async def test_a_change_that_lost_its_lease_is_rolled_back(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """Another replica takes over and deletes what the first one created; the first one's caller is told to retry."""
+    """Another replica takes over and deletes what the first one created; the first caller gets a 504: retry."""
     gate = Gate(litellm, "/key/generate", after=True)
     stuck = make_service(ports={"litellm": gate}).signed_in(ALICE)
     other = make_service().signed_in(ALICE)
