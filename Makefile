@@ -73,9 +73,8 @@ live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Ba
 	PATH="$(CURDIR)/$(bin):$$PATH" tests/live/run
 
 .PHONY: bench
-bench: $(dev_stamp) ## Throughput beside a bare pass-through; a cleanup of 10 000 users
-	$(bin)/python -m tests.bench.throughput
-	$(bin)/python -m tests.bench.cleanup
+bench: $(dev_stamp) ## Speed of each operation beside a bare pass-through; writes docs/performance.md
+	PATH="$(CURDIR)/$(bin):$$PATH" bench/run bench.throughput
 
 .PHONY: lock
 lock: ## Pin the newest versions that pyproject.toml allows

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ def contract() -> dict[str, Any]:
 
 
 def _random_id() -> str:
-    return uuid.uuid4().hex
+    return secrets.token_hex(16)
 
 
 @dataclass(frozen=True)

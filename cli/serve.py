@@ -20,6 +20,7 @@ from settings.model import Settings
 from state.database import Database, DatabaseUnavailableError
 
 EXIT_DATABASE = 1
+_ALLOCATIONS_PER_COLLECTION = 20_000
 _CONFIG_VARIABLE = "LITELLM_ORCHESTRATOR_CONFIG_FILES"
 
 
@@ -41,8 +42,13 @@ def application() -> ASGIApp:
     """The application of one worker process."""
     settings = settings_or_exit([Path(path) for path in json.loads(os.environ[_CONFIG_VARIABLE])])
     configure_logging(secrets=secrets_of(settings))
-    # What exists at the start lives until the end, so the garbage collector need not scan it again and again.
-    return create_app(settings, on_start=gc.freeze)
+    return create_app(settings, on_start=_tune_garbage_collector)
+
+
+def _tune_garbage_collector() -> None:
+    # What exists at the start lives until the end, so the collector need not scan it again and again.
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS_PER_COLLECTION)
 
 
 def _migrate_or_exit(settings: Settings) -> None:

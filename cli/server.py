@@ -31,6 +31,7 @@ def run_server(factory: str, host: str, port: int, workers: int, *, banner: str 
         access_log=False,
         log_config=None,
         server_header=False,
+        proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     bound_port = listener.getsockname()[1]

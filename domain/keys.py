@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypedDict
@@ -165,6 +165,11 @@ class DescribedKey:
 
     @property
     def version(self) -> str:
-        """Identifies the changeable state of the key: 32 hex digits. Spending does not change it."""
-        state = [self.key.changeable, self.revocation, self.replaced]
-        return hashlib.sha256(orjson.dumps(state, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+        """The version of the key; see `version_of`."""
+        return version_of([self])
+
+
+def version_of(keys: Sequence[DescribedKey]) -> str:
+    """Identifies the changeable state of `keys`: 32 hex digits. Spending does not change it."""
+    state = [(row.key.id, row.key.changeable, row.revocation, row.replaced) for row in keys]
+    return hashlib.sha256(orjson.dumps(state, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]

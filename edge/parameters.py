@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -16,6 +17,7 @@ from domain.errors import InputError
 from edge.checks import ContractValidator, check
 from edge.paths import decode_segment
 
+_REMEMBERED = 1024
 _WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -60,11 +62,14 @@ class _Parameter:
         self._is_number = row["schema"]["type"] == "integer"
         self._default = row["schema"].get("default")
         self._validator = ContractValidator(row["schema"])
+        # The same ids come again and again, and jsonschema is slow for a short string.
+        self._parse = lru_cache(_REMEMBERED)(self._checked)
 
     def checked(self, text: str | None) -> Any:
         """The parsed value, or the default. Raises InputError."""
-        if text is None:
-            return self._default
+        return self._default if text is None else self._parse(text)
+
+    def _checked(self, text: str) -> Any:
         value = int(text) if self._is_number and _WHOLE_NUMBER.fullmatch(text) else text
         check(self._validator, value, self.name)
         return value

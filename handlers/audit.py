@@ -20,7 +20,7 @@ async def get_audit(
     actor, target = (ref and ref.lower() for ref in (query["actor"], query["target"]))
     filters = AuditFilters(actor=actor, target=target, action=query["action"], since=since, until=until)
     page = await service.page(principal, filters, limit=limit, cursor=cursor)
-    link = next_link("/audit", page.next_cursor, {**query, "limit": limit})
+    link = next_link(("audit",), page.next_cursor, {**query, "limit": limit})
     events = [_event(event) for event in page.items]
     return json_response({"events": events, "nextCursor": page.next_cursor}, headers=link)
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, cast
-from urllib.parse import quote
 
 from starlette.responses import Response
 
 from domain.identity import Principal
-from domain.keys import CreatedKey, DescribedKey, KeyChanges, KeyRequest, Revocation, RotatedKey, RotationRequest
+from domain.keys import (
+    CreatedKey,
+    DescribedKey,
+    KeyChanges,
+    KeyRequest,
+    Revocation,
+    RotatedKey,
+    RotationRequest,
+    version_of,
+)
 from handlers.responses import entity_tag, iso, json_response, next_link, rate_headers, snake_case, versions
 from services.keys.create import CreateKey
 from services.keys.delete import DeleteKey
@@ -33,10 +40,11 @@ async def get_user_keys(
 ) -> Response:
     """`GET /users/{userId}/keys`: 200 with the keys, under LiteLLM's field names."""
     page = await service.page(principal, user_id.lower(), limit=limit, **query)
-    link = next_link(f"/users/{quote(user_id, safe='')}/keys", page.next_cursor, {**query, "limit": limit})
-    version = hashlib.sha256("".join(row.version for row in page.items).encode()).hexdigest()[:32]
+    link = next_link(("users", user_id, "keys"), page.next_cursor, {**query, "limit": limit})
     cursor = {} if limit is None else {"nextCursor": page.next_cursor}
-    return json_response({"keys": [_key(row) for row in page.items]} | cursor, headers=entity_tag(version) | link)
+    return json_response(
+        {"keys": [_key(row) for row in page.items]} | cursor, headers=entity_tag(version_of(page.items)) | link
+    )
 
 
 async def get_user_key(service: Keys, principal: Principal, user_id: str, key_id: str) -> Response:

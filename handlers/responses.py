@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -53,12 +53,13 @@ def entity_tag(version: str) -> dict[str, str]:
     return {"ETag": f'"{version}"'}
 
 
-def next_link(path: str, next_cursor: str | None, query: Mapping[str, Any]) -> dict[str, str]:
-    """The `Link` header to the next page; empty on the last page (RFC 8288)."""
+def next_link(segments: Sequence[str], next_cursor: str | None, query: Mapping[str, Any]) -> dict[str, str]:
+    """The `Link` header to the next page of the list at `segments`; empty on the last page (RFC 8288)."""
     if next_cursor is None:
         return {}
     given = {name: value for name, value in query.items() if value is not None} | {"cursor": next_cursor}
-    return {"Link": f'<{_BASE}{path}?{urlencode(given, quote_via=quote)}>; rel="next"'}
+    path = "/".join(quote(segment, safe="") for segment in segments)
+    return {"Link": f'<{_BASE}/{path}?{urlencode(given, quote_via=quote)}>; rel="next"'}
 
 
 def rate_headers(rate: RateLimit | None) -> dict[str, str]:

@@ -36,7 +36,7 @@ async def get_users(
 ) -> Response:
     """`GET /users`: 200 with a page of users."""
     page = await service(principal, limit=limit, cursor=cursor, query=query, status=status)
-    link = next_link("/users", page.next_cursor, {"limit": limit, "query": query, "status": status})
+    link = next_link(("users",), page.next_cursor, {"limit": limit, "query": query, "status": status})
     listed = [_listed(row.user) | {"status": row.status.value} for row in page.items]
     return json_response({"users": listed, "nextCursor": page.next_cursor}, headers=link)
 

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATION_LOCK = 0x6C6C6F  # any number that all replicas agree on
 _SQLITE_TIMEOUT_SECONDS = 30
 _CONNECT_TIMEOUT_SECONDS = 5
+_CONNECTIONS = 20
 
 
 class DatabaseUnavailableError(UpstreamUnavailableError):
@@ -47,6 +48,8 @@ class Database:
         self._wall_clock = wall_clock
         self._migrating = asyncio.Lock()
         self._migrated = False
+        # SQLite's writers poll for the file's lock, in no order: within this process they queue instead.
+        self._writers = nullcontext() if self._is_postgresql else asyncio.Lock()
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -57,7 +60,7 @@ class Database:
         """A transaction that commits at the end. Migrates first. Raises DatabaseUnavailableError."""
         await self.migrate()
         with self._translated():
-            async with self._engine.begin() as connection:
+            async with self._writers, self._engine.begin() as connection:
                 yield connection
 
     @asynccontextmanager
@@ -129,7 +132,10 @@ def _engine(url: str) -> AsyncEngine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         timeout = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
-        return create_async_engine(parsed, pool_pre_ping=True, connect_args=timeout)
+        # No overflow: its connections are closed after each use, and opening one takes longer than a change.
+        return create_async_engine(
+            parsed, pool_pre_ping=True, pool_size=_CONNECTIONS, max_overflow=0, connect_args=timeout
+        )
     engine = create_async_engine(parsed, connect_args={"timeout": _SQLITE_TIMEOUT_SECONDS})
 
     @sa.event.listens_for(engine.sync_engine, "connect")

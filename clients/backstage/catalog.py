@@ -141,9 +141,10 @@ class Catalog:
             )
         if reply.status != 200:
             raise CatalogFaultError(f"Backstage's catalog failed with status {reply.status}")
-        if not isinstance(reply.body, dict):
+        body = reply.parsed()
+        if not isinstance(body, dict):
             raise CatalogFaultError("Backstage's catalog returned an unexpected response (expected: a JSON object)")
-        return reply.body
+        return body
 
 
 def _related(entity: dict[str, Any], kind: str) -> Iterator[str]:

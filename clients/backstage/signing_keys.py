@@ -88,7 +88,8 @@ class SigningKeys:
         reply = await self._upstream.read(self._path)
         if reply.status == 404 and self._is_optional:
             return {}
-        rows = reply.body.get("keys") if reply.status == 200 and isinstance(reply.body, dict) else None
+        body = reply.parsed()
+        rows = body.get("keys") if reply.status == 200 and isinstance(body, dict) else None
         if not isinstance(rows, list):
             raise UpstreamFaultError("Backstage returned an unexpected response (expected: signing keys)")
         keys = {}

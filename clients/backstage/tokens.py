@@ -156,7 +156,8 @@ class TokenVerifier:
         reply = await self._backstage.read("/api/auth/v1/userinfo", token=token)
         if reply.status in (401, 403):
             raise AuthenticationError("Backstage does not accept the token")
-        claims = reply.body.get("claims") if reply.status == 200 and isinstance(reply.body, dict) else None
+        body = reply.parsed()
+        claims = body.get("claims") if reply.status == 200 and isinstance(body, dict) else None
         refs = _refs(claims.get("ent")) if isinstance(claims, dict) and _same_ref(claims.get("sub"), subject) else None
         if refs is None:
             raise UpstreamFaultError("Backstage returned an unexpected response (expected: the caller's ownership)")

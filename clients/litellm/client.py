@@ -7,26 +7,34 @@ the real product. User ids are LiteLLM's `user_id` (here always a Backstage user
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, TypeVar
 
+from msgspec.json import Decoder
+
+from clients.litellm.fields import KeyPage, UserPage, UserRow
 from clients.litellm.rows import (
     ALL_MODELS,
     ANNOTATIONS,
     UNLIMITED_RATE,
     annotated,
+    decoded,
     is_key_id,
     key_from,
+    require_success,
     unexpected_response,
     user_from,
 )
-from clients.upstream import Reply, Upstream
+from clients.upstream import NOT_JSON, Reply, Upstream
 from domain.errors import ConflictError, NotFoundError, UpstreamFaultError
 from domain.keys import CreatedKey, Key, KeyAnnotations, NewKey
 from domain.users import NewUser, User, UserChanges
 
 _PAGE_SIZE = 100  # LiteLLM refuses more with 422
 _MAX_PAGES = 1000
+_KEY_PAGES, _USER_PAGES = Decoder(KeyPage), Decoder(UserPage)
+
+P = TypeVar("P", KeyPage, UserPage)
 
 
 class LiteLLM:
@@ -54,9 +62,9 @@ class LiteLLM:
         One id matches substrings, several ids match exactly: so the id is sent twice.
         """
         query = {"user_ids": f"{user_id},{user_id}", "page_size": _PAGE_SIZE}
-        async for rows in self._pages("/user/list", "users", query):
+        async for rows in self._pages("/user/list", _USER_PAGES, query):
             for row in rows:
-                if isinstance(row, dict) and row.get("user_id") == user_id:
+                if row.user_id == user_id:
                     return user_from(row)
         return None
 
@@ -160,7 +168,7 @@ class LiteLLM:
         LiteLLM's pages overlap or miss users if users are created or deleted between them.
         """
         async for row in self._user_rows():
-            yield row["user_id"]
+            yield row.user_id
 
     async def users(self) -> AsyncIterator[User]:
         """As `user_ids`, with the whole user."""
@@ -183,55 +191,51 @@ class LiteLLM:
         reply = await self._upstream.change("/user/delete", {"user_ids": [user_id]})
         if reply.status == 404:
             raise no_such_user(user_id)
-        if reply.status != 200 or reply.body != 1:
-            as_object(reply)
+        require_success(reply)
+        if reply.parsed() != 1:
             raise unexpected_response("deletion")
 
     async def is_ready(self) -> bool:
         """`GET /health/readiness`: whether LiteLLM answers and has its database. Raises UpstreamError."""
         reply = await self._upstream.read("/health/readiness")
-        return reply.status == 200 and isinstance(reply.body, dict) and reply.body.get("db") == "connected"
+        body = reply.parsed()
+        return reply.status == 200 and isinstance(body, dict) and body.get("db") == "connected"
 
     async def _listed(self, user_id: str, query: Mapping[str, Any]) -> list[Key]:
         keys: dict[str, Key] = {}
         whole = {"user_id": user_id, "return_full_object": "true", "size": _PAGE_SIZE, "sort_by": "token"}
-        async for rows in self._pages("/key/list", "keys", whole | dict(query)):
-            keys |= {key.id: key for key in _keys_of(user_id, rows)}
+        async for rows in self._pages("/key/list", _KEY_PAGES, whole | dict(query)):
+            keys |= {row.token: key_from(row, user_id) for row in rows if row.user_id == user_id}
         return sorted(keys.values(), key=lambda key: key.position, reverse=True)
 
-    async def _user_rows(self) -> AsyncIterator[dict[str, Any]]:
+    async def _user_rows(self) -> AsyncIterator[UserRow]:
         # Pages are only stable if sorted by a unique column: rows with equal times wander between pages.
         query = {"page_size": _PAGE_SIZE, "sort_by": "user_id", "sort_order": "asc"}
-        async for rows in self._pages("/user/list", "users", query):
+        async for rows in self._pages("/user/list", _USER_PAGES, query):
             for row in rows:
-                if not isinstance(row, dict) or not isinstance(row.get("user_id"), str):
-                    raise unexpected_response("user")
                 yield row
 
-    async def _pages(self, path: str, name: str, query: Mapping[str, Any]) -> AsyncIterator[list[Any]]:
-        """The rows `name` of each page of `path`, until the last page or an empty one."""
-        for page in range(1, _MAX_PAGES + 1):
-            answer = as_object(await self._upstream.read(path, {**query, "page": page}))
-            rows, pages = answer.get(name), answer.get("total_pages")
-            if not isinstance(rows, list) or not isinstance(pages, int):
-                raise unexpected_response(f"list of {name}")
-            yield rows
-            if page >= pages or not rows:
+    async def _pages(self, path: str, decoder: Decoder[P], query: Mapping[str, Any]) -> AsyncIterator[Sequence[Any]]:
+        """The rows of each page of `path`, until the last page or an empty one."""
+        kind = "keys" if decoder is _KEY_PAGES else "users"
+        for number in range(1, _MAX_PAGES + 1):
+            reply = await self._upstream.read(path, {**query, "page": number})
+            page = decoded(reply, decoder, f"list of {kind}")
+            yield page.rows
+            if number >= page.total_pages or not page.rows:
                 return
-        raise unexpected_response(f"list of {name}")
+        raise unexpected_response(f"list of {kind}")
 
 
 def as_object(reply: Reply) -> dict[str, Any]:
     """The JSON object of a successful response. Raises UpstreamFaultError."""
-    if reply.status in (401, 403):
-        raise UpstreamFaultError("LiteLLM refused this service's master key. The operator has to correct it.")
-    if reply.status != 200:
-        raise UpstreamFaultError(f"LiteLLM failed with status {reply.status}")
-    if not reply.is_json:
+    require_success(reply)
+    body = reply.parsed()
+    if body is NOT_JSON:
         raise UpstreamFaultError("LiteLLM returned a response that is not JSON")
-    if not isinstance(reply.body, dict):
+    if not isinstance(body, dict):
         raise unexpected_response("JSON object")
-    return reply.body
+    return body
 
 
 def no_such_user(user_id: str) -> NotFoundError:
@@ -241,14 +245,6 @@ def no_such_user(user_id: str) -> NotFoundError:
 
 def _no_such_key() -> NotFoundError:
     return NotFoundError("There is no key with that id")
-
-
-def _keys_of(user_id: str, rows: list[Any]) -> Iterator[Key]:
-    for row in rows:
-        if not isinstance(row, dict):
-            raise unexpected_response("key")
-        if row.get("user_id") == user_id:
-            yield key_from(row)
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,52 +1,93 @@
-"""The fields of a LiteLLM key in `GET /key/list?return_full_object=true` (LiteLLM 1.104)."""
+"""LiteLLM's rows as they arrive (LiteLLM 1.104). Decoding checks every type, and drops every field that is not here.
+
+A field that may be absent has a default. Numbers are limited to what JSON encoders can write.
+"""
 
 from __future__ import annotations
 
-_NUMBER, _TEXT, _FLAG, _MAP, _LIST = (int, float), (str,), (bool,), (dict,), (list,)
-_INTEGER, _NONE = (int,), (type(None),)
-KEY_FIELDS: dict[str, tuple[type, ...]] = {
-    "token": _TEXT,
-    "key_name": _TEXT + _NONE,
-    "key_alias": _TEXT + _NONE,
-    "key_type": _TEXT + _NONE,
-    "user_id": _TEXT,
-    "team_id": _TEXT + _NONE,
-    "team_alias": _TEXT + _NONE,
-    "models": _LIST,
-    "aliases": _MAP + _NONE,
-    "spend": _NUMBER,
-    "total_spend": _NUMBER + _NONE,
-    "max_budget": _NUMBER + _NONE,
-    "soft_budget": _NUMBER + _NONE,
-    "soft_budget_cooldown": _FLAG + _NONE,
-    "budget_duration": _TEXT + _NONE,
-    "budget_reset_at": _TEXT + _NONE,
-    "budget_limits": _LIST + _NONE,
-    "budget_fallbacks": _MAP + _NONE,
-    "model_spend": _MAP + _NONE,
-    "model_max_budget": _MAP + _NONE,
-    "tpm_limit": _INTEGER + _NONE,
-    "rpm_limit": _INTEGER + _NONE,
-    "tpd_limit": _INTEGER + _NONE,
-    "tpm_limit_per_model": _MAP + _NONE,
-    "rpm_limit_per_model": _MAP + _NONE,
-    "max_parallel_requests": _INTEGER + _NONE,
-    "blocked": _FLAG + _NONE,
-    "expires": _TEXT + _NONE,
-    "metadata": _MAP,
-    "allowed_routes": _LIST + _NONE,
-    "allowed_cache_controls": _LIST + _NONE,
-    "access_group_ids": _LIST + _NONE,
-    "auto_rotate": _FLAG + _NONE,
-    "rotation_interval": _TEXT + _NONE,
-    "rotation_count": _INTEGER + _NONE,
-    "last_rotation_at": _TEXT + _NONE,
-    "key_rotation_at": _TEXT + _NONE,
-    "last_active": _TEXT + _NONE,
-    "created_at": _TEXT,
-    "created_by": _TEXT + _NONE,
-    "updated_at": _TEXT + _NONE,
-    "updated_by": _TEXT + _NONE,
-    "settings_updated_at": _TEXT + _NONE,
-}
-"""The fields of a key that a caller may see, under LiteLLM's names, with the types that each may have."""
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+
+_Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_Number = _Integer | float
+_Map = dict[str, Any]
+
+
+class KeyRow(Struct, kw_only=True, gc=False):
+    """A key in `GET /key/list?return_full_object=true`: the fields that a caller may see, under LiteLLM's names."""
+
+    token: str
+    key_name: str | UnsetType | None = UNSET
+    key_alias: str | UnsetType | None = UNSET
+    key_type: str | UnsetType | None = UNSET
+    user_id: str | None
+    team_id: str | UnsetType | None = UNSET
+    team_alias: str | UnsetType | None = UNSET
+    models: list[Any]
+    aliases: _Map | UnsetType | None = UNSET
+    spend: _Number
+    total_spend: _Number | UnsetType | None = UNSET
+    max_budget: _Number | UnsetType | None = UNSET
+    soft_budget: _Number | UnsetType | None = UNSET
+    soft_budget_cooldown: bool | UnsetType | None = UNSET
+    budget_duration: str | UnsetType | None = UNSET
+    budget_reset_at: str | UnsetType | None = UNSET
+    budget_limits: list[Any] | UnsetType | None = UNSET
+    budget_fallbacks: _Map | UnsetType | None = UNSET
+    model_spend: _Map | UnsetType | None = UNSET
+    model_max_budget: _Map | UnsetType | None = UNSET
+    tpm_limit: _Integer | UnsetType | None = UNSET
+    rpm_limit: _Integer | UnsetType | None = UNSET
+    tpd_limit: _Integer | UnsetType | None = UNSET
+    tpm_limit_per_model: _Map | UnsetType | None = UNSET
+    rpm_limit_per_model: _Map | UnsetType | None = UNSET
+    max_parallel_requests: _Integer | UnsetType | None = UNSET
+    blocked: bool | UnsetType | None = UNSET
+    expires: str | UnsetType | None = UNSET
+    metadata: _Map
+    allowed_routes: list[Any] | UnsetType | None = UNSET
+    allowed_cache_controls: list[Any] | UnsetType | None = UNSET
+    access_group_ids: list[Any] | UnsetType | None = UNSET
+    auto_rotate: bool | UnsetType | None = UNSET
+    rotation_interval: str | UnsetType | None = UNSET
+    rotation_count: _Integer | UnsetType | None = UNSET
+    last_rotation_at: str | UnsetType | None = UNSET
+    key_rotation_at: str | UnsetType | None = UNSET
+    last_active: str | UnsetType | None = UNSET
+    created_at: str | UnsetType = UNSET
+    created_by: str | UnsetType | None = UNSET
+    updated_at: str | UnsetType | None = UNSET
+    updated_by: str | UnsetType | None = UNSET
+    settings_updated_at: str | UnsetType | None = UNSET
+
+
+class KeyPage(Struct, kw_only=True):
+    """`GET /key/list`."""
+
+    rows: list[KeyRow] = field(name="keys")
+    total_pages: int
+
+
+class UserRow(Struct, kw_only=True):
+    """A user in `GET /user/list`."""
+
+    user_id: str
+    created_at: str
+    spend: _Number
+    max_budget: _Number | None = None
+    budget_duration: str | None = None
+    budget_reset_at: str | None = None
+    models: list[str] | None = None
+    tpm_limit: _Integer | None = None
+    rpm_limit: _Integer | None = None
+    metadata: _Map | None = None
+    user_alias: str | None = None
+    user_email: str | None = None
+
+
+class UserPage(Struct, kw_only=True):
+    """`GET /user/list`."""
+
+    rows: list[UserRow] = field(name="users")
+    total_pages: int

@@ -1,4 +1,4 @@
-"""Turns LiteLLM's rows of users and keys into nouns, checking every field, and annotates what this service creates.
+"""Turns LiteLLM's rows of users and keys into nouns, and annotates what this service creates.
 
 Our annotations stand in a row's metadata under ANNOTATIONS, apart from everything else: LiteLLM gives some names of
 metadata a meaning (`temp_budget_increase`, `guardrails`, `tags`, ...), so a caller's own names never stand at its top.
@@ -9,13 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
-from clients.litellm.fields import KEY_FIELDS
+from msgspec import DecodeError, ValidationError, to_builtins
+from msgspec.json import Decoder
+
+from clients.litellm.fields import KeyRow, UserRow
+from clients.upstream import Reply
 from domain.errors import UpstreamFaultError
 from domain.keys import Key, KeyAnnotations
 from domain.users import User
+
+T = TypeVar("T")
 
 ANNOTATIONS = "litellm_orchestrator"
 UNLIMITED_RATE = 2**53 - 1
@@ -26,45 +31,62 @@ ALL_MODELS = "all-proxy-models"
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
 
 
-def user_from(row: Mapping[str, Any]) -> User:
-    """Parses a row of `/user/list`. Raises UpstreamFaultError."""
-    checked = _Checked(row, "user")
-    models = checked.get("models", list, type(None)) or []
-    metadata = checked.get("metadata", dict, type(None)) or {}
-    annotations = metadata.get(ANNOTATIONS)
+def decoded(reply: Reply, decoder: Decoder[T], expected: str) -> T:
+    """The body of a successful response, checked. Raises UpstreamFaultError. `expected`: see `unexpected_response`."""
+    require_success(reply)
+    try:
+        return decoder.decode(reply.content)
+    except ValidationError as error:
+        raise unexpected_response(expected) from error
+    except (DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise UpstreamFaultError("LiteLLM returned a response that is not JSON") from error
+
+
+def require_success(reply: Reply) -> None:
+    """Raises UpstreamFaultError unless LiteLLM answered 200."""
+    if reply.status in (401, 403):
+        raise UpstreamFaultError("LiteLLM refused this service's master key. The operator has to correct it.")
+    if reply.status != 200:
+        raise UpstreamFaultError(f"LiteLLM failed with status {reply.status}")
+
+
+def user_from(row: UserRow) -> User:
+    """The user of a row of `/user/list`."""
+    models = row.models or []
+    annotations = (row.metadata or {}).get(ANNOTATIONS)
     tier = annotations.get("tier") if isinstance(annotations, dict) else None
     return User(
-        user_id=checked.get("user_id", str),
-        created_at=checked.get("created_at", str),
-        max_budget=checked.get("max_budget", float, int, type(None)),
-        budget_duration=checked.get("budget_duration", str, type(None)),
-        spend=checked.get("spend", float, int),
-        budget_reset_at=checked.get("budget_reset_at", str, type(None)),
-        models=() if ALL_MODELS in models else tuple(map(str, models)),
-        tpm_limit=_rate(checked.get("tpm_limit", int, type(None))),
-        rpm_limit=_rate(checked.get("rpm_limit", int, type(None))),
+        user_id=row.user_id,
+        created_at=row.created_at,
+        max_budget=row.max_budget,
+        budget_duration=row.budget_duration,
+        spend=row.spend,
+        budget_reset_at=row.budget_reset_at,
+        models=() if ALL_MODELS in models else tuple(models),
+        tpm_limit=_rate(row.tpm_limit),
+        rpm_limit=_rate(row.rpm_limit),
         tier=tier if isinstance(tier, str) else None,
-        display_name=checked.get("user_alias", str, type(None)),
-        email=checked.get("user_email", str, type(None)),
+        display_name=row.user_alias,
+        email=row.user_email,
     )
 
 
-def key_from(row: Mapping[str, Any]) -> Key:
-    """Parses a full row of `/key/list` and drops what a caller may not see. Raises UpstreamFaultError."""
-    fields = {name: row[name] for name in _visible_fields(tuple(row), tuple(map(type, row.values())))}
-    if not (is_key_id(fields.get("token")) and fields.keys() >= {"user_id", "models", "spend", "metadata"}):
+def key_from(row: KeyRow, owner: str) -> Key:
+    """The key of a row of `/key/list`, which is the user `owner`'s. Raises UpstreamFaultError."""
+    if not is_key_id(row.token):
         raise unexpected_response("key")
-    other_metadata = dict(fields["metadata"])
+    fields = to_builtins(row)
+    other_metadata = dict(row.metadata)
     annotations = _annotations(other_metadata.pop(ANNOTATIONS, None))
     if annotations is not None:
-        fields |= {"key_alias": annotations.alias, "metadata": dict(annotations.metadata)}
+        fields["key_alias"], fields["metadata"] = annotations.alias, dict(annotations.metadata)
     return Key(
-        id=fields["token"],
-        owner=fields["user_id"],
+        id=row.token,
+        owner=owner,
         alias=fields.get("key_alias"),
         created_at=fields.get("created_at", ""),
         expires_at=_seconds(fields.get("expires")),
-        is_blocked=bool(fields.get("blocked")),
+        is_blocked=fields.get("blocked") is True,
         fields=fields,
         annotations=annotations,
         other_metadata=other_metadata,
@@ -93,18 +115,6 @@ def unexpected_response(expected: str) -> UpstreamFaultError:
     return UpstreamFaultError(f"LiteLLM returned an unexpected response (expected: {expected})")
 
 
-@lru_cache(maxsize=1024)
-def _visible_fields(names: tuple[str, ...], types: tuple[type, ...]) -> tuple[str, ...]:
-    """The names that a caller may see in a row of this shape. Raises UpstreamFaultError if a field has a wrong type.
-
-    Rows come in few shapes, so each shape is checked once and not each row.
-    """
-    for name, kind in zip(names, types, strict=True):
-        if name in KEY_FIELDS and kind not in KEY_FIELDS[name]:
-            raise unexpected_response("key")
-    return tuple(name for name in KEY_FIELDS if name in names)
-
-
 def _annotations(value: Any) -> KeyAnnotations | None:
     if not isinstance(value, dict):
         return None
@@ -128,18 +138,3 @@ def _seconds(moment: str | None) -> float | None:
 
 def _rate(value: int | None) -> int | None:
     return None if value is None or value >= UNLIMITED_RATE else value
-
-
-class _Checked:
-    """Reads a row's fields by exact type: `isinstance` takes a bool for an int."""
-
-    def __init__(self, row: Mapping[str, Any], what: str) -> None:
-        self._row = row
-        self._what = what
-
-    def get(self, name: str, *types: type) -> Any:
-        """The field; None if absent. Raises UpstreamFaultError if it has another type."""
-        value = self._row.get(name)
-        if type(value) not in types:
-            raise unexpected_response(self._what)
-        return value

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from clients.litellm.fields import KEY_FIELDS
+from clients.litellm.fields import KeyRow
 from tests.conformance.conftest import Proxy
 from tests.support.contract import CONTRACT_DOCUMENT
 
@@ -225,8 +225,8 @@ async def test_the_fields_of_a_listed_key(proxy: Proxy) -> None:
     row = (await proxy.get("/key/list", user_id=user_id, return_full_object="true")).json()["keys"][0]
     groups = CONTRACT_DOCUMENT["components"]["schemas"]["UserAPIKeyAuth"]["x-litellm-left-out"].values()
     left_out = {field for group in groups for field in group["fields"]}
-    assert set(KEY_FIELDS) <= row.keys()
-    assert row.keys() - set(KEY_FIELDS) <= left_out
+    assert set(KeyRow.__struct_fields__) <= row.keys()
+    assert row.keys() - set(KeyRow.__struct_fields__) <= left_out
 
 
 async def test_key_info(proxy: Proxy) -> None:

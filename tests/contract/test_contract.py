@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import yaml
 from openapi_schema_validator import OAS30ReadValidator
@@ -16,7 +17,7 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 
 import handlers
 from app import CONTRACT
-from clients.litellm.fields import KEY_FIELDS
+from clients.litellm.fields import KeyRow
 from edge.binding import handler_name
 from tests.conftest import BASE
 from tests.support.contract import CONTRACT_DOCUMENT, operations, resolved
@@ -180,27 +181,31 @@ def test_the_contract_and_the_client_have_the_same_fields_of_a_key() -> None:
     """Fields that are left out have a reason."""
     schema = CONTRACT_DOCUMENT["components"]["schemas"]["UserAPIKeyAuth"]
     left_out = [field for group in schema["x-litellm-left-out"].values() for field in group["fields"]]
-    assert list(schema["properties"]) == [*KEY_FIELDS, *OURS]
-    assert not set(left_out) & set(KEY_FIELDS)
+    assert list(schema["properties"]) == [*KeyRow.__struct_fields__, *OURS]
+    assert not set(left_out) & set(KeyRow.__struct_fields__)
     assert all(group["why"] for group in schema["x-litellm-left-out"].values())
 
 
 def test_the_contract_and_the_client_have_the_same_types_of_a_key() -> None:
     """The client accepts exactly what the contract allows."""
-    types: dict[str, tuple[type, ...]] = {
-        "string": (str,),
-        "number": (int, float),
-        "integer": (int,),
-        "boolean": (bool,),
-        "array": (list,),
-        "object": (dict,),
-    }
+    samples: dict[str, Any] = {"string": "x", "number": 1.5, "integer": 1, "boolean": True, "array": [], "object": {}}
+    numbers = {"number", "integer"}
+    key = {"token": "x", "user_id": "x", "models": [], "spend": 0, "metadata": {}}
     rows = CONTRACT_DOCUMENT["components"]["schemas"]["UserAPIKeyAuth"]["properties"]
-    for name, row in rows.items():
-        if name in OURS:
-            continue
-        schema = resolved(row)
-        assert KEY_FIELDS[name] == types[schema["type"]] + ((type(None),) if schema.get("nullable") else ()), name
+    for name in rows.keys() - set(OURS):
+        schema = resolved(rows[name])
+        expected = {schema["type"]} | (numbers if schema["type"] == "number" else set())
+        taken = {kind for kind, sample in samples.items() if _decodes(key | {name: sample})}
+        assert taken == expected, name
+        assert _decodes(key | {name: None}) is (schema.get("nullable", False) or name == "user_id"), name
+
+
+def _decodes(row: dict[str, Any]) -> bool:
+    try:
+        msgspec.convert(row, KeyRow)
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 async def test_it_serves_the_document_that_is_running(nobody: httpx.AsyncClient) -> None:

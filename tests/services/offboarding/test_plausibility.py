@@ -144,7 +144,7 @@ NOTHING_CHANGES: dict[str, tuple[Callable[[Organisation], None], str, str]] = {
     "LiteLLM lists something else": (
         litellm_answers(httpx.Response(200, json={"users": [5], "total_pages": 1})),
         REFUSED,
-        "unexpected response (expected: user)",
+        "unexpected response (expected: list of users)",
     ),
     "LiteLLM refuses the master key": (litellm_answers(httpx.Response(401)), REFUSED, "master key"),
     "LiteLLM lists nobody": (litellm_lists_nobody, DONE, ""),

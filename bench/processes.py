@@ -1,0 +1,169 @@
+"""The processes of a run: the stub, the pass-through, a Backstage stand-in that signs tokens, and the service."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import urllib.request
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from standalone.backstage import BackstageStandIn
+from standalone.catalog import MEMBERS
+
+ROOT = Path(__file__).parent.parent
+BASE = "/api/litellm-orchestrator"
+_TICKS = os.sysconf("SC_CLK_TCK")
+_UVICORN = ["-m", "uvicorn", "--factory", "--http", "httptools", "--loop", "uvloop", "--no-access-log"]
+
+
+@dataclass
+class Server:
+    """A process that listens. `start_seconds` is the time until it accepted a connection."""
+
+    process: Process
+    port: int
+    start_seconds: float
+
+    @property
+    def origin(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def cpu_seconds(self) -> float:
+        """CPU time, user and system, of the process and its workers so far."""
+        return sum(_cpu_seconds(pid) for pid in self._pids())
+
+    def memory_mib(self) -> float:
+        """Resident memory of the process and its workers."""
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._pids())
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def _pids(self) -> list[int]:
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
+        return [self.process.pid, *map(int, children)]
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@asynccontextmanager
+async def serving(arguments: list[str], port: int, log: Path, **environment: str) -> AsyncIterator[Server]:
+    """A Python process from its start until the end of the block, once it accepts connections on `port`.
+
+    Its log goes to the file `log`, as a service's log goes somewhere.
+    """
+    started = time.perf_counter()
+    with log.open("wb") as written:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, *arguments, cwd=ROOT, stdout=DEVNULL, stderr=written, env=os.environ | environment
+        )
+    try:
+        while not _accepts(port):
+            if process.returncode is not None or time.perf_counter() - started > 60:
+                raise RuntimeError(f"did not start: {' '.join(arguments)}\n{log.read_text()[-2000:]}")
+            await asyncio.sleep(0.01)
+        yield Server(process, port, time.perf_counter() - started)
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _uvicorn(factory: str) -> tuple[list[str], int]:
+    """The arguments that serve what a function of this file makes, with uvicorn in its fastest form, and the port."""
+    port = _free_port()
+    return [*_UVICORN, "--port", str(port), f"bench.processes:{factory}"], port
+
+
+@dataclass
+class Bench:
+    """What a run measures, and the tokens of its callers."""
+
+    stub: Server
+    backstage: Server
+    pass_through: Server
+    services: Mapping[str, Server]
+
+    def token(self, user_id: str, group: str = MEMBERS) -> str:
+        """A genuine Backstage user token (ES256) of a member of `group`."""
+        query = f"user={quote(user_id)}&raw=1&ent={quote(user_id)}&ent={quote(group)}"
+        with urllib.request.urlopen(f"{self.backstage.origin}/api/auth/test/refresh?{query}") as answer:  # noqa: S310  # a loopback address
+            return str(json.load(answer)["backstageIdentity"]["token"])
+
+
+@asynccontextmanager
+async def bench(databases: Mapping[str, str], folder: Path, *, workers: int = 1) -> AsyncIterator[Bench]:
+    """All processes. One service for each of `databases`, a name and an SQLAlchemy URL."""
+    async with AsyncExitStack() as stack:
+
+        async def start(name: str, arguments: list[str], port: int, **environment: str) -> Server:
+            server = serving(arguments, port, folder / f"{name}.log", **environment)
+            return await stack.enter_async_context(server)
+
+        stub = await start("stub", *_uvicorn("stub"))
+        backstage = await start("backstage", *_uvicorn("backstage"))
+        bare = await start("pass_through", *_uvicorn("pass_through"), BENCH_STUB=stub.origin)
+        services = {}
+        for name, url in databases.items():
+            port = _free_port()
+            config = folder / f"{name}.yaml"
+            config.write_text(_configuration(stub, backstage, url))
+            command = ["-m", "cli", "serve", "--config", str(config), "--workers", str(workers), "--port", str(port)]
+            services[name] = await start(name, command, port)
+        yield Bench(stub, backstage, bare, services)
+
+
+def _configuration(stub: Server, backstage: Server, database_url: str) -> str:
+    return f"""
+liteLLM:
+  baseUrl: {stub.origin}
+  masterKey: sk-bench
+  allowedGroup: {MEMBERS}
+  adminGroup: group:default/platform
+backend: {{baseUrl: '{backstage.origin}', listen: '127.0.0.1:0'}}
+litellmOrchestrator:
+  database: {{url: '{database_url}'}}
+  rateLimit: {{createsPerMinute: 100000}}
+"""
+
+
+def stub() -> object:
+    """The stub of LiteLLM, for uvicorn."""
+    from bench import stub as module  # noqa: PLC0415  # each process loads only what it serves
+
+    return module.app
+
+
+def pass_through() -> object:
+    """The pass-through, for uvicorn."""
+    from bench import pass_through as module  # noqa: PLC0415  # each process loads only what it serves
+
+    return module.app
+
+
+def backstage() -> object:
+    """The Backstage stand-in, for uvicorn."""
+    return BackstageStandIn().app

@@ -1,0 +1,139 @@
+"""Exchanges over real sockets: what a server may send instead of a response, and what we make of it."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from clients.exchange import NetworkExchange
+from domain.errors import UpstreamError, UpstreamFaultError, UpstreamTimeoutError, UpstreamUnavailableError
+from settings.model import Timeouts
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+class Server:
+    """Answers each connection's requests with fixed bytes, and then closes it; None never answers."""
+
+    def __init__(self, answer: bytes | None) -> None:
+        self._answer = answer
+        self.received: list[bytes] = []
+        self._writers: list[asyncio.StreamWriter] = []
+
+    @property
+    def connections(self) -> int:
+        return len(self._writers)
+
+    async def aclose(self) -> None:
+        for writer in self._writers:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.append(writer)
+        while request := await reader.read(65536):
+            self.received.append(request)
+            if self._answer is not None:
+                writer.write(self._answer)
+                if self._answer != OK:
+                    break
+        writer.close()
+
+
+@asynccontextmanager
+async def serving(answer: bytes | None) -> AsyncIterator[tuple[Server, str]]:
+    server = Server(answer)
+    listener = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    async with listener:
+        yield server, f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        await server.aclose()
+
+
+@asynccontextmanager
+async def exchanging(**timeouts: float) -> AsyncIterator[NetworkExchange]:
+    exchange = NetworkExchange("LiteLLM", Timeouts(**timeouts))
+    try:
+        yield exchange
+    finally:
+        await exchange.aclose()
+
+
+async def test_a_request_arrives_as_it_was_written() -> None:
+    """The path stays encoded as it is, and the body is sent once."""
+    async with serving(OK) as (server, origin), exchanging() as exchange:
+        answer = await exchange("POST", f"{origin}/a%2Fb?q=c%20d%2Be", {"Authorization": "Bearer x"}, b"{}")
+    assert answer == (200, b"ok")
+    (request,) = server.received
+    assert request.startswith(b"POST /a%2Fb?q=c%20d%2Be HTTP/1.1\r\n")
+    assert b"Authorization: Bearer x\r\n" in request
+    assert request.endswith(b"\r\n\r\n{}")
+
+
+async def test_a_connection_is_used_again() -> None:
+    """Ten requests in a row need one connection."""
+    async with serving(OK) as (server, origin), exchanging() as exchange:
+        for _ in range(10):
+            assert await exchange("GET", origin, {}, None) == (200, b"ok")
+    assert server.connections == 1
+
+
+async def test_a_compressed_body_is_unpacked() -> None:
+    """A proxy before LiteLLM may compress."""
+    packed = gzip.compress(b"ok" * 100)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    async with serving(head + packed) as (_, origin), exchanging() as exchange:
+        assert await exchange("GET", origin, {}, None) == (200, b"ok" * 100)
+
+
+async def test_redirects_are_not_followed_and_cookies_not_kept() -> None:
+    """A redirect could take the master key elsewhere."""
+    moved = b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nSet-Cookie: a=canary\r\nContent-Length: 0\r\n\r\n"
+    async with serving(moved) as (server, origin), exchanging() as exchange:
+        assert await exchange("GET", origin, {}, None) == (302, b"")
+        assert await exchange("GET", origin, {}, None) == (302, b"")
+    assert len(server.received) == 2
+    assert b"canary" not in b"".join(server.received)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"", UpstreamUnavailableError),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", UpstreamFaultError),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal", UpstreamFaultError),
+        (b"SSH-2.0-OpenSSH_9.2 sk-canary\r\n", UpstreamFaultError),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: sk-canary\r\n\r\n", UpstreamFaultError),
+        (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\nsk-canary", UpstreamFaultError),
+        (None, UpstreamTimeoutError),
+    ],
+    ids=repr,
+)
+async def test_what_is_not_a_response(answer: bytes | None, error: type[UpstreamError]) -> None:
+    """Each has its own error, in our words."""
+    async with serving(answer) as (_, origin), exchanging(read=0.05) as exchange:
+        with pytest.raises(error) as raised:
+            await exchange("GET", origin, {}, None)
+    assert "canary" not in raised.value.message
+
+
+async def test_a_port_where_nobody_listens() -> None:
+    """It is unavailable, not slow."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    async with exchanging() as exchange:
+        with pytest.raises(UpstreamUnavailableError):
+            await exchange("GET", f"http://127.0.0.1:{port}", {}, None)
+
+
+async def test_a_name_that_does_not_exist() -> None:
+    """The error is the same as for a refused connection (RFC 6761 reserves .invalid)."""
+    async with exchanging() as exchange:
+        with pytest.raises(UpstreamUnavailableError):
+            await exchange("GET", "http://litellm.invalid", {}, None)
