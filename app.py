@@ -52,14 +52,17 @@ from services.offboarding.administration import CleanupAdministration
 from services.offboarding.cleanup import Cleanup
 from services.offboarding.execution import PlanExecution
 from services.offboarding.removal import RemoveUser
-from services.offboarding.schedule import jittered, run_forever
+from services.offboarding.schedule import run_forever
 from services.offboarding.snapshot import SnapshotReader
+from services.repetition import jittered, repeat
+from services.single_flight import SingleFlight
 from services.usage import Usage
 from services.users.create import CreateUser, UserCreation
 from services.users.known import KnownUsers
 from services.users.list import ListUsers
 from services.users.membership import CatalogMembership, TokenMembership
 from services.users.models import Models
+from services.users.sweep import DirectorySweep
 from services.users.tiers import Tiers
 from services.users.update import UpdateUser
 from services.users.users import Users
@@ -67,6 +70,7 @@ from settings.model import Settings
 from state.changes import ChangeTable
 from state.cleanup_runs import CleanupRuns
 from state.database import Database
+from state.directory import Directory
 from state.kept_answers import KeptAnswers
 from state.lease import Lease
 from state.offboardings import Offboardings
@@ -96,6 +100,7 @@ class Ports:
 
     A transport of None is the network. `wall_clock` is in seconds since the epoch, `clock` is monotonic. `sleep` waits
     before retries, `heartbeat` between renewals of a lease. `sign_in` may accept a token before Backstage is asked.
+    `patience` is the time in seconds that a caller waits for a dry run of the cleanup.
     """
 
     litellm: httpx.AsyncBaseTransport | None = None
@@ -106,6 +111,7 @@ class Ports:
     sleep: Sleep = asyncio.sleep
     heartbeat: Sleep = asyncio.sleep
     sign_in: Callable[[str], Caller | None] = lambda _: None
+    patience: float = 5.0
 
 
 class Foundation:
@@ -133,6 +139,7 @@ class Foundation:
                 include_nested_groups=settings.include_nested_groups,
             )
         self.database = Database(settings.database_url, ports.wall_clock)
+        self.directory = Directory(self.database)
         self.change_table = ChangeTable(self.database)
         self.kept_answers = KeptAnswers(self.database)
         self.rates = Rates(self.database)
@@ -169,10 +176,19 @@ class Orchestrator:
             offboardings=self.foundation.offboardings,
             lease=self.foundation.lease,
             reported=self.foundation.reported,
+            directory=self.foundation.directory,
+        )
+        self.sweep = DirectorySweep(
+            directory=self.foundation.directory,
+            litellm=self.foundation.litellm,
+            settings=settings.directory,
+            interval=settings.cleanup.interval,
         )
         self.cleanup = self._cleanup()
         self.cleanup_administration = CleanupAdministration(
-            cleanup=self.cleanup, scheduled=self.cleanup is not None and settings.cleanup.enabled
+            cleanup=self.cleanup,
+            scheduled=self.cleanup is not None and settings.cleanup.enabled,
+            patience=self.ports.patience,
         )
         self.services: list[Any] = [
             AuditLog(changes=self.foundation.change_table),
@@ -231,6 +247,8 @@ class Orchestrator:
         snapshots = SnapshotReader(
             catalog=self.foundation.catalog,
             litellm=self.foundation.litellm,
+            directory=self.foundation.directory,
+            sweep=self.sweep,
             offboardings=self.foundation.offboardings,
             groups=self._groups,
         )
@@ -256,10 +274,14 @@ class Orchestrator:
             catalog=self._asked_catalog,
         )
         creation = UserCreation(litellm=litellm, known=known, tiers=tiers, catalog=self._asked_catalog)
-        create_user = CreateUser(changes=changes, creation=creation, known=known, rate=creates)
+        create_user = CreateUser(
+            changes=changes, creation=creation, known=known, directory=foundation.directory, rate=creates
+        )
         users = Users(litellm=litellm, known=known, create_user=create_user)
         models = Models(usage=foundation.litellm_usage, litellm=litellm, tiers=tiers, now=self.ports.clock)
-        list_users = ListUsers(litellm=litellm, offboardings=foundation.offboardings, now=self.ports.clock)
+        list_users = ListUsers(
+            litellm=litellm, directory=foundation.directory, sweep=self.sweep, first_sweep=SingleFlight()
+        )
 
         keys = Keys(litellm=litellm, users=users, revocations=foundation.revocations, now=now)
         policy = KeyPolicy(models=models, now=now)
@@ -276,7 +298,7 @@ class Orchestrator:
             keys,
             create_user,
             list_users,
-            UpdateUser(changes=changes, litellm=litellm, models=models, list_users=list_users),
+            UpdateUser(changes=changes, litellm=litellm, models=models, directory=foundation.directory),
             RemoveUser(
                 changes=changes,
                 execution=self._execution,
@@ -325,6 +347,8 @@ def create_app(
             jobs.append(run_forever(orchestrator.cleanup, settings.cleanup.interval, ports.sleep))
         else:
             log.warning("the cleanup is off: it needs litellmOrchestrator.backstage.catalogToken and cleanup.enabled")
+            # Otherwise the cleanup advances the sweep of the directory.
+            jobs.append(repeat(orchestrator.sweep.run_if_due, "sweep", settings.cleanup.interval, ports.sleep))
         if settings.maintenance_interval:
             jobs.append(orchestrator.background.run_forever(settings.maintenance_interval, ports.sleep))
         tasks = [asyncio.create_task(job) for job in jobs]

@@ -16,8 +16,9 @@ _SCRIPT = Path(__file__).parent / "load.lua"
 class Request:
     """What is sent again and again.
 
-    Each of `tokens` (user id, token) takes its turn; in `path`, `$ID` becomes the caller's user id and `$KEY` the id of a key of theirs. With `once`, each request carries an Idempotency-Key of its own. `expected` is
-    the only acceptable status.
+    Each of `tokens` (user id, token) takes its turn; in `path`, `$ID` becomes the caller's user id and `$KEY` the id of
+    a key of theirs. With `once`, each request carries an Idempotency-Key of its own. `expected` is the only acceptable
+    status.
     """
 
     method: str

@@ -78,7 +78,7 @@ async def serving(arguments: list[str], port: int, log: Path, **environment: str
     try:
         while not _accepts(port):
             if process.returncode is not None or time.perf_counter() - started > 60:
-                raise RuntimeError(f"did not start: {' '.join(arguments)}\n{log.read_text()[-2000:]}")
+                raise RuntimeError(f"{' '.join(arguments)} did not start: see {log}")
             await asyncio.sleep(0.01)
         yield Server(process, port, time.perf_counter() - started)
     finally:

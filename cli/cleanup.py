@@ -51,7 +51,7 @@ async def _run(orchestrator: Orchestrator, *, apply: bool, plan_hash: str | None
         if apply:
             report = await _apply(orchestrator.cleanup, plan_hash, as_json=as_json)
         else:
-            report = await orchestrator.cleanup.plan(_TRIGGER)
+            report = await orchestrator.cleanup.plan(await orchestrator.cleanup.begin(_TRIGGER, None))
     except OrchestratorError as error:
         click.echo(error.message, err=True)
         return EXIT_FAILED
@@ -72,7 +72,7 @@ async def _apply(cleanup: Cleanup, plan_hash: str | None, *, as_json: bool) -> C
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        return await cleanup.run(held, _TRIGGER, plan_hash, progress)
+        return await cleanup.run(held, await cleanup.begin(_TRIGGER, held), plan_hash, progress)
 
 
 def _exit_code(report: CleanupReport) -> int:

@@ -25,7 +25,8 @@ class Exchange(Protocol):
     """Sends one request and returns the status and the body of its response.
 
     Follows no redirect, keeps no cookie. Raises UpstreamUnavailableError if the connection was refused or dropped,
-    UpstreamTimeoutError, UpstreamFaultError if the response is not HTTP. The request may have taken effect all the same.
+    UpstreamTimeoutError, UpstreamFaultError if the response is not HTTP. The request may have taken effect
+    all the same.
     """
 
     async def __call__(

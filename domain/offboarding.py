@@ -19,6 +19,7 @@ class Step(StrEnum):
 class RunOutcome(StrEnum):
     """How a run ended."""
 
+    RUNNING = "running"
     PLANNED = "planned"
     DONE = "done"
     REFUSED = "refused"
@@ -51,12 +52,17 @@ class AcceptedBaseline:
 class Snapshot:
     """What LiteLLM, Backstage and our own records said at one moment.
 
-    `members` and `admins` are user refs in lower case. `users` are LiteLLM's ids as they are, Backstage users only.
+    `members` and `admins` are user refs in lower case. `users` is the number of Backstage users in the directory,
+    `swept_at` the age of the directory (see `Sweep`). `leavers` are LiteLLM's ids, as they are, of those in neither
+    group. `keys` has the number of keys of each user who leaves or is being off-boarded, and exists.
     """
 
     members: frozenset[str]
     admins: frozenset[str]
-    users: frozenset[str]
+    users: int
+    swept_at: float | None
+    leavers: frozenset[str]
+    keys: Mapping[str, int]
     offboardings: Mapping[str, Offboarding]
 
 
@@ -70,7 +76,7 @@ class RemovalLimits:
 
 @dataclass(frozen=True, slots=True)
 class PlanEntry:
-    """The step for one user. `since`: as in `Offboarding`. `keys` is the number of their keys, in a dry run only."""
+    """The step for one user. `since`: as in `Offboarding`. `keys` is the number of their keys, None without them."""
 
     user_id: str
     step: Step
@@ -103,6 +109,14 @@ class ExecutionResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How many of those who may leave were looked up in LiteLLM."""
+
+    checked: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class CleanupReport:
     """What a run found and did. Times are seconds since the epoch; None is what the run did not get to."""
 
@@ -116,6 +130,8 @@ class CleanupReport:
     members: int | None = None
     admins: int | None = None
     users: int | None = None
+    swept_at: float | None = None
+    progress: Progress | None = None
     plan: Plan | None = None
     result: ExecutionResult | None = None
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypedDict
 
+from domain.pages import Page
+
 
 @dataclass(frozen=True)
 class Tier:
@@ -30,7 +32,8 @@ class User:
     """A LiteLLM user.
 
     Times are ISO 8601, money is in USD, rates are per minute. `max_budget` None means no limit, 0 is a budget. Empty
-    `models` means all models. `tier` is the name of the tier that applied when this service created the user.
+    `models` means all models. `tier` is the name of the tier that applied when this service created the user. `keys` is
+    the number of their keys.
     """
 
     user_id: str
@@ -45,6 +48,7 @@ class User:
     tier: str | None = None
     display_name: str | None = None
     email: str | None = None
+    keys: int | None = None
 
     @property
     def is_over_budget(self) -> bool:
@@ -91,3 +95,10 @@ class ListedUser:
 
     user: User
     status: UserStatus
+
+
+@dataclass(frozen=True, slots=True)
+class UserPage(Page[ListedUser]):
+    """A page of users. `swept_at`: see `Sweep`."""
+
+    swept_at: float | None

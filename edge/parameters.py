@@ -35,7 +35,7 @@ class Parameters:
         """The values by argument name; None for an absent parameter without a default. Raises InputError."""
         given = self._given(scope["query_string"])
         headers = Headers(scope=scope)
-        found = {row.argument: row.checked(decode_segment(scope["path_params"][row.name])) for row in self._path}
+        found = {row.argument: row.checked(decode_segment(str(scope["path_params"][row.name]))) for row in self._path}
         found |= {row.argument: row.checked(given.get(name)) for name, row in self._query.items()}
         return found | {row.argument: row.checked(_only(headers, row.name)) for row in self._headers}
 

@@ -6,7 +6,7 @@ the result. `edge/binding.py` passes the arguments.
 """
 
 from handlers.audit import get_audit
-from handlers.cleanup import get_cleanup, run_cleanup
+from handlers.cleanup import get_cleanup, get_cleanup_run, run_cleanup
 from handlers.documents import get_docs, get_docs_asset, get_openapi_json, get_openapi_yaml
 from handlers.health import get_liveness, get_readiness
 from handlers.keys import (
@@ -28,6 +28,7 @@ __all__ = [
     "delete_user_key",
     "get_audit",
     "get_cleanup",
+    "get_cleanup_run",
     "get_docs",
     "get_docs_asset",
     "get_liveness",

@@ -7,8 +7,8 @@ from typing import Any
 from starlette.responses import Response
 
 from domain.identity import Principal
-from domain.offboarding import CleanupReport
-from handlers.responses import iso, json_response
+from domain.offboarding import CleanupReport, RunOutcome
+from handlers.responses import iso, json_response, location_of
 from services.offboarding.administration import CleanupAdministration
 from services.offboarding.report import report_as_json
 
@@ -22,17 +22,26 @@ async def get_cleanup(service: CleanupAdministration, principal: Principal) -> R
 
 
 async def run_cleanup(service: CleanupAdministration, principal: Principal, body: dict[str, Any] | None) -> Response:
-    """`POST /cleanup`: 200 with the report of a dry run, or 202 after starting a run."""
+    """`POST /cleanup`: 200 with the report of a dry run, or 202 for a run, or a dry run that takes long."""
     requested = body or {}
     if requested.get("dryRun", True):
-        return json_response(_report(await service.plan(principal)))
-    await service.start(principal, requested.get("planHash"))
-    return json_response({"running": True}, 202)
+        report = await service.plan(principal)
+    else:
+        report = await service.start(principal, requested.get("planHash"))
+    if report.outcome is not RunOutcome.RUNNING:
+        return json_response(_report(report))
+    location = location_of(("cleanup", "runs", str(report.run_id)))
+    return json_response({"running": True, "runId": report.run_id}, 202, location)
+
+
+async def get_cleanup_run(service: CleanupAdministration, principal: Principal, run_id: int) -> Response:
+    """`GET /cleanup/runs/{runId}`: 200 with the report, so far if it is running."""
+    return json_response(_report(await service.report(principal, run_id)))
 
 
 def _report(report: CleanupReport) -> dict[str, Any]:
     body = report_as_json(report)
-    body |= {name: iso(body[name]) for name in ("startedAt", "finishedAt")}
+    body |= {name: iso(body[name]) for name in ("startedAt", "finishedAt", "sweptAt")}
     for entry in body["plan"]["entries"] if body["plan"] else []:
         entry["since"] = iso(entry["since"])
     return body

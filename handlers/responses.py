@@ -58,8 +58,12 @@ def next_link(segments: Sequence[str], next_cursor: str | None, query: Mapping[s
     if next_cursor is None:
         return {}
     given = {name: value for name, value in query.items() if value is not None} | {"cursor": next_cursor}
-    path = "/".join(quote(segment, safe="") for segment in segments)
-    return {"Link": f'<{_BASE}/{path}?{urlencode(given, quote_via=quote)}>; rel="next"'}
+    return {"Link": f'<{_path(segments)}?{urlencode(given, quote_via=quote)}>; rel="next"'}
+
+
+def location_of(segments: Sequence[str]) -> dict[str, str]:
+    """The `Location` header of the resource at `segments` (RFC 9110, section 10.2.2)."""
+    return {"Location": _path(segments)}
 
 
 def rate_headers(rate: RateLimit | None) -> dict[str, str]:
@@ -83,3 +87,7 @@ def seconds(moment: str | None, name: str) -> float | None:
         return None if moment is None else datetime.fromisoformat(moment).timestamp()
     except ValueError as error:
         raise InputError(f"{name} must be a time such as 2026-11-23T12:00:00Z") from error
+
+
+def _path(segments: Sequence[str]) -> str:
+    return "/".join([_BASE, *(quote(segment, safe="") for segment in segments)])

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from domain.identity import Principal
 from domain.users import Tier, User, UserChanges
-from handlers.responses import json_response, next_link, rate_headers, snake_case
+from handlers.responses import iso, json_response, next_link, rate_headers, snake_case
 from services.offboarding.removal import RemoveUser
 from services.users.create import CreateUser
 from services.users.list import ListUsers
@@ -38,7 +38,8 @@ async def get_users(
     page = await service(principal, limit=limit, cursor=cursor, query=query, status=status)
     link = next_link(("users",), page.next_cursor, {"limit": limit, "query": query, "status": status})
     listed = [_listed(row.user) | {"status": row.status.value} for row in page.items]
-    return json_response({"users": listed, "nextCursor": page.next_cursor}, headers=link)
+    body = {"users": listed, "nextCursor": page.next_cursor, "sweptAt": iso(page.swept_at)}
+    return json_response(body, headers=link)
 
 
 async def create_user(

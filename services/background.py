@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
 
 from services.keys.reconciliation import Reconciliation
 from services.keys.revoke import RevokeKeys
-from services.offboarding.schedule import jittered
+from services.repetition import Sleep, jittered, repeat
 from state.changes import ChangeTable
 from state.kept_answers import KeptAnswers
 from state.rates import Rates
@@ -42,11 +41,10 @@ class BackgroundJobs:
             except Exception:  # an unavailable database must not end the jobs
                 log.exception("background job failed", job=job.__qualname__)
 
-    async def run_forever(self, interval: float, sleep: Callable[[float], Awaitable[None]]) -> None:
+    async def run_forever(self, interval: float, sleep: Sleep) -> None:
         """Runs the jobs every `interval` seconds, give or take a tenth."""
-        while True:
-            await sleep(jittered(interval))
-            await self.run()
+        await sleep(jittered(interval))
+        await repeat(self.run, "background jobs", interval, sleep)
 
     async def _forget_changes(self) -> None:
         await self.changes.forget(older_than=self.retention)

@@ -76,6 +76,17 @@ class CleanupSettings:
 
 
 @dataclass(frozen=True)
+class DirectorySettings:
+    """How the directory of users is kept if LiteLLM has more than 5000: in a rolling sweep.
+
+    Every user is seen within `max_age` seconds, as far as `max_pages` pages at each run of the sweep suffice for that.
+    """
+
+    max_age: float = 3600.0
+    max_pages: int = 200
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings. Group refs are full and in lower case; `database_url` is SQLAlchemy's.
 
@@ -98,6 +109,7 @@ class Settings:
     include_nested_groups: bool = True
     database_url: str = field(default=EMBEDDED_DATABASE, repr=False)
     cleanup: CleanupSettings = CleanupSettings()
+    directory: DirectorySettings = DirectorySettings()
     creates_per_minute: int = 30
     audit_retention: float = 365 * 86400.0
     maintenance_interval: float = 10.0

@@ -17,6 +17,7 @@ from settings.model import (
     BackstageSettings,
     CleanupSettings,
     Cors,
+    DirectorySettings,
     LiteLLMSettings,
     ServiceToken,
     Settings,
@@ -74,6 +75,7 @@ def from_app_config(tree: Mapping[str, Any]) -> Settings:
         include_nested_groups=ours.get("includeNestedGroups", Settings.include_nested_groups),
         database_url=_database_url(ours.get("database", {}).get("url"), backend.get("database", {})),
         cleanup=_cleanup(ours.get("cleanup", {})),
+        directory=_directory(ours.get("directory", {})),
         creates_per_minute=ours.get("rateLimit", {}).get("createsPerMinute", Settings.creates_per_minute),
         audit_retention=ours.get("audit", {}).get("retentionDays", Settings.audit_retention / 86400) * 86400.0,
         maintenance_interval=ours.get("maintenanceInterval", Settings.maintenance_interval),
@@ -154,6 +156,13 @@ def _cleanup(cleanup: Mapping[str, Any]) -> CleanupSettings:
         interval=cleanup.get("interval", CleanupSettings.interval),
         grace_period=cleanup.get("gracePeriod", CleanupSettings.grace_period),
         max_removals=cleanup.get("maxRemovals"),
+    )
+
+
+def _directory(directory: Mapping[str, Any]) -> DirectorySettings:
+    return DirectorySettings(
+        max_age=directory.get("maxAge", DirectorySettings.max_age),
+        max_pages=directory.get("maxPages", DirectorySettings.max_pages),
     )
 
 

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import sqlalchemy as sa
 
-from domain.offboarding import AcceptedBaseline, CleanupReport, ExecutionResult, Plan, PlanEntry, RunOutcome, Step
+from domain.offboarding import (
+    AcceptedBaseline,
+    CleanupReport,
+    ExecutionResult,
+    Plan,
+    PlanEntry,
+    Progress,
+    RunOutcome,
+    Step,
+)
 from state.database import Database
-from state.tables import cleanup_run
+from state.tables import cleanup_run, lease
 
 _KEPT_SECONDS = 30 * 86400.0
+_PATIENCE_SECONDS = 60.0
 _RUNNING, _DIED = "running", "died"
 _columns = cleanup_run.c
 
@@ -39,9 +49,16 @@ class CleanupRuns:
                 unfinished = sa.and_(_columns.outcome == _RUNNING, _columns.fence < fence)
                 await connection.execute(sa.update(cleanup_run).where(unfinished).values(outcome=_DIED))
             row = {"trigger": trigger, "owner": self._owner, "fence": fence, "outcome": _RUNNING}
-            insert = sa.insert(cleanup_run).values(**row, started_at=now)
+            insert = sa.insert(cleanup_run).values(**row, started_at=now, alive_at=now)
             run_id, started_at = (await connection.execute(insert.returning(_columns.id, _columns.started_at))).one()
-        return CleanupReport(run_id, trigger, fence is None, started_at)
+        return CleanupReport(run_id, trigger, fence is None, started_at, RunOutcome.RUNNING)
+
+    async def record_progress(self, run_id: int, progress: Progress | None) -> None:
+        """Records that the run is alive, and how far it is once that is known."""
+        known = {} if progress is None else {"progress": asdict(progress)}
+        update = sa.update(cleanup_run).where(_columns.id == run_id)
+        async with self._database.transaction() as connection:
+            await connection.execute(update.values(alive_at=self._database.now(), **known))
 
     async def finish(self, report: CleanupReport, baseline: AcceptedBaseline | None) -> float:
         """Records the end of a run. Returns its time, in seconds since the epoch."""
@@ -56,6 +73,25 @@ class CleanupRuns:
         update = sa.update(cleanup_run).where(_columns.id == report.run_id).values(**values)
         async with self._database.transaction() as connection:
             return float((await connection.execute(update.returning(_columns.finished_at))).scalar_one())
+
+    async def report(self, run_id: int) -> CleanupReport | None:
+        """The report of a run or dry run, so far if it is running. One that died counts as failed."""
+        now = self._database.now()
+        is_held = sa.exists().where(
+            lease.c.fence == _columns.fence, lease.c.owner.is_not(None), lease.c.expires_at > now
+        )
+        is_alive = sa.or_(is_held, sa.and_(_columns.fence.is_(None), _columns.alive_at > now - _PATIENCE_SECONDS))
+        query = sa.select(cleanup_run, is_alive.label("is_alive")).where(_columns.id == run_id)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+        if row is None:
+            return None
+        if row.report is not None:
+            return _report({**row.report, "finished_at": row.finished_at})
+        begun = CleanupReport(row.id, row.trigger, row.fence is None, row.started_at, RunOutcome.RUNNING)
+        if not row.is_alive:
+            return replace(begun, outcome=RunOutcome.FAILED, reason="The process that ran it has stopped")
+        return replace(begun, progress=None if row.progress is None else Progress(**row.progress))
 
     async def last_report(self) -> CleanupReport | None:
         """The report of the last run, or dry run, that finished."""

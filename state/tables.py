@@ -33,6 +33,28 @@ cleanup_run = sa.Table(
     sa.Column("accepted_members", sa.Integer, nullable=True),
     sa.Column("accepted_admins", sa.Integer, nullable=True),
     sa.Column("report", _Json, nullable=True),
+    sa.Column("progress", _Json, nullable=True),
+    sa.Column("alive_at", sa.Float, nullable=True),
+)
+directory_user = sa.Table(
+    "directory_user",
+    metadata,
+    # Cursors need one order on every database, whatever its collation.
+    sa.Column("user_id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), primary_key=True),
+    sa.Column("searched", sa.Text, nullable=False),
+    sa.Column("is_over_budget", sa.Boolean, nullable=False),
+    sa.Column("sweep", sa.BigInteger, nullable=False),
+)
+directory_sweep = sa.Table(
+    "directory_sweep",
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    sa.Column("position", sa.BigInteger, nullable=False),
+    sa.Column("tail", _Json, nullable=False),
+    sa.Column("total", sa.BigInteger, nullable=True),
+    sa.Column("started_at", sa.Float, nullable=True),
+    sa.Column("advanced_at", sa.Float, nullable=True),
+    sa.Column("swept_at", sa.Float, nullable=True),
 )
 offboarding = sa.Table(
     "offboarding",

@@ -7,18 +7,19 @@ the real product. User ids are LiteLLM's `user_id` (here always a Backstage user
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from msgspec.json import Decoder
 
-from clients.litellm.fields import KeyPage, UserPage, UserRow
+from clients.litellm.fields import KeyPage, SweptPage, UserPage
 from clients.litellm.rows import (
     ALL_MODELS,
     ANNOTATIONS,
     UNLIMITED_RATE,
     annotated,
     decoded,
+    entry_from,
     is_key_id,
     key_from,
     require_success,
@@ -26,15 +27,16 @@ from clients.litellm.rows import (
     user_from,
 )
 from clients.upstream import NOT_JSON, Reply, Upstream
+from domain.directory import Window
 from domain.errors import ConflictError, NotFoundError, UpstreamFaultError
+from domain.identity import USER_REF
 from domain.keys import CreatedKey, Key, KeyAnnotations, NewKey
 from domain.users import NewUser, User, UserChanges
 
 _PAGE_SIZE = 100  # LiteLLM refuses more with 422
 _MAX_PAGES = 1000
-_KEY_PAGES, _USER_PAGES = Decoder(KeyPage), Decoder(UserPage)
-
-P = TypeVar("P", KeyPage, UserPage)
+_MAX_IDS_LENGTH = 4000  # percent-encoded, the request line stays below the 8 KiB that proxies accept
+_KEY_PAGES, _USER_PAGES, _SWEPT_PAGES = Decoder(KeyPage), Decoder(UserPage), Decoder(SweptPage)
 
 
 class LiteLLM:
@@ -57,16 +59,32 @@ class LiteLLM:
         return True
 
     async def read_user(self, user_id: str) -> User | None:
-        """`GET /user/list`: the user, or None. The calls for a single user lack the rates, or return all keys too.
+        """`GET /user/list`: the user, or None. The calls for a single user lack the rates, or return all keys too."""
+        return (await self.read_users([user_id])).get(user_id)
 
-        One id matches substrings, several ids match exactly: so the id is sent twice.
+    async def read_users(self, user_ids: Sequence[str]) -> dict[str, User]:
+        """`GET /user/list`: those of `user_ids` that exist. One call for 100 users, unless their ids are long."""
+        found: dict[str, User] = {}
+        for some in _chunks(user_ids):
+            # One id matches substrings, several ids match exactly: so a single id is sent twice.
+            joined = ",".join([*some, *some] if len(some) == 1 else some)
+            reply = await self._upstream.read("/user/list", {"user_ids": joined, "page_size": _PAGE_SIZE})
+            users = map(user_from, decoded(reply, _USER_PAGES, "list of users").rows)
+            found |= {user.user_id: user for user in users if user.user_id in some}
+        return found
+
+    async def users_around(self, index: int) -> Window:
+        """`GET /user/list`: consecutive users in LiteLLM's order of ids, among them the one at `index` (from 0).
+
+        The pages are only stable if sorted by a unique column: rows with equal times wander between pages. LiteLLM
+        takes no offset; the size of the page is chosen so that the window begins as closely before `index` as possible.
         """
-        query = {"user_ids": f"{user_id},{user_id}", "page_size": _PAGE_SIZE}
-        async for rows in self._pages("/user/list", _USER_PAGES, query):
-            for row in rows:
-                if row.user_id == user_id:
-                    return user_from(row)
-        return None
+        size = max(range(_PAGE_SIZE // 2 + 1, _PAGE_SIZE + 1), key=lambda size: size - index % size)
+        number = index // size
+        query = {"page": number + 1, "page_size": size, "sort_by": "user_id", "sort_order": "asc"}
+        page = decoded(await self._upstream.read("/user/list", query), _SWEPT_PAGES, "list of users")
+        entries = [entry_from(row) for row in page.rows if USER_REF.fullmatch(row.user_id)]
+        return Window(number * size, [row.user_id for row in page.rows], entries, page.total)
 
     async def create_user(self, user_id: str, new: NewUser) -> None:
         """`POST /user/new`, without the key that LiteLLM creates by default.
@@ -162,19 +180,6 @@ class LiteLLM:
         if as_object(reply).get("deleted_keys") != [key_id]:
             raise unexpected_response("deletion")
 
-    async def user_ids(self) -> AsyncIterator[str]:
-        """`GET /user/list`: the id of every user, in no order. Some may come twice and some not at all.
-
-        LiteLLM's pages overlap or miss users if users are created or deleted between them.
-        """
-        async for row in self._user_rows():
-            yield row.user_id
-
-    async def users(self) -> AsyncIterator[User]:
-        """As `user_ids`, with the whole user."""
-        async for row in self._user_rows():
-            yield user_from(row)
-
     async def set_key_blocked(self, key_id: str, *, blocked: bool) -> None:
         """`POST /key/block` or `/key/unblock`. Raises NotFoundError."""
         reply = await self._upstream.change("/key/block" if blocked else "/key/unblock", {"key": key_id})
@@ -203,28 +208,13 @@ class LiteLLM:
 
     async def _listed(self, user_id: str, query: Mapping[str, Any]) -> list[Key]:
         keys: dict[str, Key] = {}
-        whole = {"user_id": user_id, "return_full_object": "true", "size": _PAGE_SIZE, "sort_by": "token"}
-        async for rows in self._pages("/key/list", _KEY_PAGES, whole | dict(query)):
-            keys |= {row.token: key_from(row, user_id) for row in rows if row.user_id == user_id}
-        return sorted(keys.values(), key=lambda key: key.position, reverse=True)
-
-    async def _user_rows(self) -> AsyncIterator[UserRow]:
-        # Pages are only stable if sorted by a unique column: rows with equal times wander between pages.
-        query = {"page_size": _PAGE_SIZE, "sort_by": "user_id", "sort_order": "asc"}
-        async for rows in self._pages("/user/list", _USER_PAGES, query):
-            for row in rows:
-                yield row
-
-    async def _pages(self, path: str, decoder: Decoder[P], query: Mapping[str, Any]) -> AsyncIterator[Sequence[Any]]:
-        """The rows of each page of `path`, until the last page or an empty one."""
-        kind = "keys" if decoder is _KEY_PAGES else "users"
+        whole = {"user_id": user_id, "return_full_object": "true", "size": _PAGE_SIZE, "sort_by": "token", **query}
         for number in range(1, _MAX_PAGES + 1):
-            reply = await self._upstream.read(path, {**query, "page": number})
-            page = decoded(reply, decoder, f"list of {kind}")
-            yield page.rows
+            page = decoded(await self._upstream.read("/key/list", whole | {"page": number}), _KEY_PAGES, "list of keys")
+            keys |= {row.token: key_from(row, user_id) for row in page.rows if row.user_id == user_id}
             if number >= page.total_pages or not page.rows:
-                return
-        raise unexpected_response(f"list of {kind}")
+                return sorted(keys.values(), key=lambda key: key.position, reverse=True)
+        raise unexpected_response("list of keys")
 
 
 def as_object(reply: Reply) -> dict[str, Any]:
@@ -245,6 +235,17 @@ def no_such_user(user_id: str) -> NotFoundError:
 
 def _no_such_key() -> NotFoundError:
     return NotFoundError("There is no key with that id")
+
+
+def _chunks(user_ids: Sequence[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    for user_id in user_ids:
+        if len(chunk) == _PAGE_SIZE or sum(map(len, chunk)) + len(chunk) + len(user_id) > _MAX_IDS_LENGTH:
+            yield chunk
+            chunk = []
+        chunk.append(user_id)
+    if chunk:
+        yield chunk
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:

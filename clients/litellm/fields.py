@@ -84,10 +84,27 @@ class UserRow(Struct, kw_only=True):
     metadata: _Map | None = None
     user_alias: str | None = None
     user_email: str | None = None
+    key_count: int | None = None
 
 
 class UserPage(Struct, kw_only=True):
-    """`GET /user/list`."""
+    """`GET /user/list` for some users."""
 
     rows: list[UserRow] = field(name="users")
-    total_pages: int
+
+
+class SweptRow(Struct, kw_only=True):
+    """Any user in `GET /user/list`: only their id is checked, so that one odd row does not stop a sweep."""
+
+    user_id: str
+    spend: Any = None
+    max_budget: Any = None
+    user_alias: Any = None
+    user_email: Any = None
+
+
+class SweptPage(Struct, kw_only=True):
+    """`GET /user/list` for all users."""
+
+    rows: list[SweptRow] = field(name="users")
+    total: int

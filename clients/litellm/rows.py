@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from msgspec import DecodeError, ValidationError, to_builtins
 from msgspec.json import Decoder
 
-from clients.litellm.fields import KeyRow, UserRow
+from clients.litellm.fields import KeyRow, SweptRow, UserRow
 from clients.upstream import Reply
+from domain.directory import DirectoryEntry, searched_text
 from domain.errors import UpstreamFaultError
 from domain.keys import Key, KeyAnnotations
 from domain.users import User
@@ -68,6 +69,16 @@ def user_from(row: UserRow) -> User:
         tier=tier if isinstance(tier, str) else None,
         display_name=row.user_alias,
         email=row.user_email,
+        keys=row.key_count,
+    )
+
+
+def entry_from(row: SweptRow) -> DirectoryEntry:
+    """The directory's entry for any row of `/user/list`."""
+    texts = [text if isinstance(text, str) else None for text in (row.user_alias, row.user_email)]
+    numbers = [isinstance(number, (int, float)) for number in (row.spend, row.max_budget)]
+    return DirectoryEntry(
+        row.user_id, searched_text(row.user_id, *texts), is_over_budget=all(numbers) and row.spend >= row.max_budget
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
-from domain.errors import ConflictError
+from domain.errors import ConflictError, NotFoundError
 from domain.identity import Principal
 from domain.offboarding import CleanupReport, CleanupStatus
 from services.access import authorize_admin
@@ -12,11 +14,15 @@ from services.offboarding.cleanup import Cleanup
 
 
 class CleanupAdministration:
-    """`cleanup` is None if there is no catalog to ask. `scheduled` says whether it runs on schedule."""
+    """`cleanup` is None if there is no catalog to ask. `scheduled` says whether it runs on schedule.
 
-    def __init__(self, *, cleanup: Cleanup | None, scheduled: bool) -> None:
+    `patience` is the time in seconds that a caller waits for a dry run.
+    """
+
+    def __init__(self, *, cleanup: Cleanup | None, scheduled: bool, patience: float) -> None:
         self._cleanup = cleanup
         self._scheduled = scheduled
+        self._patience = patience
         self._running: set[asyncio.Task[CleanupReport]] = set()
 
     async def status(self, principal: Principal) -> CleanupStatus:
@@ -29,20 +35,46 @@ class CleanupAdministration:
         return CleanupStatus(self._scheduled, schedule.running, next_run_at, report)
 
     async def plan(self, principal: Principal) -> CleanupReport:
-        """A dry run. Raises NotAllowedError, ConflictError without a catalog, UpstreamError."""
-        return await self._configured(principal).plan(principal.subject)
+        """A dry run. Its outcome is `running` if it takes longer than the caller waits: `report` has the rest.
 
-    async def start(self, principal: Principal, plan_hash: str | None) -> None:
+        Raises NotAllowedError, ConflictError without a catalog, UpstreamError.
+        """
+        cleanup = self._configured(principal)
+        report = await cleanup.begin(principal.subject, None)
+        task = self._in_background(cleanup.plan(report))
+        await asyncio.wait({task}, timeout=self._patience)
+        return task.result() if task.done() else report
+
+    async def start(self, principal: Principal, plan_hash: str | None) -> CleanupReport:
         """Starts a run in the background. Raises NotAllowedError, ConflictError (also if one is in progress)."""
         cleanup = self._configured(principal)
         held = await cleanup.take(plan_hash)
-        task = asyncio.create_task(cleanup.run(held, principal.subject, plan_hash))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        report = await cleanup.begin(principal.subject, held)
+        self._in_background(cleanup.run(held, report, plan_hash))
+        return report
+
+    async def report(self, principal: Principal, run_id: int) -> CleanupReport:
+        """The report of a run or dry run of the last 30 days. Raises NotAllowedError, NotFoundError."""
+        authorize_admin(principal)
+        report = None if self._cleanup is None else await self._cleanup.report(run_id)
+        if report is None:
+            raise NotFoundError("There is no run with that id; runs are kept for 30 days")
+        return report
 
     async def finish(self) -> None:
         """Waits for the runs that were started here."""
         await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _in_background(self, run: Coroutine[Any, Any, CleanupReport]) -> asyncio.Task[CleanupReport]:
+        task = asyncio.create_task(run)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[CleanupReport]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # it stands in the report
 
     def _configured(self, principal: Principal) -> Cleanup:
         authorize_admin(principal)

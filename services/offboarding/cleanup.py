@@ -14,6 +14,7 @@ from domain.offboarding import (
     CleanupReport,
     ExecutionResult,
     Plan,
+    Progress,
     RemovalLimits,
     RunOutcome,
     Snapshot,
@@ -28,7 +29,7 @@ from state.lease import HeldLease, Lease, LeaseLostError, Schedule
 log = structlog.get_logger(__name__)
 
 _CONFIRMABLE_SECONDS = 3600.0
-Progress = Callable[[int, int], None]
+ShowProgress = Callable[[int, int], None]
 CLEANUP = Principal("cleanup", frozenset({Role.SYSTEM}))
 """The actor that blocks, restores and removes users on schedule."""
 
@@ -44,25 +45,32 @@ class Cleanup:
     limits: RemovalLimits
     interval: Callable[[], float]
 
-    async def plan(self, trigger: str) -> CleanupReport:
-        """A dry run: what a run would do now. Changes nothing. Raises UpstreamError."""
-        report = await self.runs.start(trigger=trigger, fence=None)
+    async def begin(self, trigger: str, held: HeldLease | None) -> CleanupReport:
+        """Records the start of a run, or of a dry run, which holds no lease."""
+        return await self.runs.start(trigger=trigger, fence=held.fence if held else None)
+
+    async def plan(self, report: CleanupReport) -> CleanupReport:
+        """A dry run that has begun: what a run would do now. Changes nothing. Raises UpstreamError."""
+
+        async def beat(progress: Progress | None) -> None:
+            await self.runs.record_progress(report.run_id, progress)
+
         try:
-            snapshot = await self.snapshots.read(_hold_no_lease)
+            snapshot = await self.snapshots.read(beat, is_dry_run=True)
             report = _with_snapshot(report, snapshot)
-            plan = await self._with_key_counts(await self._plan(snapshot, report.started_at))
+            plan = await self._plan(snapshot, report.started_at)
             report = replace(report, plan=plan, outcome=RunOutcome.PLANNED)
         except ImplausibleSnapshotError as error:
             report = replace(report, outcome=RunOutcome.REFUSED, reason=str(error))
         except OrchestratorError as error:
-            await self._finish(replace(report, reason=error.message))
+            await self._finish(replace(report, outcome=RunOutcome.FAILED, reason=error.message))
             raise
         return await self._finish(report)
 
     async def run_if_due(self) -> CleanupReport | None:
         """A run if one is due and no other replica has the lease."""
         held = await self.lease.acquire(only_if_due=True)
-        return None if held is None else await self.run(held, "schedule")
+        return None if held is None else await self.run(held, await self.begin("schedule", held))
 
     async def take(self, plan_hash: str | None) -> HeldLease:
         """The lease for a run that an admin requested.
@@ -79,13 +87,22 @@ class Cleanup:
         return held
 
     async def run(
-        self, held: HeldLease, trigger: str, plan_hash: str | None = None, progress: Progress = lambda *_: None
+        self,
+        held: HeldLease,
+        report: CleanupReport,
+        plan_hash: str | None = None,
+        show_progress: ShowProgress = lambda *_: None,
     ) -> CleanupReport:
-        """One run. Its report contains whatever goes wrong; the next run repairs it."""
-        report = await self.runs.start(trigger=trigger, fence=held.fence)
+        """A run that has begun. Its report contains whatever goes wrong; the next run repairs it."""
+
+        async def beat(progress: Progress | None) -> None:
+            await self.lease.renew(held)
+            await self.runs.record_progress(report.run_id, progress)
+
+        report = replace(report, outcome=RunOutcome.FAILED)
         baseline: AcceptedBaseline | None = None
         try:
-            snapshot = await self.snapshots.read(lambda: self.lease.renew(held))
+            snapshot = await self.snapshots.read(beat)
             report = _with_snapshot(report, snapshot)
             plan = await self._plan(snapshot, report.started_at)
             refusal = _refusal(plan, plan_hash)
@@ -97,7 +114,7 @@ class Cleanup:
                 held=held,
                 principal=CLEANUP,
                 confirmed=plan.refusal is not None and refusal is None,
-                progress=progress,
+                progress=show_progress,
             )
             report = _with_result(replace(report, plan=plan, result=result), refusal, result)
         except ImplausibleSnapshotError as error:
@@ -110,6 +127,10 @@ class Cleanup:
         await self._release(held)
         return report
 
+    async def report(self, run_id: int) -> CleanupReport | None:
+        """The report of a run or dry run, which may still be running."""
+        return await self.runs.report(run_id)
+
     async def last_report(self) -> CleanupReport | None:
         """The report of the last run, or dry run, that finished."""
         return await self.runs.last_report()
@@ -120,10 +141,6 @@ class Cleanup:
 
     async def _plan(self, snapshot: Snapshot, now: float) -> Plan:
         return make_plan(snapshot, await self.runs.last_baseline(), self.limits, now)
-
-    async def _with_key_counts(self, plan: Plan) -> Plan:
-        counted = [replace(e, keys=await self.snapshots.count_keys(e.user_id)) for e in plan.entries]
-        return replace(plan, entries=tuple(counted))
 
     async def _finish(self, report: CleanupReport, baseline: AcceptedBaseline | None = None) -> CleanupReport:
         write = log.info if report.outcome in (RunOutcome.DONE, RunOutcome.PLANNED) else log.warning
@@ -145,7 +162,13 @@ class Cleanup:
 
 
 def _with_snapshot(report: CleanupReport, snapshot: Snapshot) -> CleanupReport:
-    return replace(report, members=len(snapshot.members), admins=len(snapshot.admins), users=len(snapshot.users))
+    return replace(
+        report,
+        members=len(snapshot.members),
+        admins=len(snapshot.admins),
+        users=snapshot.users,
+        swept_at=snapshot.swept_at,
+    )
 
 
 def _with_result(report: CleanupReport, refusal: str | None, result: ExecutionResult) -> CleanupReport:
@@ -164,7 +187,3 @@ def _refusal(plan: Plan, confirmed_hash: str | None) -> str | None:
     if confirmed_hash != plan.hash:
         return "The removals have changed since the plan was confirmed; make a new dry run"
     return None
-
-
-async def _hold_no_lease() -> None:
-    """A dry run holds no lease."""

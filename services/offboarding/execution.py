@@ -18,6 +18,7 @@ from domain.keys import Key
 from domain.offboarding import ExecutionResult, Offboarding, Plan, PlanEntry, Step
 from services.changes.change import Change
 from services.changes.changes import Changes
+from state.directory import Directory
 from state.lease import HeldLease, Lease
 from state.offboardings import Offboardings
 from state.revocations import ReportedKeys
@@ -39,6 +40,7 @@ class PlanExecution:
     offboardings: Offboardings
     lease: Lease
     reported: ReportedKeys
+    directory: Directory
 
     async def run(
         self,
@@ -112,7 +114,7 @@ class PlanExecution:
             keys = []
         if await self.litellm.user_exists(user_id):
             raise UpstreamFaultError("LiteLLM still has the user after deleting them")
-        await self._end(change, user_id, held, keys=len(keys))
+        await self._end(change, user_id, held, keys=len(keys), is_gone=True)
         return len(keys)
 
     async def _restore(self, change: Change, user_id: str, offboarding: Offboarding | None, held: HeldLease) -> int:
@@ -125,12 +127,14 @@ class PlanExecution:
                 await self._set_blocked(ours[0], blocked=False)
             ours.pop(0)
             await self.offboardings.set_blocked_keys(held, user_id, ours)
-        await self._end(change, user_id, held, keys=restored)
+        await self._end(change, user_id, held, keys=restored, is_gone=False)
         return restored
 
-    async def _end(self, change: Change, user_id: str, held: HeldLease, *, keys: int) -> None:
+    async def _end(self, change: Change, user_id: str, held: HeldLease, *, keys: int, is_gone: bool) -> None:
         async with change.transaction() as connection:
             await self.offboardings.end(connection, held, user_id)
+            if is_gone:
+                await self.directory.remove(connection, [user_id])
             await change.done(after={"keys": keys}, connection=connection)
 
     async def _live_keys(self, user_id: str) -> list[str]:

@@ -41,17 +41,17 @@ def without_removals(plan: Plan) -> Plan:
 
 def _entries(snapshot: Snapshot, limits: RemovalLimits, now: float) -> Iterator[PlanEntry]:
     staying = snapshot.members | snapshot.admins
-    for user_id in snapshot.users | snapshot.offboardings.keys():
-        offboarding = snapshot.offboardings.get(user_id)
+    for user_id in snapshot.leavers | snapshot.offboardings.keys():
+        offboarding, keys = snapshot.offboardings.get(user_id), snapshot.keys.get(user_id)
         if user_id.lower() in staying:
             if offboarding is not None:
-                yield PlanEntry(user_id, Step.RESTORE, offboarding.since)
+                yield PlanEntry(user_id, Step.RESTORE, offboarding.since, keys=keys)
         elif offboarding is None:
-            yield PlanEntry(user_id, Step.BLOCK)
+            yield PlanEntry(user_id, Step.BLOCK, keys=keys)
         else:
             is_over = now - offboarding.since >= limits.grace_period
             step = Step.DELETE if is_over else Step.HOLD
-            yield PlanEntry(user_id, step, offboarding.since, offboarding.confirmed)
+            yield PlanEntry(user_id, step, offboarding.since, offboarding.confirmed, keys)
 
 
 def _has_shrunk(snapshot: Snapshot, baseline: AcceptedBaseline | None) -> str | None:
@@ -69,6 +69,6 @@ def _has_shrunk(snapshot: Snapshot, baseline: AcceptedBaseline | None) -> str | 
 def _too_many(entries: tuple[PlanEntry, ...], snapshot: Snapshot, limits: RemovalLimits) -> str | None:
     maximum = limits.max_removals
     if maximum is None:
-        maximum = max(_MIN_MAX_REMOVALS, math.floor(len(snapshot.users) * _MAX_REMOVED_SHARE))
+        maximum = max(_MIN_MAX_REMOVALS, math.floor(snapshot.users * _MAX_REMOVED_SHARE))
     removals = sum(entry.is_removal for entry in entries)
     return f"{removals} removals exceed maxRemovals ({maximum})" if removals > maximum else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from domain.offboarding import CleanupReport, ExecutionResult, Plan, Step
@@ -21,6 +22,8 @@ def report_as_json(report: CleanupReport) -> dict[str, Any]:
         "members": report.members,
         "admins": report.admins,
         "users": report.users,
+        "sweptAt": report.swept_at,
+        "progress": None if report.progress is None else asdict(report.progress),
         "plan": None if report.plan is None else _plan(report.plan),
         "done": None if report.result is None else _result(report.result),
     }

@@ -1,17 +1,21 @@
-"""Step 1: what LiteLLM, Backstage and our own records say now. Changes nothing."""
+"""Step 1: what LiteLLM, Backstage and our own records say now. Changes nothing but the directory."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from clients.backstage.catalog import Catalog
 from clients.litellm.client import LiteLLM
-from domain.identity import USER_REF, GroupRefs
-from domain.offboarding import Snapshot
+from domain.identity import GroupRefs
+from domain.offboarding import Progress, Snapshot
+from services.users.sweep import DirectorySweep
+from state.directory import Directory
 from state.offboardings import Offboardings
 
-_IDS_PER_RENEWAL = 1000
+_USERS_PER_CALL = 100
+Beat = Callable[[Progress | None], Awaitable[None]]
+"""Awaited after each step of reading, with the progress once it is known: renews a lease, records the progress."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,28 +24,44 @@ class SnapshotReader:
 
     catalog: Catalog
     litellm: LiteLLM
+    directory: Directory
+    sweep: DirectorySweep
     offboardings: Offboardings
     groups: GroupRefs
 
-    async def read(self, renew_lease: Callable[[], Awaitable[None]]) -> Snapshot:
-        """A complete snapshot, or the error of the part that is missing. Raises UpstreamError.
+    async def read(self, beat: Beat, *, is_dry_run: bool = False) -> Snapshot:
+        """A snapshot, or the error of the part that is missing. Raises UpstreamError, and what `beat` raises.
 
-        Reads the catalog after LiteLLM, so a user who joins meanwhile counts as a member. Awaits `renew_lease` now and
-        then, and raises what it raises.
+        A dry run leaves the rolling sweep of a large directory to the runs: somebody waits for it.
+
+        Reads the catalog after LiteLLM, so a user who joins meanwhile counts as a member. Whoever seems to have left is
+        looked up in LiteLLM: the directory may be old.
         """
-        users: set[str] = set()
-        count = 0
-        async for user_id in self.litellm.user_ids():
-            count += 1
-            if count % _IDS_PER_RENEWAL == 0:
-                await renew_lease()
-            if USER_REF.fullmatch(user_id):
-                users.add(user_id)
-        members = await self.catalog.members_of(self.groups.allowed, renew_lease)
-        admins = await self.catalog.members_of(self.groups.admin, renew_lease)
-        await renew_lease()
-        return Snapshot(members, admins, frozenset(users), await self.offboardings.all())
 
-    async def count_keys(self, user_id: str) -> int:
-        """The number of a user's keys. Raises UpstreamError."""
-        return len(await self.litellm.list_keys(user_id))
+        async def each_page() -> None:
+            await beat(None)
+
+        await self.sweep.run(each_page, only_small=is_dry_run)
+        members = await self.catalog.members_of(self.groups.allowed, each_page)
+        admins = await self.catalog.members_of(self.groups.admin, each_page)
+        await each_page()
+        offboardings, sweep = await self.offboardings.all(), await self.directory.sweep()
+        gone = await self._without(members | admins)
+        keys = await self._keys_of(sorted(gone | offboardings.keys()), beat)
+        users = await self.directory.count()
+        return Snapshot(members, admins, users, sweep.swept_at, gone & keys.keys(), keys, offboardings)
+
+    async def _without(self, staying: Collection[str]) -> frozenset[str]:
+        gone: set[str] = set()
+        async for chunk in self.directory.ids():
+            gone.update(user_id for user_id in chunk if user_id.lower() not in staying)
+        return frozenset(gone)
+
+    async def _keys_of(self, user_ids: list[str], beat: Beat) -> dict[str, int]:
+        """The number of keys of those users who exist."""
+        keys: dict[str, int] = {}
+        for start in range(0, len(user_ids), _USERS_PER_CALL):
+            some = await self.litellm.read_users(user_ids[start : start + _USERS_PER_CALL])
+            keys |= {user_id: user.keys or 0 for user_id, user in some.items()}
+            await beat(Progress(min(start + _USERS_PER_CALL, len(user_ids)), len(user_ids)))
+        return keys

@@ -9,6 +9,7 @@ import structlog
 
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
+from domain.directory import DirectoryEntry, entry_of
 from domain.errors import ConflictError, InputError, UpstreamError, UpstreamFaultError
 from domain.identity import Principal
 from domain.users import NewUser, User
@@ -17,6 +18,7 @@ from services.changes.changes import Changes
 from services.users.known import KnownUsers
 from services.users.membership import CatalogMembership
 from services.users.tiers import Tiers
+from state.directory import Directory
 from state.rates import RatePolicy
 
 log = structlog.get_logger(__name__)
@@ -85,6 +87,7 @@ class CreateUser:
     changes: Changes
     creation: UserCreation
     known: KnownUsers
+    directory: Directory
     rate: RatePolicy
 
     async def __call__(self, principal: Principal, user_id: str, idempotency_key: str | None) -> Created[User]:
@@ -104,7 +107,9 @@ class CreateUser:
             if not (was_attempted and await self.known.exists(user_id)):
                 await self.creation.create(principal, user_id)
             user = await self.creation.read_back(user_id)
-            await change.done(user, after=asdict(user))
+            async with change.transaction() as connection:
+                await self.directory.put(connection, [entry_of(user)])
+                await change.done(user, after=asdict(user), connection=connection)
             return Created(user, change.rate)
 
     async def on_first_use(self, principal: Principal) -> None:
@@ -119,7 +124,9 @@ class CreateUser:
                 log.info("another request created the user meanwhile", user=user_id)
             if not await self.known.exists(user_id):
                 raise user_missing_after_creation()
-            await change.done()
+            async with change.transaction() as connection:
+                await self.directory.put(connection, [DirectoryEntry(user_id, user_id, is_over_budget=False)])
+                await change.done(connection=connection)
 
 
 def user_missing_after_creation() -> UpstreamFaultError:

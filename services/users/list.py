@@ -1,30 +1,27 @@
-"""All users, for admins."""
+"""All users, for admins: ids and order come from the directory, everything else fresh from LiteLLM."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 from clients.litellm.client import LiteLLM
-from domain.identity import USER_REF, Principal
-from domain.pages import DEFAULT_PAGE_SIZE, Page, cursor_of, position_in
-from domain.users import ListedUser, User, UserStatus
+from domain.identity import Principal
+from domain.pages import DEFAULT_PAGE_SIZE, cursor_of, position_in
+from domain.users import ListedUser, User, UserPage, UserStatus
 from services.access import authorize_admin
 from services.single_flight import SingleFlight
-from state.offboardings import Offboardings
-
-_SNAPSHOT_SECONDS = 30.0
-_SNAPSHOT = "snapshot"
+from services.users.sweep import DirectorySweep
+from state.directory import Directory
 
 
+@dataclass(frozen=True, kw_only=True)
 class ListUsers:
-    """Lists the LiteLLM users that are Backstage users. `now` is a clock in seconds."""
+    """Lists the LiteLLM users that are Backstage users. The cost of a page does not depend on how many there are."""
 
-    def __init__(self, *, litellm: LiteLLM, offboardings: Offboardings, now: Callable[[], float]) -> None:
-        self._litellm = litellm
-        self._offboardings = offboardings
-        self._now = now
-        self._reads: SingleFlight[list[ListedUser]] = SingleFlight()
-        self._snapshot: tuple[float, list[ListedUser]] | None = None
+    litellm: LiteLLM
+    directory: Directory
+    sweep: DirectorySweep
+    first_sweep: SingleFlight[None]
 
     async def __call__(
         self,
@@ -34,48 +31,31 @@ class ListUsers:
         cursor: str | None = None,
         query: str | None = None,
         status: str | None = None,
-    ) -> Page[ListedUser]:
+    ) -> UserPage:
         """A page of users, sorted by id. Raises NotAllowedError, InputError, UpstreamError.
 
-        LiteLLM's own pages repeat and miss users if users come and go. So the first page reads all users, and the pages
-        after it come from that snapshot for 30 seconds.
+        Users who are gone by now, or have another status than the directory knows, are left out: a page may be shorter
+        than `limit`, and is the last one only without a cursor.
         """
         authorize_admin(principal)
         after = position_in(cursor, str)
-        matching = [
-            row
-            for row in await self._users(fresh=after is None)
-            if (after is None or row.user.user_id > after[0])
-            and (status is None or row.status == status)
-            and (query is None or _contains(row.user, query.lower()))
-        ]
+        wanted = None if status is None else UserStatus(status)
         size = limit or DEFAULT_PAGE_SIZE
-        next_cursor = cursor_of(matching[size - 1].user.user_id) if len(matching) > size else None
-        return Page(matching[:size], next_cursor)
-
-    def forget(self) -> None:
-        """Drops the snapshot: a user has changed."""
-        self._snapshot = None
-
-    async def _users(self, *, fresh: bool) -> list[ListedUser]:
-        if not fresh and self._snapshot is not None and self._now() - self._snapshot[0] < _SNAPSHOT_SECONDS:
-            return self._snapshot[1]
-        return await self._reads.run(_SNAPSHOT, self._read)
-
-    async def _read(self) -> list[ListedUser]:
-        started = self._now()
-        leaving = await self._offboardings.all()
-        users = {user.user_id: user async for user in self._litellm.users() if USER_REF.fullmatch(user.user_id)}
+        await self.first_sweep.run("directory", self.sweep.ensure_first)
+        rows = await self.directory.page(
+            after=after[0] if after else None, text=query and query.lower(), status=wanted, limit=size + 1
+        )
+        users = await self.litellm.read_users([user_id for user_id, _ in rows[:size]])
         listed = [
-            ListedUser(users[user_id], _status(users[user_id], is_leaving=user_id in leaving))
-            for user_id in sorted(users)
+            ListedUser(users[user_id], _status(users[user_id], is_leaving=is_leaving))
+            for user_id, is_leaving in rows[:size]
+            if user_id in users
         ]
-        self._snapshot = (started, listed)
-        return listed
-
-
-def _contains(user: User, query: str) -> bool:
-    return any(query in text.lower() for text in (user.user_id, user.display_name, user.email) if text)
+        return UserPage(
+            items=[row for row in listed if wanted in (None, row.status)],
+            next_cursor=cursor_of(rows[size - 1][0]) if len(rows) > size else None,
+            swept_at=(await self.directory.sweep()).swept_at,
+        )
 
 
 def _status(user: User, *, is_leaving: bool) -> UserStatus:

@@ -7,13 +7,14 @@ from typing import Any
 
 from clients.litellm.client import LiteLLM, no_such_user
 from domain.audit import Action
+from domain.directory import entry_of
 from domain.errors import NotFoundError, UpstreamFaultError
 from domain.identity import Principal
 from domain.keys import LIMITS
 from domain.users import User, UserChanges
 from services.changes.changes import Changes
-from services.users.list import ListUsers
 from services.users.models import Models
+from state.directory import Directory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class UpdateUser:
     changes: Changes
     litellm: LiteLLM
     models: Models
-    list_users: ListUsers
+    directory: Directory
 
     async def __call__(self, principal: Principal, user_id: str, requested: UserChanges) -> User:
         """The user as LiteLLM has them after the change.
@@ -40,8 +41,9 @@ class UpdateUser:
             change.before = _changeable(before)
             await self.litellm.update_user(user_id, requested)
             after = await self._require_same_user(before, await self.litellm.read_user(user_id))
-            await change.done(after=_changeable(after))
-            self.list_users.forget()
+            async with change.transaction() as connection:
+                await self.directory.put(connection, [entry_of(after)])
+                await change.done(after=_changeable(after), connection=connection)
         _require_applied(after, requested)
         return after
 

@@ -41,6 +41,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "reportKey": ("POST", f"{BASE}/keys/report", {"json": {"key": "sk-nobody-has-this"}}),
     "getAudit": ("GET", f"{BASE}/audit", {}),
     "getCleanup": ("GET", f"{BASE}/cleanup", {}),
+    "getCleanupRun": ("GET", f"{BASE}/cleanup/runs/1", {}),
     "runCleanup": ("POST", f"{BASE}/cleanup", {"json": {"dryRun": True}}),
     "getOpenapiYaml": ("GET", f"{BASE}/openapi.yaml", {}),
     "getOpenapiJson": ("GET", f"{BASE}/openapi.json", {}),
@@ -56,7 +57,7 @@ API = sorted(set(REQUESTS) - set(OPEN))
 WITH_BODY = [name for name, (_, _, row) in operations().items() if "requestBody" in row]
 ON_A_KEY = ["getUserKey", "updateUserKey", "deleteUserKey", "regenerateUserKey"]
 CREATES = ["createUser", "createUserKey", "regenerateUserKey"]
-ASK_BACKSTAGE_ONLY = ["getCleanup", "getMe", "getAudit"]
+ASK_BACKSTAGE_ONLY = ["getCleanup", "getCleanupRun", "getMe", "getAudit"]
 
 
 async def send(client: httpx.AsyncClient, operation: str, **changes: Any) -> httpx.Response:
@@ -99,6 +100,12 @@ async def alias_twice(service: Service) -> httpx.Response:
     alice = service.signed_in(ALICE)
     await alice.post(keys_path(ALICE), json={"alias": "laptop"})
     return await alice.post(keys_path(ALICE), json={"alias": "laptop"})
+
+
+async def look_at_a_dry_run(service: Service) -> httpx.Response:
+    bob = service.signed_in(BOB)
+    await send(bob, "runCleanup")
+    return await send(bob, "getCleanupRun")
 
 
 async def off_board_during_a_cleanup(service: Service) -> httpx.Response:
@@ -191,6 +198,8 @@ CASES: dict[tuple[str, int], Case] = {
     ("reportKey", 202): as_carol("reportKey"),
     ("getAudit", 200): as_bob("getAudit"),
     ("getCleanup", 200): as_bob("getCleanup"),
+    ("getCleanupRun", 200): look_at_a_dry_run,
+    ("getCleanupRun", 404): as_bob("getCleanupRun"),
     ("runCleanup", 200): as_bob("runCleanup"),
     ("runCleanup", 202): begin_a_cleanup,
     ("runCleanup", 409): as_bob("runCleanup", json={"dryRun": False, "planHash": "0" * 64}),

@@ -12,6 +12,7 @@ import httpx
 
 from app import Orchestrator, Ports
 from domain.audit import AuditFilters
+from domain.offboarding import CleanupReport
 from services.offboarding.cleanup import Cleanup
 from services.offboarding.report import report_as_json
 from settings.model import CleanupSettings
@@ -19,7 +20,7 @@ from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS, Org
 from standalone.environment import standalone_ports, standalone_settings
 from standalone.litellm import LiteLLMStandIn
-from state.lease import Lease
+from state.lease import HeldLease, Lease
 from state.offboardings import Offboardings
 from tests.conftest import Clock, migrated_database, never, no_sleep
 
@@ -142,7 +143,15 @@ class Organisation:
         self.clock.advance(INTERVAL * 1.2)
         self.to_litellm.requests.clear()
         self.to_backstage.requests.clear()
-        return report_as_json(await self.cleanup.run(await self.cleanup.take(plan_hash), trigger, plan_hash))
+        return report_as_json(await self.run_as(await self.cleanup.take(plan_hash), plan_hash, trigger))
+
+    async def run_as(self, held: HeldLease, plan_hash: str | None = None, trigger: str = "schedule") -> CleanupReport:
+        """One run of the holder of a lease."""
+        return await self.cleanup.run(held, await self.cleanup.begin(trigger, held), plan_hash)
+
+    async def dry_run(self) -> CleanupReport:
+        """What a run would do."""
+        return await self.cleanup.plan(await self.cleanup.begin(self.ref("boss"), None))
 
     async def recorded_changes(self) -> int:
         """The number of events in the audit log."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import sqlite3
+from contextlib import aclosing
 from typing import Any
 
 import httpx
@@ -15,7 +16,10 @@ from services.offboarding.schedule import run_forever
 from settings.model import CleanupSettings
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BASE, BOB, MakeService, Service, stop
+from state.cleanup_runs import CleanupRuns
+from state.database import Database
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, stop
+from tests.services.keys.test_keys import refusal
 from tests.support.organisation import Organisation
 
 CLEANUP = f"{BASE}/cleanup"
@@ -40,8 +44,9 @@ async def test_from_plan_to_report(bob: httpx.AsyncClient, litellm: LiteLLMStand
         assert planned.json()["outcome"] == "planned"
         assert [(row["userId"], row["keys"]) for row in planned.json()["plan"]["entries"]] == [(gone, 1)]
     begun = await bob.post(CLEANUP, json={"dryRun": False, "planHash": planned.json()["plan"]["hash"]})
-    assert (begun.status_code, begun.json()) == (202, {"running": True})
+    assert (begun.status_code, begun.json()) == (202, {"running": True, "runId": 4})
     report = (await ended(bob))["lastReport"]
+    assert (await bob.get(begun.headers["location"])).json() == report
     assert (report["outcome"], report["trigger"], report["done"]["blocked"]) == ("done", BOB, [gone])
     assert report["startedAt"].endswith("Z")
     second = await bob.post(CLEANUP, json={"dryRun": True})
@@ -154,7 +159,7 @@ async def test_the_schedule_survives_unexpected_errors(organisation: Organisatio
     with pytest.raises(asyncio.CancelledError):
         await run_forever(organisation.cleanup, 300.0, next_round)
     assert len(rounds) == 4
-    assert log.getvalue().count('"cleanup failed"') == 3
+    assert log.getvalue().count('"job": "cleanup"') == 3
 
 
 async def test_members_are_served_while_the_cleanup_runs(service: Service) -> None:
@@ -163,3 +168,63 @@ async def test_members_are_served_while_the_cleanup_runs(service: Service) -> No
     response = await service.signed_in(ALICE).get(f"{BASE}/users/user%3Adefault%2Falice")
     assert response.status_code == 200
     await ended(service.signed_in(BOB))
+
+
+async def test_a_dry_run_that_takes_long_is_answered_later(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """202 with the address of its progress and, once it has ended, of its report. It can be confirmed as usual."""
+    for number in range(250):
+        litellm.rows.add_user({"user_id": f"user:default/gone{number:03}"})
+    reading, go_on = asyncio.Event(), asyncio.Event()
+
+    class Slow(httpx.ASGITransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if "gone200" in request.url.params.get("user_ids", ""):
+                reading.set()
+                await go_on.wait()
+            return await super().handle_async_request(request)
+
+    service = make_service(ports={"litellm": Slow(litellm.app), "patience": 0})
+    bob = service.signed_in(BOB)
+    begun = await bob.post(CLEANUP)
+    assert (begun.status_code, begun.json()) == (202, {"running": True, "runId": 1})
+    await reading.wait()
+    so_far = (await bob.get(begun.headers["location"])).json()
+    assert (so_far["outcome"], so_far["plan"], so_far["progress"]) == ("running", None, {"checked": 200, "total": 250})
+    go_on.set()
+    while (report := (await bob.get(begun.headers["location"])).json())["outcome"] == "running":
+        pass
+    assert (report["outcome"], len(report["plan"]["entries"]), report["progress"]) == ("planned", 250, None)
+    confirmed = await bob.post(CLEANUP, json={"dryRun": False, "planHash": report["plan"]["hash"]})
+    assert confirmed.status_code == 202
+    assert len((await ended(bob))["lastReport"]["done"]["blocked"]) == 250
+
+
+async def test_a_dry_run_asks_litellm_once_for_a_hundred_leavers(
+    bob: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
+    """It looks them up together, with the number of their keys."""
+    for number in range(250):
+        litellm.rows.add_user({"user_id": f"user:default/gone{number:03}"})
+    await bob.get(f"{BASE}/users")
+    litellm.requests.clear()
+    assert len((await bob.post(CLEANUP)).json()["plan"]["entries"]) == 250
+    assert litellm.requests == ["GET /user/list"] * 6  # three to sweep, three to look up
+
+
+async def test_a_run_whose_process_died_has_failed(service: Service, bob: httpx.AsyncClient, clock: Clock) -> None:
+    """Its caller need not poll for ever."""
+    async with aclosing(Database(service.settings.database_url, clock)) as database:
+        begun = await CleanupRuns(database, owner="another replica").start(trigger=BOB, fence=None)
+    run = f"{CLEANUP}/runs/{begun.run_id}"
+    assert (await bob.get(run)).json()["outcome"] == "running"
+    clock.advance(61)
+    report = (await bob.get(run)).json()
+    assert (report["outcome"], report["reason"]) == ("failed", "The process that ran it has stopped")
+
+
+async def test_only_an_admin_sees_runs(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    """A member learns nothing, and a run that does not exist is a 404."""
+    await bob.post(CLEANUP)
+    assert await refusal(await alice.get(f"{CLEANUP}/runs/1")) == (403, "Only an admin may do this")
+    assert (await refusal(await bob.get(f"{CLEANUP}/runs/2")))[0] == 404
+    assert (await refusal(await bob.get(f"{CLEANUP}/runs/99999999999")))[0] == 400

@@ -22,7 +22,7 @@ async def killed(organisation: Organisation, where: str, number: int) -> bool:
     organisation.to_litellm.requests.clear()
     setattr(organisation.to_litellm, f"crash_{where}", number)
     try:
-        await organisation.cleanup.run(await organisation.cleanup.take(None), "schedule")
+        await organisation.run_as(await organisation.cleanup.take(None))
     except Crash:
         return True
     finally:
@@ -101,7 +101,7 @@ async def test_killed_while_deleting_or_restoring(
             token for ref in organisation.litellm.rows.users for token, is_so in organisation.keys(ref).items() if is_so
         ]
         assert blocked == somebody_elses(organisation)
-        plan = (await organisation.cleanup.plan("test")).plan
+        plan = (await organisation.dry_run()).plan
         assert plan is not None
         assert plan.entries == ()
         await forget(organisation)
@@ -131,10 +131,10 @@ async def test_a_holder_that_lost_its_lease_changes_nothing_more(organisation: O
     asleep = await organisation.cleanup.take(None)
     organisation.clock.advance(LEASE)
     other = await organisation.cleanup.take(None)
-    report = await organisation.cleanup.run(asleep, "schedule")
+    report = await organisation.run_as(asleep)
     assert (report.outcome, report.reason) == ("failed", "Another replica took over")
     assert organisation.to_litellm.changes == []
-    result = (await organisation.cleanup.run(other, "schedule")).result
+    result = (await organisation.run_as(other)).result
     assert result is not None
     assert result.users[Step.BLOCK] == [gone]
 

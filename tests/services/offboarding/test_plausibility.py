@@ -10,6 +10,7 @@ import pytest
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import Organisation
+from tests.support.user_list import listing
 
 BY_QUERY = "/api/catalog/entities/by-query"
 GROUP = f"/api/catalog/entities/by-name/group/default/{MEMBERS.partition('/')[2]}"
@@ -99,7 +100,7 @@ def nested_in_a_cycle(organisation: Organisation) -> None:
 
 
 def litellm_lists_nobody(organisation: Organisation) -> None:
-    litellm_answers(httpx.Response(200, json={"users": [], "total_pages": 0}))(organisation)
+    organisation.to_litellm.answers["/user/list"] = listing(list)
 
 
 def somebody_elses_group(organisation: Organisation) -> None:

@@ -14,6 +14,7 @@ from standalone.catalog import MEMBERS, TEAM_A
 from state.tables import change, cleanup_run
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import INTERVAL, Organisation
+from tests.support.user_list import listing
 
 
 async def test_a_user_who_leaves_is_blocked_then_deleted(organisation: Organisation) -> None:
@@ -97,11 +98,9 @@ async def test_litellm_that_repeats_and_forgets_users(organisation: Organisation
     """A user listed twice is removed once; one who is not listed is found in our own records."""
     gone = organisation.leave("m0")
     rows = [row for row in organisation.litellm.rows.users.values() for _ in range(2)]
-    organisation.to_litellm.answers["/user/list"] = lambda _: httpx.Response(
-        200, json={"users": rows, "total_pages": 1}
-    )
+    organisation.to_litellm.answers["/user/list"] = listing(lambda: rows)
     assert (await organisation.run())["done"]["blocked"] == [gone]
-    organisation.to_litellm.answers["/user/list"] = lambda _: httpx.Response(200, json={"users": [], "total_pages": 0})
+    organisation.to_litellm.answers["/user/list"] = listing(list)
     assert (await organisation.run())["done"]["deleted"] == [gone]
 
 
@@ -204,7 +203,7 @@ async def test_a_dry_run_changes_nothing_and_counts(organisation: Organisation) 
     gone = organisation.leave("m0")
     organisation.mint(gone)
     before = organisation.everything()
-    report = report_as_json(await organisation.cleanup.plan("user:default/boss"))
+    report = report_as_json(await organisation.dry_run())
     entry = report["plan"]["entries"][0]
     assert (report["outcome"], report["dryRun"], entry["userId"], entry["action"], entry["keys"], entry["since"]) == (
         "planned",

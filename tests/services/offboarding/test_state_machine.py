@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from domain.errors import ConflictError
 from standalone.catalog import ADMINS, MEMBERS
 from tests.support.organisation import LEASE, Crash, Organisation
+from tests.support.user_list import listing
 
 SOAK = "SOAK" in os.environ
 NAMES = [f"m{number}" for number in range(6)]
@@ -86,9 +87,9 @@ class ComeAndGo(RuleBasedStateMachine):
         """In its lists, from now on."""
         self.forgotten = None if forgotten is None else self.organisation.ref(forgotten)
 
-    def list_users(self, _: httpx.Request) -> httpx.Response:
+    def listed(self) -> list[dict[str, Any]]:
         rows = [row for row in self.organisation.litellm.rows.users.values() if row["user_id"] != self.forgotten]
-        return httpx.Response(200, json={"users": [*rows, *reversed(rows)], "total_pages": 1})
+        return [*rows, *reversed(rows)]
 
     @rule(number=st.integers(0, 12), where=st.sampled_from(["before", "after"]))
     def a_run_is_killed(self, number: int, where: str) -> None:
@@ -115,7 +116,7 @@ class ComeAndGo(RuleBasedStateMachine):
         self.a_run()
 
     def run_once(self) -> Any:
-        self.organisation.to_litellm.answers["/user/list"] = self.list_users
+        self.organisation.to_litellm.answers["/user/list"] = listing(self.listed)
         try:
             return self.runner.run(self.organisation.run())
         except ConflictError:  # a killed run's lease, which has not run out yet

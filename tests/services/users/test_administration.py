@@ -19,6 +19,7 @@ from tests.conftest import ALICE, BASE, BOB, SERVICE_TOKEN, Clock, MakeService, 
 from tests.services.keys.test_keys import made, refusal
 from tests.support.kill_points import Killed, KillSwitch
 from tests.support.upstreams import Overriding
+from tests.support.user_list import listing
 
 DAVE = "user:default/dave"
 USERS = f"{BASE}/users"
@@ -76,12 +77,7 @@ async def test_pages_stay_consistent_while_users_come_and_go(
 async def test_litellms_repeating_pages(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
     """A user who is listed twice counts once."""
     rows = [litellm.rows.add_user({"user_id": named(number)}) for number in range(3)]
-    pages = {"1": rows[:2], "2": rows[1:]}
-
-    def overlapping(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"users": pages[request.url.params["page"]], "total_pages": 2})
-
-    repeating = Overriding(httpx.ASGITransport(litellm.app), {"/user/list": overlapping})
+    repeating = Overriding(httpx.ASGITransport(litellm.app), {"/user/list": listing(lambda: [*rows, *rows])})
     bob = make_service(ports={"litellm": repeating}).signed_in(BOB)
     assert await listed(bob) == [named(0), named(1), named(2)]
 

@@ -1,0 +1,98 @@
+"""The sweep that keeps the directory: reads LiteLLM's users window by window, and begins again at the end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import structlog
+
+from clients.litellm.client import LiteLLM
+from domain.directory import Sweep, Window
+from settings.model import DirectorySettings
+from state.directory import Directory
+
+log = structlog.get_logger(__name__)
+
+FULL_SWEEP_USERS = 5000
+"""Up to so many users every run reads all of them."""
+_ROWS_PER_WINDOW = 85
+_STEP_BACK = 50
+_FULL_SWEEP_PAGES = 200
+
+
+async def _no_step() -> None:
+    """Between pages there is nothing else to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectorySweep:
+    """Advances the sweep. Several replicas may do so at once: each page counts once.
+
+    `interval` is the time between two runs in seconds.
+    """
+
+    directory: Directory
+    litellm: LiteLLM
+    settings: DirectorySettings
+    interval: float
+
+    async def run(self, each_page: Callable[[], Awaitable[None]] = _no_step, *, only_small: bool = False) -> None:
+        """Reads up to 5000 users to the end; of more than that, so many pages that all were seen within `max_age`.
+
+        With `only_small` it reads nothing of more than that.
+
+        Awaits `each_page` after each page, and raises what it raises. Raises UpstreamError.
+        """
+        sweep, pages = await self.directory.sweep(), 0
+        number = sweep.number
+        while sweep.number == number and pages < min(self._needed_pages(sweep), self._most_pages(sweep)):
+            if only_small and not _is_small(sweep):
+                return
+            sweep = await self._next(sweep)
+            pages += 1
+            await each_page()
+        if self._needed_pages(sweep) > self._most_pages(sweep):
+            log.warning("directory.maxPages is too small to see every user within directory.maxAge", users=sweep.total)
+
+    async def run_if_due(self) -> None:
+        """Runs unless another replica did so recently. Raises UpstreamError."""
+        if not await self.directory.advanced_within(self.interval / 2):
+            await self.run()
+
+    async def ensure_first(self) -> None:
+        """Runs if no sweep was ever complete and it does not take long. Raises UpstreamError."""
+        if (await self.directory.sweep()).swept_at is None:
+            await self.run(only_small=True)
+
+    def _needed_pages(self, sweep: Sweep) -> int:
+        if _is_small(sweep):
+            return _FULL_SWEEP_PAGES
+        runs = max(1.0, self.settings.max_age / self.interval)
+        return math.ceil((sweep.total or 0) / _ROWS_PER_WINDOW / runs)
+
+    def _most_pages(self, sweep: Sweep) -> int:
+        return _FULL_SWEEP_PAGES if _is_small(sweep) else self.settings.max_pages
+
+    async def _next(self, sweep: Sweep) -> Sweep:
+        """The sweep after one more page, by this replica or by another that was faster."""
+        started = await self.directory.start(sweep) if sweep.position == 0 else sweep
+        if started is not None:
+            window = await self.litellm.users_around(max(0, started.position - 1))
+            reached = _reached(started, window)
+            advanced = await self.directory.advance(started, reached, window.entries)
+            if advanced is not None and reached.position == window.end >= window.total:
+                await self.directory.complete(advanced)
+        return await self.directory.sweep()
+
+
+def _is_small(sweep: Sweep) -> bool:
+    return sweep.total is None or sweep.total <= FULL_SWEEP_USERS
+
+
+def _reached(sweep: Sweep, window: Window) -> Sweep:
+    """Where the sweep is after `window`: behind it, or a step back if there may be unread users before it."""
+    if sweep.position == 0 or not set(sweep.tail).isdisjoint(window.ids):
+        return replace(sweep, position=window.end, tail=window.ids, total=window.total)
+    return replace(sweep, position=max(0, min(window.start, sweep.position - 1) - _STEP_BACK), total=window.total)

@@ -1,0 +1,120 @@
+"""The tables `directory_user` and `directory_sweep`: LiteLLM's users as far as this service knows."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import asdict
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.directory import DirectoryEntry, Sweep
+from domain.users import UserStatus
+from state.database import Database
+from state.tables import directory_sweep, directory_user, offboarding
+
+_CHUNK = 5000
+_columns = directory_user.c
+_position = directory_sweep.c
+_is_leaving = sa.exists().where(offboarding.c.user_id == _columns.user_id)
+_WITH_STATUS = {
+    UserStatus.OFFBOARDING: (_is_leaving,),
+    UserStatus.OVER_BUDGET: (_columns.is_over_budget, ~_is_leaving),
+    UserStatus.ACTIVE: (~_columns.is_over_budget, ~_is_leaving),
+}
+
+
+class Directory:
+    """The rows. Methods with a `connection` run in the caller's transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self, *, after: str | None, text: str | None, status: UserStatus | None, limit: int
+    ) -> list[tuple[str, bool]]:
+        """The first `limit` users after `after`, in order, and whether each is being off-boarded.
+
+        `text` is in lower case. The status is that of the last sweep.
+        """
+        query = sa.select(_columns.user_id, _is_leaving).order_by(_columns.user_id).limit(limit)
+        query = query if after is None else query.where(_columns.user_id > after)
+        query = query if text is None else query.where(_columns.searched.contains(text, autoescape=True))
+        query = query if status is None else query.where(*_WITH_STATUS[status])
+        async with self._database.reading() as connection:
+            return [(user_id, bool(is_leaving)) for user_id, is_leaving in await connection.execute(query)]
+
+    async def ids(self) -> AsyncIterator[Sequence[str]]:
+        """The ids of all users in chunks."""
+        after = ""
+        while True:
+            query = sa.select(_columns.user_id).where(_columns.user_id > after).order_by(_columns.user_id)
+            async with self._database.reading() as connection:
+                chunk = (await connection.execute(query.limit(_CHUNK))).scalars().all()
+            if not chunk:
+                return
+            yield chunk
+            after = chunk[-1]
+
+    async def put(self, connection: AsyncConnection, entries: Collection[DirectoryEntry]) -> None:
+        """Adds or replaces users, as seen by the running sweep."""
+        if not entries:
+            return
+        number = (await connection.execute(sa.select(_position.number))).scalar_one()
+        insert = self._database.insert(directory_user)
+        changed = {name: insert.excluded[name] for name in ("searched", "is_over_budget", "sweep")}
+        put = insert.on_conflict_do_update(index_elements=[_columns.user_id], set_=changed)
+        await connection.execute(put, [asdict(entry) | {"sweep": number} for entry in entries])
+
+    async def remove(self, connection: AsyncConnection, user_ids: Sequence[str]) -> None:
+        """Removes users: LiteLLM does not have them any more."""
+        await connection.execute(sa.delete(directory_user).where(_columns.user_id.in_(user_ids)))
+
+    async def sweep(self) -> Sweep:
+        """The running sweep."""
+        async with self._database.reading() as connection:
+            return Sweep(**(await connection.execute(sa.select(directory_sweep))).mappings().one())
+
+    async def advanced_within(self, seconds: float) -> bool:
+        """Whether some replica read a page within the last `seconds`."""
+        recent = sa.select(_position.number).where(_position.advanced_at > self._database.now() - seconds)
+        async with self._database.reading() as connection:
+            return (await connection.execute(recent)).first() is not None
+
+    async def start(self, sweep: Sweep) -> Sweep | None:
+        """Records the start of a sweep, before its first page is read. None if another replica was first."""
+        async with self._database.transaction() as connection:
+            started = {_position.started_at: self._database.now()}
+            update = self._unchanged(sweep).values(started).returning(directory_sweep)
+            row = (await connection.execute(update)).mappings().one_or_none()
+        return None if row is None else Sweep(**row)
+
+    async def advance(self, sweep: Sweep, reached: Sweep, entries: Collection[DirectoryEntry]) -> Sweep | None:
+        """Adds what a page showed and records how far the sweep is now. None if another replica was first."""
+        async with self._database.transaction() as connection:
+            values = {"position": reached.position, "tail": list(reached.tail), "total": reached.total}
+            update = self._unchanged(sweep).values(values | {"advanced_at": self._database.now()})
+            row = (await connection.execute(update.returning(directory_sweep))).mappings().one_or_none()
+            if row is not None:
+                await self.put(connection, entries)
+        return None if row is None else Sweep(**row)
+
+    async def complete(self, sweep: Sweep) -> None:
+        """Removes the users that the sweep did not see, and prepares the next one."""
+        next_sweep = {"number": sweep.number + 1, "position": 0, "tail": [], "swept_at": sweep.started_at}
+        async with self._database.transaction() as connection:
+            if (await connection.execute(self._unchanged(sweep).values(next_sweep))).rowcount:
+                await connection.execute(sa.delete(directory_user).where(_columns.sweep < sweep.number))
+
+    async def count(self) -> int:
+        """The number of users."""
+        async with self._database.reading() as connection:
+            return int((await connection.execute(sa.select(sa.func.count()).select_from(directory_user))).scalar_one())
+
+    @staticmethod
+    def _unchanged(sweep: Sweep) -> sa.Update:
+        return sa.update(directory_sweep).where(
+            _position.number == sweep.number,
+            _position.position == sweep.position,
+            _position.started_at.is_not_distinct_from(sweep.started_at),
+        )

@@ -1,0 +1,24 @@
+"""`GET /user/list` over rows of a test's choice: what LiteLLM answers if its table is not what it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import httpx
+
+Rows = Sequence[dict[str, Any]]
+
+
+def listing(rows: Callable[[], Rows]) -> Callable[[httpx.Request], httpx.Response]:
+    """An answer that shows the requested page of `rows()`, or those with the requested ids."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        query = request.url.params
+        wanted = {part for part in query.get("user_ids", "").split(",") if part}
+        found = [row for row in rows() if not wanted or row["user_id"] in wanted]
+        number, size = int(query.get("page", 1)), int(query.get("page_size", 25))
+        shown = [{"key_count": 0} | row for row in found[(number - 1) * size : number * size]]
+        return httpx.Response(200, json={"users": shown, "total": len(found), "total_pages": -(-len(found) // size)})
+
+    return answer
