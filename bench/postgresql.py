@@ -13,4 +13,4 @@ def database_url(name: str) -> str:
         connection.execute(f"drop database if exists {name} with (force)".encode())
         connection.execute(f"create database {name}".encode())
     user, password = os.environ["PGUSER"], os.environ["PGPASSWORD"]
-    return f"postgresql://{user}:{password}@{os.environ['PGHOST']}:{os.environ['PGPORT']}/{name}"
+    return f"postgresql+psycopg://{user}:{password}@{os.environ['PGHOST']}:{os.environ['PGPORT']}/{name}"

@@ -15,13 +15,12 @@ from pathlib import Path
 
 import click
 
+from bench.document import replace_table
 from bench.load import Measured, Request, load
 from bench.postgresql import database_url
 from bench.processes import BASE, ROOT, Bench, Server, bench
 
 _RESULTS = ROOT / "bench" / "results.json"
-_DOCUMENT = ROOT / "docs" / "performance.md"
-_BEGIN, _END = "<!-- table: make bench -->", "<!-- end of table -->"
 _SECONDS, _ROUNDS = 3.0, 3
 _CALLERS = 16
 
@@ -168,8 +167,7 @@ def main(only: str, seconds: float, rounds: int) -> None:
         return
     results = {"rows": [asdict(row) for row in rows], "footprint": footprint}
     _RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    before, _, rest = _DOCUMENT.read_text().partition(_BEGIN)
-    _DOCUMENT.write_text(f"{before}{_BEGIN}\n{table(rows)}\n{_END}{rest.partition(_END)[2]}")
+    replace_table("make bench", table(rows))
 
 
 if __name__ == "__main__":

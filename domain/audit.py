@@ -87,7 +87,10 @@ class AuditEvent:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilters:
-    """Which events to return; None means any. `concerning` is a user who is the actor or the target."""
+    """Which events to return; None means any. `concerning` is a user who is the actor or the target.
+
+    `before` is the time and the id of the last event of the page before.
+    """
 
     actor: str | None = None
     target: str | None = None
@@ -95,4 +98,4 @@ class AuditFilters:
     since: float | None = None
     until: float | None = None
     concerning: str | None = None
-    before_id: int | None = None
+    before: tuple[float, int] | None = None

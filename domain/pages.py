@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 DEFAULT_PAGE_SIZE = 50
 _MAX_INTEGER = 2**63
-"""The range of a database's integers."""
+"""The range of a database's integers. No time is beyond it either, and NaN is not below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Page(Generic[T]):
     next_cursor: str | None
 
 
-def cursor_of(*position: str | int) -> str:
+def cursor_of(*position: str | float) -> str:
     """The cursor of the page after `position`."""
     return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
 
@@ -41,7 +41,7 @@ def position_in(cursor: str | None, *types: type) -> tuple[Any, ...] | None:
         raise _invalid_cursor() from error
     if not isinstance(position, list) or [type(part) for part in position] != list(types):
         raise _invalid_cursor()
-    if any(isinstance(part, int) and abs(part) >= _MAX_INTEGER for part in position):
+    if any(isinstance(part, (int, float)) and not abs(part) < _MAX_INTEGER for part in position):
         raise _invalid_cursor()
     return tuple(position)
 

@@ -28,6 +28,7 @@ class AuditLog:
         if Role.ADMIN not in principal.roles:
             filters = replace(filters, concerning=principal.subject)
         size = limit or DEFAULT_PAGE_SIZE
-        before = position_in(cursor, int)
-        events = await self.changes.page(replace(filters, before_id=before[0] if before else None), size + 1)
-        return Page(events[:size], cursor_of(events[size - 1].id) if len(events) > size else None)
+        before = position_in(cursor, float, int)
+        events = await self.changes.page(replace(filters, before=before), size + 1)
+        last = events[size - 1] if len(events) > size else None
+        return Page(events[:size], cursor_of(last.started_at, last.id) if last else None)

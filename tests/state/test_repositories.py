@@ -86,6 +86,7 @@ async def test_a_change_becomes_an_event(database: Database, changes: ChangeTabl
     first = await begun(database, changes, "one")
     second = await begun(database, changes, "two", actor=BOB, action=Action.USER_UPDATE, lock=None)
     assert first is not None
+    assert second is not None
     assert await ended(database, changes, first, "one") is True
     assert await ended(database, changes, first, "one", Ending(Outcome.FAILED)) is False
     events = await changes.page(AuditFilters(), 10)
@@ -97,7 +98,7 @@ async def test_a_change_becomes_an_event(database: Database, changes: ChangeTabl
     for filters in (
         AuditFilters(actor=ALICE),
         AuditFilters(action="key.create"),
-        AuditFilters(before_id=second),
+        AuditFilters(before=(events[0].started_at, second)),
         AuditFilters(until=events[0].started_at),
     ):
         assert {event.id for event in await changes.page(filters, 10)} <= {first}

@@ -1,4 +1,4 @@
-"""The directory of users with its sweep, and the progress of cleanup runs."""
+"""The directory of users with its sweep, the progress of cleanup runs, and indexes for the filters of the audit log."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,6 +7,11 @@ revision = "0002"
 down_revision = "0001"
 branch_labels = None
 depends_on = None
+
+
+# The audit log is sorted by time, so each filter needs its column before the time.
+_OLD_INDEXES = {"actor": ["actor", "id"], "target": ["target", "id"], "started_at": ["started_at"]}
+_INDEXES: tuple[list[str], ...] = (["actor"], ["target"], ["action"], ["actor", "action"], ["target", "action"], [])
 
 
 def upgrade() -> None:
@@ -40,6 +45,10 @@ def upgrade() -> None:
     op.bulk_insert(sweep, [{"number": 1, "position": 0, "tail": []}])
     op.add_column("cleanup_run", sa.Column("progress", sa.JSON, nullable=True))
     op.add_column("cleanup_run", sa.Column("alive_at", sa.Float, nullable=True))
+    for name in _OLD_INDEXES:
+        op.drop_index(f"ix_change_{name}", "change")
+    for columns in _INDEXES:
+        op.create_index(_name(columns), "change", [*columns, "started_at", "id"])
 
 
 def downgrade() -> None:
@@ -48,3 +57,11 @@ def downgrade() -> None:
     op.drop_table("directory_sweep")
     op.drop_column("cleanup_run", "progress")
     op.drop_column("cleanup_run", "alive_at")
+    for columns in _INDEXES:
+        op.drop_index(_name(columns), "change")
+    for name, columns in _OLD_INDEXES.items():
+        op.create_index(f"ix_change_{name}", "change", columns)
+
+
+def _name(columns: list[str]) -> str:
+    return "_".join(["ix_change", *columns, "time"])

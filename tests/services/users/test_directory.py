@@ -130,7 +130,7 @@ def test_nobody_who_stays_is_missed(changes: list[tuple[list[int], list[int]]]) 
 
 @pytest.mark.parametrize(("users", "come"), [(300, 60), (190, 0)])
 async def test_rows_that_shift_are_read_all_the_same(directory: Directory, users: int, come: int) -> None:
-    """60 of the first page go. If 60 come behind, the total does not tell; in a short table the next one is the last."""
+    """60 of the first page go. If 60 come behind, the total does not tell; in a short table the next is the last."""
     table = Table(list(range(users)))
     table.changes = [(list(range(60)), list(range(1000, 1000 + come)))]
     await sweeping(directory, table).run()

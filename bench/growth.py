@@ -1,0 +1,224 @@
+"""`make bench-growth`: how the cost of a request grows with keys, users, audit events, connections and workers.
+
+Writes `bench/growth.json`, the table in `docs/performance.md`, and with `--plot` a picture of each series.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import click
+import pygal
+import sqlalchemy as sa
+
+from bench.document import replace_table
+from bench.load import Request, load
+from bench.postgresql import database_url
+from bench.processes import BASE, ROOT, Bench, bench
+from domain.audit import Action, AuditFilters
+from state.changes import ChangeTable
+from state.database import Database
+
+_RESULTS, _PLOTS = ROOT / "bench" / "growth.json", ROOT / "docs" / "performance"
+_REPEATED = 20
+_USERS = 1000
+_FIRST_EVENT = 1.7e9
+
+
+@dataclass(frozen=True)
+class Point:
+    """What one series measured at one size."""
+
+    series: str
+    unit: str
+    size: int
+    value: float
+
+
+async def milliseconds(call: Callable[[], Awaitable[object]]) -> float:
+    """The median time of a call that was made before."""
+    await call()
+    took = []
+    for _ in range(_REPEATED):
+        started = time.perf_counter()
+        await call()
+        took.append((time.perf_counter() - started) * 1000)
+    return statistics.median(took)
+
+
+async def connections(run: Bench, workers: int) -> list[Point]:
+    """Requests a second that list 10 keys, over 1 to 512 connections."""
+    caller = ("user:default/u10", run.token("user:default/u10"))
+    request = Request("GET", f"{BASE}/users/$ID/keys", [caller], 200)
+    points = []
+    for count in (1, 4, 16, 64, 256, 512):
+        measured = await load(run.services["PostgreSQL"].origin, request, connections=count, seconds=3)
+        points += [
+            Point(f"list 10 keys, {workers} worker(s)", "requests/s", count, measured.rate),
+            Point(f"list 10 keys, {workers} worker(s), p99", "ms", count, measured.p99),
+        ]
+    return points
+
+
+async def keys(run: Bench) -> list[Point]:
+    """The time of a request that lists 1 to 5000 keys."""
+    points = []
+    for count in (1, 10, 100, 1000, 5000):
+        caller = (f"user:default/u{count}", run.token(f"user:default/u{count}"))
+        request = Request("GET", f"{BASE}/users/$ID/keys", [caller], 200)
+        measured = await load(run.services["PostgreSQL"].origin, request, connections=1, seconds=3)
+        points.append(Point("list all keys of a user", "ms", count, measured.p50))
+    return points
+
+
+async def users(run: Bench, databases: dict[str, str]) -> list[Point]:
+    """The time of a page of 50 users, and of a search that finds nobody, with 100 to 100 000 users in the directory."""
+    points = []
+    admin = [("user:default/boss", run.token("user:default/boss", "group:default/platform"))]
+    for name, url in databases.items():
+        async with aclosing(Database(url)) as database:
+            for count in (100, 1000, 10_000, 100_000):
+                await _fill_directory(database, count)
+                for series, path in (("page of 50 users", "users?limit=50"), ("search in vain", "users?query=zz")):
+                    request = Request("GET", f"{BASE}/{path}", admin, 200)
+                    measured = await load(run.services[name].origin, request, connections=1, seconds=2)
+                    points.append(Point(f"{series}, {name}", "ms", count, measured.p50))
+    return points
+
+
+async def events(databases: dict[str, str], most: int) -> list[Point]:
+    """The time of a page of the audit log with each filter, and of looking for interrupted changes."""
+    points = []
+    for name, url in databases.items():
+        async with aclosing(Database(url)) as database:
+            for count in (size for size in (1000, 10_000, 100_000, 1_000_000, 5_000_000) if size <= most):
+                await _fill_audit_log(database, count)
+                took = await _audit_times(ChangeTable(database))
+                points += [Point(f"{series}, {name}", "ms", count, value) for series, value in took.items()]
+    return points
+
+
+async def _audit_times(table: ChangeTable) -> dict[str, float]:
+    someone, other = "user:default/u7", "user:default/u49"
+    filters = {
+        "none": AuditFilters(),
+        "actor": AuditFilters(actor=someone),
+        "target": AuditFilters(target=other),
+        "action": AuditFilters(action=Action.KEY_REPORT),
+        "action that never happened": AuditFilters(action=Action.USER_RESTORE),
+        "actor, action that never happened": AuditFilters(actor=someone, action=Action.USER_RESTORE),
+        "actor, target": AuditFilters(actor=someone, target=other),
+        "oldest 500 s": AuditFilters(since=_FIRST_EVENT, until=_FIRST_EVENT + 500),
+        "concerning a member": AuditFilters(concerning=someone),
+    }
+    calls = {f"audit log, filter: {name}": partial(table.page, chosen, 51) for name, chosen in filters.items()}
+    calls["reconciliation"] = partial(table.interrupted, older_than=300, limit=20)
+    return {name: await milliseconds(call) for name, call in calls.items()}
+
+
+async def _fill_directory(database: Database, count: int) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(sa.text("delete from directory_user"))
+        await connection.execute(sa.text("update directory_sweep set swept_at = 1"))
+        name = "'user:default/n' || substr(1000000 + n, 2)"
+        if connection.dialect.name == "postgresql":
+            name = "'user:default/n' || substr((1000000 + n)::text, 2)"
+        await connection.execute(
+            sa.text(
+                f"{_numbers(1, count)} insert into directory_user (user_id, searched, is_over_budget, sweep) "  # noqa: S608  # all ours
+                f"select {name}, {name}, false, 1 from numbers"
+            )
+        )
+    await _analyze(database)
+
+
+async def _fill_audit_log(database: Database, count: int) -> None:
+    actions = ["key.create", "key.delete", "key.update", "user.create", "key.report"]
+    choice = " ".join(f"when {number} then '{action}'" for number, action in enumerate(actions))
+    async with database.transaction() as connection:
+        present = (await connection.execute(sa.text("select count(*) from change"))).scalar_one()
+        await connection.execute(
+            sa.text(
+                f"{_numbers(present + 1, count)} insert into change "  # noqa: S608  # all ours
+                "(operation, actor, action, target, started_at, outcome, ended_at) "
+                f"select 'op' || n, 'user:default/u' || n % {_USERS}, case n % {len(actions)} {choice} end, "
+                f"'user:default/u' || n * 7 % {_USERS}, {_FIRST_EVENT} + n, 'done', {_FIRST_EVENT} + n from numbers"
+            )
+        )
+    await _analyze(database)
+
+
+def _numbers(first: int, last: int) -> str:
+    return f"with recursive numbers(n) as (select {first} union all select n + 1 from numbers where n < {last})"  # noqa: S608
+
+
+async def _analyze(database: Database) -> None:
+    async with database.transaction() as connection:
+        await connection.execute(sa.text("analyze"))
+
+
+def table(points: Sequence[Point]) -> str:
+    """A row for each series, with its sizes and values."""
+    series: dict[tuple[str, str], list[Point]] = {}
+    for point in points:
+        series.setdefault((point.series, point.unit), []).append(point)
+    lines = ["| what | unit | size: value |", "|---|---|---|"]
+    for (name, unit), row in series.items():
+        lines.append(f"| {name} | {unit} | {', '.join(f'{p.size:,}: {p.value:.3g}' for p in row)} |")
+    return "\n".join(lines)
+
+
+def plot(points: Sequence[Point]) -> None:
+    """One picture for each kind of size."""
+    starts = {
+        "connections": ("list 10",),
+        "keys": ("list all",),
+        "users": ("page", "search"),
+        "events": ("audit", "rec"),
+    }
+    for title, start in starts.items():
+        chart = pygal.XY(title=f"Growth with {title}", logarithmic=True, x_title=title, width=1000)
+        chosen = [point for point in points if point.series.startswith(start)]
+        for name in dict.fromkeys(point.series for point in chosen):
+            chart.add(name, [(point.size, point.value) for point in chosen if point.series == name])
+        chart.render_to_file(str(_PLOTS / f"{title}.svg"))
+
+
+async def measure(most_events: int) -> list[Point]:
+    """Everything."""
+    points: list[Point] = []
+    with tempfile.TemporaryDirectory() as folder:
+        databases = {"SQLite": f"sqlite+aiosqlite:///{folder}/state.sqlite3", "PostgreSQL": database_url("growth")}
+        async with bench(databases, Path(folder)) as run:
+            points += await connections(run, 1)
+            points += await keys(run)
+            points += await users(run, databases)
+        async with bench({"PostgreSQL": databases["PostgreSQL"]}, Path(folder), workers=2) as run:
+            points += await connections(run, 2)
+        points += await events(databases, most_events)
+    return points
+
+
+@click.command()
+@click.option("--events", "most_events", default=5_000_000, show_default=True, help="The largest audit log.")
+def main(most_events: int) -> None:
+    """Measure, and write the results and the pictures."""
+    points = asyncio.run(measure(most_events))
+    _RESULTS.write_text(json.dumps([asdict(point) for point in points], indent=1) + "\n")
+    _PLOTS.mkdir(exist_ok=True)
+    plot(points)
+    replace_table("make bench-growth", table(points))
+    print(table(points))
+
+
+if __name__ == "__main__":
+    main()
