@@ -76,6 +76,18 @@ live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Ba
 bench: $(dev_stamp) ## Speed of each operation beside a bare pass-through; writes docs/performance.md
 	PATH="$(CURDIR)/$(bin):$$PATH" bench/run bench.throughput
 
+.PHONY: bench-check
+bench-check: $(dev_stamp) ## Fail if an operation is slower than bench/budget.json allows, beyond the noise
+	PATH="$(CURDIR)/$(bin):$$PATH" bench/run bench.throughput --check
+
+.PHONY: bench-plot
+bench-plot: $(dev_stamp) ## Growth with keys, users, audit events and connections; draws docs/performance/*.svg
+	PATH="$(CURDIR)/$(bin):$$PATH" bench/run bench.growth
+
+.PHONY: bench-cleanup
+bench-cleanup: $(dev_stamp) ## A cleanup of 1000 and of 10 000 users on stand-ins
+	$(bin)/python -m bench.cleanup
+
 .PHONY: lock
 lock: ## Pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip --quiet install uv

@@ -1,6 +1,6 @@
-"""`make bench-growth`: how the cost of a request grows with keys, users, audit events, connections and workers.
+"""`make bench-plot`: how the cost of a request grows with keys, users, audit events, connections and workers.
 
-Writes `bench/growth.json`, the table in `docs/performance.md`, and with `--plot` a picture of each series.
+Writes `bench/growth.json`, the table in `docs/performance.md`, and a picture of each kind of growth.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def main(most_events: int) -> None:
     _RESULTS.write_text(json.dumps([asdict(point) for point in points], indent=1) + "\n")
     _PLOTS.mkdir(exist_ok=True)
     plot(points)
-    replace_table("make bench-growth", table(points))
+    replace_table("make bench-plot", table(points))
     print(table(points))
 
 

@@ -20,16 +20,17 @@ from bench.load import Measured, Request, load
 from bench.postgresql import database_url
 from bench.processes import BASE, ROOT, Bench, Server, bench
 
-_RESULTS = ROOT / "bench" / "results.json"
+_RESULTS, _BUDGET = ROOT / "bench" / "results.json", ROOT / "bench" / "budget.json"
 _SECONDS, _ROUNDS = 3.0, 3
 _CALLERS = 16
+_CALLS_OF_A_CREATION = 3
 
 
 @dataclass(frozen=True)
 class Operation:
     """One row of the table: a request, over a number of connections, on one of the services.
 
-    `forwarded` is what the pass-through asks LiteLLM meanwhile.
+    `forwarded` is what the pass-through asks LiteLLM meanwhile, `calls` how often the service asks LiteLLM.
     """
 
     name: str
@@ -37,16 +38,22 @@ class Operation:
     request: Request
     connections: int = 16
     forwarded: str = "/key/list?user_id=user:default/u10&return_full_object=true"
+    calls: int = 1
 
 
 @dataclass(frozen=True)
 class Row:
-    """Medians of the rounds. `ratio` is to the pass-through's requests a second, `spread` its smallest and largest."""
+    """Medians of the rounds.
+
+    `ratio` is to the pass-through's requests a second, `spread` its smallest and largest. `own_ms` is the median
+    latency without that of the stub, which only says something for one request at a time.
+    """
 
     operation: str
     rate: float
     p50: float
     p99: float
+    own_ms: float
     ratio: float
     spread: tuple[float, float]
     p99_ratio: float
@@ -70,7 +77,7 @@ def operations(run: Bench) -> list[Operation]:
     ]
     writes = [
         Operation(
-            f"{name}, {connections} connection{'s' * (connections > 1)}, {service}", service, request, connections
+            f"{name}, {connections} at once, {service}", service, request, connections, calls=_CALLS_OF_A_CREATION
         )
         for service in run.services
         for connections in (1, _CALLERS)
@@ -94,6 +101,7 @@ async def measure(run: Bench, operation: Operation, seconds: float, rounds: int)
     bare = Request("GET", operation.forwarded, [("", "-")], 200)
     service = run.services[operation.service]
     await load(service.origin, operation.request, connections=operation.connections, seconds=1)
+    stub = await load(run.stub.origin, bare, connections=1, seconds=1)
     pairs: list[tuple[Measured, Measured]] = []
     cpu = []
     for _ in range(rounds):
@@ -101,7 +109,7 @@ async def measure(run: Bench, operation: Operation, seconds: float, rounds: int)
         measured, cpu_ms = await _measured_with_cpu(service, operation, seconds)
         pairs.append((yardstick, measured))
         cpu.append(cpu_ms)
-    return _row(operation.name, pairs, cpu)
+    return _row(operation, pairs, cpu, stub)
 
 
 async def _measured_with_cpu(service: Server, operation: Operation, seconds: float) -> tuple[Measured, float]:
@@ -110,13 +118,14 @@ async def _measured_with_cpu(service: Server, operation: Operation, seconds: flo
     return measured, (service.cpu_seconds() - before) / (measured.rate * seconds) * 1000
 
 
-def _row(name: str, pairs: Sequence[tuple[Measured, Measured]], cpu: Sequence[float]) -> Row:
+def _row(operation: Operation, pairs: Sequence[tuple[Measured, Measured]], cpu: Sequence[float], stub: Measured) -> Row:
     ratios = [measured.rate / bare.rate for bare, measured in pairs]
     return Row(
-        operation=name,
+        operation=operation.name,
         rate=statistics.median(measured.rate for _, measured in pairs),
         p50=statistics.median(measured.p50 for _, measured in pairs),
         p99=statistics.median(measured.p99 for _, measured in pairs),
+        own_ms=statistics.median(measured.p50 for _, measured in pairs) - operation.calls * stub.p50,
         ratio=statistics.median(ratios),
         spread=(min(ratios), max(ratios)),
         p99_ratio=statistics.median(measured.p99 / bare.p99 for bare, measured in pairs),
@@ -126,13 +135,15 @@ def _row(name: str, pairs: Sequence[tuple[Measured, Measured]], cpu: Sequence[fl
 
 def table(rows: Sequence[Row]) -> str:
     """The rows as Markdown."""
-    names = ["operation", "requests/s", "p50 ms", "p99 ms", "ratio to pass-through", "p99 ratio", "CPU ms"]
+    names = ["operation", "requests/s", "p50 ms", "p99 ms", "own ms", "ratio to pass-through", "p99 ratio", "CPU ms"]
     head = f"| {' | '.join(names)} |\n{'|---' * len(names)}|"
-    lines = [
-        f"| {row.operation} | {row.rate:.0f} | {row.p50:.1f} | {row.p99:.1f} "
-        f"| {row.ratio:.2f} ({row.spread[0]:.2f} to {row.spread[1]:.2f}) | {row.p99_ratio:.2f} | {row.cpu_ms:.2f} |"
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        ratio = f"{row.ratio:.2f} ({row.spread[0]:.2f} to {row.spread[1]:.2f})"
+        times = f"{row.p50:.1f} | {row.p99:.1f} | {row.own_ms:.1f}"
+        lines.append(
+            f"| {row.operation} | {row.rate:.0f} | {times} | {ratio} | {row.p99_ratio:.2f} | {row.cpu_ms:.2f} |"
+        )
     return "\n".join([head, *lines])
 
 
@@ -154,15 +165,32 @@ async def run_all(only: str, seconds: float, rounds: int) -> tuple[list[Row], di
     return rows, footprint
 
 
+def _exit_code(rows: Sequence[Row]) -> int:
+    """1 if an operation is slower than its budget by more than half the spread of its rounds."""
+    budget = json.loads(_BUDGET.read_text())
+    missed = []
+    for row in rows:
+        limits, noise = budget.get(row.operation, {}), (row.spread[1] - row.spread[0]) / 2
+        if row.ratio + noise < limits.get("ratio", 0):
+            missed.append(f"{row.operation}: ratio {row.ratio:.3f}, noise {noise:.3f}, budget {limits['ratio']}")
+        if row.p99_ratio > limits.get("p99_ratio", row.p99_ratio) * (1 + noise / row.ratio):
+            missed.append(f"{row.operation}: p99 ratio {row.p99_ratio:.2f}, budget {limits['p99_ratio']}")
+    print("\n".join(missed) or "within the budget")
+    return 1 if missed else 0
+
+
 @click.command()
 @click.option("--only", default="", help="Only operations whose name contains this.")
 @click.option("--seconds", default=_SECONDS, show_default=True, help="The length of each measurement.")
 @click.option("--rounds", default=_ROUNDS, show_default=True)
-def main(only: str, seconds: float, rounds: int) -> None:
+@click.option("--check", is_flag=True, help="Compare with bench/budget.json, beyond the noise of this run.")
+def main(only: str, seconds: float, rounds: int, *, check: bool) -> None:
     """Measure, and write the results unless only some operations were measured."""
     rows, footprint = asyncio.run(run_all(only, seconds, rounds))
     for name, figures in footprint.items():
         print(name, {what: round(figure, 2) for what, figure in figures.items()})
+    if check:
+        raise SystemExit(_exit_code(rows))
     if only:
         return
     results = {"rows": [asdict(row) for row in rows], "footprint": footprint}

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from domain.errors import UpstreamUnavailableError
 
-_MIGRATIONS = Path(__file__).parent / "migrations"
+REVISION = "0002"
+"""The newest migration."""
 _MIGRATION_LOCK = 0x6C6C6F  # any number that all replicas agree on
 _SQLITE_TIMEOUT_SECONDS = 30
 _CONNECT_TIMEOUT_SECONDS = 5
@@ -119,13 +114,13 @@ class Database:
         if not self._is_postgresql:
             # aiosqlite leaks a thread if it cannot open the file.
             await asyncio.to_thread(_create_file, self._engine.url.database or "")
-        # Alembic's own log lines say nothing that an operator could use at every start.
-        logging.getLogger("alembic").setLevel(logging.WARNING)
         async with self._engine.begin() as connection:
             if self._is_postgresql:
                 await connection.execute(sa.text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-            if await connection.run_sync(_revision) != _head():
-                await connection.run_sync(_upgrade)
+            if await connection.run_sync(_revision) != REVISION:
+                from state.migrate import upgrade  # noqa: PLC0415  # see there
+
+                await connection.run_sync(upgrade)
 
 
 def _engine(url: str) -> AsyncEngine:
@@ -165,22 +160,8 @@ def _create_file(path: str) -> None:
     sqlite3.connect(path).close()
 
 
-def _config() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
-    return config
-
-
-@cache
-def _head() -> str | None:
-    return ScriptDirectory.from_config(_config()).get_current_head()
-
-
 def _revision(connection: sa.Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
-
-
-def _upgrade(connection: sa.Connection) -> None:
-    config = _config()
-    config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(sa.text("select version_num from alembic_version")).scalar_one_or_none()
+    return revision

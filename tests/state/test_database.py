@@ -10,13 +10,23 @@ from pathlib import Path
 import httpx
 import pytest
 import sqlalchemy as sa
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 
-from state.database import Database, DatabaseUnavailableError
+from state.database import REVISION, Database, DatabaseUnavailableError
 from tests.conftest import BASE, BOB, MakeService, keys_path
+from tests.support.processes import ROOT
 
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_the_newest_migration_is_known_without_alembic() -> None:
+    """It is loaded only to migrate."""
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "state" / "migrations"))
+    assert ScriptDirectory.from_config(config).get_current_head() == REVISION
 
 
 async def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
