@@ -39,7 +39,18 @@ class Measured:
 
 async def load(origin: str, request: Request, *, connections: int, seconds: float) -> Measured:
     """Sends `request` over `connections` for `seconds`. Raises RuntimeError if any response has another status."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "-s", str(_SCRIPT), origin, "--"]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(seconds))}s",
+        "--timeout",
+        "10s",
+        "-s",
+        str(_SCRIPT),
+        origin,
+        "--",
+    ]
     callers = [part for caller in request.tokens for part in caller]
     once = "once" if request.once else "-"
     process = await asyncio.create_subprocess_exec(

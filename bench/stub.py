@@ -57,12 +57,12 @@ def _list_keys(query: Query, _: Any) -> bytes:
 
 @cache
 def _user_page(user_ids: str) -> bytes:
-    users = [_user(user_id) for user_id in sorted(set(user_ids.split(",")))]
+    users = [_user(user_id) for user_id in sorted(set(user_ids.split(","))) if user_id]
     return orjson.dumps({"users": users, "total": len(users), "page": 1, "page_size": 100, "total_pages": 1})
 
 
 def _list_users(query: Query, _: Any) -> bytes:
-    return _user_page(query["user_ids"][0])
+    return _user_page(query.get("user_ids", [""])[0])
 
 
 def _user_info(query: Query, _: Any) -> bytes:

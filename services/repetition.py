@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from domain.errors import OrchestratorError
+
 log = structlog.get_logger(__name__)
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -23,6 +25,8 @@ async def repeat(job: Callable[[], Awaitable[object]], name: str, interval: floa
     while True:
         try:
             await job()
-        except Exception:  # an unavailable database must not end the job
+        except OrchestratorError as error:
+            log.warning("background job failed", job=name, error=error.message)
+        except Exception:  # a fault of ours must not end the job
             log.exception("background job failed", job=name)
         await sleep(jittered(interval))

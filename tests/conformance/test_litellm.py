@@ -350,3 +350,32 @@ async def test_lists_are_sorted_by_a_unique_column(proxy: Proxy) -> None:
         found += answer.json()["keys"]
     assert sorted(found) == sorted(tokens)
     assert (await proxy.get("/user/list", sort_by="unknown")).status_code == 400
+
+
+async def test_pages_of_any_size_are_parts_of_one_list(proxy: Proxy) -> None:
+    """So a page that contains a given row can begin right before it, whatever its offset."""
+    for name in "abcde":
+        await proxy.user(name)
+
+    async def ids(page: int, size: int) -> list[str]:
+        query = {"sort_by": "user_id", "sort_order": "asc", "page": page, "page_size": size}
+        return [row["user_id"] for row in (await proxy.get("/user/list", **query)).json()["users"]]
+
+    total = (await proxy.get("/user/list", page_size=1)).json()["total"]
+    everybody = [user_id for page in range(1, -(-total // 100) + 1) for user_id in await ids(page, 100)]
+    assert len(everybody) == len(set(everybody)) == total
+    for size in (51, 67, 99):
+        assert await ids(2, size) == everybody[size : 2 * size]
+        assert await ids(1, size) == everybody[:size]
+    assert await ids(total + 1, 100) == []
+
+
+async def test_several_users_at_once_with_the_number_of_their_keys(proxy: Proxy) -> None:
+    """Several ids match exactly, and in any order; blocked keys count too."""
+    one, two = await proxy.user("one"), await proxy.user("two")
+    await proxy.user("one-more")
+    key = await proxy.key(one)
+    await proxy.key(one)
+    await proxy.post("/key/block", key=key["token"])
+    users = (await proxy.get("/user/list", user_ids=f"{two},{one}", page_size=100)).json()["users"]
+    assert {row["user_id"]: row["key_count"] for row in users} == {one: 2, two: 0}
