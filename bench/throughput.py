@@ -66,11 +66,15 @@ def operations(run: Bench) -> list[Operation]:
     ten, many = [_caller(run, "u10")], [_caller(run, "u500")]
     sixteen = [_caller(run, f"caller{number:02}") for number in range(_CALLERS)]
     alice, carol = _caller(run, "alice"), ("user:default/carol", run.token("user:default/carol", "group:default/none"))
+    admin = [("user:default/boss", run.token("user:default/boss", "group:default/platform"))]
     rotate = Request("POST", f"{keys}/$KEY/regenerate", sixteen, 201)
     reads = [
         Operation("get user", "SQLite", Request("GET", f"{BASE}/users/$ID", ten, 200), forwarded=one_user),
         Operation("list 10 keys", "SQLite", Request("GET", keys, ten, 200)),
         Operation("list 500 keys", "SQLite", Request("GET", keys, many, 200)),
+        Operation("a page of 50 users", "SQLite", Request("GET", f"{BASE}/users?limit=50", admin, 200)),
+        Operation("GET /me", "SQLite", Request("GET", f"{BASE}/me", ten, 200)),
+        Operation("liveness", "SQLite", Request("GET", "/.backstage/health/v1/liveness", ten, 200)),
         Operation("401", "SQLite", Request("GET", keys, [("user:default/nobody", "-")], 401)),
         Operation("403", "SQLite", Request("GET", keys, [carol], 403)),
         Operation("404", "SQLite", Request("GET", f"{keys}/$KEY/no", [alice], 404)),

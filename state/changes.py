@@ -49,25 +49,42 @@ class ChangeTable:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def find_open(
-        self, connection: AsyncConnection, lock: str | None, request: IdempotentRequest | None
-    ) -> list[OpenChange]:
-        """The open changes with this lock or this Idempotency-Key. Reads only."""
-        is_running = sa.and_(_columns.holder.is_not(None), _columns.lease_until > self._database.now())
-        same = [_columns.lock == lock] if lock is not None else []
-        same += [_columns.request_name == request.name] if request is not None else []
-        if not same:
-            return []
-        query = sa.select(
+        # The statements of every change are built once: SQLAlchemy takes longer to build than to execute them.
+        now = database.now()
+        is_running = sa.and_(_columns.holder.is_not(None), _columns.lease_until > now)
+        found = sa.select(
             _columns.id,
             _columns.operation,
             _columns.action,
             _columns.request_name,
             _columns.fingerprint,
             is_running.label("is_running"),
-        ).where(_is_open, sa.or_(*same))
-        rows = await connection.execute(query)
+        ).where(_is_open)
+        same_lock = _columns.lock == sa.bindparam("lock")
+        same_request = _columns.request_name == sa.bindparam("request_name")
+        self._find_open = {
+            (True, False): found.where(same_lock),
+            (False, True): found.where(same_request),
+            (True, True): found.where(sa.or_(same_lock, same_request)),
+        }
+        running = database.insert(change).values(started_at=now, lease_until=now + LEASE_SECONDS)
+        self._insert_running = running.on_conflict_do_nothing().returning(_columns.id)
+        is_held = (_columns.id == sa.bindparam("change_id"), _is_open, _columns.holder == sa.bindparam("held_by"))
+        completed = {
+            name: sa.func.coalesce(sa.bindparam(f"ended_{name}", type_=sa.Text), _columns[name])
+            for name in ("key_id", "target")
+        }
+        self._end = sa.update(change).where(*is_held).values(ended_at=now, holder=None, lease_until=None, **completed)
+
+    async def find_open(
+        self, connection: AsyncConnection, lock: str | None, request: IdempotentRequest | None
+    ) -> list[OpenChange]:
+        """The open changes with this lock or this Idempotency-Key. Reads only."""
+        same = (lock is not None, request is not None)
+        if same == (False, False):
+            return []
+        names = {"lock": lock} | ({"request_name": request.name} if request else {})
+        rows = await connection.execute(self._find_open[same], names)
         return [OpenChange(**{**row, "action": Action(row["action"])}) for row in rows.mappings()]
 
     async def release_expired(self, connection: AsyncConnection, change_ids: Collection[int]) -> None:
@@ -81,11 +98,9 @@ class ChangeTable:
         self, connection: AsyncConnection, intent: Intent, request: IdempotentRequest | None
     ) -> int | None:
         """Inserts a running change, held by its operation. Returns its id, or None if another one has its lock."""
-        now = self._database.now()
-        lease = {"holder": intent.operation, "lease_until": now + LEASE_SECONDS, "started_at": now}
         names = {"request_name": request.name, "fingerprint": request.fingerprint} if request else {}
-        insert = self._database.insert(change).values(asdict(intent) | lease | names)
-        inserted = await connection.execute(insert.on_conflict_do_nothing().returning(_columns.id))
+        row = asdict(intent) | {"holder": intent.operation} | names
+        inserted = await connection.execute(self._insert_running, row)
         row_id = inserted.scalar_one_or_none()
         return None if row_id is None else int(row_id)
 
@@ -106,17 +121,17 @@ class ChangeTable:
 
     async def end(self, connection: AsyncConnection, change_id: int, holder: str, ending: Ending) -> bool:
         """Records the outcome. Returns False if the holder lost the lease: then nothing was recorded."""
-        completed = {"key_id": ending.key_id, "target": ending.target}
-        values = {
+        row = {
+            "change_id": change_id,
+            "held_by": holder,
             "outcome": ending.outcome,
             "before": ending.before,
             "after": ending.after,
             "detail": ending.detail,
-            "ended_at": self._database.now(),
-            "holder": None,
-            "lease_until": None,
-        } | {name: value for name, value in completed.items() if value is not None}
-        return (await connection.execute(_held(change_id, holder).values(values))).rowcount == 1
+            "ended_key_id": ending.key_id,
+            "ended_target": ending.target,
+        }
+        return (await connection.execute(self._end, row)).rowcount == 1
 
     async def resume(self, change_id: int, holder: str) -> bool:
         """Takes an interrupted change over. Returns False if it is running, ended, or its lock is taken."""

@@ -67,10 +67,10 @@ class Database:
                 yield await connection.execution_options(read_only=True)
 
     def now(self) -> sa.ColumnElement[float]:
-        """The current time as an SQL expression: PostgreSQL's own, so that replicas agree, or this machine's."""
+        """The time of execution as an SQL expression: PostgreSQL's own, so that replicas agree, or this machine's."""
         if self._is_postgresql:
             return sa.cast(sa.extract("epoch", sa.func.statement_timestamp()), sa.Float)
-        return sa.literal(self._wall_clock(), sa.Float)
+        return sa.bindparam(None, callable_=self._wall_clock, type_=sa.Float, unique=True)
 
     def insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
         """An INSERT statement that supports ON CONFLICT."""

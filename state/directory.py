@@ -60,11 +60,10 @@ class Directory:
         """Adds or replaces users, as seen by the running sweep."""
         if not entries:
             return
-        number = (await connection.execute(sa.select(_position.number))).scalar_one()
-        insert = self._database.insert(directory_user)
+        insert = self._database.insert(directory_user).values(sweep=sa.select(_position.number).scalar_subquery())
         changed = {name: insert.excluded[name] for name in ("searched", "is_over_budget", "sweep")}
         put = insert.on_conflict_do_update(index_elements=[_columns.user_id], set_=changed)
-        await connection.execute(put, [asdict(entry) | {"sweep": number} for entry in entries])
+        await connection.execute(put, [asdict(entry) for entry in entries])
 
     async def remove(self, connection: AsyncConnection, user_ids: Sequence[str]) -> None:
         """Removes users: LiteLLM does not have them any more."""

@@ -33,17 +33,20 @@ class Rates:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Built once: SQLAlchemy takes longer to build this statement than to execute it.
+        now = database.now()
+        interval, window = (sa.bindparam(name, type_=sa.Float) for name in ("interval", "window"))
+        used = sa.case((rate.c.full_again_at > now, rate.c.full_again_at), else_=now) + interval
+        insert = database.insert(rate).values(full_again_at=now + interval)
+        self._take = insert.on_conflict_do_update(
+            index_elements=[rate.c.name], set_={"full_again_at": used}, where=used - now <= window + _TOLERANCE
+        ).returning((rate.c.full_again_at - now).label("reset"))
 
     async def take(self, connection: AsyncConnection, policy: RatePolicy, subject: str) -> RateLimit:
         """Takes one request if the limit allows it, atomically. The result says whether it did (`retry_after`)."""
-        interval, now = policy.window / policy.limit, self._database.now()
-        used = sa.case((rate.c.full_again_at > now, rate.c.full_again_at), else_=now) + interval
-        insert = self._database.insert(rate).values(name=_row_name(policy, subject), full_again_at=now + interval)
-        taken = insert.on_conflict_do_update(
-            index_elements=[rate.c.name], set_={"full_again_at": used}, where=used - now <= policy.window + _TOLERANCE
-        )
-        result = await connection.execute(taken.returning((rate.c.full_again_at - now).label("reset")))
-        reset = result.scalar_one_or_none()
+        interval = policy.window / policy.limit
+        row = {"name": _row_name(policy, subject), "interval": interval, "window": policy.window}
+        reset = (await connection.execute(self._take, row)).scalar_one_or_none()
         if reset is not None:
             return _state(policy, float(reset))
         refused = await self.peek(connection, policy, subject)

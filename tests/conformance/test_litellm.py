@@ -358,7 +358,7 @@ async def test_pages_of_any_size_are_parts_of_one_list(proxy: Proxy) -> None:
         await proxy.user(name)
 
     async def ids(page: int, size: int) -> list[str]:
-        query = {"sort_by": "user_id", "sort_order": "asc", "page": page, "page_size": size}
+        query: dict[str, str | int] = {"sort_by": "user_id", "sort_order": "asc", "page": page, "page_size": size}
         return [row["user_id"] for row in (await proxy.get("/user/list", **query)).json()["users"]]
 
     total = (await proxy.get("/user/list", page_size=1)).json()["total"]
