@@ -77,11 +77,13 @@ class CleanupSettings:
 
 @dataclass(frozen=True)
 class DirectorySettings:
-    """How the directory of users is kept if LiteLLM has more than 5000: in a rolling sweep.
+    """How the directory of users is kept.
 
-    Every user is seen within `max_age` seconds, as far as `max_pages` pages at each run of the sweep suffice for that.
+    Up to `full_sweep_users` are read at each run. More than that are read in a rolling sweep: every user within
+    `max_age` seconds, as far as `max_pages` pages at each run suffice for that.
     """
 
+    full_sweep_users: int = 5000
     max_age: float = 3600.0
     max_pages: int = 200
 

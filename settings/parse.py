@@ -161,6 +161,7 @@ def _cleanup(cleanup: Mapping[str, Any]) -> CleanupSettings:
 
 def _directory(directory: Mapping[str, Any]) -> DirectorySettings:
     return DirectorySettings(
+        full_sweep_users=directory.get("fullSweepUsers", DirectorySettings.full_sweep_users),
         max_age=directory.get("maxAge", DirectorySettings.max_age),
         max_pages=directory.get("maxPages", DirectorySettings.max_pages),
     )

@@ -15,11 +15,8 @@ from state.directory import Directory
 
 log = structlog.get_logger(__name__)
 
-FULL_SWEEP_USERS = 5000
-"""Up to so many users every run reads all of them."""
 _ROWS_PER_WINDOW = 85
 _STEP_BACK = 50
-_FULL_SWEEP_PAGES = 200
 
 
 async def _no_step() -> None:
@@ -39,7 +36,7 @@ class DirectorySweep:
     interval: float
 
     async def run(self, each_page: Callable[[], Awaitable[None]] = _no_step, *, only_small: bool = False) -> None:
-        """Reads up to 5000 users to the end; of more than that, so many pages that all were seen within `max_age`.
+        """Reads up to `full_sweep_users` to the end; of more, so many pages that all were seen within `max_age`.
 
         With `only_small` it reads nothing of more than that.
 
@@ -48,7 +45,7 @@ class DirectorySweep:
         sweep, pages = await self.directory.sweep(), 0
         number = sweep.number
         while sweep.number == number and pages < min(self._needed_pages(sweep), self._most_pages(sweep)):
-            if only_small and not _is_small(sweep):
+            if only_small and not self._is_small(sweep):
                 return
             sweep = await self._next(sweep)
             pages += 1
@@ -67,13 +64,18 @@ class DirectorySweep:
             await self.run(only_small=True)
 
     def _needed_pages(self, sweep: Sweep) -> int:
-        if _is_small(sweep):
-            return _FULL_SWEEP_PAGES
+        if self._is_small(sweep):
+            return self._most_pages(sweep)
         runs = max(1.0, self.settings.max_age / self.interval)
         return math.ceil((sweep.total or 0) / _ROWS_PER_WINDOW / runs)
 
     def _most_pages(self, sweep: Sweep) -> int:
-        return _FULL_SWEEP_PAGES if _is_small(sweep) else self.settings.max_pages
+        # A step back costs pages: twice as many as a table at rest needs.
+        small = 2 * self.settings.full_sweep_users // _ROWS_PER_WINDOW + _STEP_BACK
+        return small if self._is_small(sweep) else self.settings.max_pages
+
+    def _is_small(self, sweep: Sweep) -> bool:
+        return sweep.total is None or sweep.total <= self.settings.full_sweep_users
 
     async def _next(self, sweep: Sweep) -> Sweep:
         """The sweep after one more page, by this replica or by another that was faster."""
@@ -85,10 +87,6 @@ class DirectorySweep:
             if advanced is not None and reached.position == window.end >= window.total:
                 await self.directory.complete(advanced)
         return await self.directory.sweep()
-
-
-def _is_small(sweep: Sweep) -> bool:
-    return sweep.total is None or sweep.total <= FULL_SWEEP_USERS
 
 
 def _reached(sweep: Sweep, window: Window) -> Sweep:

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from services.offboarding.report import report_as_json
-from settings.model import CleanupSettings
+from settings.model import CleanupSettings, DirectorySettings
 from standalone.catalog import MEMBERS, TEAM_A
 from state.tables import change, cleanup_run
 from tests.services.offboarding.conftest import MakeOrganisation
@@ -245,3 +245,18 @@ async def test_old_runs_are_deleted_except_the_last_accepted_one(make_organisati
     async with organisation.orchestrator.foundation.database.transaction() as connection:
         kept = (await connection.execute(sa.select(cleanup_run.c.id))).scalars().all()
     assert (report in kept, latest in kept, len(kept)) == (False, True, 2)
+
+
+async def test_a_large_organisation_is_not_read_in_every_run(make_organisation: MakeOrganisation) -> None:
+    """A run compares the catalog with the directory, looks up the leavers only, and reads a part of the users."""
+    limits = DirectorySettings(full_sweep_users=100, max_pages=1)
+    organisation = make_organisation(members=300, directory=limits)
+    gone = [organisation.leave("m7"), organisation.leave("m250")]
+    blocked: list[str] = []
+    for _ in range(5):
+        report = await organisation.run()
+        blocked += report["done"]["blocked"]
+        assert organisation.to_litellm.requests.count("/user/list") <= 2
+    assert blocked == sorted(gone)
+    assert report["users"] == 299
+    assert report["sweptAt"] is not None

@@ -150,7 +150,7 @@ async def test_who_left_is_forgotten(directory: Directory) -> None:
 async def test_a_large_table_is_swept_in_parts(directory: Directory, clock: Clock) -> None:
     """A twelfth of the users in each of the twelve runs within an hour: a run goes on where the last one ended."""
     table = Table(list(range(6000)))
-    sweep = sweeping(directory, table)
+    sweep = sweeping(directory, table, full_sweep_users=5000)
     for number in range(12):
         assert (await directory.sweep()).swept_at is None, number
         calls = table.calls
@@ -159,6 +159,17 @@ async def test_a_large_table_is_swept_in_parts(directory: Directory, clock: Cloc
         clock.advance(300)
     assert await directory.count() == 6000
     assert (await directory.sweep()).swept_at == clock() - 12 * 300
+
+
+async def test_a_replica_sweeps_only_if_no_other_did(directory: Directory, clock: Clock) -> None:
+    """Without a cleanup each replica keeps the directory, and all together no more often than one would."""
+    table = Table(list(range(10)))
+    for _ in range(3):
+        await sweeping(directory, table).run_if_due()
+    assert table.calls == 1
+    clock.advance(299)
+    await sweeping(directory, table).run_if_due()
+    assert table.calls == 2
 
 
 async def test_pages_a_run_are_limited(directory: Directory) -> None:
