@@ -12,13 +12,14 @@ import time
 import urllib.request
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import MEMBERS
+from state.database import Database
 
 ROOT = Path(__file__).parent.parent
 BASE = "/api/litellm-orchestrator"
@@ -116,7 +117,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(databases: Mapping[str, str], folder: Path, *, workers: int = 1) -> AsyncIterator[Bench]:
-    """All processes. One service for each of `databases`, a name and an SQLAlchemy URL."""
+    """All processes. One service for each of `databases`, a name and an SQLAlchemy URL; each is migrated before."""
     async with AsyncExitStack() as stack:
 
         async def start(name: str, arguments: list[str], port: int, **environment: str) -> Server:
@@ -128,6 +129,8 @@ async def bench(databases: Mapping[str, str], folder: Path, *, workers: int = 1)
         bare = await start("pass_through", *_uvicorn("pass_through"), BENCH_STUB=stub.origin)
         services = {}
         for name, url in databases.items():
+            async with aclosing(Database(url)) as database:
+                await database.migrate()
             port = _free_port()
             config = folder / f"{name}.yaml"
             config.write_text(_configuration(stub, backstage, url))

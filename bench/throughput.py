@@ -154,7 +154,7 @@ def table(rows: Sequence[Row]) -> str:
 async def run_all(only: str, seconds: float, rounds: int) -> tuple[list[Row], dict[str, dict[str, float]]]:
     """All operations whose name contains `only`, and what each service needs to start and to hold."""
     with tempfile.TemporaryDirectory() as folder:
-        databases = {"SQLite": f"sqlite:///{folder}/state.sqlite3", "PostgreSQL": database_url("bench")}
+        databases = {"SQLite": f"sqlite+aiosqlite:///{folder}/state.sqlite3", "PostgreSQL": database_url("bench")}
         async with bench(databases, Path(folder)) as run:
             idle = {name: server.memory_mib() for name, server in run.services.items()}
             rows = []
