@@ -32,8 +32,7 @@ class User:
     """A LiteLLM user.
 
     Times are ISO 8601, money is in USD, rates are per minute. `max_budget` None means no limit, 0 is a budget. Empty
-    `models` means all models. `tier` is the name of the tier that applied when this service created the user. `keys` is
-    the number of their keys.
+    `models` means all models. `tier` is the name of the tier that applied when this service created the user.
     """
 
     user_id: str
@@ -48,7 +47,6 @@ class User:
     tier: str | None = None
     display_name: str | None = None
     email: str | None = None
-    keys: int | None = None
 
     @property
     def is_over_budget(self) -> bool:

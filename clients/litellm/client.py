@@ -7,7 +7,7 @@ the real product. User ids are LiteLLM's `user_id` (here always a Backstage user
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec.json import Decoder
@@ -64,14 +64,13 @@ class LiteLLM:
 
     async def read_users(self, user_ids: Sequence[str]) -> dict[str, User]:
         """`GET /user/list`: those of `user_ids` that exist. One call for 100 users, unless their ids are long."""
-        found: dict[str, User] = {}
-        for some in _chunks(user_ids):
-            # One id matches substrings, several ids match exactly: so a single id is sent twice.
-            joined = ",".join([*some, *some] if len(some) == 1 else some)
-            reply = await self._upstream.read("/user/list", {"user_ids": joined, "page_size": _PAGE_SIZE})
-            users = map(user_from, decoded(reply, _USER_PAGES, "list of users").rows)
-            found |= {user.user_id: user for user in users if user.user_id in some}
-        return found
+        pages = [decoded(reply, _USER_PAGES, "list of users") async for reply in self._users_among(user_ids)]
+        return {row.user_id: user_from(row) for page in pages for row in page.rows if row.user_id in user_ids}
+
+    async def count_keys(self, user_ids: Sequence[str]) -> dict[str, int]:
+        """`GET /user/list`: the number of keys of those of `user_ids` that exist, whatever else their rows contain."""
+        pages = [decoded(reply, _SWEPT_PAGES, "list of users") async for reply in self._users_among(user_ids)]
+        return {row.user_id: row.key_count or 0 for page in pages for row in page.rows if row.user_id in user_ids}
 
     async def users_around(self, index: int) -> Window:
         """`GET /user/list`: consecutive users in LiteLLM's order of ids, among them the one at `index` (from 0).
@@ -205,6 +204,12 @@ class LiteLLM:
         reply = await self._upstream.read("/health/readiness")
         body = reply.parsed()
         return reply.status == 200 and isinstance(body, dict) and body.get("db") == "connected"
+
+    async def _users_among(self, user_ids: Sequence[str]) -> AsyncIterator[Reply]:
+        for some in _chunks(user_ids):
+            # One id matches substrings, several ids match exactly: so a single id is sent twice.
+            joined = ",".join([*some, *some] if len(some) == 1 else some)
+            yield await self._upstream.read("/user/list", {"user_ids": joined, "page_size": _PAGE_SIZE})
 
     async def _listed(self, user_id: str, query: Mapping[str, Any]) -> list[Key]:
         keys: dict[str, Key] = {}

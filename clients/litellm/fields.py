@@ -84,7 +84,6 @@ class UserRow(Struct, kw_only=True):
     metadata: _Map | None = None
     user_alias: str | None = None
     user_email: str | None = None
-    key_count: int | None = None
 
 
 class UserPage(Struct, kw_only=True):
@@ -94,13 +93,14 @@ class UserPage(Struct, kw_only=True):
 
 
 class SweptRow(Struct, kw_only=True):
-    """Any user in `GET /user/list`: only their id is checked, so that one odd row does not stop a sweep."""
+    """Any user in `GET /user/list`: only what a sweep needs is checked, so that one odd row does not stop it."""
 
     user_id: str
     spend: Any = None
     max_budget: Any = None
     user_alias: Any = None
     user_email: Any = None
+    key_count: int | None = None
 
 
 class SweptPage(Struct, kw_only=True):

@@ -69,7 +69,6 @@ def user_from(row: UserRow) -> User:
         tier=tier if isinstance(tier, str) else None,
         display_name=row.user_alias,
         email=row.user_email,
-        keys=row.key_count,
     )
 
 

@@ -32,10 +32,9 @@ class SnapshotReader:
     async def read(self, beat: Beat, *, is_dry_run: bool = False) -> Snapshot:
         """A snapshot, or the error of the part that is missing. Raises UpstreamError, and what `beat` raises.
 
-        A dry run leaves the rolling sweep of a large directory to the runs: somebody waits for it.
-
-        Reads the catalog after LiteLLM, so a user who joins meanwhile counts as a member. Whoever seems to have left is
-        looked up in LiteLLM: the directory may be old.
+        Reads the catalog after LiteLLM, so a user who joins meanwhile counts as a member. Those who seem to have left
+        are looked up in LiteLLM: the directory may be old. A dry run does not advance the sweep of a large directory,
+        because somebody waits for it.
         """
 
         async def each_page() -> None:
@@ -61,7 +60,6 @@ class SnapshotReader:
         """The number of keys of those users who exist."""
         keys: dict[str, int] = {}
         for start in range(0, len(user_ids), _USERS_PER_CALL):
-            some = await self.litellm.read_users(user_ids[start : start + _USERS_PER_CALL])
-            keys |= {user_id: user.keys or 0 for user_id, user in some.items()}
+            keys |= await self.litellm.count_keys(user_ids[start : start + _USERS_PER_CALL])
             await beat(Progress(min(start + _USERS_PER_CALL, len(user_ids)), len(user_ids)))
         return keys

@@ -9,7 +9,7 @@ import structlog
 
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
-from domain.directory import DirectoryEntry, entry_of
+from domain.directory import entry_of
 from domain.errors import ConflictError, InputError, UpstreamError, UpstreamFaultError
 from domain.identity import Principal
 from domain.users import NewUser, User
@@ -122,11 +122,11 @@ class CreateUser:
                 await self.creation.create(principal, user_id)
             except ConflictError:
                 log.info("another request created the user meanwhile", user=user_id)
-            if not await self.known.exists(user_id):
-                raise user_missing_after_creation()
+            user = await self.creation.read_back(user_id)
             async with change.transaction() as connection:
-                await self.directory.put(connection, [DirectoryEntry(user_id, user_id, is_over_budget=False)])
+                await self.directory.put(connection, [entry_of(user)])
                 await change.done(connection=connection)
+            self.known.add(user_id)
 
 
 def user_missing_after_creation() -> UpstreamFaultError:

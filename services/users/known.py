@@ -24,10 +24,14 @@ class KnownUsers:
     async def exists(self, user_id: str) -> bool:
         """Whether LiteLLM has the user now. Raises UpstreamError."""
         if await self._litellm.user_exists(user_id):
-            self._seen[user_id] = True
+            self.add(user_id)
             return True
         self.forget(user_id)
         return False
+
+    def add(self, user_id: str) -> None:
+        """Remembers a user whom LiteLLM has just returned."""
+        self._seen[user_id] = True
 
     def forget(self, user_id: str) -> None:
         """Forgets the user: they may be gone."""

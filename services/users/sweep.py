@@ -36,11 +36,10 @@ class DirectorySweep:
     interval: float
 
     async def run(self, each_page: Callable[[], Awaitable[None]] = _no_step, *, only_small: bool = False) -> None:
-        """Reads up to `full_sweep_users` to the end; of more, so many pages that all were seen within `max_age`.
+        """Reads up to `full_sweep_users` to the end; of more, so many pages that all are seen within `max_age`.
 
-        With `only_small` it reads nothing of more than that.
-
-        Awaits `each_page` after each page, and raises what it raises. Raises UpstreamError.
+        With `only_small` it reads none of more. Awaits `each_page` after each page, and raises what it raises. Raises
+        UpstreamError.
         """
         sweep, pages = await self.directory.sweep(), 0
         number = sweep.number

@@ -228,3 +228,14 @@ async def test_the_page_is_made_of_what_this_service_serves(nobody: httpx.AsyncC
 def test_the_versions_agree() -> None:
     """The contract is the service's version."""
     assert f'version = "{CONTRACT_DOCUMENT["info"]["version"]}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_guide_lists_every_error_with_its_status() -> None:
+    """And no other. 405 is the only one that no operation has: it concerns methods that a path does not support."""
+    table = (ROOT / "docs" / "api.md").read_text().partition("## Errors")[2]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
+    listed = {name.strip(" `"): int(status) for name, status in rows}
+    responses = CONTRACT_DOCUMENT["components"]["responses"].values()
+    examples = [row["content"]["application/json"]["example"] for row in responses]
+    known = {row["error"]["name"]: row["response"]["statusCode"] for row in examples}
+    assert listed == known | {"MethodNotAllowedError": 405}

@@ -260,3 +260,11 @@ async def test_a_large_organisation_is_not_read_in_every_run(make_organisation: 
     assert blocked == sorted(gone)
     assert report["users"] == 299
     assert report["sweptAt"] is not None
+
+
+async def test_an_odd_row_of_a_leaver_does_not_protect_them(organisation: Organisation) -> None:
+    """Another tool may have written it; the id is all that the cleanup needs."""
+    gone = organisation.leave("m0")
+    organisation.litellm.rows.users[gone] |= {"created_at": None, "spend": None, "models": "all"}
+    assert (await organisation.run())["done"]["blocked"] == [gone]
+    assert (await organisation.run())["done"]["deleted"] == [gone]

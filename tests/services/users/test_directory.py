@@ -227,6 +227,7 @@ async def test_our_own_changes_are_known_at_once(make_service: MakeService, lite
     assert (await bob.get(USERS)).json()["users"] == []
     await alice.get(user_path(ALICE))
     await bob.post(USERS, json={"userId": BOB})
+    assert [row["userId"] for row in (await bob.get(USERS, params={"query": "alice@"})).json()["users"]] == [ALICE]
     await bob.patch(user_path(ALICE), json={"maxBudget": 0})
 
     async def listed(**query: str) -> list[str]:
