@@ -180,7 +180,7 @@ async def test_pages_a_run_are_limited(directory: Directory) -> None:
 
 
 async def test_two_replicas_sweep_together(directory: Directory) -> None:
-    """Each page counts once, whoever reads it."""
+    """Each page counts once."""
     table = Table(list(range(500)))
     first, second = sweeping(directory, table), sweeping(directory, table)
     await asyncio.gather(first.run(), second.run())
