@@ -304,6 +304,7 @@ class Orchestrator:
                 execution=self._execution,
                 lease=foundation.lease,
                 offboardings=foundation.offboardings,
+                litellm=litellm,
                 known=known,
             ),
             CreateKey(changes=changes, users=users, tiers=tiers, placing=placing, issuer=issuer, rate=creates),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypedDict
 
-import orjson
+from domain.versions import version_of
 
 LIMITS = ("models", "max_budget", "budget_duration", "tpm_limit", "rpm_limit")
 """The limits that keys and users have in common, under LiteLLM's names."""
@@ -165,11 +164,5 @@ class DescribedKey:
 
     @property
     def version(self) -> str:
-        """The version of the key; see `version_of`."""
-        return version_of([self])
-
-
-def version_of(keys: Sequence[DescribedKey]) -> str:
-    """Identifies the changeable state of `keys`: 32 hex digits. Spending does not change it."""
-    state = [(row.key.id, row.key.changeable, row.revocation, row.replaced) for row in keys]
-    return hashlib.sha256(orjson.dumps(state, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
+        """Identifies the changeable state of the key. Spending does not change it."""
+        return version_of([self.key.changeable, self.revocation, self.replaced])

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TypedDict
 
 from domain.pages import Page
+from domain.versions import version_of
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class User:
     tier: str | None = None
     display_name: str | None = None
     email: str | None = None
+
+    @property
+    def version(self) -> str:
+        """Identifies the limits of the user. Spending does not change it."""
+        return version_of([self.models, self.max_budget, self.budget_duration, self.tpm_limit, self.rpm_limit])
 
     @property
     def is_over_budget(self) -> bool:

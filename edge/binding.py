@@ -19,6 +19,7 @@ from domain.errors import InputError
 from domain.identity import Principal
 from edge.bodies import ABSENT, read_json
 from edge.checks import ContractValidator, check
+from edge.conditional import tagged, unless_matched
 from edge.parameters import Parameters
 
 Handler = Callable[..., Coroutine[Any, Any, Response]]
@@ -45,6 +46,7 @@ class BoundOperation:
         self._parameters = Parameters(operation.parameters)
         body = operation.request_body
         self._body_required = bool(body.get("required"))
+        self._is_conditional = any(row["name"] == "If-None-Match" for row in operation.parameters)
         self._body = ContractValidator(operation.body_schema("application/json")) if body else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,7 +57,12 @@ class BoundOperation:
             body = self._checked_body(await read_json(Headers(scope=scope), receive))
             if self._takes_body:
                 arguments["body"] = body
+        if_none_match = arguments.pop("if_none_match", None)
         response = await self._handler(**arguments)
+        if self._is_conditional:
+            response = unless_matched(response, if_none_match)
+        elif "etag" in response.headers:
+            response = tagged(response)
         await response(scope, receive, send)
 
     def _checked_body(self, body: Any) -> Any | None:

@@ -15,7 +15,6 @@ from domain.keys import (
     Revocation,
     RotatedKey,
     RotationRequest,
-    version_of,
 )
 from handlers.responses import entity_tag, iso, json_response, next_link, rate_headers, snake_case, versions
 from services.keys.create import CreateKey
@@ -42,9 +41,7 @@ async def get_user_keys(
     page = await service.page(principal, user_id.lower(), limit=limit, **query)
     link = next_link(("users", user_id, "keys"), page.next_cursor, {**query, "limit": limit})
     cursor = {} if limit is None else {"nextCursor": page.next_cursor}
-    return json_response(
-        {"keys": [_key(row) for row in page.items]} | cursor, headers=entity_tag(version_of(page.items)) | link
-    )
+    return json_response({"keys": [_key(row) for row in page.items]} | cursor, headers=link)
 
 
 async def get_user_key(service: Keys, principal: Principal, user_id: str, key_id: str) -> Response:

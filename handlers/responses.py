@@ -42,10 +42,13 @@ def camel_case(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def versions(if_match: str | None) -> frozenset[str] | None:
-    """The versions in `If-Match`; None means any (RFC 9110, section 13.1.1). A weak tag never matches."""
+    """The versions in `If-Match`; None means any (RFC 9110, section 13.1.1). A weak tag never matches.
+
+    A tag is a version, a dash, and a hash of the representation (see `edge/conditional.py`).
+    """
     if if_match is None or if_match.strip() == "*":
         return None
-    return frozenset(tag for weak, tag in _ENTITY_TAG.findall(if_match) if not weak)
+    return frozenset(tag.partition("-")[0] for weak, tag in _ENTITY_TAG.findall(if_match) if not weak)
 
 
 def entity_tag(version: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from domain.identity import Principal
 from domain.users import Tier, User, UserChanges
-from handlers.responses import iso, json_response, next_link, rate_headers, snake_case
+from handlers.responses import entity_tag, iso, json_response, next_link, rate_headers, snake_case, versions
 from services.offboarding.removal import RemoveUser
 from services.users.create import CreateUser
 from services.users.list import ListUsers
@@ -52,18 +52,22 @@ async def create_user(
 
 async def get_user(service: Users, principal: Principal, user_id: str) -> Response:
     """`GET /users/{userId}`: 200 with the user."""
-    return json_response(_user(await service.get(principal, user_id.lower())))
+    user = await service.get(principal, user_id.lower())
+    return json_response(_user(user), headers=entity_tag(user.version))
 
 
-async def update_user(service: UpdateUser, principal: Principal, user_id: str, body: dict[str, Any]) -> Response:
+async def update_user(
+    service: UpdateUser, principal: Principal, user_id: str, body: dict[str, Any], *, if_match: str | None
+) -> Response:
     """`PATCH /users/{userId}`: 200 with the changed user."""
     requested = cast("UserChanges", snake_case(body))
-    return json_response(_user(await service(principal, user_id.lower(), requested)))
+    user = await service(principal, user_id.lower(), requested, versions(if_match))
+    return json_response(_user(user), headers=entity_tag(user.version))
 
 
-async def delete_user(service: RemoveUser, principal: Principal, user_id: str) -> Response:
+async def delete_user(service: RemoveUser, principal: Principal, user_id: str, if_match: str | None) -> Response:
     """`DELETE /users/{userId}`: 200 with the number of deleted keys."""
-    keys = await service(principal, user_id.lower())
+    keys = await service(principal, user_id.lower(), versions(if_match))
     return json_response({"userId": user_id.lower(), "keysDeleted": keys})
 
 

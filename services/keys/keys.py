@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from clients.litellm.client import LiteLLM
-from domain.errors import NotFoundError, PreconditionFailedError
+from domain.errors import NotFoundError
 from domain.identity import Principal
 from domain.keys import DescribedKey, Key, Revocation
 from domain.pages import Page, cursor_of, position_in
+from domain.versions import require_version
 from services.access import Access, authorize
 from services.users.users import Users
 from state.revocations import Revocations
@@ -65,8 +66,7 @@ class Keys:
         if key is None:
             raise NotFoundError(f"{user_id} has no key with that id")
         (described,) = _described([key], await self.revocations.of_user(user_id))
-        if expected is not None and described.version not in expected:
-            raise PreconditionFailedError("The key has changed; read it again")
+        require_version(described.version, expected, "key")
         return described
 
     async def active(self, user_id: str) -> list[Key]:

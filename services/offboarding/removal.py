@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from clients.litellm.client import no_such_user
+from clients.litellm.client import LiteLLM, no_such_user
 from domain.audit import Action
 from domain.errors import ConflictError, UpstreamFaultError
 from domain.identity import Principal
 from domain.offboarding import Plan, PlanEntry, Step
+from domain.versions import require_version
 from services.changes.changes import Changes
 from services.offboarding.execution import PlanExecution
 from services.users.known import KnownUsers
@@ -26,24 +27,26 @@ class RemoveUser:
         execution: PlanExecution,
         lease: Lease,
         offboardings: Offboardings,
+        litellm: LiteLLM,
         known: KnownUsers,
     ) -> None:
         self._changes = changes
         self._execution = execution
         self._lease = lease
         self._offboardings = offboardings
+        self._litellm = litellm
         self._known = known
         self._one_at_a_time = asyncio.Lock()
 
-    async def __call__(self, principal: Principal, user_id: str) -> int:
+    async def __call__(self, principal: Principal, user_id: str, expected: frozenset[str] | None) -> int:
         """Blocks the user's keys, then deletes user and keys. Returns the number of deleted keys.
 
-        Raises NotAllowedError, NotFoundError, ConflictError while a cleanup is in progress, UpstreamError: then the
+        The user must have one of the `expected` versions before the first step; None means any. Raises NotAllowedError,
+        NotFoundError, PreconditionFailedError, ConflictError while a cleanup is in progress, UpstreamError: then the
         next cleanup repairs what was done.
         """
         await self._changes.authorize(principal, Action.USER_DELETE, user_id)
-        if not await self._known.exists(user_id):
-            raise no_such_user(user_id)
+        await self._require(user_id, expected)
         async with self._one_at_a_time:
             held = await self._lease.acquire(only_if_due=False)
             if held is None:
@@ -55,6 +58,14 @@ class RemoveUser:
             finally:
                 self._known.forget(user_id)
                 await asyncio.shield(self._release(held))
+
+    async def _require(self, user_id: str, expected: frozenset[str] | None) -> None:
+        if not await self._known.exists(user_id):
+            raise no_such_user(user_id)
+        # Only then: a user whose row cannot be read in full can be removed all the same.
+        user = await self._litellm.read_user(user_id) if expected is not None else None
+        if user is not None:
+            require_version(user.version, expected, "user")
 
     async def _remove(self, held: HeldLease, principal: Principal, user_id: str) -> int:
         offboardings = await self._offboardings.all()

@@ -12,6 +12,7 @@ from domain.errors import NotFoundError, UpstreamFaultError
 from domain.identity import Principal
 from domain.keys import LIMITS
 from domain.users import User, UserChanges
+from domain.versions import require_version
 from services.changes.changes import Changes
 from services.users.models import Models
 from state.directory import Directory
@@ -26,16 +27,20 @@ class UpdateUser:
     models: Models
     directory: Directory
 
-    async def __call__(self, principal: Principal, user_id: str, requested: UserChanges) -> User:
-        """The user as LiteLLM has them after the change.
+    async def __call__(
+        self, principal: Principal, user_id: str, requested: UserChanges, expected: frozenset[str] | None
+    ) -> User:
+        """The user as LiteLLM has them after the change. They must have one of the `expected` versions; None means any.
 
-        Raises NotAllowedError, InputError, NotFoundError, UpstreamError (also if LiteLLM ignored a value).
+        Raises NotAllowedError, InputError, NotFoundError, PreconditionFailedError, UpstreamError (also if LiteLLM
+        ignored a value).
         """
         async with self.changes.begin(principal, Action.USER_UPDATE, user_id, requested=requested) as change:
             await self.models.require_served(requested.get("models"))
             before = await self.litellm.read_user(user_id)
             if before is None:
                 raise no_such_user(user_id)
+            require_version(before.version, expected, "user")
             if not requested:
                 return before
             change.before = _changeable(before)

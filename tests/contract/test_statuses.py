@@ -55,6 +55,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 OPEN = [name for name, (_, _, row) in operations().items() if row.get("security") == []]
 API = sorted(set(REQUESTS) - set(OPEN))
 WITH_BODY = [name for name, (_, _, row) in operations().items() if "requestBody" in row]
+CONDITIONAL = [name for name, (_, _, row) in operations().items() if "304" in row["responses"]]
 ON_A_KEY = ["getUserKey", "updateUserKey", "deleteUserKey", "regenerateUserKey"]
 CREATES = ["createUser", "createUserKey", "regenerateUserKey"]
 ASK_BACKSTAGE_ONLY = ["getCleanup", "getCleanupRun", "getMe", "getAudit"]
@@ -100,6 +101,21 @@ async def alias_twice(service: Service) -> httpx.Response:
     alice = service.signed_in(ALICE)
     await alice.post(keys_path(ALICE), json={"alias": "laptop"})
     return await alice.post(keys_path(ALICE), json={"alias": "laptop"})
+
+
+def read_twice(operation: str) -> Case:
+    """As bob, on a key of his, after a dry run; the second time with the tag of the first."""
+
+    async def case(service: Service) -> httpx.Response:
+        bob = service.signed_in(BOB)
+        await send(bob, "runCleanup")
+        key_id = (await bob.post(keys_path(BOB))).json()["keyId"]
+        method, path, options = REQUESTS[operation]
+        path = path.replace(NO_KEY, key_id).replace(user_path(ALICE), user_path(BOB))
+        tag = (await bob.request(method, path, **options)).headers["etag"]
+        return await bob.request(method, path, **options, headers={"If-None-Match": tag})
+
+    return case
 
 
 async def look_at_a_dry_run(service: Service) -> httpx.Response:
@@ -207,6 +223,8 @@ CASES: dict[tuple[str, int], Case] = {
     **{(operation, 400): as_bob(operation, params={"unknown": "1"}) for operation in REQUESTS},
     **{(operation, 401): as_nobody(operation) for operation in API},
     **{(operation, 403): as_carol(operation) for operation in API if operation != "reportKey"},
+    **{(operation, 304): read_twice(operation) for operation in CONDITIONAL},
+    **{(operation, 412): after_alice(operation, headers=OTHER_VERSION) for operation in ("updateUser", "deleteUser")},
     **{(operation, 413): as_bob(operation, content=b" " * 70_000) for operation in WITH_BODY},
     **{
         (operation, 415): as_bob(operation, json=None, content=b"{}", headers={"Content-Type": "text/plain"})
