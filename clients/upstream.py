@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -23,6 +24,7 @@ Sleep = Callable[[float], Awaitable[None]]
 NOT_JSON: Any = object()
 """What is parsed of a body that is not JSON."""
 
+_REMEMBERED = 256
 _LONGEST_WAITS = (0.1, 0.4)
 _JSON = {"Content-Type": "application/json"}
 _RETRIED_STATUSES = frozenset({502, 503, 504})
@@ -115,4 +117,9 @@ def _authorization(token: str) -> dict[str, str]:
 
 def encoded_query(query: Mapping[str, Any] | None) -> str:
     """`query` with spaces as %20 (RFC 3986): some LiteLLM calls take a `+` literally."""
-    return f"?{urlencode(query, quote_via=quote)}" if query else ""
+    return _encoded(tuple(query.items())) if query else ""
+
+
+@lru_cache(_REMEMBERED)
+def _encoded(query: tuple[tuple[str, Any], ...]) -> str:
+    return f"?{urlencode(query, quote_via=quote)}"
