@@ -55,6 +55,10 @@ lint: $(dev_stamp) ## ruff, mypy and the import contracts
 	$(bin)/mypy
 	$(bin)/lint-imports
 
+.PHONY: spec-check
+spec-check: $(dev_stamp) ## Whether openapi.yaml is valid and breaks nothing that was released
+	$(bin)/python -m spec.check
+
 .PHONY: format
 format: $(dev_stamp) ## Format the code
 	$(bin)/ruff check --fix .

@@ -1,0 +1,1 @@
+"""Tools for the contract itself. Not part of the running service."""

@@ -1,0 +1,196 @@
+"""What a new contract breaks for the callers of an old one.
+
+A request that the old contract allowed must stay allowed, and a response must stay within what the old one promised. So
+the schemas of requests may only widen, and those of responses may only narrow; new optional parameters, new operations
+and new fields of a response are compatible. The rules follow those of oasdiff (https://github.com/oasdiff/oasdiff),
+with one addition: a response may not get a new enum value, because typed clients fail on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from typing import Any
+
+Document = Mapping[str, Any]
+_METHODS = ("get", "put", "post", "patch", "delete", "head", "options")
+_UPPER = ("maxLength", "maximum", "maxItems", "maxProperties")
+_LOWER = ("minLength", "minimum", "minItems", "minProperties")
+_EXACT = ("pattern", "format", "multipleOf", "uniqueItems")
+_COMPOSED = ("allOf", "oneOf", "anyOf", "not")
+_DEPTH = 20
+
+
+class Direction(Enum):
+    """Who sends what a schema describes: the caller, or the service."""
+
+    REQUEST = "request"
+    RESPONSE = "response"
+
+
+class Comparison:
+    """Compares two contracts, `old` and `new`, as parsed documents."""
+
+    def __init__(self, old: Document, new: Document) -> None:
+        self._old = old
+        self._new = new
+
+    def breaking_changes(self) -> list[str]:
+        """A sentence for each breaking change; empty if there is none."""
+        return list(dict.fromkeys(self._operations()))
+
+    def _operations(self) -> Iterator[str]:
+        for path, method, old in _operations(self._old):
+            place = f"{method.upper()} {path}"
+            new_item = self._new["paths"].get(path, {})
+            new = new_item.get(method)
+            if new is None:
+                yield f"{place}: the operation was removed"
+                continue
+            if old.get("operationId") != new.get("operationId"):
+                yield f"{place}: operationId changed from {old.get('operationId')} to {new.get('operationId')}"
+            if _is_open(self._old, old) and not _is_open(self._new, new):
+                yield f"{place}: it needs authentication now"
+            yield from self._parameters(
+                place, self._parameters_of(self._old, path, old), self._parameters_of(self._new, path, new)
+            )
+            yield from self._body(place, old.get("requestBody"), new.get("requestBody"))
+            yield from self._responses(place, old["responses"], new["responses"])
+
+    @staticmethod
+    def _parameters_of(document: Document, path: str, operation: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+        rows = [*document["paths"][path].get("parameters", []), *operation.get("parameters", [])]
+        resolved = [_resolved(document, row) for row in rows]
+        return {(row["in"], row["name"].lower() if row["in"] == "header" else row["name"]): row for row in resolved}
+
+    def _parameters(
+        self, place: str, old: Mapping[tuple[str, str], Any], new: Mapping[tuple[str, str], Any]
+    ) -> Iterator[str]:
+        for key, row in new.items():
+            if key not in old and row.get("required"):
+                yield f"{place}: the new {key[0]} parameter {key[1]} is required"
+        for key, row in old.items():
+            where = f"{place}: the {key[0]} parameter {key[1]}"
+            if key not in new:
+                yield f"{where} was removed"
+                continue
+            if new[key].get("required") and not row.get("required"):
+                yield f"{where} became required"
+            if row.get("schema", {}).get("default") != new[key].get("schema", {}).get("default"):
+                yield f"{where} has another default"
+            yield from self._schemas(where, row.get("schema", {}), new[key].get("schema", {}), Direction.REQUEST)
+
+    def _body(self, place: str, old: Any, new: Any) -> Iterator[str]:
+        old, new = _resolved(self._old, old or {}), _resolved(self._new, new or {})
+        if new.get("required") and not old.get("required"):
+            yield f"{place}: the body became required"
+        for media_type, row in old.get("content", {}).items():
+            if media_type not in new.get("content", {}):
+                yield f"{place}: the body may not be {media_type} any more"
+                continue
+            schema = new["content"][media_type].get("schema", {})
+            yield from self._schemas(f"{place}: the body", row.get("schema", {}), schema, Direction.REQUEST)
+
+    def _responses(self, place: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+        for status, row in old.items():
+            where = f"{place}: the {status} response"
+            if status not in new:
+                if status.startswith("2"):
+                    yield f"{where} was removed"
+                continue
+            before, after = _resolved(self._old, row), _resolved(self._new, new[status])
+            yield from self._headers(where, before.get("headers", {}), after.get("headers", {}))
+            for media_type, content in before.get("content", {}).items():
+                if media_type not in after.get("content", {}):
+                    yield f"{where} is not {media_type} any more"
+                    continue
+                schema = after["content"][media_type].get("schema", {})
+                yield from self._schemas(where, content.get("schema", {}), schema, Direction.RESPONSE)
+
+    def _headers(self, where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+        for name, row in old.items():
+            before = _resolved(self._old, row)
+            if name not in new:
+                yield f"{where} has no header {name} any more"
+                continue
+            after = _resolved(self._new, new[name])
+            if before.get("required") and not after.get("required"):
+                yield f"{where} does not always have the header {name} any more"
+            header = f"{where}, header {name}"
+            yield from self._schemas(header, before.get("schema", {}), after.get("schema", {}), Direction.RESPONSE)
+
+    def _schemas(self, where: str, old: Any, new: Any, direction: Direction, depth: int = 0) -> Iterator[str]:
+        if depth > _DEPTH:
+            return
+        old, new = _resolved(self._old, old), _resolved(self._new, new)
+        sent, accepted = (old, new) if direction is Direction.REQUEST else (new, old)
+        yield from (f"{where} {problem}" for problem in _excluded(sent, accepted, old, new))
+        if any(len(old.get(name, ())) != len(new.get(name, ())) for name in _COMPOSED):
+            yield f"{where} is composed in another way"
+        yield from self._properties(where, old, new, direction, depth)
+        for name, label in (("items", "each item of"), ("additionalProperties", "each other property of")):
+            if isinstance(old.get(name), dict) and isinstance(new.get(name), dict):
+                yield from self._schemas(f"{where}, {label} it", old[name], new[name], direction, depth + 1)
+        for name in _COMPOSED[:3]:
+            for before, after in zip(old.get(name, ()), new.get(name, ()), strict=False):
+                yield from self._schemas(f"{where}, {name}", before, after, direction, depth + 1)
+
+    def _properties(
+        self, where: str, old: Mapping[str, Any], new: Mapping[str, Any], direction: Direction, depth: int
+    ) -> Iterator[str]:
+        before, after = old.get("properties", {}), new.get("properties", {})
+        required_before, required_after = set(old.get("required", ())), set(new.get("required", ()))
+        if direction is Direction.REQUEST:
+            yield from (f"{where} requires {name} now" for name in sorted(required_after - required_before))
+        else:
+            lost = sorted((required_before - required_after) & after.keys())
+            yield from (f"{where} does not always have {name} any more" for name in lost)
+        for name, row in before.items():
+            if name not in after:
+                yield f"{where} has no field {name} any more"
+            else:
+                yield from self._schemas(f"{where}, field {name}", row, after[name], direction, depth + 1)
+
+
+def _excluded(
+    sent: Mapping[str, Any], accepted: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Iterator[str]:
+    """In what `accepted` excludes values that `sent` includes."""
+    kinds = (sent.get("type"), accepted.get("type"))
+    if "type" in accepted and kinds[0] != kinds[1] and kinds != ("integer", "number"):
+        yield f"changed its type from {old.get('type')} to {new.get('type')}"
+    if sent.get("nullable") and not accepted.get("nullable"):
+        yield "changed whether it may be null"
+    if "enum" in accepted and set(map(str, sent.get("enum", [""]))) - set(map(str, accepted["enum"])):
+        yield "changed its values"
+    for name in (*_UPPER, *_LOWER, *_EXACT):
+        if name in accepted and (name not in sent or _is_beyond(name, sent[name], accepted[name])):
+            yield f"changed its {name} from {old.get(name)} to {new.get(name)}"
+    if accepted.get("additionalProperties") is False and sent.get("additionalProperties", True) is not False:
+        yield "changed whether it may have other fields"
+
+
+def _is_beyond(keyword: str, sent: Any, limit: Any) -> bool:
+    if keyword in _UPPER:
+        return bool(sent > limit)
+    return bool(sent < limit) if keyword in _LOWER else bool(sent != limit)
+
+
+def _operations(document: Document) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    for path, item in document["paths"].items():
+        for method in _METHODS:
+            if method in item:
+                yield path, method, item[method]
+
+
+def _is_open(document: Document, operation: Mapping[str, Any]) -> bool:
+    return not operation.get("security", document.get("security", []))
+
+
+def _resolved(document: Document, node: Any) -> Any:
+    while isinstance(node, Mapping) and "$ref" in node:
+        target: Any = document
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            target = target[part.replace("~1", "/").replace("~0", "~")]
+        node = target
+    return node
