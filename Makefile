@@ -7,6 +7,7 @@ PYTHON ?= python3
 PORT ?= 7007
 CONFIG ?= app-config.yaml
 WORKERS ?= 1
+SEED ?= docs/mock.yaml
 JOBS ?= 2
 
 venv := .venv
@@ -35,6 +36,10 @@ $(dev_stamp): requirements-dev.lock pyproject.toml $(run_stamp)
 .PHONY: run
 run: $(run_stamp) ## Try it: the service on embedded stand-ins, with curl lines to paste (PORT=7007)
 	exec $(bin)/python -m cli standalone --port $(PORT)
+
+.PHONY: mock
+mock: $(run_stamp) ## The service on stand-ins with the contents of a file, for tests of its callers (SEED=docs/mock.yaml)
+	exec $(bin)/python -m cli standalone --port $(PORT) --seed $(SEED)
 
 .PHONY: serve
 serve: $(run_stamp) ## Serve for real (CONFIG=app-config.yaml WORKERS=1)
@@ -95,6 +100,6 @@ bench-cleanup: $(dev_stamp) ## A cleanup of 1000 and of 10 000 users on stand-in
 .PHONY: lock
 lock: ## Pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip --quiet install uv
-	.venv-lock/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 pyproject.toml -o requirements.lock
-	.venv-lock/bin/uv pip compile --quiet --upgrade --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 pyproject.toml -o requirements.lock
+	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	rm -r .venv-lock

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import click
 from starlette.types import ASGIApp
@@ -15,8 +16,10 @@ from app import create_app
 from cli.server import run_server
 from edge.logs import configure_logging
 from standalone.environment import standalone_ports, standalone_settings
+from standalone.seed import SeedError, seeded_stand_ins
 
 _CREATES_VARIABLE = "LITELLM_ORCHESTRATOR_CREATES_PER_MINUTE"
+_SEED_VARIABLE = "LITELLM_ORCHESTRATOR_SEED"
 _BASE = "{origin}/api/litellm-orchestrator"
 _ALICE = f"{_BASE}/users/user%3Adefault%2Falice"
 
@@ -48,9 +51,16 @@ _BANNER = "\n".join(
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=7007, show_default=True)
 @click.option("--creates-per-minute", type=click.IntRange(1, 100000), default=30, show_default=True)
-def standalone(host: str, port: int, creates_per_minute: int) -> None:
+@click.option("--seed", type=click.Path(path_type=Path), help="A YAML file of people, users and keys to begin with.")
+def standalone(host: str, port: int, creates_per_minute: int, seed: Path | None) -> None:
     """Serve on embedded stand-ins of LiteLLM and Backstage with mock sign-in. For trying it out, not for real use."""
     os.environ[_CREATES_VARIABLE] = str(creates_per_minute)
+    if seed is not None:
+        try:
+            seeded_stand_ins(seed)
+        except SeedError as error:
+            raise click.UsageError(str(error)) from error
+        os.environ[_SEED_VARIABLE] = str(seed)
     run_server("cli.standalone:application", host, port, 1, banner=_BANNER)
 
 
@@ -61,4 +71,5 @@ def application() -> ASGIApp:
     folder = tempfile.mkdtemp(prefix="litellm-orchestrator-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     settings = replace(standalone_settings(folder), creates_per_minute=int(os.environ[_CREATES_VARIABLE]))
-    return create_app(settings, standalone_ports())
+    seed = os.environ.get(_SEED_VARIABLE)
+    return create_app(settings, standalone_ports(*seeded_stand_ins(Path(seed))) if seed else standalone_ports())

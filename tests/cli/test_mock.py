@@ -1,0 +1,64 @@
+"""The service on stand-ins with the contents of a file, for the tests of its callers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from standalone.seed import SeedError, seeded_stand_ins
+from tests.conftest import ALICE, BASE, BOB, CAROL, keys_path, user_path
+from tests.support.processes import ROOT, listening, output
+
+EXAMPLE = ROOT / "docs" / "mock.yaml"
+
+
+def signed_in(origin: str, user: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=origin, headers={"Authorization": f'Bearer mock-user-token:{{"sub":"{user}"}}'})
+
+
+async def test_the_example_is_served() -> None:
+    """People, their roles, users and keys are those of the file, under the names of the API."""
+    async with listening("standalone", "--port", "0", "--seed", str(EXAMPLE)) as running:
+        async with signed_in(running.origin, ALICE) as alice, signed_in(running.origin, BOB) as bob:
+            keys = {row["key_alias"]: row for row in (await alice.get(keys_path(ALICE))).json()["keys"]}
+            assert keys.keys() == {"laptop", "ci", "trial"}
+            assert (keys["laptop"]["spend"], keys["laptop"]["metadata"]) == (4.25, {"team": "search"})
+            assert (keys["ci"]["blocked"], keys["trial"]["expires"] is not None) == (True, True)
+            user = (await alice.get(user_path(ALICE))).json()
+            assert (user["spend"], user["maxBudget"], user["budgetDuration"]) == (12.5, 100, "30d")
+            listed = (await bob.get(f"{BASE}/users")).json()["users"]
+            assert [row["userId"] for row in listed] == [ALICE, "user:default/frank"]
+        async with signed_in(running.origin, CAROL) as carol:
+            assert (await carol.get(f"{BASE}/me")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("seed", "says"),
+    [
+        ("{", "is not YAML"),
+        ([], "is not of type 'object'"),
+        ({"user": []}, "Additional properties are not allowed ('user' was unexpected)"),
+        ({"people": {"alice": {"role": "member"}}}, "people.alice is not a user ref such as user:default/alice"),
+        ({"people": {ALICE: {"role": "owner"}}}, "'owner' is not one of ['member', 'admin', 'none']"),
+        ({"users": [{"userId": ALICE, "budgetDuration": "soon"}]}, "The budgetDuration soon of user:default/alice"),
+        ({"users": [{"userId": ALICE, "keys": [{"secret": "x"}]}]}, "users.0.keys.0.secret"),
+    ],
+    ids=str,
+)
+def test_a_seed_that_is_wrong_gets_a_sentence(tmp_path: Path, seed: Any, says: str) -> None:
+    """It names the place, and what would be right."""
+    path = tmp_path / "seed.yaml"
+    path.write_text(seed if isinstance(seed, str) else yaml.safe_dump(seed))
+    with pytest.raises(SeedError) as raised:
+        seeded_stand_ins(path)
+    assert says in str(raised.value)
+
+
+async def test_a_seed_that_is_missing_ends_the_command() -> None:
+    """With exit code 2 and no trace."""
+    code, printed = await output("standalone", "--seed", "/nowhere/seed.yaml")
+    assert (code, "/nowhere/seed.yaml cannot be read" in printed, "Traceback" in printed) == (2, True, False)
