@@ -6,11 +6,15 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-from domain.errors import ConflictError, NotFoundError
+import structlog
+
+from domain.errors import ConflictError, NotFoundError, OrchestratorError
 from domain.identity import Principal
 from domain.offboarding import CleanupReport, CleanupStatus
 from services.access import authorize_admin
 from services.offboarding.cleanup import Cleanup
+
+log = structlog.get_logger(__name__)
 
 
 class CleanupAdministration:
@@ -73,8 +77,9 @@ class CleanupAdministration:
 
     def _ended(self, task: asyncio.Task[CleanupReport]) -> None:
         self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # it stands in the report
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, OrchestratorError):  # those stand in the report
+            log.error("unexpected error in a run of the cleanup", exc_info=error)
 
     def _configured(self, principal: Principal) -> Cleanup:
         authorize_admin(principal)
