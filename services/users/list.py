@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from clients.litellm.client import LiteLLM
+from domain.directory import Sweep
 from domain.identity import Principal
 from domain.pages import DEFAULT_PAGE_SIZE, cursor_of, position_in
 from domain.users import ListedUser, User, UserPage, UserStatus
@@ -21,7 +22,7 @@ class ListUsers:
     litellm: LiteLLM
     directory: Directory
     sweep: DirectorySweep
-    first_sweep: SingleFlight[None]
+    first_sweep: SingleFlight[Sweep]
 
     async def __call__(
         self,
@@ -41,7 +42,8 @@ class ListUsers:
         after = position_in(cursor, str)
         wanted = None if status is None else UserStatus(status)
         size = limit or DEFAULT_PAGE_SIZE
-        await self.first_sweep.run("directory", self.sweep.ensure_first)
+        # Before the page: a sweep that ends meanwhile may have added users whom the page lacks.
+        sweep = await self.first_sweep.run("directory", self.sweep.ensure_first)
         rows = await self.directory.page(
             after=after[0] if after else None, text=query and query.lower(), status=wanted, limit=size + 1
         )
@@ -54,7 +56,7 @@ class ListUsers:
         return UserPage(
             items=[row for row in listed if wanted in (None, row.status)],
             next_cursor=cursor_of(rows[size - 1][0]) if len(rows) > size else None,
-            swept_at=(await self.directory.sweep()).swept_at,
+            swept_at=sweep.swept_at,
         )
 
 

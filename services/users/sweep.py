@@ -57,10 +57,13 @@ class DirectorySweep:
         if not await self.directory.advanced_within(self.interval / 2):
             await self.run()
 
-    async def ensure_first(self) -> None:
-        """Runs if no sweep was ever complete and it does not take long. Raises UpstreamError."""
-        if (await self.directory.sweep()).swept_at is None:
-            await self.run(only_small=True)
+    async def ensure_first(self) -> Sweep:
+        """How far the sweep is, after a run if none was ever complete and it is not long. Raises UpstreamError."""
+        sweep = await self.directory.sweep()
+        if sweep.swept_at is not None:
+            return sweep
+        await self.run(only_small=True)
+        return await self.directory.sweep()
 
     def _needed_pages(self, sweep: Sweep) -> int:
         if self._is_small(sweep):
