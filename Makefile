@@ -9,12 +9,15 @@ CONFIG ?= app-config.yaml
 WORKERS ?= 1
 SEED ?= docs/mock.yaml
 JOBS ?= 2
+CONTRACT ?= openapi.yaml
+AGAINST ?=
 
 venv := .venv
 bin := $(venv)/bin
 run_stamp := $(venv)/.installed-run
 dev_stamp := $(venv)/.installed-dev
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
+npm_ci := npm ci --ignore-scripts --no-audit --no-fund --silent
 
 .PHONY: help
 help: ## List these targets
@@ -31,6 +34,12 @@ $(run_stamp): requirements.lock | $(bin)/python
 $(dev_stamp): requirements-dev.lock pyproject.toml $(run_stamp)
 	$(pip) install --require-hashes --requirement requirements-dev.lock
 	$(pip) install --no-build-isolation --no-deps --editable .
+	touch $@
+
+# The marker that npm itself leaves when it has installed a lock file.
+%/node_modules/.package-lock.json: %/package-lock.json %/package.json
+	@command -v npm >/dev/null || { echo "Node.js 20 or later with npm is needed here" >&2; exit 1; }
+	$(npm_ci) --prefix $*
 	touch $@
 
 .PHONY: run
@@ -61,8 +70,10 @@ lint: $(dev_stamp) ## ruff, mypy and the import contracts
 	$(bin)/lint-imports
 
 .PHONY: spec-check
-spec-check: $(dev_stamp) ## Whether openapi.yaml is valid and breaks nothing that was released
-	$(bin)/python -m spec.check
+spec-check: $(dev_stamp) spec/node_modules/.package-lock.json ## Whether the contract is valid, follows the rules and breaks no release (CONTRACT=openapi.yaml AGAINST=0.1.0)
+	$(bin)/python -m spec.check $(CONTRACT) $(if $(AGAINST),--against $(AGAINST))
+	REDOCLY_SUPPRESS_UPDATE_NOTICE=true spec/node_modules/.bin/redocly lint --config spec/redocly.yaml $(CONTRACT)
+	spec/node_modules/.bin/spectral lint --ruleset spec/spectral.yaml --fail-severity hint $(CONTRACT)
 
 .PHONY: format
 format: $(dev_stamp) ## Format the code

@@ -65,7 +65,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     "--releases", type=click.Path(path_type=Path), default=_RELEASES, help="Where the released contracts are."
 )
 def main(contract: Path, against: str | None, releases: Path) -> None:
-    """Check CONTRACT. Exits with 1 if it is invalid, or if it breaks a release without a new major version."""
+    """Check CONTRACT. Exits with 1 if it is invalid, or if it changes a release without the version that this needs."""
     new = read_contract(contract)
     release = release_of(releases, against)
     if release is None:
@@ -73,6 +73,8 @@ def main(contract: Path, against: str | None, releases: Path) -> None:
         return
     old = read_contract(release)
     versions = (str(old["info"]["version"]), str(new["info"]["version"]))
+    if old != new and _numbers(versions[1]) <= _numbers(versions[0]):
+        raise ContractError(f"{versions[0]} is released; a changed contract needs a newer version than {versions[1]}")
     breaking = Comparison(old, new).breaking_changes()
     for sentence in breaking:
         click.echo(f"breaking: {sentence}")

@@ -196,6 +196,7 @@ def check(tmp_path: Path, new: Any, *arguments: str, old: Any = CONTRACT_DOCUMEN
 def test_a_breaking_change_needs_a_new_major_version(tmp_path: Path) -> None:
     """Then it is listed, and passes."""
     new = edited(BREAKING["an operation is removed"])
+    new["info"]["version"] = "0.2.0"
     code, said = check(tmp_path, new)
     assert (code, "need a new major version" in said, KEY in said) == (1, True, True)
     new["info"]["version"] = "1.0.0"
@@ -219,6 +220,16 @@ def test_bad_input_gets_a_sentence(tmp_path: Path, new: Any, arguments: list[str
     """And exit code 1, no trace."""
     code, said = check(tmp_path, new, *arguments)
     assert (code, says in said) == (1, True), said
+
+
+def test_a_changed_contract_needs_a_newer_version(tmp_path: Path) -> None:
+    """A version means one contract for ever."""
+    new = edited(lambda document: operation(document, USERS, "get").update(summary="List all users"))
+    code, said = check(tmp_path, new)
+    assert (code, "0.1.0 is released; a changed contract needs a newer version" in said) == (1, True), said
+    new["info"]["version"] = "0.1.1"
+    (tmp_path / "second").mkdir()
+    assert check(tmp_path / "second", new)[0] == 0
 
 
 def test_the_contract_keeps_what_was_released() -> None:
