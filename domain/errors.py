@@ -7,6 +7,7 @@ OrchestratorError
 │   ├── NotAllowedError               valid credentials, but not enough authority
 │   ├── NotFoundError                 no such user, or no such key of this user
 │   ├── ConflictError                 the current state does not allow it
+│   │   └── BusyError                 another change is in progress; retry
 │   ├── PreconditionFailedError       the resource changed since the caller read it
 │   ├── IdempotencyKeyReusedError     the Idempotency-Key belongs to another request
 │   └── RateLimitedError              too many requests from this caller
@@ -54,6 +55,12 @@ class NotFoundError(CallerError):
 
 class ConflictError(CallerError):
     """The current state does not allow it."""
+
+
+class BusyError(ConflictError):
+    """Another change, or the same request, is in progress. `retry_after` is in seconds."""
+
+    retry_after = 1
 
 
 class PreconditionFailedError(CallerError):

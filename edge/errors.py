@@ -78,7 +78,7 @@ def _known(scope: Mapping[str, Any], error: Exception, status: HTTPStatus, name:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, errors.RateLimitedError):
         headers |= {"Retry-After": str(error.rate.retry_after), **rate_headers(error.rate)}
-    if isinstance(error, errors.UpstreamUnavailableError):
+    if isinstance(error, (errors.BusyError, errors.UpstreamUnavailableError)):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.UpstreamError):
         log.warning("upstream failed", error=error.message, cause=type(error.__cause__).__name__)

@@ -33,7 +33,7 @@ class KeyRow(Struct, kw_only=True, gc=False):
     soft_budget_cooldown: bool | UnsetType | None = UNSET
     budget_duration: str | UnsetType | None = UNSET
     budget_reset_at: str | UnsetType | None = UNSET
-    budget_limits: list[Any] | UnsetType | None = UNSET
+    budget_limits: list[dict[str, Any]] | UnsetType | None = UNSET
     budget_fallbacks: _Map | UnsetType | None = UNSET
     model_spend: _Map | UnsetType | None = UNSET
     model_max_budget: _Map | UnsetType | None = UNSET
@@ -47,8 +47,8 @@ class KeyRow(Struct, kw_only=True, gc=False):
     expires: str | UnsetType | None = UNSET
     metadata: _Map
     allowed_routes: list[Any] | UnsetType | None = UNSET
-    allowed_cache_controls: list[Any] | UnsetType | None = UNSET
-    access_group_ids: list[Any] | UnsetType | None = UNSET
+    allowed_cache_controls: list[str] | UnsetType | None = UNSET
+    access_group_ids: list[str] | UnsetType | None = UNSET
     auto_rotate: bool | UnsetType | None = UNSET
     rotation_interval: str | UnsetType | None = UNSET
     rotation_count: _Integer | UnsetType | None = UNSET

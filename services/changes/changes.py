@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.audit import Action, AuditEvent, Ending, Intent, Outcome
-from domain.errors import CallerError, ConflictError, NotAllowedError, UpstreamError
+from domain.errors import BusyError, CallerError, NotAllowedError, UpstreamError
 from domain.identity import Principal
 from domain.redaction import redact, redacted
 from services.access import Access, authorize_change
@@ -70,7 +70,7 @@ class Changes:
         """One change to the resources of the user `target`, on behalf of `principal`. Without a target it never waits.
 
         If the same request was answered before, `change.kept_answer` is set, and nothing may be changed. Raises
-        NotAllowedError (recorded), RateLimitedError, IdempotencyKeyReusedError, ConflictError (the same request is
+        NotAllowedError (recorded), RateLimitedError, IdempotencyKeyReusedError, BusyError (the same request is
         running, or another change of the user does not end), DatabaseUnavailableError. A change never begins another
         change of the same user.
         """
@@ -93,7 +93,7 @@ class Changes:
     async def resume(self, event: AuditEvent) -> AsyncIterator[Change]:
         """Takes an interrupted change over to repair it, under its user's lock.
 
-        Raises ConflictError if it, or another change of the user, is running.
+        Raises BusyError if it, or another change of the user, is running.
         """
         opened = await self.store.resume(event, self.context.new_id())
         if opened is None:
@@ -169,5 +169,5 @@ class Changes:
         )
 
 
-def _another_in_progress(target: str | None) -> ConflictError:
-    return ConflictError(f"Another change to {target} is in progress; retry")
+def _another_in_progress(target: str | None) -> BusyError:
+    return BusyError(f"Another change to {target} is in progress; retry")

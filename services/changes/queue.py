@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from domain.errors import ConflictError
+from domain.errors import BusyError
 
 
 class ChangeQueue:
@@ -21,7 +21,7 @@ class ChangeQueue:
     async def turn(self, lock: str | None, request_name: str | None) -> AsyncIterator[None]:
         """Waits for the earlier changes with this lock. None does not wait.
 
-        Raises ConflictError at once if a request with the same Idempotency-Key is waiting or running here.
+        Raises BusyError at once if a request with the same Idempotency-Key is waiting or running here.
         """
         if request_name in self._requests:
             raise request_in_progress()
@@ -37,6 +37,6 @@ class ChangeQueue:
             self._requests -= names
 
 
-def request_in_progress() -> ConflictError:
+def request_in_progress() -> BusyError:
     """The error for a request whose Idempotency-Key another request, here or at another replica, is using."""
-    return ConflictError("A request with this Idempotency-Key is in progress; retry when it has ended")
+    return BusyError("A request with this Idempotency-Key is in progress; retry when it has ended")

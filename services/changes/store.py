@@ -75,7 +75,7 @@ class ChangeStore:
     async def open(self, intent: Intent, request: SealedRequest | None, policy: RatePolicy | None) -> Opened | None:
         """Transaction 1. Returns None while another change holds the user's lock: try again later.
 
-        Raises ConflictError while a request with the same Idempotency-Key is running, IdempotencyKeyReusedError if the
+        Raises BusyError while a request with the same Idempotency-Key is running, IdempotencyKeyReusedError if the
         key belongs to another request, RateLimitedError.
         """
         try:

@@ -6,7 +6,7 @@ import asyncio
 
 from clients.litellm.client import LiteLLM, no_such_user
 from domain.audit import Action
-from domain.errors import ConflictError, UpstreamFaultError
+from domain.errors import BusyError, UpstreamFaultError
 from domain.identity import Principal
 from domain.offboarding import Plan, PlanEntry, Step
 from domain.versions import require_version
@@ -42,7 +42,7 @@ class RemoveUser:
         """Blocks the user's keys, then deletes user and keys. Returns the number of deleted keys.
 
         The user must have one of the `expected` versions before the first step; None means any. Raises NotAllowedError,
-        NotFoundError, PreconditionFailedError, ConflictError while a cleanup is in progress, UpstreamError: then the
+        NotFoundError, PreconditionFailedError, BusyError while a cleanup is in progress, UpstreamError: then the
         next cleanup repairs what was done.
         """
         await self._changes.authorize(principal, Action.USER_DELETE, user_id)
@@ -50,11 +50,11 @@ class RemoveUser:
         async with self._one_at_a_time:
             held = await self._lease.acquire(only_if_due=False)
             if held is None:
-                raise ConflictError("A cleanup is in progress; retry when it has ended")
+                raise BusyError("A cleanup is in progress; retry when it has ended")
             try:
                 return await self._remove(held, principal, user_id)
             except LeaseLostError as error:
-                raise ConflictError("A cleanup began meanwhile; retry when it has ended") from error
+                raise BusyError("A cleanup began meanwhile; retry when it has ended") from error
             finally:
                 self._known.forget(user_id)
                 await asyncio.shield(self._release(held))

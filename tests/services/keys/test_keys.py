@@ -78,7 +78,8 @@ async def test_one_user_has_an_alias_once(alice: httpx.AsyncClient) -> None:
         409,
         "Another key has the alias laptop; choose a different one",
     )
-    assert (await alice.patch(keys_path(ALICE, other), json={"alias": "laptop"})).status_code == 409
+    taken = await alice.patch(keys_path(ALICE, other), json={"alias": "laptop"})
+    assert (taken.status_code, "retry-after" in taken.headers) == (409, False)
     assert (await alice.patch(keys_path(ALICE, laptop), json={"alias": "laptop"})).status_code == 200
     await alice.delete(keys_path(ALICE, laptop))
     await made(alice, alias="laptop")
