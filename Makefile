@@ -60,7 +60,7 @@ cleanup-plan: $(run_stamp) ## Print who would be removed from LiteLLM (CONFIG=ap
 
 .PHONY: test
 test: $(dev_stamp) ## All tests that need nothing but this checkout, with the coverage gate (JOBS=2)
-	$(bin)/python -m pytest -m 'not live' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
+	$(bin)/python -m pytest -m 'not live and not sdk' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
 
 .PHONY: lint
 lint: $(dev_stamp) ## ruff, mypy and the import contracts
@@ -74,6 +74,14 @@ spec-check: $(dev_stamp) spec/node_modules/.package-lock.json ## Whether the con
 	$(bin)/python -m spec.check $(CONTRACT) $(if $(AGAINST),--against $(AGAINST))
 	REDOCLY_SUPPRESS_UPDATE_NOTICE=true spec/node_modules/.bin/redocly lint --config spec/redocly.yaml $(CONTRACT)
 	spec/node_modules/.bin/spectral lint --ruleset spec/spectral.yaml --fail-severity hint $(CONTRACT)
+
+.PHONY: sdk
+sdk: $(dev_stamp) sdk/typescript/node_modules/.package-lock.json ## Build the clients for Python and TypeScript into dist/
+	$(bin)/python -m sdk.build $(CONTRACT)
+
+.PHONY: sdk-test
+sdk-test: sdk spec/node_modules/.package-lock.json ## Use the clients for the whole story, directly and through a proxy that knows the contract
+	$(bin)/python -m pytest -m sdk tests/sdk
 
 .PHONY: format
 format: $(dev_stamp) ## Format the code

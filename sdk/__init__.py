@@ -1,0 +1,1 @@
+"""Clients for programs that call this service."""

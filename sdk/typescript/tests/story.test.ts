@@ -1,0 +1,113 @@
+/** The whole story of a key, against the service at ORCHESTRATOR_URL (`make mock`). */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { connect, OrchestratorError, pages, result, type Key, type UsageReport } from "litellm-orchestrator-client";
+
+const baseUrl = process.env["ORCHESTRATOR_URL"] ?? "";
+const [alice, bob, carol] = ["alice", "bob", "carol"].map((name) => `user:default/${name}`) as [string, string, string];
+
+/** A caller. A proxy that compares responses with the contract, if there is one in between, must find nothing. */
+const signedIn = (user: string) =>
+  connect({
+    baseUrl,
+    token: () => `mock-user-token:{"sub":"${user}"}`,
+    fetch: async (request) => {
+      const response = await fetch(request);
+      const violations: { location: string[] }[] = JSON.parse(response.headers.get("sl-violations") ?? "[]");
+      assert.deepEqual(violations.filter(({ location }) => location[0] === "response"), []);
+      return response;
+    },
+  });
+
+test("a member manages a key", async () => {
+  const client = signedIn(alice);
+  const { subject: userId, roles } = result(await client.GET("/me"));
+  assert.deepEqual([userId, roles], [alice, ["member"]]);
+
+  const alias = `typescript ${crypto.randomUUID().slice(0, 8)}`;
+  const header = { "Idempotency-Key": crypto.randomUUID() };
+  const body = { alias, maxBudget: 5, budgetDuration: "7d", expiresIn: 3600 };
+  const create = () => client.POST("/users/{userId}/keys", { params: { path: { userId }, header }, body });
+  const made = result(await create());
+  assert.deepEqual(result(await create()), made);
+
+  const path = { userId, keyId: made.keyId };
+  const found = await client.GET("/users/{userId}/keys/{keyId}", { params: { path } });
+  const key: Key = result(found);
+  assert.deepEqual([key.key_alias, key.max_budget, key.user_id], [alias, 5, alice]);
+  const tag = found.response.headers.get("ETag") ?? "";
+  const unchanged = await client.GET("/users/{userId}/keys/{keyId}", {
+    params: { path, header: { "If-None-Match": tag } },
+  });
+  assert.equal(unchanged.response.status, 304);
+
+  result(await client.PATCH("/users/{userId}/keys/{keyId}", { params: { path }, body: { maxBudget: null } }));
+  const stale = await client.PATCH("/users/{userId}/keys/{keyId}", {
+    params: { path, header: { "If-Match": tag } },
+    body: { maxBudget: 9 },
+  });
+  assert.deepEqual([stale.error?.error.name, stale.error?.response.statusCode], ["PreconditionFailedError", 412]);
+
+  const aliases: (string | null | undefined)[] = [];
+  const fetchPage = (cursor: string | undefined) =>
+    client.GET("/users/{userId}/keys", { params: { path: { userId }, query: { limit: 1, cursor } } });
+  for await (const { keys } of pages(fetchPage)) aliases.push(...keys.map(({ key_alias }) => key_alias));
+  assert.ok(aliases.includes(alias) && aliases.length > 1, String(aliases));
+
+  const rotated = result(
+    await client.POST("/users/{userId}/keys/{keyId}/regenerate", { params: { path }, body: { overlap: 60 } }),
+  );
+  assert.equal(rotated.revokes.keyId, made.keyId);
+  assert.ok(Date.parse(rotated.revokes.revokeAt) > Date.now());
+  assert.deepEqual(result(await client.POST("/keys/report", { body: { key: rotated.keySecret } })), { received: true });
+  for (const keyId of [made.keyId, rotated.keyId]) {
+    const { response } = await client.DELETE("/users/{userId}/keys/{keyId}", { params: { path: { userId, keyId } } });
+    assert.equal(response.status, 204);
+  }
+  const gone = await client.GET("/users/{userId}/keys/{keyId}", { params: { path } });
+  assert.throws(
+    () => result(gone),
+    (error) => error instanceof OrchestratorError && error.name === "NotFoundError" && error.status === 404,
+  );
+});
+
+test("a member sees their spending", async () => {
+  const client = signedIn(alice);
+  const usage: UsageReport = result(
+    await client.GET("/users/{userId}/usage", { params: { path: { userId: alice }, query: { groupBy: "model" } } }),
+  );
+  assert.equal(usage.budget.remaining, (usage.budget.maxBudget ?? 0) - usage.budget.spend);
+  assert.ok(result(await client.GET("/models")).models.length > 0);
+});
+
+test("a member is refused what is not theirs, with a typed error", async () => {
+  const client = signedIn(alice);
+  const { error } = await client.GET("/users/{userId}", { params: { path: { userId: bob } } });
+  assert.deepEqual([error?.error.name, error?.response.statusCode], ["NotAllowedError", 403]);
+  assert.match(error?.error.message ?? "", /admin/);
+  const malformed = await client.POST("/users/{userId}/keys", {
+    params: { path: { userId: alice } },
+    body: { budgetDuration: "soon" },
+  });
+  assert.equal(malformed.error?.error.name, "InputError");
+});
+
+test("an admin manages everybody", async () => {
+  const client = signedIn(bob);
+  const users: string[] = [];
+  const fetchPage = (cursor: string | undefined) => client.GET("/users", { params: { query: { limit: 1, cursor } } });
+  for await (const page of pages(fetchPage)) users.push(...page.users.map(({ userId }) => userId));
+  assert.ok(users.includes(alice));
+  const path = { userId: alice };
+  const changed = result(await client.PATCH("/users/{userId}", { params: { path }, body: { maxBudget: 250 } }));
+  assert.equal(changed.maxBudget, 250);
+  const { events } = result(await client.GET("/audit", { params: { query: { target: alice, limit: 1 } } }));
+  assert.deepEqual(
+    events.map(({ actor, action, outcome }) => [actor, action, outcome]),
+    [[bob, "user.update", "done"]],
+  );
+});
+
+test("an outsider is refused", async () => {
+  assert.equal((await signedIn(carol).GET("/me")).error?.response.statusCode, 403);
+});

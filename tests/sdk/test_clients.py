@@ -1,0 +1,155 @@
+"""The clients as their users have them: installed, type-checked, and used against the running service.
+
+`make sdk-test` builds them first. The stories run twice: directly, and through Prism, which compares each response with
+the contract.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import BASE
+from tests.support.processes import ROOT, listening
+
+pytestmark = pytest.mark.sdk
+
+SDK, DIST = ROOT / "sdk", ROOT / "dist"
+NODE_MODULES = SDK / "typescript" / "node_modules"
+PRISM = ROOT / "spec" / "node_modules" / ".bin" / "prism"
+TOKEN = 'mock-user-token:{"sub":"user:default/alice"}'
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """What a program prints. It must succeed."""
+    done = subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the wheel is installed."""
+    target = tmp_path_factory.mktemp("python")
+    [built] = DIST.glob("*.whl")
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target, built, cwd=target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that has the tarball, and the tests of the client."""
+    project = tmp_path_factory.mktemp("typescript")
+    shutil.copytree(SDK / "typescript" / "tests", project, dirs_exist_ok=True)
+    [built] = DIST.glob("*.tgz")
+    run("npm", "install", "--silent", "--no-save", "--ignore-scripts", built, cwd=project)
+    (project / "node_modules" / "@types").symlink_to(NODE_MODULES / "@types")
+    return project
+
+
+def example(language: str, marker: str) -> str:
+    """The first code of a client's README, with the address and the sign-in that the mock has."""
+    text = (SDK / language / "README.md").read_text()
+    code = text.split(f"```{marker}\n")[1].split("```")[0]
+    address = "https://portal.example.com/api/litellm-orchestrator"
+    assert code.count(f'"{address}"') == 1
+    environment = 'os.environ["ORCHESTRATOR_URL"]' if language == "python" else "process.env.ORCHESTRATOR_URL!"
+    return code.replace(f'"{address}"', environment)
+
+
+@asynccontextmanager
+async def through_prism(upstream: str, port: int) -> AsyncIterator[str]:
+    """A proxy in front of the service that reports responses which violate the contract."""
+    prism = await asyncio.create_subprocess_exec(
+        PRISM, "proxy", "openapi.yaml", upstream, "--port", str(port), cwd=ROOT, stdout=asyncio.subprocess.PIPE
+    )
+    assert prism.stdout is not None
+    try:
+        while b"is listening" not in (line := await asyncio.wait_for(prism.stdout.readline(), 60)):
+            assert line, "prism ended"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        prism.terminate()
+        await prism.communicate()
+
+
+def python_story(wheel: Path, url: str) -> None:
+    tests = SDK / "python" / "tests"
+    printed = run(
+        Path(sys.executable).parent / "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tests,
+        cwd=tests, PYTHONPATH=str(wheel), ORCHESTRATOR_URL=url,
+    )  # fmt: skip
+    assert "13 passed" in printed
+
+
+def typescript_story(package: Path, url: str) -> None:
+    run(NODE_MODULES / ".bin" / "tsc", "--project", package, cwd=package)
+    printed = run("node", "--test", package, cwd=package, ORCHESTRATOR_URL=url)
+    assert "# pass 13" in printed
+
+
+@pytest.fixture(params=["directly", "through Prism"])
+def proxied(request: pytest.FixtureRequest) -> bool:
+    return request.param == "through Prism"
+
+
+async def test_the_whole_story(wheel: Path, package: Path, proxied: bool, unused_tcp_port: int) -> None:
+    """In Python and in TypeScript, with no response that violates the contract."""
+    async with listening("standalone", "--port", "0", "--seed", "docs/mock.yaml") as running:
+        url = running.origin + BASE
+        if not proxied:
+            await asyncio.to_thread(python_story, wheel, url)
+            await asyncio.to_thread(typescript_story, package, url)
+            return
+        async with through_prism(url, unused_tcp_port) as proxy:
+            await asyncio.to_thread(python_story, wheel, proxy)
+            await asyncio.to_thread(typescript_story, package, proxy)
+
+
+def test_the_wheel_needs_what_it_declares(tmp_path: Path) -> None:
+    """In an environment of its own, each of its modules can be imported."""
+    run(sys.executable, "-m", "venv", tmp_path, cwd=tmp_path)
+    [built] = DIST.glob("*.whl")
+    run(tmp_path / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", built, cwd=tmp_path)
+    imports = """if True:
+        import pkgutil, litellm_orchestrator_client as package
+        modules = list(pkgutil.walk_packages(package.__path__, "litellm_orchestrator_client."))
+        print(len([__import__(module.name) for module in modules]))
+    """
+    assert int(run(tmp_path / "bin" / "python", "-W", "error", "-c", imports, cwd=tmp_path)) > 80
+
+
+def test_python_code_that_uses_it_is_type_checked(wheel: Path, tmp_path: Path) -> None:
+    """Its tests and the example of its README, strictly; a field that does not exist is an error."""
+    shutil.copytree(SDK / "python" / "tests", tmp_path / "tests")
+    signed_in = f"import os\n\n\ndef backstage_token() -> str:\n    return {TOKEN!r}\n\n\n"
+    (tmp_path / "example.py").write_text(signed_in + example("python", "python"))
+    mypy = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache")
+    assert "Success" in run(*mypy, "tests", "example.py", cwd=tmp_path, MYPYPATH=str(wheel))
+    (tmp_path / "wrong.py").write_text("from litellm_orchestrator_client.models import User\n\nprint(User.budget)\n")
+    with pytest.raises(AssertionError, match='"type\\[User\\]" has no attribute "budget"'):
+        run(*mypy, "wrong.py", cwd=tmp_path, MYPYPATH=str(wheel))
+
+
+async def test_the_examples_do_what_they_say(wheel: Path, package: Path, tmp_path: Path) -> None:
+    """Pasted from the READMEs and run: a key is made and shown, and listed."""
+    (tmp_path / "example.py").write_text(
+        f"import os\n\nbackstage_token = lambda: {TOKEN!r}\n" + example("python", "python")
+    )
+    (package / "example.ts").write_text(f"const backstageToken = () => {TOKEN!r};\n" + example("typescript", "ts"))
+    run(NODE_MODULES / ".bin" / "tsc", "--project", package, cwd=package)
+    commands = {tmp_path: (sys.executable, "example.py"), package: ("node", "example.js")}
+    for folder, command in commands.items():
+        async with listening("standalone", "--port", "0") as running:
+            environment = {"PYTHONPATH": str(wheel), "ORCHESTRATOR_URL": running.origin + BASE}
+            made, listed = (await asyncio.to_thread(run, *command, cwd=folder, **environment)).splitlines()
+            assert made.split()[1].startswith("sk-")
+            assert listed.split()[:2] == ["laptop", "0"] or listed.split()[:2] == ["laptop", "0.0"]
