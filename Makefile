@@ -83,6 +83,15 @@ sdk: $(dev_stamp) sdk/typescript/node_modules/.package-lock.json ## Build the cl
 sdk-test: sdk spec/node_modules/.package-lock.json ## Use the clients for the whole story, directly and through a proxy that knows the contract
 	$(bin)/python -m pytest -m sdk tests/sdk
 
+.venv-matrix/bin/openapi-generator-cli: sdk/matrix/requirements.lock
+	$(PYTHON) -m venv .venv-matrix
+	.venv-matrix/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement $<
+	touch $@
+
+.PHONY: sdk-matrix
+sdk-matrix: $(dev_stamp) .venv-matrix/bin/openapi-generator-cli sdk/matrix/node_modules/.package-lock.json ## Try the contract with twelve other generators
+	PATH="$(CURDIR)/$(bin):$$PATH" sdk/matrix/run $(CONTRACT)
+
 .PHONY: format
 format: $(dev_stamp) ## Format the code
 	$(bin)/ruff check --fix .
@@ -121,4 +130,5 @@ lock: ## Pin the newest versions that pyproject.toml allows
 	$(PYTHON) -m venv .venv-lock && .venv-lock/bin/pip --quiet install uv
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 pyproject.toml -o requirements.lock
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 sdk/matrix/requirements.in -o sdk/matrix/requirements.lock
 	rm -r .venv-lock

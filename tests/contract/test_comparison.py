@@ -158,8 +158,11 @@ COMPATIBLE: dict[str, Edit] = {
 }
 
 
+RELEASED = CONTRACT_DOCUMENT | {"info": CONTRACT_DOCUMENT["info"] | {"version": "0.1.0"}}
+
+
 def edited(edit: Edit) -> dict[str, Any]:
-    document = copy.deepcopy(CONTRACT_DOCUMENT)
+    document = copy.deepcopy(RELEASED)
     edit(document)
     return document
 
@@ -172,7 +175,7 @@ def test_there_are_enough_of_both() -> None:
 @pytest.mark.parametrize("name", BREAKING)
 def test_breaking(name: str) -> None:
     """It is found, and described in a sentence that names the place."""
-    found = Comparison(CONTRACT_DOCUMENT, edited(BREAKING[name])).breaking_changes()
+    found = Comparison(RELEASED, edited(BREAKING[name])).breaking_changes()
     assert found
     assert all(": " in sentence for sentence in found)
 
@@ -180,10 +183,10 @@ def test_breaking(name: str) -> None:
 @pytest.mark.parametrize("name", COMPATIBLE)
 def test_compatible(name: str) -> None:
     """It is not reported."""
-    assert Comparison(CONTRACT_DOCUMENT, edited(COMPATIBLE[name])).breaking_changes() == []
+    assert Comparison(RELEASED, edited(COMPATIBLE[name])).breaking_changes() == []
 
 
-def check(tmp_path: Path, new: Any, *arguments: str, old: Any = CONTRACT_DOCUMENT) -> tuple[int, str]:
+def check(tmp_path: Path, new: Any, *arguments: str, old: Any = RELEASED) -> tuple[int, str]:
     (tmp_path / "releases").mkdir()
     (tmp_path / "releases" / "0.1.0.yaml").write_text(yaml.safe_dump(old))
     contract = tmp_path / "openapi.yaml"
@@ -212,7 +215,7 @@ def test_a_breaking_change_needs_a_new_major_version(tmp_path: Path) -> None:
         ("[]", [], "is not an OpenAPI 3.0 document"),
         ("openapi: 3.1.0", [], "is not an OpenAPI 3.0 document"),
         ("openapi: 3.0.3", [], "is not valid"),
-        (CONTRACT_DOCUMENT, ["--against", "9.9.9"], "There is no release 9.9.9; there are: 0.1.0"),
+        (RELEASED, ["--against", "9.9.9"], "There is no release 9.9.9; there are: 0.1.0"),
     ],
     ids=["no YAML", "no object", "another version", "incomplete", "an unknown release"],
 )

@@ -98,7 +98,7 @@ def typescript_story(package: Path, url: str) -> None:
 
 @pytest.fixture(params=["directly", "through Prism"])
 def proxied(request: pytest.FixtureRequest) -> bool:
-    return request.param == "through Prism"
+    return bool(request.param == "through Prism")
 
 
 async def test_the_whole_story(wheel: Path, package: Path, proxied: bool, unused_tcp_port: int) -> None:

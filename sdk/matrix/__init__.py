@@ -1,0 +1,1 @@
+"""The contract, tried with the generators that its consumers use."""
