@@ -366,6 +366,7 @@ def create_app(
         services={type(service): service for service in orchestrator.services},
         authenticate=orchestrator.principal,
         cors=settings.cors,
+        body_seconds=settings.connections.body_seconds,
         lifespan=lifespan,
         new_id=ports.new_id,
         now=ports.clock,

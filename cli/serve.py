@@ -35,7 +35,13 @@ def serve(paths: tuple[Path, ...], host: str | None, port: int | None, workers: 
     _migrate_or_exit(settings)
     # Workers are new processes, which read the same files again.
     os.environ[_CONFIG_VARIABLE] = json.dumps([str(path.resolve()) for path in paths])
-    run_server("cli.serve:application", host or settings.host, settings.port if port is None else port, workers)
+    run_server(
+        "cli.serve:application",
+        host or settings.host,
+        settings.port if port is None else port,
+        workers,
+        limits=settings.connections,
+    )
 
 
 def application() -> ASGIApp:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
+from functools import partial
+from typing import cast
 
 import click
 import uvicorn
 from uvicorn.supervisors import Multiprocess
+
+from edge.connection import Connection
+from settings.model import ConnectionLimits
 
 EXIT_PORT = 1
 EXIT_START = 3
 _GRACE_SECONDS = 30
 
 
-def run_server(factory: str, host: str, port: int, workers: int, *, banner: str = "") -> None:
+def run_server(factory: str, host: str, port: int, workers: int, *, limits: ConnectionLimits, banner: str = "") -> None:
     """Serves the application of `factory`. `{origin}` in `banner` is replaced by the address.
 
     Exits with 1 if the port is taken, with 3 if the application does not start.
@@ -26,7 +32,7 @@ def run_server(factory: str, host: str, port: int, workers: int, *, banner: str 
         factory=True,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", partial(Connection, limits=limits)),
         lifespan="on",
         access_log=False,
         log_config=None,

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from app import create_app
 from cli.server import run_server
 from edge.logs import configure_logging
+from settings.model import ConnectionLimits
 from standalone.environment import standalone_ports, standalone_settings
 from standalone.seed import SeedError, seeded_stand_ins
 
@@ -61,7 +62,7 @@ def standalone(host: str, port: int, creates_per_minute: int, seed: Path | None)
         except SeedError as error:
             raise click.UsageError(str(error)) from error
         os.environ[_SEED_VARIABLE] = str(seed)
-    run_server("cli.standalone:application", host, port, 1, banner=_BANNER)
+    run_server("cli.standalone:application", host, port, 1, limits=ConnectionLimits(), banner=_BANNER)
 
 
 def application() -> ASGIApp:

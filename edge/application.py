@@ -30,6 +30,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domain.errors import AuthenticationError
 from domain.identity import Principal
 from edge.binding import BoundOperation, Handler, bind_principal, handler_name
+from edge.capacity import Capacity
 from edge.cors import middleware_options
 from edge.errors import RoutingError, not_found, render
 from edge.paths import RawPath
@@ -47,19 +48,21 @@ def build(
     services: Mapping[type, Any],
     authenticate: Authenticate,
     cors: Cors,
+    body_seconds: float,
     lifespan: Lifespan,
     new_id: Callable[[], str],
     now: Callable[[], float],
 ) -> ASGIApp:
     """An ASGI application that serves `contract` with `handlers`, by the names of `handler_name`.
 
-    Handlers get `services` by type. `authenticate` verifies a bearer token.
+    Handlers get `services` by type. `authenticate` verifies a bearer token. A body must arrive within `body_seconds`.
     """
     middlewares: list[Any] = [
         partial(RequestLog, new_id=new_id, now=now),
         # Outside of Errors: error responses need the CORS headers too.
         *([partial(CORSMiddleware, **middleware_options(cors))] if cors.origins else []),
         Errors,
+        Capacity,
         RawPath,
         Routing,
         SecurityMiddleware,
@@ -74,7 +77,7 @@ def build(
         security_map={"bearer": partial(_Bearer, authenticate)},
     )
     for base_path, document in _by_base_path(contract).items():
-        application.add_api(document, base_path=base_path, services=services)
+        application.add_api(document, base_path=base_path, services=services, body_seconds=body_seconds)
     return cast("ASGIApp", application)
 
 
@@ -184,13 +187,14 @@ def _token(authorizations: list[str]) -> str:
 
 
 class _BoundApi(RoutedAPI[BoundOperation]):  # type: ignore[misc]  # connexion has no types
-    def __init__(self, *args: Any, services: Mapping[type, Any], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, services: Mapping[type, Any], body_seconds: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._services = services
+        self._body_seconds = body_seconds
         self.add_paths()
 
     def make_operation(self, operation: AbstractOperation) -> BoundOperation:
-        return BoundOperation(operation, self._services)
+        return BoundOperation(operation, self._services, self._body_seconds)
 
 
 class Operations(RoutedMiddleware[_BoundApi]):  # type: ignore[misc]  # connexion has no types

@@ -34,10 +34,11 @@ def handler_name(operation_id: str) -> str:
 class BoundOperation:
     """One operation: checks a request against the contract, then calls the handler.
 
-    `services` are passed to the handler's parameters by their type.
+    `services` are passed to the handler's parameters by their type. A body must arrive within `body_seconds`.
     """
 
-    def __init__(self, operation: AbstractOperation, services: Mapping[type, Any]) -> None:
+    def __init__(self, operation: AbstractOperation, services: Mapping[type, Any], body_seconds: float) -> None:
+        self._body_seconds = body_seconds
         self._handler: Handler = operation.function
         types = get_type_hints(self._handler)
         self._services = {name: services[kind] for name, kind in types.items() if kind in services}
@@ -54,7 +55,7 @@ class BoundOperation:
         if self._takes_principal:
             arguments["principal"] = scope["extensions"][PRINCIPAL]
         if self._body is not None:
-            body = self._checked_body(await read_json(Headers(scope=scope), receive))
+            body = self._checked_body(await read_json(Headers(scope=scope), receive, self._body_seconds))
             if self._takes_body:
                 arguments["body"] = body
         if_none_match = arguments.pop("if_none_match", None)

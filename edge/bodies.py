@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from http import HTTPStatus
 from typing import Any
@@ -17,10 +18,18 @@ MAX_BYTES = 64 * 1024
 ABSENT: Any = object()
 """No body at all, as opposed to `null`."""
 
+# The rest of the body would be read as the next request.
+_CLOSE = {"Connection": "close"}
 
-async def read_json(headers: Headers, receive: Receive) -> Any:
-    """The parsed body, or ABSENT. Raises InputError; RoutingError for 413 and 415."""
-    content = await _read(headers, receive)
+
+async def read_json(headers: Headers, receive: Receive, seconds: float) -> Any:
+    """The parsed body, or ABSENT. Raises InputError; RoutingError for 413 and 415, and for 408 after `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            content = await _read(headers, receive)
+    except TimeoutError as error:
+        message = f"The body did not arrive within {seconds:g} s"
+        raise RoutingError(HTTPStatus.REQUEST_TIMEOUT, "RequestTimeoutError", message, _CLOSE) from error
     if not content:
         return ABSENT
     _require_json(headers)
@@ -76,7 +85,7 @@ def _require_json(headers: Headers) -> None:
 
 def _too_large() -> RoutingError:
     message = f"The body is larger than {MAX_BYTES} bytes"
-    return RoutingError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "PayloadTooLargeError", message, {"Connection": "close"})
+    return RoutingError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "PayloadTooLargeError", message, _CLOSE)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -88,9 +88,14 @@ def _known(scope: Mapping[str, Any], error: Exception, status: HTTPStatus, name:
 def _response(
     scope: Mapping[str, Any], status: HTTPStatus, name: str, message: str, headers: Mapping[str, str]
 ) -> JSONResponse:
-    body = {
-        "error": {"name": name, "message": redact(message)},
-        "request": {"method": scope["method"], "url": redacted_path(scope["raw_path"])},
+    body = error_body(status, name, redact(message), method=scope["method"], url=redacted_path(scope["raw_path"]))
+    return JSONResponse(body, status.value, headers={**headers, "Cache-Control": "no-store"})
+
+
+def error_body(status: HTTPStatus, name: str, message: str, *, method: str, url: str) -> dict[str, Any]:
+    """Backstage's error body."""
+    return {
+        "error": {"name": name, "message": message},
+        "request": {"method": method, "url": url},
         "response": {"statusCode": status.value},
     }
-    return JSONResponse(body, status.value, headers={**headers, "Cache-Control": "no-store"})

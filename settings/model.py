@@ -54,6 +54,18 @@ class Timeouts:
 
 
 @dataclass(frozen=True)
+class ConnectionLimits:
+    """What a caller's connection may do. Seconds for the path and headers of a request, and for its body.
+
+    Above `max_connections`, for each process, requests are refused, except for the probes.
+    """
+
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+    max_connections: int = 1000
+
+
+@dataclass(frozen=True)
 class Cors:
     """What browsers on other origins may do. Without origins, nothing. `max_age` is in seconds."""
 
@@ -105,6 +117,7 @@ class Settings:
     cors: Cors = Cors()
     service_tokens: tuple[ServiceToken, ...] = ()
     timeouts: Timeouts = Timeouts()
+    connections: ConnectionLimits = ConnectionLimits()
     known_user_seconds: float = 300.0
     membership: MembershipSource = "token"
     membership_seconds: float = 60.0

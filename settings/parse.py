@@ -16,6 +16,7 @@ from settings.model import (
     EMBEDDED_DATABASE,
     BackstageSettings,
     CleanupSettings,
+    ConnectionLimits,
     Cors,
     DirectorySettings,
     LiteLLMSettings,
@@ -69,6 +70,7 @@ def from_app_config(tree: Mapping[str, Any]) -> Settings:
         cors=_cors(backend.get("cors", {})),
         service_tokens=tuple(ServiceToken(**row) for row in ours.get("serviceTokens", [])),
         timeouts=Timeouts(**ours.get("timeouts", {})),
+        connections=_connections(ours.get("connections", {})),
         known_user_seconds=ours.get("knownUserSeconds", Settings.known_user_seconds),
         membership=ours.get("membership", Settings.membership),
         membership_seconds=ours.get("membershipSeconds", Settings.membership_seconds),
@@ -164,6 +166,14 @@ def _directory(directory: Mapping[str, Any]) -> DirectorySettings:
         full_sweep_users=directory.get("fullSweepUsers", DirectorySettings.full_sweep_users),
         max_age=directory.get("maxAge", DirectorySettings.max_age),
         max_pages=directory.get("maxPages", DirectorySettings.max_pages),
+    )
+
+
+def _connections(limits: Mapping[str, Any]) -> ConnectionLimits:
+    return ConnectionLimits(
+        head_seconds=limits.get("head", ConnectionLimits.head_seconds),
+        body_seconds=limits.get("body", ConnectionLimits.body_seconds),
+        max_connections=limits.get("max", ConnectionLimits.max_connections),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -12,7 +12,7 @@ import pytest
 from domain.identity import Principal, Role
 from edge import application
 from edge.binding import handler_name
-from settings.model import Cors, Timeouts
+from settings.model import ConnectionLimits, Cors, Timeouts
 from state.database import Database
 from state.lease import Lease
 from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_path, user_path
@@ -249,7 +249,8 @@ def fault_pairs() -> set[tuple[str, int]]:
 
 def test_every_operation_and_status_is_tested_and_no_other() -> None:
     """The tables here and the contract list the same pairs."""
-    assert CASES.keys() | fault_pairs() | {(operation, 500) for operation in REQUESTS} == contract_pairs()
+    others = {(operation, 500) for operation in REQUESTS} | {(operation, 408) for operation in WITH_BODY}
+    assert CASES.keys() | fault_pairs() | others == contract_pairs()
 
 
 @pytest.mark.parametrize("pair", sorted(CASES), ids=str)
@@ -267,6 +268,20 @@ async def test_upstream_status(make_service: MakeService, pair: tuple[str, int])
         # It asks LiteLLM nothing; who is asking can be told with Backstage's help only.
         fault = fault | {"ports": {"backstage": fault["ports"]["litellm"]}}
     assert (await send(make_service(**fault).signed_in(BOB), operation)).status_code == status
+
+
+@pytest.mark.parametrize("operation", WITH_BODY)
+async def test_a_body_that_is_late(make_service: MakeService, operation: str) -> None:
+    """It is a 408; LiteLLM and Backstage are asked nothing that changes them."""
+
+    async def half_a_body() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    service = make_service(connections=ConnectionLimits(body_seconds=0))
+    response = await send(service.signed_in(BOB), operation, json=None, content=half_a_body())
+    assert (response.status_code, response.headers["connection"]) == (408, "close")
+    assert response.json()["error"]["message"] == "The body did not arrive within 0 s"
 
 
 @pytest.mark.parametrize("operation", sorted(REQUESTS))
@@ -296,6 +311,7 @@ def crashing_application(crash: Any) -> Any:
         services={},
         authenticate=authenticate,
         cors=Cors(),
+        body_seconds=30,
         lifespan=asyncio.timeout,  # type: ignore[arg-type]  # never entered: this transport has no lifespan
         new_id=lambda: "request-1",
         now=lambda: 0.0,

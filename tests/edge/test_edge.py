@@ -175,7 +175,7 @@ def test_an_unsupported_kind_of_parameter_fails_at_start() -> None:
         request_body={},
     )
     with pytest.raises(NotImplementedError, match="cookie"):
-        BoundOperation(operation, {})
+        BoundOperation(operation, {}, body_seconds=30)
 
 
 @pytest.mark.parametrize(

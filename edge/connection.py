@@ -1,0 +1,121 @@
+"""One connection of a caller: the time to send a request and to read a response, and the size of its path and headers.
+
+Uvicorn waits for ever for the rest of a head or a body, and accepts any number of connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from edge.errors import error_body
+from settings.model import ConnectionLimits
+
+CROWDED = "orchestrator.crowded"
+"""In a request's state: whether there were more connections than allowed when it began."""
+
+_MAX_HEAD_BYTES = 64 * 1024
+# Above the limit so many more may ask, and are refused by name, or get the probes that an orchestrator needs.
+_SPARE_CONNECTIONS = 100
+_SECONDS_AFTER_BODY = 5
+RETRY_AFTER_SECONDS = 5
+
+
+class Connection(HttpToolsProtocol):
+    """Uvicorn's connection with deadlines. Refuses what came too late, or is too large, with Backstage's error body."""
+
+    def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = limits
+        self._reading: asyncio.TimerHandle | None = None
+        self._writing: asyncio.TimerHandle | None = None
+        self._in_head = False
+        self._head_bytes = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.max_connections + _SPARE_CONNECTIONS:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError", "Too many connections; retry later")
+        else:
+            self._expect(self._limits.head_seconds, self._head_is_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_nothing()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > _MAX_HEAD_BYTES:
+                message = f"The path and the headers are larger than {_MAX_HEAD_BYTES} bytes"
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "RequestHeaderFieldsTooLargeError", message)
+        elif self._reading is None and not self._is_responding and not self.transport.is_closing():
+            # Between two requests the parser skips empty lines, for which uvicorn stops its own timer.
+            self._expect(self._limits.head_seconds, self._head_is_late)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"][CROWDED] = len(self.connections) > self._limits.max_connections
+        self._in_head, self._head_bytes = True, 0
+        if self._reading is None:
+            self._expect(self._limits.head_seconds, self._head_is_late)
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._in_head = False
+        # The application answers a late body; this is for a body that nobody reads.
+        self._expect(self._limits.body_seconds + _SECONDS_AFTER_BODY, self.transport.close)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._expect_nothing()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._writing = self.loop.call_later(self._limits.body_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's text says nothing more
+        self._refuse(HTTPStatus.BAD_REQUEST, "InputError", "The request is not valid HTTP/1.1")
+
+    @property
+    def _is_responding(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _expect(self, seconds: float, otherwise: Callable[[], object]) -> None:
+        self._expect_nothing()
+        self._reading = self.loop.call_later(seconds, otherwise)
+
+    def _expect_nothing(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _head_is_late(self) -> None:
+        self._reading = None
+        message = f"The path and the headers did not arrive within {self._limits.head_seconds:g} s"
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "RequestTimeoutError", message)
+
+    def _refuse(self, status: HTTPStatus, name: str, message: str) -> None:
+        """Answers without a request, and closes. While a response is under way, it only closes."""
+        self._expect_nothing()
+        if not self._is_responding and not self.transport.is_closing():
+            body = orjson.dumps(error_body(status, name, message, method="", url=""))
+            head = [f"HTTP/1.1 {status.value} {status.phrase}", "Content-Type: application/json", "Connection: close"]
+            head += [f"Content-Length: {len(body)}", "Cache-Control: no-store"]
+            if status == HTTPStatus.SERVICE_UNAVAILABLE:
+                head.append(f"Retry-After: {RETRY_AFTER_SECONDS}")
+            self.transport.write("\r\n".join([*head, "", ""]).encode() + body)
+        self.transport.close()
