@@ -6,6 +6,7 @@ The network has its own way because aiohttp alone answers twice as many requests
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Protocol
@@ -14,19 +15,26 @@ import aiohttp
 import httpx
 from yarl import URL
 
-from domain.errors import UpstreamError, UpstreamFaultError, UpstreamTimeoutError, UpstreamUnavailableError
+from domain.errors import (
+    UpstreamBusyError,
+    UpstreamError,
+    UpstreamFaultError,
+    UpstreamTimeoutError,
+    UpstreamUnavailableError,
+)
 from settings.model import Timeouts
 
 _MAX_CONNECTIONS = 100
+_MAX_WAITING = 400
 _KEEPALIVE_SECONDS = 15
 
 
 class Exchange(Protocol):
     """Sends one request and returns the status and the body of its response.
 
-    Follows no redirect, keeps no cookie. Raises UpstreamUnavailableError if the connection was refused or dropped,
-    UpstreamTimeoutError, UpstreamFaultError if the response is not HTTP. The request may have taken effect
-    all the same.
+    Follows no redirect, keeps no cookie. Raises UpstreamBusyError if no connection becomes free,
+    UpstreamUnavailableError if the connection was refused or dropped, UpstreamTimeoutError, UpstreamFaultError if the
+    response is not HTTP. Unless it was busy, the request may have taken effect all the same.
     """
 
     async def __call__(
@@ -41,13 +49,15 @@ class Exchange(Protocol):
 
 
 class NetworkExchange:
-    """Exchanges over the network. Error messages call the other side `name`."""
+    """Exchanges over the network, at most 100 at a time and 400 that wait. Errors call the other side `name`."""
 
     def __init__(self, name: str, timeouts: Timeouts) -> None:
         self._name = name
-        self._timeout = aiohttp.ClientTimeout(
-            connect=timeouts.pool, sock_connect=timeouts.connect, sock_read=timeouts.read
-        )
+        self._timeout = aiohttp.ClientTimeout(connect=timeouts.connect, sock_read=timeouts.read)
+        # Aiohttp's own queue has no limit, and its timeout there looks like one of a connection.
+        self._free = asyncio.Semaphore(_MAX_CONNECTIONS)
+        self._waiting = 0
+        self._longest_wait = timeouts.pool
         self._session: aiohttp.ClientSession | None = None
 
     async def __call__(
@@ -55,6 +65,7 @@ class NetworkExchange:
     ) -> tuple[int, bytes]:
         """See `Exchange`."""
         session = self._session or self._connected()
+        await self._wait_for_a_connection()
         try:
             async with session.request(
                 method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
@@ -62,11 +73,26 @@ class NetworkExchange:
                 return response.status, await response.read()
         except (aiohttp.ClientError, ValueError) as error:
             raise self._translated(error) from error
+        finally:
+            self._free.release()
 
     async def aclose(self) -> None:
         """Closes every connection."""
         if self._session is not None:
             await self._session.close()
+
+    async def _wait_for_a_connection(self) -> None:
+        if self._waiting >= _MAX_WAITING:
+            raise UpstreamBusyError(f"{self._name} is busy; retry later")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(self._longest_wait if self._free.locked() else None):
+                await self._free.acquire()
+        except TimeoutError as error:
+            message = f"{self._name} is busy: no connection became free within {self._longest_wait:g} s; retry later"
+            raise UpstreamBusyError(message) from error
+        finally:
+            self._waiting -= 1
 
     def _connected(self) -> aiohttp.ClientSession:
         # Not in the constructor: a session belongs to the event loop in which it is made.

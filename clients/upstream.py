@@ -14,7 +14,7 @@ import orjson
 import structlog
 
 from clients.exchange import Exchange, NetworkExchange, TransportExchange
-from domain.errors import UpstreamTimeoutError, UpstreamUnavailableError
+from domain.errors import UpstreamBusyError, UpstreamTimeoutError, UpstreamUnavailableError
 from settings.model import Timeouts
 
 log = structlog.get_logger(__name__)
@@ -89,6 +89,8 @@ class Upstream:
                 reply = await self._send("GET", target, token=token)
                 if reply.status not in _RETRIED_STATUSES:
                     return reply
+            except UpstreamBusyError:
+                raise
             except UpstreamUnavailableError as error:
                 log.info("retrying", upstream=self.name, cause=type(error.__cause__).__name__)
             await self._sleep(random.uniform(0, longest_wait))  # noqa: S311  # jitter is no secret

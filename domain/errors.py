@@ -14,6 +14,7 @@ OrchestratorError
 └── UpstreamError                     LiteLLM, Backstage or the database
     ├── UpstreamFaultError            it returned an unexpected response or refused our credentials
     ├── UpstreamUnavailableError      it cannot be reached
+    │   └── UpstreamBusyError         too many calls to it are in progress
     └── UpstreamTimeoutError          it did not answer in time
 
 Callers see the messages: a message says what was wrong and what would be right. It never contains a secret or text
@@ -91,6 +92,10 @@ class UpstreamUnavailableError(UpstreamError):
     """An upstream cannot be reached. `retry_after` is in seconds."""
 
     retry_after = 5
+
+
+class UpstreamBusyError(UpstreamUnavailableError):
+    """Too many calls to an upstream are in progress. This one was not made."""
 
 
 class UpstreamTimeoutError(UpstreamError):

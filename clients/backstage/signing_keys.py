@@ -28,8 +28,9 @@ class SigningKeys:
     """The ES256 keys published at `path`, by `kid`. `now` is a clock in seconds.
 
     An unknown `kid` causes one more fetch, at most every 10 seconds: keys rotate, and each replica of an issuer signs
-    with its own. A fetched set is kept until a newer one arrives. If the issuer may not exist (`is_optional`), a 404
-    is an empty set. `before_fetch` may raise UpstreamError to forbid a fetch.
+    with its own. A fetched set is kept until a newer one arrives. While there is none, all who wait for a fetch share
+    its failure. If the issuer may not exist (`is_optional`), a 404 is an empty set. `before_fetch` may raise UpstreamError
+    to forbid a fetch.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class SigningKeys:
         self.before_fetch = before_fetch
         self._keys: dict[str, ECKey] | None = None
         self._fetched_at = self._tried_at = float("-inf")
+        self._failures: list[UpstreamError] = []
         self._fetching = asyncio.Lock()
 
     async def get(self, kid: str) -> ECKey:
@@ -68,7 +70,10 @@ class SigningKeys:
         return True
 
     async def _refreshed(self, kid: str | None) -> dict[str, ECKey]:
+        failures = self._failures
         async with self._fetching:
+            if self._keys is None and failures:
+                raise failures[0].with_traceback(None)
             now = self._now()
             if self._keys is not None:
                 is_fresh = now - self._fetched_at <= _MAX_AGE_SECONDS and (kid is None or kid in self._keys)
@@ -79,8 +84,11 @@ class SigningKeys:
                 self._tried_at = now
                 self._keys = await self._fetch()
                 self._fetched_at = now
-            except UpstreamError:
+            except UpstreamError as error:
                 if self._keys is None:
+                    # Those who wait hold the old list; the next one to come gets a new fetch.
+                    self._failures.append(error)
+                    self._failures = []
                     raise
             return self._keys
 

@@ -11,7 +11,13 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from clients.exchange import NetworkExchange
-from domain.errors import UpstreamError, UpstreamFaultError, UpstreamTimeoutError, UpstreamUnavailableError
+from domain.errors import (
+    UpstreamBusyError,
+    UpstreamError,
+    UpstreamFaultError,
+    UpstreamTimeoutError,
+    UpstreamUnavailableError,
+)
 from settings.model import Timeouts
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -120,6 +126,38 @@ async def test_what_is_not_a_response(answer: bytes | None, error: type[Upstream
         with pytest.raises(error) as raised:
             await exchange("GET", origin, {}, None)
     assert "canary" not in raised.value.message
+
+
+async def test_what_finds_no_free_connection_is_not_sent() -> None:
+    """A hundred at a time; the next one waits as long as it may, and five hundred callers do not wait at all."""
+    async with serving(None) as (server, origin), exchanging(pool=0, read=60) as exchange:
+        hanging = [asyncio.create_task(exchange("GET", origin, {}, None)) for _ in range(100)]
+        while server.connections < 100:  # noqa: ASYNC110  # a socket has no event for it
+            await asyncio.sleep(0)
+        with pytest.raises(UpstreamBusyError, match="LiteLLM is busy: no connection became free within 0 s"):
+            await exchange("GET", origin, {}, None)
+        assert server.connections == 100
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+    async with serving(None) as (server, origin), exchanging(pool=60, read=60) as exchange:
+        callers = [asyncio.create_task(exchange("GET", origin, {}, None)) for _ in range(500)]
+        while server.connections < 100:  # noqa: ASYNC110  # a socket has no event for it
+            await asyncio.sleep(0)
+        with pytest.raises(UpstreamBusyError, match="LiteLLM is busy; retry later"):
+            await exchange("GET", origin, {}, None)
+        for caller in callers:
+            caller.cancel()
+        await asyncio.gather(*callers, return_exceptions=True)
+
+
+async def test_a_connection_that_fails_becomes_free() -> None:
+    """Two hundred failures in a row leave none behind."""
+    async with serving(b"") as (_, origin), exchanging(pool=0) as exchange:
+        for _ in range(200):
+            with pytest.raises(UpstreamUnavailableError) as raised:
+                await exchange("GET", origin, {}, None)
+            assert not isinstance(raised.value, UpstreamBusyError)
 
 
 async def test_a_port_where_nobody_listens() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable, Collection
@@ -299,6 +300,23 @@ async def test_without_any_keys_it_is_our_fault_and_not_the_callers(
     assert not await setup.tokens.is_ready()
     setup.transport.answers.clear()
     assert (await setup.tokens.verify(backstage.user_token(ALICE))).subject == ALICE
+
+
+async def test_those_who_wait_for_the_first_keys_share_a_failure(setup: Setup, backstage: BackstageStandIn) -> None:
+    """So the last of a crowd waits no longer than the first; whoever comes later gets another fetch."""
+
+    async def fail(_: httpx.Request) -> httpx.Response:
+        await asyncio.sleep(0)
+        return httpx.Response(500)
+
+    setup.transport._inner = httpx.MockTransport(fail)
+    crowd = [setup.tokens.verify(backstage.user_token(ALICE)) for _ in range(50)]
+    failures = await asyncio.gather(*crowd, return_exceptions=True)
+    assert {type(failure) for failure in failures} == {UpstreamFaultError}
+    assert setup.asked(JWKS) == 1
+    with pytest.raises(UpstreamFaultError):
+        await setup.tokens.verify(backstage.user_token(ALICE))
+    assert setup.asked(JWKS) == 2
 
 
 async def test_backstage_out_of_reach(setup: Setup, backstage: BackstageStandIn) -> None:
