@@ -29,8 +29,8 @@ class SigningKeys:
 
     An unknown `kid` causes one more fetch, at most every 10 seconds: keys rotate, and each replica of an issuer signs
     with its own. A fetched set is kept until a newer one arrives. While there is none, all who wait for a fetch share
-    its failure. If the issuer may not exist (`is_optional`), a 404 is an empty set. `before_fetch` may raise UpstreamError
-    to forbid a fetch.
+    its failure. If the issuer may not exist (`is_optional`), a 404 is an empty set. `before_fetch` may raise
+    UpstreamError to forbid a fetch.
     """
 
     def __init__(
