@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
-from domain.errors import NotAllowedError
+from domain.errors import NotAllowedError, UpstreamFaultError
 from domain.identity import Principal, Role
 from domain.keys import LIMITS, DescribedKey, Key, KeyAnnotations, KeyChanges
 from services import limits
@@ -35,7 +36,7 @@ class UpdateKey:
         """The key as LiteLLM has it after the change. It must have one of the `expected` versions; None means any.
 
         Raises NotAllowedError, InputError, NotFoundError (also for another's key), PreconditionFailedError,
-        ConflictError (alias taken), UpstreamError.
+        ConflictError (alias taken), UpstreamError (also if LiteLLM ignored a value).
         """
         await self.users.ensure_own(principal, user_id)
         async with self.changes.begin(
@@ -48,7 +49,8 @@ class UpdateKey:
             await self.litellm.update_key(key, fields, _annotations(key, requested, principal))
             updated = await self.keys.read(user_id, key_id)
             await change.done(after=updated.key.changeable)
-            return updated
+        _require_applied(updated.key, requested)
+        return updated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,19 @@ class UpdateRules:
         blocked_by = key.annotations.blocked_by if key.annotations else None
         if blocked_by != principal.subject and Role.ADMIN not in principal.roles:
             raise NotAllowedError("Only an admin may unblock a key that its owner did not block here")
+
+
+def _require_applied(key: Key, requested: KeyChanges) -> None:
+    """LiteLLM ignores some values silently. Raises UpstreamFaultError for those."""
+    actual = key.changeable | {"alias": key.alias}
+    ignored = [name for name, value in requested.items() if _cleared(actual[name]) != _cleared(value)]
+    if ignored:
+        raise UpstreamFaultError(f"LiteLLM ignored {', '.join(ignored)}")
+
+
+def _cleared(value: Any) -> Any:
+    """The value, with None for everything that means none. 0 is a budget."""
+    return None if value is False or value in ([], {}) else value
 
 
 def _annotations(key: Key, requested: KeyChanges, principal: Principal) -> KeyAnnotations:

@@ -58,9 +58,8 @@ class PlanExecution:
         """
         result = ExecutionResult()
         for number, entry in enumerate(plan.entries, start=1):
-            await self.lease.renew(held)
             try:
-                keys = await self._execute(entry, offboardings.get(entry.user_id), held, principal, confirmed=confirmed)
+                keys = await self.execute(entry, offboardings.get(entry.user_id), held, principal, confirmed=confirmed)
             except OrchestratorError as error:
                 result.failed[entry.user_id] = error.message
             else:
@@ -69,7 +68,7 @@ class PlanExecution:
             progress(number, len(plan.entries))
         return result
 
-    async def _execute(
+    async def execute(
         self,
         entry: PlanEntry,
         offboarding: Offboarding | None,
@@ -78,7 +77,8 @@ class PlanExecution:
         *,
         confirmed: bool,
     ) -> int:
-        """Executes one step as a change. Returns the number of keys concerned."""
+        """Executes one step as a change. Returns the number of keys concerned. Raises LeaseLostError, UpstreamError."""
+        await self.lease.renew(held)
         if entry.step is Step.HOLD and not await self._live_keys(entry.user_id):
             return 0  # nothing to change, and nothing to record at every run
         async with self.changes.begin(principal, _ACTION_OF[entry.step], entry.user_id) as change:

@@ -6,9 +6,9 @@ import asyncio
 
 from clients.litellm.client import LiteLLM, no_such_user
 from domain.audit import Action
-from domain.errors import BusyError, UpstreamFaultError
+from domain.errors import BusyError
 from domain.identity import Principal
-from domain.offboarding import Plan, PlanEntry, Step
+from domain.offboarding import PlanEntry, Step
 from domain.versions import require_version
 from services.changes.changes import Changes
 from services.offboarding.execution import PlanExecution
@@ -71,11 +71,8 @@ class RemoveUser:
         offboardings = await self._offboardings.all()
         keys = 0
         for step in (Step.BLOCK, Step.DELETE):
-            plan = Plan((PlanEntry(user_id, step),), "", None)
-            result = await self._execution.run(plan, offboardings, held=held, principal=principal, confirmed=True)
-            if user_id in result.failed:
-                raise UpstreamFaultError(result.failed[user_id])
-            keys = result.keys[step]
+            entry = PlanEntry(user_id, step)
+            keys = await self._execution.execute(entry, offboardings.get(user_id), held, principal, confirmed=True)
         return keys
 
     async def _release(self, held: HeldLease) -> None:

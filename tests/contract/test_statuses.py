@@ -15,55 +15,16 @@ from edge.binding import handler_name
 from settings.model import ConnectionLimits, Cors, Timeouts
 from state.database import Database
 from state.lease import Lease
-from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_path, user_path
+from tests.conftest import ALICE, BOB, CAROL, MakeService, Service, keys_path, user_path
 from tests.support.contract import CONTRACT_DOCUMENT, check, operations
+from tests.support.requests import API, CONDITIONAL, NO_KEY, OPEN, REQUESTS, WITH_BODY, send
 from tests.support.upstreams import Hanging, answering
 
-NO_KEY = "0" * 64
-DAVE = "user:default/dave"
 Case = Callable[[Service], Awaitable[httpx.Response]]
 
-REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "getMe": ("GET", f"{BASE}/me", {}),
-    "getModels": ("GET", f"{BASE}/models", {}),
-    "getUsers": ("GET", f"{BASE}/users", {}),
-    "createUser": ("POST", f"{BASE}/users", {"json": {"userId": DAVE}}),
-    "getUser": ("GET", user_path(ALICE), {}),
-    "updateUser": ("PATCH", user_path(ALICE), {"json": {"maxBudget": 5}}),
-    "deleteUser": ("DELETE", user_path(ALICE), {}),
-    "getUserUsage": ("GET", f"{user_path(ALICE)}/usage", {}),
-    "createUserKey": ("POST", keys_path(ALICE), {"json": {}}),
-    "getUserKeys": ("GET", keys_path(ALICE), {}),
-    "getUserKey": ("GET", keys_path(ALICE, NO_KEY), {}),
-    "updateUserKey": ("PATCH", keys_path(ALICE, NO_KEY), {"json": {"alias": "a"}}),
-    "deleteUserKey": ("DELETE", keys_path(ALICE, NO_KEY), {}),
-    "regenerateUserKey": ("POST", f"{keys_path(ALICE, NO_KEY)}/regenerate", {"json": {}}),
-    "reportKey": ("POST", f"{BASE}/keys/report", {"json": {"key": "sk-nobody-has-this"}}),
-    "getAudit": ("GET", f"{BASE}/audit", {}),
-    "getCleanup": ("GET", f"{BASE}/cleanup", {}),
-    "getCleanupRun": ("GET", f"{BASE}/cleanup/runs/1", {}),
-    "runCleanup": ("POST", f"{BASE}/cleanup", {"json": {"dryRun": True}}),
-    "getOpenapiYaml": ("GET", f"{BASE}/openapi.yaml", {}),
-    "getOpenapiJson": ("GET", f"{BASE}/openapi.json", {}),
-    "getDocs": ("GET", f"{BASE}/docs", {}),
-    "getDocsAsset": ("GET", f"{BASE}/docs/swagger-ui.css", {}),
-    "getLiveness": ("GET", "/.backstage/health/v1/liveness", {}),
-    "getReadiness": ("GET", "/.backstage/health/v1/readiness", {}),
-}
-"""A good request for each operation, as bob the admin may send it."""
-
-OPEN = [name for name, (_, _, row) in operations().items() if row.get("security") == []]
-API = sorted(set(REQUESTS) - set(OPEN))
-WITH_BODY = [name for name, (_, _, row) in operations().items() if "requestBody" in row]
-CONDITIONAL = [name for name, (_, _, row) in operations().items() if "304" in row["responses"]]
 ON_A_KEY = ["getUserKey", "updateUserKey", "deleteUserKey", "regenerateUserKey"]
 CREATES = ["createUser", "createUserKey", "regenerateUserKey"]
 ASK_BACKSTAGE_ONLY = ["getCleanup", "getCleanupRun", "getMe", "getAudit"]
-
-
-async def send(client: httpx.AsyncClient, operation: str, **changes: Any) -> httpx.Response:
-    method, path, options = REQUESTS[operation]
-    return await client.request(method, path, **(options | changes))
 
 
 def as_bob(operation: str, **changes: Any) -> Case:

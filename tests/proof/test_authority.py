@@ -1,0 +1,234 @@
+"""Who may do what: every kind of caller, every operation, every kind of target, against a table of its own."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import pytest
+from joserfc import jwt
+from joserfc.jwk import OctKey
+
+from settings.model import ServiceToken
+from standalone.backstage import BackstageStandIn
+from standalone.litellm import LiteLLMStandIn
+from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_path, user_path
+from tests.support.contract import operations
+from tests.support.upstreams import Overriding
+
+NOBODY = "user:default/nobody"
+NO_KEY = "0" * 64
+ADMIN_SERVICE, MEMBER_SERVICE = "admin-service-token-1", "member-service-token-1"
+NAMES = {
+    400: "InputError",
+    401: "AuthenticationError",
+    403: "NotAllowedError",
+    404: "NotFoundError",
+    409: "ConflictError",
+}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What a caller sends as `Authorization`, who they are to the oracle, and whose resources are their own."""
+
+    authorization: Callable[[BackstageStandIn], str | None]
+    kind: str
+    subject: str = ALICE
+
+
+def bearer(token: Callable[[BackstageStandIn], str]) -> Callable[[BackstageStandIn], str]:
+    return lambda backstage: f"Bearer {token(backstage)}"
+
+
+def unsigned(backstage: BackstageStandIn) -> str:
+    """Alice's token with `alg: none` and no signature."""
+    header, claims, _ = backstage.user_token(ALICE).split(".")
+    fields = json.loads(base64.urlsafe_b64decode(header + "==")) | {"alg": "none"}
+    return base64.urlsafe_b64encode(json.dumps(fields).encode()).rstrip(b"=").decode() + f".{claims}."
+
+
+def signed_with_the_public_key(backstage: BackstageStandIn) -> str:
+    """Alice's claims under HS256, with the published key as the secret."""
+    header, claims, _ = backstage.user_token(ALICE).split(".")
+    fields = json.loads(base64.urlsafe_b64decode(header + "==")) | {"alg": "HS256"}
+    payload = json.loads(base64.urlsafe_b64decode(claims + "=="))
+    published = json.dumps(backstage._user_key.as_dict(private=False))
+    return jwt.encode(fields, payload, OctKey.import_key(published), algorithms=["HS256"])
+
+
+CALLERS = {
+    "without a header": Caller(lambda _: None, "unknown"),
+    "with an empty token": Caller(lambda _: "Bearer ", "unknown"),
+    "with garbage": Caller(lambda _: "Bearer garbage", "unknown"),
+    "with an expired token": Caller(bearer(lambda b: b.user_token(ALICE, exp=1_700_000_000)), "unknown"),
+    "with a token of tomorrow": Caller(bearer(lambda b: b.user_token(ALICE, nbf=4_000_000_000)), "unknown"),
+    "with another audience": Caller(bearer(lambda b: b.user_token(ALICE, aud="another")), "unknown"),
+    "with another issuer": Caller(bearer(lambda b: b.user_token(ALICE, iss="https://elsewhere")), "unknown"),
+    "with alg none": Caller(bearer(unsigned), "unknown"),
+    "with HS256 and the public key": Caller(bearer(signed_with_the_public_key), "unknown"),
+    "a plugin's token for another plugin": Caller(bearer(lambda b: b.plugin_token(aud="catalog")), "unknown"),
+    "a limited token alone": Caller(bearer(lambda b: b.limited_token(ALICE)), "unknown"),
+    "carol, an outsider": Caller(bearer(lambda b: b.user_token(CAROL)), "outsider", CAROL),
+    "a plugin's token alone": Caller(bearer(lambda b: b.plugin_token()), "outsider"),
+    "alice, a member": Caller(bearer(lambda b: b.user_token(ALICE)), "member"),
+    "a plugin on behalf of alice": Caller(bearer(lambda b: b.plugin_token(b.limited_token(ALICE))), "member"),
+    "bob, an admin": Caller(bearer(lambda b: b.user_token(BOB)), "admin", BOB),
+    "a service as member": Caller(lambda _: f"Bearer {MEMBER_SERVICE}", "member service"),
+    "a service as admin": Caller(lambda _: f"Bearer {ADMIN_SERVICE}", "admin service"),
+}
+
+# What a member and an admin get. A service has nothing of its own: to it, everything is another's.
+ONE = {"it": (200, 200)}
+FOR_ADMINS = {"it": (403, 200)}
+READ_A_USER = {"self": (200, 200), "other": (403, 200), "missing": (403, 404)}
+CHANGE_A_USER = {"self": (403, 200), "other": (403, 200), "missing": (403, 404)}
+
+
+def on_a_key(done: int) -> dict[str, tuple[int, int]]:
+    return {
+        "own": (done, done),
+        "another's by their path": (403, done),
+        "another's by my path": (404, 404),
+        "without owner": (404, 404),
+        "missing": (404, 404),
+        "missing by another's path": (403, 404),
+    }
+
+
+ORACLE: dict[str, dict[str, tuple[int, int]]] = {
+    "getMe": ONE,
+    "getModels": ONE,
+    "getUsers": FOR_ADMINS,
+    "createUser": {"self": (409, 409), "other": (403, 409), "missing": (403, 400)},
+    "getUser": READ_A_USER,
+    "updateUser": CHANGE_A_USER,
+    "deleteUser": CHANGE_A_USER,
+    "getUserUsage": READ_A_USER,
+    "createUserKey": {"self": (201, 201), "other": (403, 201), "missing": (403, 404)},
+    "getUserKeys": READ_A_USER,
+    "getUserKey": on_a_key(200),
+    "updateUserKey": on_a_key(200),
+    "deleteUserKey": on_a_key(204),
+    "regenerateUserKey": on_a_key(201),
+    "reportKey": {"another's key": (202, 202)},
+    # A member gets their own events, whatever they ask for.
+    "getAudit": {"self": (200, 200), "other": (200, 200), "all": (200, 200)},
+    "getCleanup": FOR_ADMINS,
+    "getCleanupRun": {"missing": (403, 404)},
+    "runCleanup": FOR_ADMINS,
+}
+OPEN = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getDocsAsset", "getLiveness", "getReadiness"}
+BODIES: dict[str, dict[str, Any]] = {
+    "updateUser": {"maxBudget": 5},
+    "createUserKey": {},
+    "updateUserKey": {"alias": "mine now"},
+    "regenerateUserKey": {"overlap": 60},
+    "runCleanup": {"dryRun": True},
+}
+
+
+def expected(kind: str, operation: str, target: str) -> int:
+    """The status that the table gives this caller."""
+    if operation in OPEN:
+        return 200
+    if kind == "unknown":
+        return 401
+    if operation == "reportKey":
+        return 202
+    if kind == "outsider":
+        return 403
+    row = ORACLE[operation]
+    if kind.endswith("service"):
+        target = {"self": "other", "own": "another's by their path"}.get(target, target)
+        if kind == "member service" and operation in on_a_user:
+            return 403
+    return row[target][kind.startswith("admin")]
+
+
+on_a_user = {name for name, (_, path, _) in operations().items() if "{userId}" in path} | {"createUser"}
+CELLS = [
+    (caller, operation, target)
+    for operation, targets in (ORACLE | dict.fromkeys(sorted(OPEN), ONE)).items()
+    for target in targets
+    for caller in CALLERS
+]
+
+
+def test_every_operation_has_its_rows() -> None:
+    """A new operation without a decision about who may call it fails here."""
+    assert ORACLE.keys() | OPEN == operations().keys()
+    assert {name for name, (_, _, row) in operations().items() if row.get("security") == []} == OPEN
+
+
+@dataclass
+class World:
+    """alice and bob have a user and a key each; one key has no owner. `wire` is what LiteLLM was asked."""
+
+    service: Service
+    wire: Overriding
+    keys: dict[str, str] = field(default_factory=dict)
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    def request(self, operation: str, target: str, me: str) -> tuple[str, str, dict[str, Any]]:
+        """Method, path and options of a request to `operation` by the user `me`."""
+        method, template, _ = operations()[operation]
+        other = ALICE if me == BOB else BOB
+        owner = {"other": other, "missing": NOBODY, "another's by their path": other}.get(target, me)
+        owner = other if target == "missing by another's path" else owner
+        options: dict[str, Any] = {"json": BODIES[operation]} if operation in BODIES else {}
+        if operation == "createUser":
+            options["json"] = {"userId": owner}
+        if operation == "reportKey":
+            options["json"] = {"key": self.secrets[other]}
+        if operation == "getAudit" and target != "all":
+            options["params"] = {"target": owner}
+        if "{keyId}" in template:
+            owner = me if target == "missing" else owner
+            of = {"own": me, "without owner": "", "another's by their path": other, "another's by my path": other}
+            path = keys_path(owner, self.keys.get(of.get(target, "missing"), NO_KEY))
+            return method, path + template.partition("{keyId}")[2], options
+        path = template.replace(f"{BASE}/users/{{userId}}", user_path(owner))
+        return method, path.replace("{asset}", "docs.js").replace("{runId}", "1"), options
+
+
+@pytest.fixture
+async def world(make_service: MakeService, litellm: LiteLLMStandIn) -> World:
+    wire = Overriding(httpx.ASGITransport(litellm.app), {})
+    tokens = (
+        ServiceToken(ADMIN_SERVICE, "service:admin", "admin"),
+        ServiceToken(MEMBER_SERVICE, "service:member", "member"),
+    )
+    service = make_service(ports={"litellm": wire}, service_tokens=tokens)
+    world = World(service, wire)
+    for owner in (ALICE, BOB):
+        made = (await service.signed_in(owner).post(keys_path(owner), json={})).json()
+        world.keys[owner], world.secrets[owner] = made["keyId"], made["keySecret"]
+    world.keys[""] = "f" * 64
+    litellm.rows.keys["f" * 64] = litellm.rows.keys[world.keys[ALICE]] | {"token": "f" * 64, "user_id": None}
+    wire.seen.clear()
+    return world
+
+
+@pytest.mark.parametrize(("caller", "operation", "target"), CELLS)
+async def test_authority(world: World, backstage: BackstageStandIn, caller: str, operation: str, target: str) -> None:
+    """The status of the table; whoever is refused changes nothing in LiteLLM, and sees nobody else's."""
+    who = CALLERS[caller]
+    client = world.service.client()
+    if (authorization := who.authorization(backstage)) is not None:
+        client.headers["Authorization"] = authorization
+    method, path, options = world.request(operation, target, BOB if who.subject == BOB else ALICE)
+    response = await client.request(method, path, **options)
+    wanted = expected(who.kind, operation, target)
+    assert response.status_code == wanted, response.text
+    if wanted >= 400:
+        assert response.json()["error"]["name"] == NAMES[wanted]
+    if wanted in (401, 403, 404):
+        assert [request.url.path for request in world.wire.seen if request.method != "GET"] == []
+        assert "sk-" not in response.text
+    if operation == "getAudit" and who.kind.startswith("member"):
+        assert {row["target"] for row in response.json()["events"]} <= {who.subject}
