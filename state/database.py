@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from domain.errors import UpstreamUnavailableError
 REVISION = "0002"
 """The newest migration."""
 _MIGRATION_LOCK = 0x6C6C6F  # any number that all replicas agree on
-_SQLITE_TIMEOUT_SECONDS = 30
+_WAIT_SECONDS = 10.0
+"""For a free connection, for the turn to write, and for a lock. A caller who waits longer gets a 503."""
 _CONNECT_TIMEOUT_SECONDS = 5
 _CONNECTIONS = 20
 
@@ -44,7 +45,7 @@ class Database:
         self._migrating = asyncio.Lock()
         self._migrated = False
         # SQLite's writers poll for the file's lock, in no order: within this process they queue instead.
-        self._writers = nullcontext() if self._is_postgresql else asyncio.Lock()
+        self._writers = None if self._is_postgresql else asyncio.Lock()
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -55,7 +56,7 @@ class Database:
         """A transaction that commits at the end. Migrates first. Raises DatabaseUnavailableError."""
         await self.migrate()
         with self._translated():
-            async with self._writers, self._engine.begin() as connection:
+            async with self._turn_to_write(), self._engine.begin() as connection:
                 yield connection
 
     @asynccontextmanager
@@ -103,6 +104,18 @@ class Database:
             return False
         return True
 
+    @asynccontextmanager
+    async def _turn_to_write(self) -> AsyncIterator[None]:
+        if self._writers is None:
+            yield
+            return
+        async with asyncio.timeout(_WAIT_SECONDS):
+            await self._writers.acquire()
+        try:
+            yield
+        finally:
+            self._writers.release()
+
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -116,6 +129,8 @@ class Database:
             await asyncio.to_thread(_create_file, self._engine.url.database or "")
         async with self._engine.begin() as connection:
             if self._is_postgresql:
+                # Another replica's migration may take longer than a request may wait.
+                await connection.execute(sa.text("set local lock_timeout = 0"))
                 await connection.execute(sa.text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
             if await connection.run_sync(_revision) != REVISION:
                 from state.migrate import upgrade  # noqa: PLC0415  # see there
@@ -126,12 +141,19 @@ class Database:
 def _engine(url: str) -> AsyncEngine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        timeout = {"connect_timeout": _CONNECT_TIMEOUT_SECONDS}
-        # No overflow: its connections are closed after each use, and opening one takes longer than a change.
         return create_async_engine(
-            parsed, pool_pre_ping=True, pool_size=_CONNECTIONS, max_overflow=0, connect_args=timeout
+            parsed,
+            pool_pre_ping=True,
+            pool_size=_CONNECTIONS,
+            # No overflow: its connections are closed after each use, and opening one takes longer than a change.
+            max_overflow=0,
+            pool_timeout=_WAIT_SECONDS,
+            connect_args={
+                "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
+                "options": f"-c lock_timeout={_WAIT_SECONDS * 1000:.0f}",
+            },
         )
-    engine = create_async_engine(parsed, connect_args={"timeout": _SQLITE_TIMEOUT_SECONDS})
+    engine = create_async_engine(parsed, connect_args={"timeout": _WAIT_SECONDS}, pool_timeout=_WAIT_SECONDS)
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
