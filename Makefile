@@ -105,6 +105,10 @@ fuzz: $(dev_stamp) ## Fuzz the running service against its contract in three rol
 soak: $(dev_stamp) ## The state machine of the off-boarding at length (500 x 50 steps)
 	SOAK=1 $(bin)/python -m pytest tests/services/offboarding/test_state_machine.py
 
+.PHONY: proof
+proof: $(dev_stamp) ## The tables of authority, faults, hostile values, secrets and overload, with a line for each
+	$(bin)/python -m pytest -m 'not live' -n $(JOBS) tests/proof
+
 .PHONY: live
 live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Backstage
 	PATH="$(CURDIR)/$(bin):$$PATH" tests/live/run

@@ -18,7 +18,7 @@ from standalone.backstage import BASE_URL, BackstageStandIn
 from standalone.litellm import MASTER_KEY
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, keys_path, user_path
 from tests.proof.conftest import Cells
-from tests.support.processes import listening
+from tests.support.processes import listening, output
 from tests.support.requests import API, REQUESTS
 from tests.support.upstreams import answering
 
@@ -130,6 +130,21 @@ async def test_secrets_stay_where_they_belong(  # noqa: PLR0917
     cells.record("database", story.found_in(stored))
     assert debug.getvalue().count("\n") > 1000
     assert cells.failed == {}
+
+
+async def test_a_database_that_refuses_is_named_without_its_password(tmp_path: Path) -> None:
+    """By what the command line prints before it ends."""
+    config = tmp_path / "app-config.yaml"
+    config.write_text(
+        """
+        liteLLM: {baseUrl: 'http://127.0.0.1:9', masterKey: sk-x, adminGroup: a, allowedGroup: b}
+        backend: {baseUrl: 'http://127.0.0.1:9'}
+        litellmOrchestrator: {database: {url: 'postgresql://user:canary-of-the-database@127.0.0.1:9/state'}}
+        """
+    )
+    code, printed = await output("serve", "--config", str(config))
+    assert (code, "127.0.0.1:9/state cannot be used" in printed) == (1, True), printed
+    assert "canary-of-the-database" not in printed
 
 
 async def test_the_process_list_has_no_secret(tmp_path: Path) -> None:

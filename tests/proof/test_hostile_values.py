@@ -28,6 +28,7 @@ PLAIN = [
     "user:default/alice/keys", "user:default/alice?x=1", "user:default/alice#x", "user:default/alice%00",
     "user:default/",
     "user:/alice", "user:default/alice ", " user:default/alice", "user:default//alice", "USER:DEFAULT/ALICE/..",
+    "USER:Default/ALICE",
     "user:default/alice,user:default/bob", "group:default/admins", "default_user_id", "alice@example.com",
 ]  # fmt: skip
 CONTROL = [
