@@ -65,7 +65,10 @@ class NetworkExchange:
     ) -> tuple[int, bytes]:
         """See `Exchange`."""
         session = self._session or self._connected()
-        await self._wait_for_a_connection()
+        if self._free.locked():
+            await self._wait_for_a_connection()
+        else:
+            await self._free.acquire()
         try:
             async with session.request(
                 method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
@@ -86,7 +89,7 @@ class NetworkExchange:
             raise UpstreamBusyError(f"{self._name} is busy; retry later")
         self._waiting += 1
         try:
-            async with asyncio.timeout(self._longest_wait if self._free.locked() else None):
+            async with asyncio.timeout(self._longest_wait):
                 await self._free.acquire()
         except TimeoutError as error:
             message = f"{self._name} is busy: no connection became free within {self._longest_wait:g} s; retry later"

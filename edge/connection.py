@@ -6,7 +6,7 @@ Uvicorn waits for ever for the rest of a head or a body, and accepts any number 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
@@ -26,15 +26,21 @@ _SECONDS_AFTER_BODY = 5
 RETRY_AFTER_SECONDS = 5
 
 
+class _Part(Enum):
+    NONE = 0
+    HEAD = 1
+    BODY = 2
+
+
 class Connection(HttpToolsProtocol):
     """Uvicorn's connection with deadlines. Refuses what came too late, or is too large, with Backstage's error body."""
 
     def __init__(self, *args: Any, limits: ConnectionLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
-        self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
-        self._in_head = False
+        self._deadline: asyncio.TimerHandle | None = None
+        self._deadline_of = self._incomplete = _Part.NONE
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -42,40 +48,41 @@ class Connection(HttpToolsProtocol):
         if len(self.connections) > self._limits.max_connections + _SPARE_CONNECTIONS:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError", "Too many connections; retry later")
         else:
-            self._expect(self._limits.head_seconds, self._head_is_late)
+            self._expect(_Part.HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._expect_nothing()
+        self._expect(_Part.NONE)
         self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._in_head:
+        if self.transport.is_closing():
+            return
+        if self._incomplete is _Part.HEAD:
             self._head_bytes += len(data)
             if self._head_bytes > _MAX_HEAD_BYTES:
                 message = f"The path and the headers are larger than {_MAX_HEAD_BYTES} bytes"
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "RequestHeaderFieldsTooLargeError", message)
-        elif self._reading is None and not self._is_responding and not self.transport.is_closing():
-            # Between two requests the parser skips empty lines, for which uvicorn stops its own timer.
-            self._expect(self._limits.head_seconds, self._head_is_late)
+                return
+        # Only now: most requests arrive at once, and need no timer. Between two requests the parser skips empty lines,
+        # for which uvicorn stops its own timer.
+        is_idle = self._incomplete is _Part.NONE and not self._is_responding
+        self._expect(_Part.HEAD if is_idle else self._incomplete)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["state"][CROWDED] = len(self.connections) > self._limits.max_connections
-        self._in_head, self._head_bytes = True, 0
-        if self._reading is None:
-            self._expect(self._limits.head_seconds, self._head_is_late)
+        self._incomplete, self._head_bytes = _Part.HEAD, 0
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self._in_head = False
-        # The application answers a late body; this is for a body that nobody reads.
-        self._expect(self._limits.body_seconds + _SECONDS_AFTER_BODY, self.transport.close)
+        self._expect(_Part.NONE)
+        self._incomplete = _Part.BODY
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._expect_nothing()
+        self._incomplete = _Part.NONE
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -94,23 +101,28 @@ class Connection(HttpToolsProtocol):
     def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
-    def _expect(self, seconds: float, otherwise: Callable[[], object]) -> None:
-        self._expect_nothing()
-        self._reading = self.loop.call_later(seconds, otherwise)
-
-    def _expect_nothing(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
+    def _expect(self, part: _Part) -> None:
+        """Sets the deadline for what is to arrive next, unless it is set already."""
+        if part is self._deadline_of:
+            return
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._deadline_of = part
+        if part is _Part.HEAD:
+            self._deadline = self.loop.call_later(self._limits.head_seconds, self._head_is_late)
+        elif part is _Part.BODY:
+            # The application answers a late body; this is for a body that nobody reads.
+            seconds = self._limits.body_seconds + _SECONDS_AFTER_BODY
+            self._deadline = self.loop.call_later(seconds, self.transport.close)
 
     def _head_is_late(self) -> None:
-        self._reading = None
         message = f"The path and the headers did not arrive within {self._limits.head_seconds:g} s"
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "RequestTimeoutError", message)
 
     def _refuse(self, status: HTTPStatus, name: str, message: str) -> None:
         """Answers without a request, and closes. While a response is under way, it only closes."""
-        self._expect_nothing()
+        self._expect(_Part.NONE)
         if not self._is_responding and not self.transport.is_closing():
             body = orjson.dumps(error_body(status, name, message, method="", url=""))
             head = [f"HTTP/1.1 {status.value} {status.phrase}", "Content-Type: application/json", "Connection: close"]
