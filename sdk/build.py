@@ -63,7 +63,7 @@ def run(*command: str | Path, cwd: Path = _ROOT) -> None:
     programs = [str(Path(sys.executable).parent), str(_TYPESCRIPT / "node_modules" / ".bin"), os.environ["PATH"]]
     environment = os.environ | {"PATH": os.pathsep.join(programs)}
     try:
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)  # noqa: S603  # our own tools
     except FileNotFoundError as error:
         raise BuildError(f"{command[0]} is not installed; make sdk installs what it needs") from error
     printed = done.stdout + done.stderr

@@ -68,7 +68,7 @@ def run(command: str, out: Path) -> str | None:
     programs = [str(_ROOT / ".venv-matrix" / "bin"), str(_HERE / "node_modules" / ".bin"), os.environ["PATH"]]
     environment = os.environ | {"PATH": os.pathsep.join(programs), "GOFLAGS": "-mod=mod", "GOPROXY": "off"}
     try:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(  # noqa: S603  # our own tools
             command.split(),
             cwd=out,
             env=environment,

@@ -216,7 +216,7 @@ async def world(make_service: MakeService, litellm: LiteLLMStandIn) -> World:
 
 @pytest.mark.parametrize(("caller", "operation", "target"), CELLS)
 async def test_authority(world: World, backstage: BackstageStandIn, caller: str, operation: str, target: str) -> None:
-    """The status of the table; whoever is refused changes nothing in LiteLLM, and sees nobody else's."""
+    """The status of the table. A refused caller changes nothing in LiteLLM and sees nothing of others."""
     who = CALLERS[caller]
     client = world.service.client()
     if (authorization := who.authorization(backstage)) is not None:

@@ -1,6 +1,6 @@
 """What Backstage can do to a request: every fault, at every operation. No fault ever lets a caller in.
 
-The caller is bob, an admin: whoever may do everything must be stopped by the fault alone.
+The caller is bob, an admin: he may do everything, so only the fault can stop him.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("name", FAULTS)
 async def test_fault(make_service: MakeService, clock: Clock, name: str, cells: Cells) -> None:
-    """The status of the table, at each operation; whoever is refused reaches nothing in LiteLLM."""
+    """The status of the table, at each operation. A refused caller reaches nothing in LiteLLM."""
     fault = FAULTS[name]
     for operation in API:
         backstage = BackstageStandIn(now=clock)

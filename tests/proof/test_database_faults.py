@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -194,17 +195,48 @@ async def test_postgresql_restarts(
 
 
 @pytest.mark.live
+async def test_serialization_failures(
+    make_service: MakeService, litellm: LiteLLMStandIn, later: Callable[[float], None], postgresql: str
+) -> None:
+    """Where PostgreSQL refuses concurrent transactions, a 503 says so; the same request again makes one key."""
+    name = postgresql.rpartition("/")[2]
+    with psycopg.connect(postgresql.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"alter database {name} set default_transaction_isolation = 'serializable'".encode())
+    service = make_service(database_url=postgresql, creates_per_minute=100_000)
+    bob = service.signed_in(BOB)
+    owners = [f"user:default/member-{number}" for number in range(8)]
+    for owner in owners:
+        litellm.rows.add_user({"user_id": owner})
+    asked = [(owner, f"{owner}-{number}") for owner in owners for number in range(4)]
+
+    async def create(owner: str, name: str) -> httpx.Response:
+        return await bob.post(keys_path(owner), json={}, headers={"Idempotency-Key": name})
+
+    first = await asyncio.gather(*(create(*each) for each in asked))
+    assert {response.status_code for response in first} <= {201, 503}
+    later(400)
+    await service.run_background_jobs()
+    again = [await create(*each) for each in asked]
+    assert {response.status_code for response in again} == {201}
+    assert all(one.status_code == 503 or one.json() == two.json() for one, two in zip(first, again, strict=True))
+    assert set(litellm.rows.keys) == {response.json()["keyId"] for response in again}
+    print(f"serialization failures: {sum(response.status_code == 503 for response in first)} of {len(first)}")
+
+
+@pytest.mark.live
 async def test_a_lock_in_postgresql(
     make_service: MakeService, postgresql: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A change waits for it as long as it may, and is a 503; then it works again."""
+    """A change waits for it, or for the only connection, as long as it may, and is a 503; then it works again."""
     monkeypatch.setattr(database, "_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr(database, "_CONNECTIONS", 1)
     service = make_service(database_url=postgresql)
     alice = service.signed_in(ALICE)
     await a_key(alice)
     other = psycopg.connect(postgresql.replace("+psycopg", ""), autocommit=False)
     other.execute("lock table change in access exclusive mode")
-    refused = await alice.post(keys_path(ALICE), json={})
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    bob = service.signed_in(BOB)
+    for refused in await asyncio.gather(alice.post(keys_path(ALICE), json={}), bob.post(keys_path(BOB), json={})):
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
     other.close()
     await a_key(alice)

@@ -163,7 +163,7 @@ async def answer_to(port: int, sent: bytes) -> int:
 
 @pytest.mark.parametrize("sent", [HALF_A_HEAD, HALF_A_BODY], ids=["half a head", "half a body"])
 async def test_connections_that_send_half(overloaded: Overloaded, sent: bytes) -> None:
-    """Nine hundred of them are told, closed and forgotten."""
+    """Nine hundred of them get a 408 and are closed."""
     before, began = overloaded.memory_mib, time.monotonic()
     answers = Counter(await asyncio.gather(*(answer_to(overloaded.running.port, sent) for _ in range(900))))
     assert answers == {408: 900}

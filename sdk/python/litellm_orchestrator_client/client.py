@@ -54,7 +54,7 @@ class Client:
             status, wait = outcome.status_code, outcome.headers.get("Retry-After", "")
             ends_by_itself = status >= 500 or (status == 409 and wait != "")
             again = status == 429 or (status == 401 and sent == 1) or (again and ends_by_itself)
-        seconds = float(wait) if wait.isdecimal() else random.uniform(0.25, 0.5) * 2**sent  # noqa: S311
+        seconds = float(wait) if wait.isdecimal() else random.uniform(0.25, 0.5) * 2**sent  # noqa: S311  # no secret
         return seconds if again and sent < self.attempts and seconds <= 60 else None
 
 

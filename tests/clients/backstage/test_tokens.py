@@ -303,7 +303,7 @@ async def test_without_any_keys_it_is_our_fault_and_not_the_callers(
 
 
 async def test_those_who_wait_for_the_first_keys_share_a_failure(setup: Setup, backstage: BackstageStandIn) -> None:
-    """So the last of a crowd waits no longer than the first; whoever comes later gets another fetch."""
+    """The last of a crowd waits no longer than the first. A later caller causes another fetch."""
 
     async def fail(_: httpx.Request) -> httpx.Response:
         await asyncio.sleep(0)
