@@ -54,6 +54,10 @@ mock: $(run_stamp) ## The service on stand-ins with the contents of a file, for 
 serve: $(run_stamp) ## Serve for real (CONFIG=app-config.yaml WORKERS=1)
 	exec $(bin)/python -m cli serve --config $(CONFIG) --workers $(WORKERS)
 
+.PHONY: check
+check: $(run_stamp) ## Try LiteLLM, Backstage and the database, and say what to do about each problem (CONFIG=app-config.yaml)
+	$(bin)/python -m cli check --config $(CONFIG)
+
 .PHONY: cleanup-plan
 cleanup-plan: $(run_stamp) ## Print who would be removed from LiteLLM (CONFIG=app-config.yaml)
 	$(bin)/python -m cli cleanup --dry-run --config $(CONFIG)

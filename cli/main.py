@@ -1,9 +1,10 @@
-"""The command line: `litellm-orchestrator serve`, `standalone` and `cleanup`."""
+"""The command line: `litellm-orchestrator serve`, `standalone`, `check` and `cleanup`."""
 
 from __future__ import annotations
 
 import click
 
+from cli.check import check
 from cli.cleanup import cleanup
 from cli.serve import serve
 from cli.standalone import standalone
@@ -14,5 +15,5 @@ def main() -> None:
     """Self-service for LiteLLM users and keys, authorised by Backstage."""
 
 
-for command in (serve, standalone, cleanup):
+for command in (serve, standalone, check, cleanup):
     main.add_command(command)

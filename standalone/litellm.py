@@ -20,6 +20,7 @@ from standalone.litellm_rows import Rows, UnsupportedDurationError
 from standalone.litellm_usage import Row
 
 MASTER_KEY = "sk-standalone-master"
+VERSION = "1.104.5"
 MODELS = ("gpt-fake", "claude-fake")
 _REGENERATE = (
     "Regenerating Virtual Keys is an Enterprise feature, You must be a LiteLLM Enterprise user to use this feature"
@@ -56,6 +57,7 @@ class LiteLLMStandIn:
             ("POST", "/key/{token}/regenerate", self._key_regenerate),
             ("GET", "/models", self._models),
             ("GET", "/model/info", self._model_info),
+            ("GET", "/health/readiness/details", self._details),
         ]
         routes = [Route(path, self._with_master_key(endpoint), methods=[method]) for method, path, endpoint in managed]
         routes.append(Route("/v1/chat/completions", self._noted(self._chat), methods=["POST"]))
@@ -216,6 +218,9 @@ class LiteLLMStandIn:
 
     async def _model_info(self, request: Request) -> Response:
         return JSONResponse({"data": [{"model_name": name, "litellm_params": {}, "model_info": {}} for name in MODELS]})
+
+    async def _details(self, request: Request) -> Response:
+        return JSONResponse({"status": "healthy", "db": "connected", "litellm_version": VERSION})
 
     async def _readiness(self, request: Request) -> Response:
         return JSONResponse({"status": "healthy", "db": "connected"})

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,20 @@ class DatabaseUnavailableError(UpstreamUnavailableError):
     def __init__(self, where: str) -> None:
         super().__init__("This service's database is unavailable")
         self.where = where
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseState:
+    """What was found of a database. `where` is its URL without the password, `revision` None before the first start.
+
+    `free_bytes` is infinite if it cannot be seen from here.
+    """
+
+    where: str
+    revision: str | None
+    newest: str
+    may_create: bool
+    free_bytes: float
 
 
 class Database:
@@ -103,6 +120,18 @@ class Database:
         except DatabaseUnavailableError:
             return False
         return True
+
+    async def inspect(self) -> DatabaseState:
+        """Its state, without migrating or creating it. Raises DatabaseUnavailableError."""
+        with self._translated():
+            if not self._is_postgresql:
+                return await asyncio.to_thread(_inspect_file, self._engine.url.database or "")
+            async with self._engine.connect() as connection:
+                right = sa.text("select has_schema_privilege(current_user, current_schema(), 'create')")
+                may_create = (await connection.execute(right)).scalar_one()
+                revision = await connection.run_sync(_revision)
+        where = self._engine.url.render_as_string(hide_password=True)
+        return DatabaseState(where, revision, REVISION, bool(may_create), math.inf)
 
     @asynccontextmanager
     async def _turn_to_write(self) -> AsyncIterator[None]:
@@ -180,6 +209,21 @@ def _create_file(path: str) -> None:
     Path(path).parent.mkdir(mode=0o700, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     sqlite3.connect(path).close()
+
+
+def _inspect_file(path: str) -> DatabaseState:
+    """Raises OSError or sqlite3.Error."""
+    file, revision = Path(path), None
+    folder = file.parent if file.parent.exists() else file.parent.parent
+    if file.exists():
+        engine = sa.create_engine(f"sqlite:///file:{file}?mode=ro&uri=true")
+        try:
+            with engine.connect() as connection:
+                revision = _revision(connection)
+        finally:
+            engine.dispose()
+    may_create = os.access(file if file.exists() else folder, os.W_OK)
+    return DatabaseState(path, revision, REVISION, may_create, shutil.disk_usage(folder).free)
 
 
 def _revision(connection: sa.Connection) -> str | None:

@@ -205,6 +205,13 @@ class LiteLLM:
         body = reply.parsed()
         return reply.status == 200 and isinstance(body, dict) and body.get("db") == "connected"
 
+    async def version(self) -> str:
+        """`GET /health/readiness/details`: LiteLLM's version, such as 1.104.5."""
+        version = as_object(await self._upstream.read("/health/readiness/details")).get("litellm_version")
+        if not isinstance(version, str):
+            raise unexpected_response("version")
+        return version
+
     async def _users_among(self, user_ids: Sequence[str]) -> AsyncIterator[Reply]:
         for some in _chunks(user_ids):
             # One id matches substrings, several ids match exactly: so a single id is sent twice.

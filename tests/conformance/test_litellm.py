@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from datetime import UTC, datetime
 
 import httpx
@@ -308,6 +309,13 @@ async def test_health(proxy: Proxy) -> None:
     """Readiness includes the database."""
     assert (await proxy.get("/health/liveliness")).status_code == 200
     assert (await proxy.get("/health/readiness")).json() == {"status": "healthy", "db": "connected"}
+
+
+async def test_the_version(proxy: Proxy) -> None:
+    """The master key may read it; without it nobody may."""
+    details = await proxy.get("/health/readiness/details")
+    assert re.fullmatch(r"\d+\.\d+\.\d+.*", details.json()["litellm_version"])
+    assert (await proxy.http.get("/health/readiness/details", headers={"Authorization": ""})).status_code == 401
 
 
 @pytest.mark.parametrize("headers", [{"Authorization": "Bearer sk-wrong"}, {"Authorization": ""}])

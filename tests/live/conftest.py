@@ -58,8 +58,8 @@ class Live:
 
 
 @pytest.fixture
-async def live(tmp_path: Path, products: RealProducts) -> AsyncIterator[Live]:
-    """Everything running, and alice, bob and erin without LiteLLM users."""
+def config(tmp_path: Path) -> Path:
+    """An app-config.yaml for both products."""
     litellm_url, backstage_url = os.environ["LITELLM_URL"], os.environ["BACKSTAGE_URL"]
     config = tmp_path / "app-config.yaml"
     config.write_text(
@@ -82,7 +82,12 @@ async def live(tmp_path: Path, products: RealProducts) -> AsyncIterator[Live]:
           serviceTokens: [{{token: {SERVICE_TOKEN}, subject: 'service:ci', role: admin}}]
         """
     )
+    return config
 
+
+@pytest.fixture
+async def live(config: Path, products: RealProducts) -> AsyncIterator[Live]:
+    """Everything running, and alice, bob and erin without LiteLLM users."""
     async with listening("serve", "--config", str(config)) as running:
         for user_id in (ALICE, BOB, ERIN):
             await products.litellm.post("/user/delete", json={"user_ids": [user_id]})

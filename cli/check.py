@@ -1,0 +1,67 @@
+"""`litellm-orchestrator check`: tries everything that the service needs, and says what to do about each problem."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import click
+
+from app import Foundation, Ports
+from cli.configuration import config_option, secrets_of, settings_or_exit
+from clients.backstage.clock import clock_difference
+from edge.logs import configure_logging
+from services.diagnosis import Diagnosis, Finding, Verdict
+from settings.model import Settings
+
+EXIT_FAILED = 1
+
+
+@click.command(short_help="Try what the service needs, before it is started.")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+def check(paths: tuple[Path, ...], *, as_json: bool) -> None:
+    """Try LiteLLM, Backstage and the database, and change nothing. Exits with 1 if something does not work."""
+    settings = settings_or_exit(paths)
+    configure_logging(secrets=secrets_of(settings))
+    raise SystemExit(run(settings, as_json=as_json))
+
+
+def run(settings: Settings, *, as_json: bool, ports: Ports | None = None) -> int:
+    """Prints the findings, and returns the exit code: 0 if the service can be started, else 1."""
+    findings = asyncio.run(_findings(settings, ports or Ports(), as_json=as_json))
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
+    return EXIT_FAILED if any(finding.verdict is Verdict.FAILED for finding in findings) else 0
+
+
+async def _findings(settings: Settings, ports: Ports, *, as_json: bool) -> list[Finding]:
+    foundation = Foundation(settings, ports)
+    diagnosis = Diagnosis(
+        settings=settings,
+        litellm=foundation.litellm,
+        usage=foundation.litellm_usage,
+        tokens=foundation.tokens,
+        catalog=foundation.catalog,
+        database=foundation.database,
+        clock_difference=partial(
+            clock_difference, settings.backstage.base_url, settings.timeouts, ports.wall_clock, ports.backstage
+        ),
+    )
+    findings = []
+    async with aclosing(foundation):
+        async for finding in diagnosis.findings():
+            findings.append(finding)
+            if not as_json:
+                _print(finding)
+    return findings
+
+
+def _print(finding: Finding) -> None:
+    click.echo(f"{finding.verdict:<8} {finding.subject}: {finding.found}")
+    if finding.remedy is not None:
+        click.echo(f"{'':<8} → {finding.remedy}")

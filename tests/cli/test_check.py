@@ -1,0 +1,180 @@
+"""The check before the start: what it finds, what it advises, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from app import Ports
+from cli import check
+from domain.users import Tier
+from settings.model import BackstageSettings, LiteLLMSettings, Settings
+from standalone.backstage import BASE_URL, BackstageStandIn
+from standalone.catalog import CATALOG_TOKEN
+from standalone.environment import standalone_settings
+from standalone.litellm import MASTER_KEY, LiteLLMStandIn
+from tests.conftest import Clock, migrated_database
+from tests.support.processes import output
+from tests.support.upstreams import Answer, Overriding
+
+JWKS = "/api/auth/.well-known/jwks.json"
+GROUP = "/api/catalog/entities/by-name/group/default/litellm-users"
+Change = Callable[[Settings], Settings]
+
+
+def refuse(request: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("refused", request=request)
+
+
+def respond(status: int, **content: Any) -> Answer:
+    return lambda _: httpx.Response(status, **content)
+
+
+@dataclass
+class Place:
+    """A folder with stand-ins. `litellm` and `backstage` are what they answer instead of the usual."""
+
+    folder: Path
+    clock: Clock = field(default_factory=Clock)
+    litellm: dict[str, Answer] = field(default_factory=dict)
+    backstage: dict[str, Answer] = field(default_factory=dict)
+    ahead: float = 0
+
+    def run(self, *, as_json: bool = False, change: Change = lambda settings: settings) -> int:
+        stand_in = BackstageStandIn(now=self.clock)
+
+        def dated(_: httpx.Request) -> httpx.Response:
+            keys = {"keys": [stand_in._user_key.as_dict(private=False)]}
+            date = formatdate(self.clock() + self.ahead, usegmt=True)
+            return httpx.Response(200, json=keys, headers={"Date": date})
+
+        to_litellm = Overriding(httpx.ASGITransport(LiteLLMStandIn(now=self.clock).app), self.litellm)
+        to_backstage = Overriding(httpx.ASGITransport(stand_in.app), {JWKS: dated} | self.backstage)
+        ports = Ports(litellm=to_litellm, backstage=to_backstage, wall_clock=self.clock)
+        return check.run(change(standalone_settings(str(self.folder))), as_json=as_json, ports=ports)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    """Synchronous: the command line starts its own event loop."""
+    migrated_database(tmp_path)
+    return Place(tmp_path)
+
+
+def test_everything_is_well(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each part has a line."""
+    assert place.run() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:8].strip() for line in lines] == ["ok"] * 10
+    assert [line[9:].partition(":")[0] for line in lines] == [
+        "LiteLLM", "LiteLLM's version", "LiteLLM's master key", "models", "Backstage's signing keys",
+        "Backstage's clock", "allowedGroup", "adminGroup", "database", "disk",
+    ]  # fmt: skip
+    assert "ok       LiteLLM's version: 1.104.5" in lines
+    assert lines[8].endswith("its schema is up to date")
+
+
+def test_json(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same for a program."""
+    assert place.run(as_json=True) == 0
+    findings = json.loads(capsys.readouterr().out)
+    assert findings[1] == {"subject": "LiteLLM's version", "verdict": "ok", "found": "1.104.5", "remedy": None}
+
+
+def tiers(**limits: Any) -> Change:
+    return lambda settings: replace(
+        settings, litellm=LiteLLMSettings(settings.litellm.base_url, MASTER_KEY, Tier(**limits))
+    )
+
+
+def without_catalog_token(settings: Settings) -> Settings:
+    return replace(settings, backstage=BackstageSettings(BASE_URL))
+
+
+def database(url: str) -> Change:
+    return lambda settings: replace(settings, database_url=url)
+
+
+@pytest.mark.parametrize(
+    ("arrange", "change", "code", "says"),
+    [
+        ({"litellm": {"/health/readiness": refuse}}, None, 1,
+         ["failed   LiteLLM: LiteLLM cannot be reached", "baseUrl"]),
+        ({"litellm": {"/health/readiness": respond(200, json={"db": "Not connected"})}}, None, 1, ["no database"]),
+        ({"litellm": {"/user/list": respond(401, json={})}}, None, 1,
+         ["failed   LiteLLM's master key", "LITELLM_MASTER_KEY"]),
+        ({"litellm": {"/health/readiness/details": respond(200, json={"litellm_version": "1.90.0"})}}, None, 0,
+         ["warning  LiteLLM's version: 1.90.0", "tried with 1.104"]),
+        ({"litellm": {"/health/readiness/details": respond(404, json={})}}, None, 0, ["warning  LiteLLM's version"]),
+        ({"litellm": {"/models": respond(200, json={"data": []})}}, None, 0, ["warning  models: LiteLLM serves none"]),
+        ({}, tiers(models=("gpt-fake", "gpt-9", "openai/*")), 0, ["warning  models: LiteLLM does not serve gpt-9\n"]),
+        ({"backstage": {JWKS: refuse}}, None, 1, ["failed   Backstage's signing keys", "without /api"]),
+        ({"ahead": 45}, None, 0, ["warning  Backstage's clock: 45 s ahead", "Synchronise"]),
+        ({"ahead": -45}, None, 0, ["warning  Backstage's clock: 45 s behind"]),
+        ({"backstage": {GROUP: respond(401)}}, None, 1, ["failed   allowedGroup", "externalAccess"]),
+        ({"backstage": {GROUP: respond(404)}}, None, 1, ["failed   allowedGroup: Backstage's catalog has no group"]),
+        ({}, without_catalog_token, 0, ["warning  Backstage's catalog: there is no token", "keep their keys"]),
+        ({}, database("postgresql+psycopg://u:canary@127.0.0.1:9/state"), 1, ["127.0.0.1:9/state cannot be used"]),
+        ({}, database("sqlite+aiosqlite:////no/such/folder/state.sqlite3"), 1, ["failed   database"]),
+    ],
+)  # fmt: skip
+def test_what_is_wrong(  # noqa: PLR0917
+    place: Place, capsys: pytest.CaptureFixture[str],
+    arrange: dict[str, Any], change: Change | None, code: int, says: list[str],
+) -> None:  # fmt: skip
+    """It says what, and what to do; a warning does not stop anybody."""
+    place = replace(place, **arrange)
+    assert place.run(change=change or (lambda settings: settings)) == code
+    printed = capsys.readouterr().out
+    assert [text for text in says if text not in printed] == [], printed
+    assert "canary" not in printed
+    assert printed.count("→") == sum(not line.startswith(("ok ", " ")) for line in printed.splitlines())
+
+
+def test_it_changes_nothing(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """A database that does not exist is not created, and an old one is not migrated."""
+    file = place.folder / "state.sqlite3"
+    with sqlite3.connect(file) as connection:
+        connection.execute("update alembic_version set version_num = '0001'")
+    connection.close()
+    assert place.run() == 0
+    assert "its schema is at 0001; the next start migrates it to 0002" in capsys.readouterr().out
+    file.unlink()
+    assert place.run() == 0
+    assert "its schema is at none; the next start migrates it" in capsys.readouterr().out
+    assert not file.exists()
+
+
+def test_little_room(place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Less than a gibibyte on the disk of an SQLite file."""
+    monkeypatch.setattr("services.diagnosis._MIN_FREE_BYTES", 1 << 60)
+    assert place.run() == 0
+    assert "warning  disk: " in capsys.readouterr().out
+
+
+async def test_the_command(tmp_path: Path) -> None:
+    """Settings that are invalid are 2, what does not work is 1; no secret is printed."""
+    config = tmp_path / "app-config.yaml"
+    config.write_text(
+        f"""
+        liteLLM: {{baseUrl: 'http://127.0.0.1:9', masterKey: sk-canary, adminGroup: a, allowedGroup: b}}
+        backend: {{baseUrl: 'http://127.0.0.1:9'}}
+        litellmOrchestrator:
+          database: {{url: 'sqlite:///{tmp_path}/state.sqlite3'}}
+          backstage: {{catalogToken: {CATALOG_TOKEN}}}
+        """
+    )
+    code, printed = await output("check", "--config", str(config))
+    assert (code, printed.count("failed   ")) == (1, 6), printed
+    assert "sk-canary" not in printed
+    assert CATALOG_TOKEN not in printed
+    config.write_text("liteLLM: {}")
+    assert (await output("check", "--config", str(config)))[0] == 2
