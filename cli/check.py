@@ -15,7 +15,7 @@ from app import Foundation, Ports
 from cli.configuration import config_option, secrets_of, settings_or_exit
 from clients.backstage.clock import clock_difference
 from edge.logs import configure_logging
-from services.diagnosis import Diagnosis, Finding, Verdict
+from services.diagnosis import BackstageCheck, DatabaseCheck, Finding, LiteLLMCheck, Verdict
 from settings.model import Settings
 
 EXIT_FAILED = 1
@@ -41,23 +41,19 @@ def run(settings: Settings, *, as_json: bool, ports: Ports | None = None) -> int
 
 async def _findings(settings: Settings, ports: Ports, *, as_json: bool) -> list[Finding]:
     foundation = Foundation(settings, ports)
-    diagnosis = Diagnosis(
-        settings=settings,
-        litellm=foundation.litellm,
-        usage=foundation.litellm_usage,
-        tokens=foundation.tokens,
-        catalog=foundation.catalog,
-        database=foundation.database,
-        clock_difference=partial(
-            clock_difference, settings.backstage.base_url, settings.timeouts, ports.wall_clock, ports.backstage
-        ),
+    ahead = partial(clock_difference, settings.backstage.base_url, settings.timeouts, ports.wall_clock, ports.backstage)
+    checks = (
+        LiteLLMCheck(settings=settings.litellm, litellm=foundation.litellm, usage=foundation.litellm_usage),
+        BackstageCheck(settings=settings, tokens=foundation.tokens, catalog=foundation.catalog, clock_difference=ahead),
+        DatabaseCheck(database=foundation.database),
     )
     findings = []
     async with aclosing(foundation):
-        async for finding in diagnosis.findings():
-            findings.append(finding)
-            if not as_json:
-                _print(finding)
+        for each in checks:
+            async for finding in each.findings():
+                findings.append(finding)
+                if not as_json:
+                    _print(finding)
     return findings
 
 

@@ -12,7 +12,7 @@ from clients.backstage.tokens import TokenVerifier
 from clients.litellm.client import LiteLLM
 from clients.litellm.usage import LiteLLMUsage
 from domain.errors import UpstreamError, UpstreamFaultError
-from settings.model import Settings
+from settings.model import LiteLLMSettings, Settings
 from state.database import Database, DatabaseUnavailableError
 
 TRIED_LITELLM = "1.104"
@@ -39,124 +39,107 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Diagnosis:
-    """Checks everything, each part on its own, and changes nothing.
+class LiteLLMCheck:
+    """LiteLLM: whether it answers, its version, what its master key may do, and its models."""
 
-    `clock_difference` is the number of seconds by which Backstage's clock is ahead; it may raise UpstreamError.
-    """
-
-    settings: Settings
+    settings: LiteLLMSettings
     litellm: LiteLLM
     usage: LiteLLMUsage
-    tokens: TokenVerifier
-    catalog: Catalog | None
-    database: Database
-    clock_difference: Callable[[], Awaitable[float]]
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Each finding, as soon as it is there."""
-        for check in (
-            self._litellm,
-            self._litellm_version,
-            self._master_key,
-            self._models,
-            self._signing_keys,
-            self._clock,
-            self._groups,
-            self._database,
-        ):
-            async for finding in check():
-                yield finding
+        for check in (self._readiness, self._version, self._master_key, self._models):
+            yield await check()
 
-    async def _litellm(self) -> AsyncIterator[Finding]:
-        subject, address = "LiteLLM", self.settings.litellm.base_url
+    async def _readiness(self) -> Finding:
+        subject, address = "LiteLLM", self.settings.base_url
         try:
             is_ready = await self.litellm.is_ready()
         except UpstreamError as error:
-            yield _failed(subject, error.message, f"Start LiteLLM, or correct liteLLM.baseUrl ({address}).")
-            return
+            return _failed(subject, error.message, f"Start LiteLLM, or correct liteLLM.baseUrl ({address}).")
         if is_ready:
-            yield Finding(subject, Verdict.OK, f"{address} is ready")
-        else:
-            yield _failed(
-                subject, f"{address} has no database", "LiteLLM keeps users and keys in PostgreSQL: connect it."
-            )
+            return Finding(subject, Verdict.OK, f"{address} is ready")
+        return _failed(subject, f"{address} has no database", "LiteLLM keeps users and keys in PostgreSQL: connect it.")
 
-    async def _litellm_version(self) -> AsyncIterator[Finding]:
+    async def _version(self) -> Finding:
         subject = "LiteLLM's version"
         try:
             version = await self.litellm.version()
         except UpstreamError as error:
-            yield Finding(subject, Verdict.WARNING, error.message, "Correct what is said about LiteLLM first.")
-            return
+            return Finding(subject, Verdict.WARNING, error.message, "Correct what is said about LiteLLM first.")
         if version.startswith(f"{TRIED_LITELLM}."):
-            yield Finding(subject, Verdict.OK, version)
-        else:
-            remedy = f"This service was tried with {TRIED_LITELLM}: try yours with `make live` before you rely on it."
-            yield Finding(subject, Verdict.WARNING, version, remedy)
+            return Finding(subject, Verdict.OK, version)
+        remedy = f"This service was tried with {TRIED_LITELLM}: try yours with `make live` before you rely on it."
+        return Finding(subject, Verdict.WARNING, version, remedy)
 
-    async def _master_key(self) -> AsyncIterator[Finding]:
+    async def _master_key(self) -> Finding:
         subject = "LiteLLM's master key"
         try:
             users = (await self.litellm.users_around(0)).total
         except UpstreamFaultError as error:
-            yield _failed(subject, error.message, "Set liteLLM.masterKey to LITELLM_MASTER_KEY of LiteLLM.")
+            return _failed(subject, error.message, "Set liteLLM.masterKey to LITELLM_MASTER_KEY of LiteLLM.")
         except UpstreamError as error:
-            yield _failed(subject, error.message, "Correct what is said about LiteLLM first.")
+            return _failed(subject, error.message, "Correct what is said about LiteLLM first.")
         else:
-            yield Finding(subject, Verdict.OK, f"it may list users: there are {users}")
+            return Finding(subject, Verdict.OK, f"it may list users: there are {users}")
 
-    async def _models(self) -> AsyncIterator[Finding]:
+    async def _models(self) -> Finding:
         subject = "models"
         try:
             served = await self.usage.models()
         except UpstreamError as error:
-            yield _failed(subject, error.message, "Correct what is said about LiteLLM first.")
-            return
+            return _failed(subject, error.message, "Correct what is said about LiteLLM first.")
         if not served:
-            yield Finding(subject, Verdict.WARNING, "LiteLLM serves none", "Add models to LiteLLM's configuration.")
-            return
-        tiers = (self.settings.litellm.user_defaults, *self.settings.litellm.group_defaults)
+            return Finding(subject, Verdict.WARNING, "LiteLLM serves none", "Add models to LiteLLM's configuration.")
+        tiers = (self.settings.user_defaults, *self.settings.group_defaults)
         missing = sorted({model for tier in tiers for model in tier.models if "*" not in model} - set(served))
         if missing:
             remedy = "Correct liteLLM.userDefaults.models and liteLLM.groupDefaults, or add the models to LiteLLM."
-            yield Finding(subject, Verdict.WARNING, f"LiteLLM does not serve {', '.join(missing)}", remedy)
-        else:
-            yield Finding(subject, Verdict.OK, f"LiteLLM serves {len(served)}")
+            return Finding(subject, Verdict.WARNING, f"LiteLLM does not serve {', '.join(missing)}", remedy)
+        return Finding(subject, Verdict.OK, f"LiteLLM serves {len(served)}")
 
-    async def _signing_keys(self) -> AsyncIterator[Finding]:
-        subject, address = "Backstage's signing keys", self.settings.backstage.base_url
-        if await self.tokens.is_ready():
-            yield Finding(subject, Verdict.OK, f"{address} publishes them")
-        else:
-            remedy = f"Start Backstage, or correct litellmOrchestrator.backstage.baseUrl ({address}), without /api."
-            yield _failed(subject, f"{address} does not publish them", remedy)
 
-    async def _clock(self) -> AsyncIterator[Finding]:
-        subject = "Backstage's clock"
-        try:
-            seconds = await self.clock_difference()
-        except UpstreamError as error:
-            yield Finding(subject, Verdict.WARNING, error.message, "Correct what is said about Backstage first.")
-            return
-        found = f"{abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
-        if abs(seconds) <= _MAX_CLOCK_DIFFERENCE_SECONDS:
-            yield Finding(subject, Verdict.OK, found)
-        else:
-            yield Finding(
-                subject, Verdict.WARNING, found, "Synchronise both: tokens are valid by the clock, to a minute."
-            )
+@dataclass(frozen=True, kw_only=True)
+class BackstageCheck:
+    """Backstage: its signing keys, its clock, and both groups in its catalog.
 
-    async def _groups(self) -> AsyncIterator[Finding]:
+    `clock_difference` returns the seconds by which Backstage's clock is ahead; it may raise UpstreamError.
+    """
+
+    settings: Settings
+    tokens: TokenVerifier
+    catalog: Catalog | None
+    clock_difference: Callable[[], Awaitable[float]]
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """Each finding, as soon as it is there."""
+        yield await self._signing_keys()
+        yield await self._clock()
         if self.catalog is None:
             remedy = "Set litellmOrchestrator.backstage.catalogToken, or users who leave keep their keys."
             yield Finding("Backstage's catalog", Verdict.WARNING, "there is no token for it", remedy)
             return
-        for setting, group in (
-            ("allowedGroup", self.settings.allowed_group),
-            ("adminGroup", self.settings.admin_group),
-        ):
+        groups = {"allowedGroup": self.settings.allowed_group, "adminGroup": self.settings.admin_group}
+        for setting, group in groups.items():
             yield await self._group(self.catalog, setting, group)
+
+    async def _signing_keys(self) -> Finding:
+        subject, address = "Backstage's signing keys", self.settings.backstage.base_url
+        if await self.tokens.is_ready():
+            return Finding(subject, Verdict.OK, f"{address} publishes them")
+        remedy = f"Start Backstage, or correct litellmOrchestrator.backstage.baseUrl ({address}), without /api."
+        return _failed(subject, f"{address} does not publish them", remedy)
+
+    async def _clock(self) -> Finding:
+        subject = "Backstage's clock"
+        try:
+            seconds = await self.clock_difference()
+        except UpstreamError as error:
+            return Finding(subject, Verdict.WARNING, error.message, "Correct what is said about Backstage first.")
+        found = f"{abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"
+        if abs(seconds) <= _MAX_CLOCK_DIFFERENCE_SECONDS:
+            return Finding(subject, Verdict.OK, found)
+        return Finding(subject, Verdict.WARNING, found, "Synchronise both: tokens are valid by the clock, to a minute.")
 
     async def _group(self, catalog: Catalog, setting: str, group: str) -> Finding:
         try:
@@ -174,7 +157,15 @@ class Diagnosis:
             )
         return Finding(setting, Verdict.OK, f"{group} has {len(members)} members")
 
-    async def _database(self) -> AsyncIterator[Finding]:
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseCheck:
+    """The database: whether it can be used, its schema, and the room for it."""
+
+    database: Database
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """Each finding, as soon as it is there."""
         subject = "database"
         try:
             state = await self.database.inspect()
