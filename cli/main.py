@@ -1,4 +1,4 @@
-"""The command line: `litellm-orchestrator serve`, `standalone`, `check` and `cleanup`."""
+"""The command line: `litellm-orchestrator serve`, `standalone`, `check`, `config` and `cleanup`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import click
 
 from cli.check import check
 from cli.cleanup import cleanup
+from cli.config import config
 from cli.serve import serve
 from cli.standalone import standalone
 
@@ -15,5 +16,5 @@ def main() -> None:
     """Self-service for LiteLLM users and keys, authorised by Backstage."""
 
 
-for command in (serve, standalone, check, cleanup):
+for command in (serve, standalone, check, config, cleanup):
     main.add_command(command)

@@ -20,7 +20,7 @@ CROWDED = "orchestrator.crowded"
 """In a request's state: whether there were more connections than allowed when it began."""
 
 _MAX_HEAD_BYTES = 64 * 1024
-# Above the limit so many more may ask, and are refused by name, or get the probes that an orchestrator needs.
+# This many above the limit are accepted: they get a 503, or the probe that an orchestrator needs.
 _SPARE_CONNECTIONS = 100
 _SECONDS_AFTER_BODY = 5
 RETRY_AFTER_SECONDS = 5
