@@ -123,6 +123,7 @@ async def service(folder: Path, litellm: LiteLLMStandIn) -> AsyncIterator[Overlo
                         "database": {"url": f"sqlite:///{folder}/state.sqlite3"},
                         "serviceTokens": [{"token": SERVICE_TOKEN, "subject": "service:ci", "role": "admin"}],
                         "connections": {"head": HEAD_SECONDS, "body": BODY_SECONDS, "max": MAX_CONNECTIONS},
+                        "rateLimit": {"createsPerMinute": 100_000},
                         "timeouts": {"read": 2, "pool": 0.5, "deadline": 3},
                     },
                 }
@@ -276,7 +277,7 @@ async def test_a_rolling_restart(tmp_path: Path, litellm: LiteLLMStandIn) -> Non
             in_rotation.append(await start())
         done.set()
         await asyncio.gather(*callers)
-    assert set(statuses) <= {200, 201, 429}
+    assert set(statuses) == {200, 201}
     assert statuses[200] > 100
     print(f"rolling restart: {dict(statuses)}")
 
