@@ -23,19 +23,11 @@ from standalone.environment import standalone_settings
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import Clock, migrated_database
 from tests.support.processes import output
-from tests.support.upstreams import Answer, Overriding
+from tests.support.upstreams import Answer, Overriding, refuse, respond
 
 JWKS = "/api/auth/.well-known/jwks.json"
 GROUP = "/api/catalog/entities/by-name/group/default/litellm-users"
 Change = Callable[[Settings], Settings]
-
-
-def refuse(request: httpx.Request) -> httpx.Response:
-    raise httpx.ConnectError("refused", request=request)
-
-
-def respond(status: int, **content: Any) -> Answer:
-    return lambda _: httpx.Response(status, **content)
 
 
 @dataclass

@@ -128,27 +128,36 @@ async def test_what_is_not_a_response(answer: bytes | None, error: type[Upstream
     assert "canary" not in raised.value.message
 
 
+def calling(exchange: NetworkExchange, origin: str, callers: int) -> list[asyncio.Task[tuple[int, bytes]]]:
+    return [asyncio.create_task(exchange("GET", origin, {}, None)) for _ in range(callers)]
+
+
+async def connected(server: Server, connections: int) -> None:
+    while server.connections < connections:  # noqa: ASYNC110  # a socket has no event for it
+        await asyncio.sleep(0)
+
+
+async def hang_up(callers: list[asyncio.Task[tuple[int, bytes]]]) -> None:
+    for caller in callers:
+        caller.cancel()
+    await asyncio.gather(*callers, return_exceptions=True)
+
+
 async def test_what_finds_no_free_connection_is_not_sent() -> None:
     """A hundred at a time; the next one waits as long as it may, and five hundred callers do not wait at all."""
     async with serving(None) as (server, origin), exchanging(pool=0, read=60) as exchange:
-        hanging = [asyncio.create_task(exchange("GET", origin, {}, None)) for _ in range(100)]
-        while server.connections < 100:  # noqa: ASYNC110  # a socket has no event for it
-            await asyncio.sleep(0)
+        callers = calling(exchange, origin, 100)
+        await connected(server, 100)
         with pytest.raises(UpstreamBusyError, match="LiteLLM is busy: no connection became free within 0 s"):
             await exchange("GET", origin, {}, None)
         assert server.connections == 100
-        for task in hanging:
-            task.cancel()
-        await asyncio.gather(*hanging, return_exceptions=True)
+        await hang_up(callers)
     async with serving(None) as (server, origin), exchanging(pool=60, read=60) as exchange:
-        callers = [asyncio.create_task(exchange("GET", origin, {}, None)) for _ in range(500)]
-        while server.connections < 100:  # noqa: ASYNC110  # a socket has no event for it
-            await asyncio.sleep(0)
+        callers = calling(exchange, origin, 500)
+        await connected(server, 100)
         with pytest.raises(UpstreamBusyError, match="LiteLLM is busy; retry later"):
             await exchange("GET", origin, {}, None)
-        for caller in callers:
-            caller.cancel()
-        await asyncio.gather(*callers, return_exceptions=True)
+        await hang_up(callers)
 
 
 async def test_a_connection_that_fails_becomes_free() -> None:

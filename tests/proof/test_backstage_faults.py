@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import pytest
@@ -18,23 +17,11 @@ from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, CAROL, Clock, MakeService, Service, user_path
 from tests.proof.conftest import Cells
 from tests.support.requests import API, REQUESTS, send
-from tests.support.upstreams import Answer, Overriding
+from tests.support.upstreams import Answer, Overriding, hang, refuse, respond
 
 JWKS, USERINFO = "/api/auth/.well-known/jwks.json", "/api/auth/v1/userinfo"
 BY_NAME = "/api/catalog/entities/by-name/user/default/bob"
 WORKS = {200, 201, 202, 204, 404, 409}
-
-
-def refuse(request: httpx.Request) -> httpx.Response:
-    raise httpx.ConnectError("refused", request=request)
-
-
-def hang(request: httpx.Request) -> httpx.Response:
-    raise httpx.ReadTimeout("slow", request=request)
-
-
-def respond(status: int, **content: Any) -> Answer:
-    return lambda _: httpx.Response(status, **content)
 
 
 @dataclass

@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 
 Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def refuse(request: httpx.Request) -> httpx.Response:
+    """The connection is refused."""
+    raise httpx.ConnectError("refused", request=request)
+
+
+def hang(request: httpx.Request) -> httpx.Response:
+    """No response arrives in time."""
+    raise httpx.ReadTimeout("slow", request=request)
+
+
+def respond(status: int, **content: Any) -> Answer:
+    """Always the same response; `content` is that of httpx.Response."""
+    return lambda _: httpx.Response(status, **content)
 
 
 def answering(answer: httpx.Response | Answer | Exception) -> httpx.MockTransport:

@@ -20,7 +20,7 @@ from domain.identity import PLUGIN_ID, Caller
 from settings.model import ServiceToken, Timeouts
 from standalone.backstage import BASE_URL, BackstageStandIn
 from tests.conftest import ALICE, BOB, Clock, no_sleep
-from tests.support.upstreams import Overriding
+from tests.support.upstreams import Overriding, refuse
 
 JWKS = "/api/auth/.well-known/jwks.json"
 PLUGIN_JWKS = "/api/tokens/.backstage/auth/v1/jwks.json"
@@ -321,10 +321,6 @@ async def test_those_who_wait_for_the_first_keys_share_a_failure(setup: Setup, b
 
 async def test_backstage_out_of_reach(setup: Setup, backstage: BackstageStandIn) -> None:
     """Without keys no token can be verified, and the error says so."""
-
-    def refuse(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("refused", request=request)
-
     setup.transport.answers[JWKS] = refuse
     with pytest.raises(UpstreamUnavailableError):
         await setup.tokens.verify(backstage.user_token(ALICE))

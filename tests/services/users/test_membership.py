@@ -10,7 +10,7 @@ from standalone.backstage import BASE_URL, BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, CAROL, SERVICE_TOKEN, Clock, MakeService, keys_path, user_path
-from tests.support.upstreams import Overriding
+from tests.support.upstreams import Overriding, refuse
 
 DAVE = "user:default/dave"
 BY_NAME = "/api/catalog/entities/by-name/user/default/"
@@ -100,10 +100,6 @@ async def test_creating_users_with_the_catalog_out_of_reach(
     make_service: MakeService, backstage: BackstageStandIn, litellm: LiteLLMStandIn
 ) -> None:
     """503, and nobody is created."""
-
-    def refuse(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("refused", request=request)
-
     transport = Overriding(httpx.ASGITransport(backstage.app), {f"{BY_NAME}dave": refuse})
     bob = make_service(ports={"backstage": transport}).signed_in(BOB)
     assert (await bob.post(f"{BASE}/users", json={"userId": DAVE})).status_code == 503
