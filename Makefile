@@ -113,6 +113,12 @@ soak: $(dev_stamp) ## The state machine of the off-boarding at length (500 x 50 
 proof: $(dev_stamp) ## The tables of authority, faults, hostile values, secrets and overload, with a line for each
 	$(bin)/python -m pytest -m 'not live' -n $(JOBS) tests/proof
 
+.PHONY: alerts-test
+alerts-test: ## Check and test the alerting rules with promtool
+	tests/support/need alerts-test promtool:prometheus
+	promtool check rules deploy/prometheus/alerts.yaml
+	promtool test rules deploy/prometheus/alerts_test.yaml
+
 .PHONY: live
 live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Backstage
 	PATH="$(CURDIR)/$(bin):$$PATH" tests/live/run

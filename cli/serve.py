@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import os
+import tempfile
 from pathlib import Path
 
 import click
@@ -18,6 +19,7 @@ from domain.redaction import redact
 from edge.logs import configure_logging
 from settings.model import Settings
 from state.database import Database, DatabaseUnavailableError
+from telemetry.metrics import SHARED_FOLDER
 
 EXIT_DATABASE = 1
 _ALLOCATIONS_PER_COLLECTION = 20_000
@@ -35,13 +37,16 @@ def serve(paths: tuple[Path, ...], host: str | None, port: int | None, workers: 
     _migrate_or_exit(settings)
     # Workers are new processes, which read the same files again.
     os.environ[_CONFIG_VARIABLE] = json.dumps([str(path.resolve()) for path in paths])
-    run_server(
-        "cli.serve:application",
-        host or settings.host,
-        settings.port if port is None else port,
-        workers,
-        limits=settings.connections,
-    )
+    with tempfile.TemporaryDirectory(prefix="litellm-orchestrator-") as folder:
+        if workers > 1:
+            os.environ[SHARED_FOLDER] = folder
+        run_server(
+            "cli.serve:application",
+            host or settings.host,
+            settings.port if port is None else port,
+            workers,
+            limits=settings.connections,
+        )
 
 
 def application() -> ASGIApp:

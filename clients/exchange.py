@@ -43,6 +43,16 @@ class Exchange(Protocol):
         """`url` is absolute and encoded."""
         ...
 
+    @property
+    def in_use(self) -> int:
+        """The number of connections in use."""
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """The number of calls that wait for one."""
+        ...
+
     async def aclose(self) -> None:
         """Closes every connection."""
         ...
@@ -56,7 +66,7 @@ class NetworkExchange:
         self._timeout = aiohttp.ClientTimeout(connect=timeouts.connect, sock_read=timeouts.read)
         # Aiohttp's own queue has no limit, and its timeout there looks like one of a connection.
         self._free = asyncio.Semaphore(_MAX_CONNECTIONS)
-        self._waiting = 0
+        self.in_use = self.waiting = 0
         self._longest_wait = timeouts.pool
         self._session: aiohttp.ClientSession | None = None
 
@@ -69,6 +79,7 @@ class NetworkExchange:
             await self._wait_for_a_connection()
         else:
             await self._free.acquire()
+        self.in_use += 1
         try:
             async with session.request(
                 method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
@@ -77,6 +88,7 @@ class NetworkExchange:
         except (aiohttp.ClientError, ValueError) as error:
             raise self._translated(error) from error
         finally:
+            self.in_use -= 1
             self._free.release()
 
     async def aclose(self) -> None:
@@ -85,9 +97,9 @@ class NetworkExchange:
             await self._session.close()
 
     async def _wait_for_a_connection(self) -> None:
-        if self._waiting >= _MAX_WAITING:
+        if self.waiting >= _MAX_WAITING:
             raise UpstreamBusyError(f"{self._name} is busy; retry later")
-        self._waiting += 1
+        self.waiting += 1
         try:
             async with asyncio.timeout(self._longest_wait):
                 await self._free.acquire()
@@ -95,7 +107,7 @@ class NetworkExchange:
             message = f"{self._name} is busy: no connection became free within {self._longest_wait:g} s; retry later"
             raise UpstreamBusyError(message) from error
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
     def _connected(self) -> aiohttp.ClientSession:
         # Not in the constructor: a session belongs to the event loop in which it is made.
@@ -120,6 +132,7 @@ class TransportExchange:
         self._transport = transport
         timeout = httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=timeouts.pool)
         self._extensions = {"timeout": timeout.as_dict()}
+        self.in_use = self.waiting = 0
 
     async def __call__(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None

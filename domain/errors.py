@@ -14,7 +14,8 @@ OrchestratorError
 └── UpstreamError                     LiteLLM, Backstage or the database
     ├── UpstreamFaultError            it returned an unexpected response or refused our credentials
     ├── UpstreamUnavailableError      it cannot be reached
-    │   └── UpstreamBusyError         too many calls to it are in progress
+    │   ├── UpstreamBusyError         too many calls to it are in progress
+    │   └── CircuitOpenError          it failed again and again, so calls to it are paused
     └── UpstreamTimeoutError          it did not answer in time
 
 Callers see the messages: a message says what was wrong and what would be right. It never contains a secret or text
@@ -96,6 +97,14 @@ class UpstreamUnavailableError(UpstreamError):
 
 class UpstreamBusyError(UpstreamUnavailableError):
     """Too many calls to an upstream are in progress. This one was not made."""
+
+
+class CircuitOpenError(UpstreamUnavailableError):
+    """The upstream failed again and again. This call was not made; the next one is, in `retry_after` seconds."""
+
+    def __init__(self, name: str, retry_after: int) -> None:
+        super().__init__(f"{name} keeps failing, so calls to it are paused; retry after {retry_after} s")
+        self.retry_after = retry_after
 
 
 class UpstreamTimeoutError(UpstreamError):

@@ -36,6 +36,7 @@ from edge.errors import RoutingError, not_found, render
 from edge.paths import RawPath
 from edge.request_log import RequestLog
 from settings.model import Cors
+from telemetry.metrics import Metrics
 
 Authenticate = Callable[[str], Awaitable[Principal]]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
@@ -52,13 +53,14 @@ def build(
     lifespan: Lifespan,
     new_id: Callable[[], str],
     now: Callable[[], float],
+    metrics: Metrics,
 ) -> ASGIApp:
     """An ASGI application that serves `contract` with `handlers`, by the names of `handler_name`.
 
     Handlers get `services` by type. `authenticate` verifies a bearer token. A body must arrive within `body_seconds`.
     """
     middlewares: list[Any] = [
-        partial(RequestLog, new_id=new_id, now=now),
+        partial(RequestLog, new_id=new_id, now=now, metrics=metrics),
         # Outside of Errors: error responses need the CORS headers too.
         *([partial(CORSMiddleware, **middleware_options(cors))] if cors.origins else []),
         Errors,

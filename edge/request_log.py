@@ -1,4 +1,4 @@
-"""Logs one line per request, with the id that the response carries."""
+"""Logs and counts each request, with the id that the response carries."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 import structlog
+from connexion.middleware.routing import ROUTING_CONTEXT
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge.binding import PRINCIPAL
 from edge.redaction import redacted_path
+from telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -22,8 +24,9 @@ _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class RequestLog:
     """ASGI middleware. It is outside of error handling, so it must not raise. `now` is a clock in seconds."""
 
-    def __init__(self, app: ASGIApp, *, new_id: Callable[[], str], now: Callable[[], float]) -> None:
+    def __init__(self, app: ASGIApp, *, new_id: Callable[[], str], now: Callable[[], float], metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
         self._new_id = new_id
         self._now = now
 
@@ -48,12 +51,15 @@ class RequestLog:
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
+                seconds = self._now() - started
+                operation = extensions.get(ROUTING_CONTEXT, {}).get("operation_id") or "none"
+                self._metrics.requests.labels(operation, status or "none").observe(seconds)
                 principal = extensions.get(PRINCIPAL)
                 log.info(
                     "request",
                     method=scope["method"],
                     path=redacted_path(scope["raw_path"]),
                     status=status,
-                    milliseconds=round((self._now() - started) * 1000, 1),
+                    milliseconds=round(seconds * 1000, 1),
                     principal=principal.subject if principal else None,
                 )

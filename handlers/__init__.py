@@ -8,7 +8,7 @@ the result. `edge/binding.py` passes the arguments.
 from handlers.audit import get_audit
 from handlers.cleanup import get_cleanup, get_cleanup_run, run_cleanup
 from handlers.documents import get_docs, get_docs_asset, get_openapi_json, get_openapi_yaml
-from handlers.health import get_liveness, get_readiness
+from handlers.health import get_liveness, get_metrics, get_readiness
 from handlers.keys import (
     create_user_key,
     delete_user_key,
@@ -33,6 +33,7 @@ __all__ = [
     "get_docs_asset",
     "get_liveness",
     "get_me",
+    "get_metrics",
     "get_models",
     "get_openapi_json",
     "get_openapi_yaml",

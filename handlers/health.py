@@ -1,11 +1,13 @@
-"""The probes, at the paths of Backstage's own backends (`rootHealth` in `@backstage/backend-defaults`)."""
+"""The probes, at the paths of Backstage's own backends (`rootHealth` in `@backstage/backend-defaults`), and metrics."""
 
 from __future__ import annotations
 
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.responses import Response
 
 from handlers.responses import json_response
 from services.health import Health
+from services.monitoring import Monitoring
 
 _UP = {True: "up", False: "down"}
 
@@ -23,6 +25,12 @@ async def get_readiness(service: Health) -> Response:
         "backstage": _UP[readiness.backstage],
         "database": _UP[readiness.database],
     }
-    if not readiness.is_ready:
-        return json_response({"status": "error", "dependencies": dependencies}, 503)
-    return json_response({"status": "ok" if readiness.database else "degraded", "dependencies": dependencies})
+    circuits = {name.lower(): circuit for name, circuit in readiness.circuits.items()}
+    status = "error" if not readiness.is_ready else "ok" if readiness.database else "degraded"
+    body = {"status": status, "dependencies": dependencies, "circuits": circuits}
+    return json_response(body, 200 if readiness.is_ready else 503)
+
+
+async def get_metrics(service: Monitoring) -> Response:
+    """`GET /metrics`: 200 with the metrics in Prometheus' text format."""
+    return Response(await service.exposition(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from clients.backstage.tokens import TokenVerifier
+from clients.breaker import Breaker
 from clients.litellm.client import LiteLLM
+from domain.circuits import Circuit
 from domain.errors import UpstreamError
 from services.single_flight import SingleFlight
 from state.database import Database
@@ -18,11 +20,12 @@ _CHECK = "readiness"
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Which dependencies are available."""
+    """Which dependencies are available, and the circuits towards `LiteLLM` and `Backstage`."""
 
     litellm: bool
     backstage: bool
     database: bool
+    circuits: Mapping[str, Circuit]
 
     @property
     def is_ready(self) -> bool:
@@ -31,15 +34,27 @@ class Readiness:
 
 
 class Health:
-    """Checks readiness at most every 2 seconds: anybody may ask, and that must not load the dependencies."""
+    """Checks readiness at most every 2 seconds: anybody may ask, and that must not load the dependencies.
+
+    A dependency that does not answer within `patience` seconds is not available.
+    """
 
     def __init__(
-        self, *, litellm: LiteLLM, tokens: TokenVerifier, database: Database, now: Callable[[], float]
+        self,
+        *,
+        litellm: LiteLLM,
+        tokens: TokenVerifier,
+        database: Database,
+        breakers: Mapping[str, Breaker],
+        now: Callable[[], float],
+        patience: float,
     ) -> None:
         self._litellm = litellm
         self._tokens = tokens
         self._database = database
+        self._breakers = breakers
         self._now = now
+        self._patience = patience
         self._checks: SingleFlight[Readiness] = SingleFlight()
         self._last: tuple[float, Readiness] | None = None
 
@@ -51,14 +66,18 @@ class Health:
 
     async def _check(self) -> Readiness:
         litellm, backstage, database = await asyncio.gather(
-            self._litellm_is_ready(), self._tokens.is_ready(), self._database.is_ready()
+            self._answers(self._litellm.is_ready()),
+            self._answers(self._tokens.is_ready()),
+            self._answers(self._database.is_ready()),
         )
-        readiness = Readiness(litellm=litellm, backstage=backstage, database=database)
+        circuits = {name: breaker.circuit for name, breaker in self._breakers.items()}
+        readiness = Readiness(litellm=litellm, backstage=backstage, database=database, circuits=circuits)
         self._last = (self._now(), readiness)
         return readiness
 
-    async def _litellm_is_ready(self) -> bool:
+    async def _answers(self, check: Awaitable[bool]) -> bool:
         try:
-            return await self._litellm.is_ready()
-        except UpstreamError:
+            async with asyncio.timeout(self._patience):
+                return await check
+        except (UpstreamError, TimeoutError):
             return False

@@ -54,6 +54,14 @@ class Timeouts:
 
 
 @dataclass(frozen=True)
+class CircuitSettings:
+    """After `failures` in a row, calls to an upstream are paused for `seconds`. 0 failures means never."""
+
+    failures: int = 10
+    seconds: float = 5.0
+
+
+@dataclass(frozen=True)
 class ConnectionLimits:
     """What a caller's connection may do. Seconds for the path and headers of a request, and for its body.
 
@@ -117,6 +125,7 @@ class Settings:
     cors: Cors = Cors()
     service_tokens: tuple[ServiceToken, ...] = ()
     timeouts: Timeouts = Timeouts()
+    circuit_breaker: CircuitSettings = CircuitSettings()
     connections: ConnectionLimits = ConnectionLimits()
     known_user_seconds: float = 300.0
     membership: MembershipSource = "token"

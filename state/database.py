@@ -64,6 +64,12 @@ class Database:
         # SQLite's writers poll for the file's lock, in no order: within this process they queue instead.
         self._writers = None if self._is_postgresql else asyncio.Lock()
 
+    @property
+    def connections_in_use(self) -> int:
+        """The number of connections of the pool in use."""
+        pool = self._engine.pool
+        return pool.checkedout() if isinstance(pool, sa.QueuePool) else 0
+
     async def aclose(self) -> None:
         """Closes every connection."""
         await self._engine.dispose()

@@ -10,8 +10,20 @@ import pytest
 
 from tests.support.processes import ROOT
 
-ROOMS = ["cli", "clients", "domain", "edge", "handlers", "services", "settings", "standalone", "state"]
-FILES = [ROOT / "app.py", *sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))]
+ROOMS = [
+    "app",
+    "cli",
+    "clients",
+    "domain",
+    "edge",
+    "handlers",
+    "services",
+    "settings",
+    "standalone",
+    "state",
+    "telemetry",
+]
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 SERVICES = [path for path in FILES if "services" in path.parts]
 
 

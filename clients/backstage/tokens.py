@@ -26,7 +26,7 @@ from joserfc.jwk import ECKey
 
 from clients.backstage.signing_keys import PluginKeys, SigningKeys, UnknownKeyError
 from clients.upstream import Upstream
-from domain.errors import AuthenticationError, UpstreamFaultError
+from domain.errors import AuthenticationError, UpstreamError, UpstreamFaultError
 from domain.identity import PLUGIN_ID, USER_REF, Caller
 from settings.model import ServiceToken
 
@@ -35,6 +35,7 @@ _LEEWAY_SECONDS = 60
 _PLUGIN = re.compile(r"[a-z0-9_-]{1,64}")
 _MAX_TOKEN_LENGTH = 16 * 1024
 _CACHED_TOKENS = 10_000
+ObserveCheck = Callable[[str], None]
 
 
 class _Typ(StrEnum):
@@ -44,7 +45,10 @@ class _Typ(StrEnum):
 
 
 class TokenVerifier:
-    """Verifies bearer tokens. `now` is in seconds since the epoch; `plugins`: see `PluginKeys`."""
+    """Verifies bearer tokens. `now` is in seconds since the epoch; `plugins`: see `PluginKeys`.
+
+    `observe` gets the result of each check: service, cached, accepted, refused, or unknown if Backstage fails.
+    """
 
     def __init__(
         self,
@@ -54,7 +58,9 @@ class TokenVerifier:
         service_tokens: Sequence[ServiceToken],
         plugins: Collection[str] | None,
         now: Callable[[], float],
+        observe: ObserveCheck = lambda _: None,
     ) -> None:
+        self._observe = observe
         self._backstage = backstage
         self._issuer = issuer
         self._service_tokens = [
@@ -73,18 +79,34 @@ class TokenVerifier:
         """Whether user tokens can be verified."""
         return await self._user_keys.are_available()
 
+    @property
+    def cached_tokens(self) -> int:
+        """The number of verified tokens in the cache."""
+        return len(self._verified)
+
     async def verify(self, token: str) -> Caller:
         """The caller who holds `token`. Raises AuthenticationError; UpstreamError if Backstage fails."""
+        result = "refused"
+        try:
+            result, caller = await self._verify(token)
+        except UpstreamError:
+            result = "unknown"
+            raise
+        finally:
+            self._observe(result)
+        return caller
+
+    async def _verify(self, token: str) -> tuple[str, Caller]:
         digest = _digest(token)
         if caller := self._service(digest):
-            return caller
+            return "service", caller
         if (known := self._verified.get(digest)) and self._now() <= known[1]:
-            return known[0]
+            return "cached", known[0]
         if len(token) > _MAX_TOKEN_LENGTH:
             raise AuthenticationError("The token is too long for a Backstage token")
         caller, expires = await self._by_type(token)
         self._verified[digest] = (caller, expires + _LEEWAY_SECONDS)
-        return caller
+        return "accepted", caller
 
     def _service(self, digest: bytes) -> Caller | None:
         # Compares every row in constant time: the duration must not reveal anything.

@@ -50,6 +50,7 @@ class Change:
         self._opened = opened
         self._intent = intent
         self._request = request
+        self._ending: Ending | None = None
 
     @property
     def operation(self) -> str:
@@ -82,10 +83,12 @@ class Change:
         async with self._store.transaction() as connection:
             yield connection
         self.is_ended = True
+        if self._ending is not None:
+            self._store.count(self._intent, self._ending)
 
     async def end(self, ending: Ending, answer: Any = None, connection: AsyncConnection | None = None) -> None:
         """Records how the change ended. Raises UpstreamTimeoutError if another change took over meanwhile."""
-        ending = replace(ending, before=redacted(ending.before), after=redacted(ending.after))
+        ending = self._ending = replace(ending, before=redacted(ending.before), after=redacted(ending.after))
         kept = None
         if self._request is not None and is_dataclass(answer) and not isinstance(answer, type):
             sealed = self._request.seal(orjson.dumps(asdict(answer)))

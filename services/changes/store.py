@@ -28,6 +28,7 @@ from state.changes import ChangeTable, OpenChange
 from state.database import Database
 from state.kept_answers import KeptAnswer, KeptAnswers
 from state.rates import RatePolicy, Rates
+from telemetry.metrics import Metrics
 
 _REUSED = "This Idempotency-Key was used for another request; choose a new one"
 
@@ -71,6 +72,7 @@ class ChangeStore:
     changes: ChangeTable
     kept_answers: KeptAnswers
     rates: Rates
+    metrics: Metrics
 
     async def open(self, intent: Intent, request: SealedRequest | None, policy: RatePolicy | None) -> Opened | None:
         """Transaction 1. Returns None while another change holds the user's lock: try again later.
@@ -96,6 +98,11 @@ class ChangeStore:
     async def refuse(self, intent: Intent, ending: Ending) -> None:
         """Records a change that was refused before it began."""
         await self.changes.insert_ended(intent, ending)
+        self.count(intent, ending)
+
+    def count(self, intent: Intent, ending: Ending) -> None:
+        """Counts a change whose end is committed."""
+        self.metrics.changes.labels(intent.action, ending.outcome).inc()
 
     async def end(
         self,
@@ -151,11 +158,13 @@ class ChangeStore:
         if policy is not None:
             async with self.database.reading() as connection:
                 rate = await self.rates.peek(connection, policy, intent.actor)
+        self.metrics.idempotent_replays.inc()
         return Opened(0, "", rate, kept_answer=orjson.loads(answer))
 
     async def _take(self, connection: AsyncConnection, policy: RatePolicy, subject: str) -> RateLimit:
         rate = await self.rates.take(connection, policy, subject)
         if rate.retry_after:
+            self.metrics.rate_limited.labels(policy.name).inc()
             raise RateLimitedError(rate)
         return rate
 

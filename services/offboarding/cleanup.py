@@ -23,8 +23,11 @@ from services.offboarding.execution import PlanExecution
 from services.offboarding.plan import ImplausibleSnapshotError, make_plan, without_removals
 from services.offboarding.report import figures
 from services.offboarding.snapshot import SnapshotReader
+from services.repetition import jittered
+from settings.model import CleanupSettings
 from state.cleanup_runs import CleanupRuns
 from state.lease import HeldLease, Lease, LeaseLostError, Schedule
+from telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -36,14 +39,14 @@ CLEANUP = Principal("cleanup", frozenset({Role.SYSTEM}))
 
 @dataclass(frozen=True, kw_only=True)
 class Cleanup:
-    """The cleanup. `interval` returns the seconds until the next run."""
+    """The cleanup."""
 
     snapshots: SnapshotReader
     execution: PlanExecution
     runs: CleanupRuns
     lease: Lease
-    limits: RemovalLimits
-    interval: Callable[[], float]
+    settings: CleanupSettings
+    metrics: Metrics
 
     async def begin(self, trigger: str, held: HeldLease | None) -> CleanupReport:
         """Records the start of a run, or of a dry run, which holds no lease."""
@@ -140,7 +143,8 @@ class Cleanup:
         return await self.lease.schedule()
 
     async def _plan(self, snapshot: Snapshot, now: float) -> Plan:
-        return make_plan(snapshot, await self.runs.last_baseline(), self.limits, now)
+        limits = RemovalLimits(self.settings.grace_period, self.settings.max_removals)
+        return make_plan(snapshot, await self.runs.last_baseline(), limits, now)
 
     async def _finish(self, report: CleanupReport, baseline: AcceptedBaseline | None = None) -> CleanupReport:
         write = log.info if report.outcome in (RunOutcome.DONE, RunOutcome.PLANNED) else log.warning
@@ -152,11 +156,22 @@ class Cleanup:
             users=report.users,
             **figures(report.result),
         )
+        self._count(report)
         return replace(report, finished_at=await self.runs.finish(report, baseline))
+
+    def _count(self, report: CleanupReport) -> None:
+        self.metrics.cleanup_runs.labels("dry_run" if report.dry_run else "run", report.outcome).inc()
+        if report.plan is not None and not report.dry_run:
+            for entry in report.plan.entries:
+                self.metrics.cleanup_planned.labels(entry.step).inc()
+        if report.result is not None:
+            for step, users in report.result.users.items():
+                self.metrics.cleanup_users.labels(step).inc(len(users))
+            self.metrics.cleanup_users.labels("failed").inc(len(report.result.failed))
 
     async def _release(self, held: HeldLease) -> None:
         try:
-            await self.lease.release(held, next_run_in=self.interval())
+            await self.lease.release(held, next_run_in=jittered(self.settings.interval))
         except LeaseLostError:
             log.warning("the cleanup took longer than its lease; another replica took over")
 

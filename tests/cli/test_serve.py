@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shlex
 import socket
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from signal import SIGTERM
+from signal import SIGKILL, SIGTERM
 
 import httpx
 import pytest
@@ -102,7 +104,11 @@ async def test_serve_runs_the_real_thing(config: str, litellm: LiteLLMStandIn) -
         printed = await running.stop()
     assert (created.status_code, mocked.status_code) == (201, 401)
     assert [row["token"] for row in listed.json()["keys"]] == [key["keyId"]]
-    assert ready.json() == {"status": "error", "dependencies": {"litellm": "up", "backstage": "down", "database": "up"}}
+    assert ready.json() == {
+        "status": "error",
+        "dependencies": {"litellm": "up", "backstage": "down", "database": "up"},
+        "circuits": {"litellm": "closed", "backstage": "closed"},
+    }
     assert allowed.headers["access-control-allow-origin"] == "http://portal.example.com"
     assert '"principal": "service:ci"' in printed
     for secret in (MASTER_KEY, SERVICE_TOKEN, key["keySecret"]):
@@ -184,3 +190,43 @@ async def test_variables_override_the_file(config: str) -> None:
     )
     assert code == 2
     assert "liteLLM.adminGroup: expected string" in printed
+
+
+async def test_the_metrics_of_all_workers_are_added_up(config: str) -> None:
+    """Whichever worker answers a scrape; and a worker that was killed takes its levels with it, but not its counts."""
+    async with listening("serve", "--config", config, "--workers", "2", MASTER=MASTER_KEY) as running:
+        asked = 0
+        async with httpx.AsyncClient(base_url=running.origin) as client:
+            for _ in range(20):
+                # A new connection each time, so that both workers get some.
+                async with httpx.AsyncClient(base_url=running.origin) as other:
+                    await other.get("/.backstage/health/v1/liveness")
+                asked += 1
+                text = (await client.get("/metrics")).text
+                assert f'request_duration_seconds_count{{operation="getLiveness",status="200"}} {asked}.0' in text
+            folder = next(path for path in shared_folders(running.process.pid))
+            killed = worker_pids(running.process.pid)[0]
+            os.kill(killed, SIGKILL)
+            while not (levels := levels_of(folder)) or killed in levels:
+                with suppress(httpx.TransportError):
+                    text = (await client.get("/metrics")).text
+        assert f'request_duration_seconds_count{{operation="getLiveness",status="200"}} {asked}.0' in text
+    assert not folder.exists()
+
+
+def worker_pids(supervisor: int) -> list[int]:
+    """The processes below the supervisor that serve."""
+    children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def shared_folders(supervisor: int) -> list[Path]:
+    """Where the workers' metrics meet."""
+    variables = Path(f"/proc/{worker_pids(supervisor)[0]}/environ").read_bytes().split(b"\0")
+    prefix = b"PROMETHEUS_MULTIPROC_DIR="
+    return [Path(row.removeprefix(prefix).decode()) for row in variables if row.startswith(prefix)]
+
+
+def levels_of(folder: Path) -> set[int]:
+    """The processes whose levels are in `folder`."""
+    return {int(path.stem.rpartition("_")[2]) for path in folder.glob("gauge_live*.db")}

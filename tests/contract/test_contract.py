@@ -61,11 +61,19 @@ def test_operations_that_the_plugin_had_keep_their_names_and_places() -> None:
     }.items()
 
 
-def test_only_documents_and_probes_are_open() -> None:
+def test_only_documents_probes_and_metrics_are_open() -> None:
     """Everything else wants a bearer token."""
     opened = {name for name, (_, _, row) in operations().items() if row.get("security") == []}
     assert CONTRACT_DOCUMENT["security"] == [{"bearer": []}]
-    assert opened == {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getDocsAsset", "getLiveness", "getReadiness"}
+    assert opened == {
+        "getOpenapiYaml",
+        "getOpenapiJson",
+        "getDocs",
+        "getDocsAsset",
+        "getLiveness",
+        "getReadiness",
+        "getMetrics",
+    }
 
 
 def test_lint() -> None:

@@ -15,6 +15,7 @@ from edge.binding import handler_name
 from settings.model import ConnectionLimits, Cors, Timeouts
 from state.database import Database
 from state.lease import Lease
+from telemetry.metrics import Metrics
 from tests.conftest import ALICE, BOB, CAROL, MakeService, Service, keys_path, user_path
 from tests.support.contract import CONTRACT_DOCUMENT, check, operations
 from tests.support.requests import API, CONDITIONAL, NO_KEY, OPEN, REQUESTS, WITH_BODY, send
@@ -276,4 +277,5 @@ def crashing_application(crash: Any) -> Any:
         lifespan=asyncio.timeout,  # type: ignore[arg-type]  # never entered: this transport has no lifespan
         new_id=lambda: "request-1",
         now=lambda: 0.0,
+        metrics=Metrics("0.0.0"),
     )

@@ -12,7 +12,7 @@ from tests.conftest import ALICE, BASE, BOB, keys_path, user_path
 from tests.services.keys.test_keys import made, refusal
 from tests.support.contract import operations
 
-NO_ETAG = {"getDocs", "getDocsAsset", "getLiveness", "getReadiness"}
+NO_ETAG = {"getDocs", "getDocsAsset", "getLiveness", "getReadiness", "getMetrics"}
 
 
 def test_every_read_is_conditional() -> None:

@@ -125,4 +125,8 @@ async def test_readiness(live: Live) -> None:
     """Both neighbours are up, and the service says so."""
     async with live.caller(None) as probe:
         ready = await probe.get("/.backstage/health/v1/readiness")
-    assert ready.json() == {"status": "ok", "dependencies": {"litellm": "up", "backstage": "up", "database": "up"}}
+    assert ready.json() == {
+        "status": "ok",
+        "dependencies": {"litellm": "up", "backstage": "up", "database": "up"},
+        "circuits": {"litellm": "closed", "backstage": "closed"},
+    }

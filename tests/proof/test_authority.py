@@ -122,7 +122,7 @@ ORACLE: dict[str, dict[str, tuple[int, int]]] = {
     "getCleanupRun": {"missing": (403, 404)},
     "runCleanup": FOR_ADMINS,
 }
-OPEN = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getDocsAsset", "getLiveness", "getReadiness"}
+OPEN = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getDocsAsset", "getLiveness", "getReadiness", "getMetrics"}
 BODIES: dict[str, dict[str, Any]] = {
     "updateUser": {"maxBudget": 5},
     "createUserKey": {},

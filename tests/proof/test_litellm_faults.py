@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from domain.users import Tier
-from settings.model import LiteLLMSettings, Timeouts
+from settings.model import CircuitSettings, LiteLLMSettings, Timeouts
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.proof.conftest import Cells
@@ -80,6 +80,7 @@ class Faulty:
         """The service with its LiteLLM elsewhere."""
         return self.make_service(
             ports={"litellm": None}, litellm=LiteLLMSettings(origin, self.master_key, Tier()), timeouts=self.timeouts,
+            circuit_breaker=CircuitSettings(failures=0),  # the table is about each fault by itself
             creates_per_minute=100_000,
         )  # fmt: skip
 

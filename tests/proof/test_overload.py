@@ -123,6 +123,7 @@ async def service(folder: Path, litellm: LiteLLMStandIn) -> AsyncIterator[Overlo
                         "database": {"url": f"sqlite:///{folder}/state.sqlite3"},
                         "serviceTokens": [{"token": SERVICE_TOKEN, "subject": "service:ci", "role": "admin"}],
                         "connections": {"head": HEAD_SECONDS, "body": BODY_SECONDS, "max": MAX_CONNECTIONS},
+                        "circuitBreaker": {"seconds": 0.1},
                         "rateLimit": {"createsPerMinute": 100_000},
                         "timeouts": {"read": 2, "pool": 0.5, "deadline": 3},
                     },

@@ -14,11 +14,11 @@ from tests.support.contract import CONTRACT_DOCUMENT
 
 
 def test_a_client_has_what_programs_call() -> None:
-    """Neither documents nor probes; everything else."""
+    """Neither documents nor probes nor metrics; everything else."""
     left_out = CONTRACT_DOCUMENT["paths"].keys() - called_by_programs(CONTRACT_DOCUMENT)["paths"].keys()
     assert left_out == {
         "/openapi.yaml", "/openapi.json", "/docs", "/docs/{asset}",
-        "/.backstage/health/v1/liveness", "/.backstage/health/v1/readiness",
+        "/.backstage/health/v1/liveness", "/.backstage/health/v1/readiness", "/metrics",
     }  # fmt: skip
 
 

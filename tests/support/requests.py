@@ -38,6 +38,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "getDocsAsset": ("GET", f"{BASE}/docs/swagger-ui.css", {}),
     "getLiveness": ("GET", "/.backstage/health/v1/liveness", {}),
     "getReadiness": ("GET", "/.backstage/health/v1/readiness", {}),
+    "getMetrics": ("GET", "/metrics", {}),
 }
 """A good request for each operation, as bob the admin may send it."""
 

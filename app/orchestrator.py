@@ -1,36 +1,14 @@
-"""The composition root: builds clients, state and services from settings, and an ASGI application from those.
-
-Nothing is global, so several services can live in one process.
-"""
+"""The services of one process."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import secrets
-import socket
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import httpx
 import structlog
-import yaml
-from starlette.types import ASGIApp
 
-import handlers
-from clients.backstage.catalog import Catalog
-from clients.backstage.tokens import TokenVerifier
-from clients.litellm.client import LiteLLM
-from clients.litellm.usage import LiteLLMUsage
-from clients.upstream import Sleep, Upstream
-from domain.identity import Caller, GroupRefs, Principal
-from domain.offboarding import RemovalLimits
-from edge import application
+from app.foundation import Foundation
+from app.ports import Ports
+from domain.identity import GroupRefs, Principal
 from services.background import BackgroundJobs
 from services.changes.audit import AuditLog
 from services.changes.changes import Changes, Context
@@ -48,13 +26,12 @@ from services.keys.report import ReportKey
 from services.keys.revoke import RevokeKeys
 from services.keys.rotate import Replacement, RotateKey
 from services.keys.update import UpdateKey, UpdateRules
+from services.monitoring import Monitoring
 from services.offboarding.administration import CleanupAdministration
 from services.offboarding.cleanup import Cleanup
 from services.offboarding.execution import PlanExecution
 from services.offboarding.removal import RemoveUser
-from services.offboarding.schedule import run_forever
 from services.offboarding.snapshot import SnapshotReader
-from services.repetition import jittered, repeat
 from services.single_flight import SingleFlight
 from services.usage import Usage
 from services.users.create import CreateUser, UserCreation
@@ -67,97 +44,8 @@ from services.users.tiers import Tiers
 from services.users.update import UpdateUser
 from services.users.users import Users
 from settings.model import Settings
-from state.changes import ChangeTable
-from state.cleanup_runs import CleanupRuns
-from state.database import Database
-from state.directory import Directory
-from state.kept_answers import KeptAnswers
-from state.lease import Lease
-from state.offboardings import Offboardings
-from state.rates import RatePolicy, Rates
-from state.revocations import ReportedKeys, Revocations
-
-CONTRACT = Path(__file__).parent / "openapi.yaml"
-_LONGEST_LEASE_SECONDS = 60.0
-
-log = structlog.get_logger(__name__)
-
-
-@cache
-def contract() -> dict[str, Any]:
-    """The parsed contract."""
-    text = CONTRACT.read_text(encoding="utf-8")
-    return cast("dict[str, Any]", yaml.load(text, Loader=yaml.CSafeLoader))  # CSafeLoader is a safe loader
-
-
-def _random_id() -> str:
-    return secrets.token_hex(16)
-
-
-@dataclass(frozen=True)
-class Ports:
-    """What the service takes from the outside. Tests and standalone mode pass their own.
-
-    A transport of None is the network. `wall_clock` is in seconds since the epoch, `clock` is monotonic. `sleep` waits
-    before retries, `heartbeat` between renewals of a lease. `sign_in` may accept a token before Backstage is asked.
-    `patience` is the time in seconds that a caller waits for a dry run of the cleanup.
-    """
-
-    litellm: httpx.AsyncBaseTransport | None = None
-    backstage: httpx.AsyncBaseTransport | None = None
-    wall_clock: Callable[[], float] = time.time
-    clock: Callable[[], float] = time.monotonic
-    new_id: Callable[[], str] = _random_id
-    sleep: Sleep = asyncio.sleep
-    heartbeat: Sleep = asyncio.sleep
-    sign_in: Callable[[str], Caller | None] = lambda _: None
-    patience: float = 5.0
-
-
-class Foundation:
-    """The clients and the state of one process. Without a catalog token there is no catalog."""
-
-    def __init__(self, settings: Settings, ports: Ports) -> None:
-        upstream = partial(Upstream, timeouts=settings.timeouts, sleep=ports.sleep)
-        to_backstage = partial(upstream, "Backstage", settings.backstage.base_url, transport=ports.backstage)
-        to_litellm = upstream(
-            "LiteLLM", settings.litellm.base_url, token=settings.litellm.master_key, transport=ports.litellm
-        )
-        self.litellm = LiteLLM(to_litellm)
-        self.litellm_usage = LiteLLMUsage(to_litellm)
-        self.tokens = TokenVerifier(
-            to_backstage(),
-            issuer=settings.backstage.issuer,
-            service_tokens=settings.service_tokens,
-            plugins=settings.backstage.allowed_plugins,
-            now=ports.wall_clock,
-        )
-        self.catalog: Catalog | None = None
-        if settings.backstage.catalog_token is not None:
-            self.catalog = Catalog(
-                to_backstage(token=settings.backstage.catalog_token),
-                include_nested_groups=settings.include_nested_groups,
-            )
-        self.database = Database(settings.database_url, ports.wall_clock)
-        self.directory = Directory(self.database)
-        self.change_table = ChangeTable(self.database)
-        self.kept_answers = KeptAnswers(self.database)
-        self.rates = Rates(self.database)
-        self.revocations = Revocations(self.database)
-        self.reported = ReportedKeys(self.database)
-        replica = f"{socket.gethostname()}:{os.getpid()}:{_random_id()[:8]}"
-        lease_life = min(_LONGEST_LEASE_SECONDS, settings.cleanup.interval)
-        self.lease = Lease(self.database, "cleanup", owner=replica, life=lease_life)
-        self.offboardings = Offboardings(self.database, self.lease)
-        self.cleanup_runs = CleanupRuns(self.database, owner=replica)
-
-    async def aclose(self) -> None:
-        """Closes every connection."""
-        await self.litellm.aclose()
-        await self.tokens.aclose()
-        if self.catalog is not None:
-            await self.catalog.aclose()
-        await self.database.aclose()
+from state.figures import Figures
+from state.rates import RatePolicy
 
 
 class Orchestrator:
@@ -190,14 +78,25 @@ class Orchestrator:
             scheduled=self.cleanup is not None and settings.cleanup.enabled,
             patience=self.ports.patience,
         )
+        health = Health(
+            litellm=self.foundation.litellm,
+            tokens=self.foundation.tokens,
+            database=self.foundation.database,
+            breakers=self.foundation.breakers,
+            now=self.ports.clock,
+            patience=self.ports.dependency_patience,
+        )
+        self.monitoring = Monitoring(
+            metrics=self.foundation.metrics,
+            health=health,
+            figures=Figures(self.foundation.database),
+            now=self.ports.clock,
+            patience=self.ports.dependency_patience,
+        )
         self.services: list[Any] = [
             AuditLog(changes=self.foundation.change_table),
-            Health(
-                litellm=self.foundation.litellm,
-                tokens=self.foundation.tokens,
-                database=self.foundation.database,
-                now=self.ports.clock,
-            ),
+            health,
+            self.monitoring,
             self.cleanup_administration,
         ]
         self.background = self._users_and_keys()
@@ -230,6 +129,7 @@ class Orchestrator:
             changes=self.foundation.change_table,
             kept_answers=self.foundation.kept_answers,
             rates=self.foundation.rates,
+            metrics=self.foundation.metrics,
         )
         context = Context(
             new_id=self.ports.new_id,
@@ -243,7 +143,6 @@ class Orchestrator:
     def _cleanup(self) -> Cleanup | None:
         if self.foundation.catalog is None:
             return None
-        cleanup = self.settings.cleanup
         snapshots = SnapshotReader(
             catalog=self.foundation.catalog,
             litellm=self.foundation.litellm,
@@ -257,8 +156,8 @@ class Orchestrator:
             execution=self._execution,
             runs=self.foundation.cleanup_runs,
             lease=self.foundation.lease,
-            limits=RemovalLimits(cleanup.grace_period, cleanup.max_removals),
-            interval=lambda: jittered(cleanup.interval),
+            settings=self.settings.cleanup,
+            metrics=self.foundation.metrics,
         )
 
     def _users_and_keys(self) -> BackgroundJobs:
@@ -331,46 +230,6 @@ class Orchestrator:
             rates=foundation.rates,
             retention=self.settings.audit_retention,
         )
-
-
-def create_app(
-    settings: Settings, ports: Ports | None = None, *, on_start: Callable[[], None] = lambda: None
-) -> ASGIApp:
-    """The service as an ASGI application. `on_start` is called when it is ready for requests."""
-    orchestrator = Orchestrator(settings, ports)
-    ports = orchestrator.ports
-
-    @asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[None]:
-        await orchestrator.foundation.database.migrate()
-        jobs = []
-        if orchestrator.cleanup is not None and settings.cleanup.enabled:
-            jobs.append(run_forever(orchestrator.cleanup, settings.cleanup.interval, ports.sleep))
-        else:
-            log.warning("the cleanup is off: it needs litellmOrchestrator.backstage.catalogToken and cleanup.enabled")
-            # Otherwise the cleanup advances the sweep of the directory.
-            jobs.append(repeat(orchestrator.sweep.run_if_due, "sweep", settings.cleanup.interval, ports.sleep))
-        if settings.maintenance_interval:
-            jobs.append(orchestrator.background.run_forever(settings.maintenance_interval, ports.sleep))
-        tasks = [asyncio.create_task(job) for job in jobs]
-        on_start()
-        yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await orchestrator.aclose()
-
-    return application.build(
-        contract(),
-        handlers={name: getattr(handlers, name) for name in handlers.__all__},
-        services={type(service): service for service in orchestrator.services},
-        authenticate=orchestrator.principal,
-        cors=settings.cors,
-        body_seconds=settings.connections.body_seconds,
-        lifespan=lifespan,
-        new_id=ports.new_id,
-        now=ports.clock,
-    )
 
 
 def _request_id() -> str | None:

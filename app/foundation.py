@@ -1,0 +1,113 @@
+"""The clients and the state of one process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from functools import partial
+
+import httpx
+
+from app.contract import contract
+from app.ports import Ports
+from clients.backstage.catalog import Catalog
+from clients.backstage.tokens import TokenVerifier
+from clients.breaker import Breaker
+from clients.litellm.client import LiteLLM
+from clients.litellm.usage import LiteLLMUsage
+from clients.upstream import Upstream
+from domain.circuits import Circuit
+from settings.model import Settings
+from state.changes import ChangeTable
+from state.cleanup_runs import CleanupRuns
+from state.database import Database
+from state.directory import Directory
+from state.kept_answers import KeptAnswers
+from state.lease import Lease
+from state.offboardings import Offboardings
+from state.rates import Rates
+from state.revocations import ReportedKeys, Revocations
+from telemetry.metrics import Metrics
+
+_LONGEST_LEASE_SECONDS = 60.0
+
+
+class Foundation:
+    """The clients and the state of one process. Without a catalog token there is no catalog."""
+
+    def __init__(self, settings: Settings, ports: Ports) -> None:
+        self.metrics = Metrics(contract()["info"]["version"])
+        self._settings, self._ports = settings, ports
+        self.breakers = {
+            name: Breaker(name, settings.circuit_breaker, ports.clock) for name in ("LiteLLM", "Backstage")
+        }
+        for name, breaker in self.breakers.items():
+            self.metrics.track(self.metrics.upstream_paused.labels(name), partial(_is_paused, breaker))
+        to_litellm = self._litellm()
+        self.litellm = LiteLLM(to_litellm)
+        self.litellm_usage = LiteLLMUsage(to_litellm)
+        self.tokens = TokenVerifier(
+            self._backstage(None),
+            issuer=settings.backstage.issuer,
+            service_tokens=settings.service_tokens,
+            plugins=settings.backstage.allowed_plugins,
+            now=ports.wall_clock,
+            observe=lambda result: self.metrics.token_checks.labels(result).inc(),
+        )
+        self.catalog: Catalog | None = None
+        if settings.backstage.catalog_token is not None:
+            to_catalog = self._backstage(settings.backstage.catalog_token)
+            self.catalog = Catalog(to_catalog, include_nested_groups=settings.include_nested_groups)
+        self.database = Database(settings.database_url, ports.wall_clock)
+        self.directory = Directory(self.database)
+        self.change_table = ChangeTable(self.database)
+        self.kept_answers = KeptAnswers(self.database)
+        self.rates = Rates(self.database)
+        self.revocations = Revocations(self.database)
+        self.reported = ReportedKeys(self.database)
+        replica = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        lease_life = min(_LONGEST_LEASE_SECONDS, settings.cleanup.interval)
+        self.lease = Lease(self.database, "cleanup", owner=replica, life=lease_life)
+        self.offboardings = Offboardings(self.database, self.lease)
+        self.cleanup_runs = CleanupRuns(self.database, owner=replica)
+
+        self.metrics.track(self.metrics.cached_tokens, lambda: self.tokens.cached_tokens)
+        self.metrics.track(self.metrics.database_connections, lambda: self.database.connections_in_use)
+
+    def _litellm(self) -> Upstream:
+        settings = self._settings.litellm
+        return self._upstream("LiteLLM", settings.base_url, settings.master_key, self._ports.litellm)
+
+    def _backstage(self, token: str | None) -> Upstream:
+        return self._upstream("Backstage", self._settings.backstage.base_url, token, self._ports.backstage)
+
+    def _upstream(
+        self, name: str, base_url: str, token: str | None, transport: httpx.AsyncBaseTransport | None
+    ) -> Upstream:
+        calls = self.metrics.upstream_calls
+        upstream = Upstream(
+            name,
+            base_url,
+            timeouts=self._settings.timeouts,
+            token=token,
+            transport=transport,
+            sleep=self._ports.sleep,
+            breaker=self.breakers[name],
+            observe=lambda outcome, seconds: calls.labels(name, outcome).observe(seconds),
+        )
+        self.metrics.track(self.metrics.upstream_connections.labels(name), lambda: upstream.connections_in_use)
+        self.metrics.track(self.metrics.upstream_waiting.labels(name), lambda: upstream.waiting_calls)
+        return upstream
+
+    async def aclose(self) -> None:
+        """Closes every connection."""
+        await self.litellm.aclose()
+        await self.tokens.aclose()
+        if self.catalog is not None:
+            await self.catalog.aclose()
+        await self.database.aclose()
+
+
+def _is_paused(breaker: Breaker) -> bool:
+    return breaker.circuit is not Circuit.CLOSED

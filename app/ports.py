@@ -1,0 +1,40 @@
+"""What the service takes from the outside."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+
+from clients.upstream import Sleep
+from domain.identity import Caller
+
+
+def _random_id() -> str:
+    return secrets.token_hex(16)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """What the service takes from the outside. Tests and standalone mode pass their own.
+
+    A transport of None is the network. `wall_clock` is in seconds since the epoch, `clock` is monotonic. `sleep` waits
+    before retries, `heartbeat` between renewals of a lease. `sign_in` may accept a token before Backstage is asked.
+    `patience` is the time in seconds that a caller waits for a dry run of the cleanup, `dependency_patience` the time
+    within which a dependency has to answer in order to be available.
+    """
+
+    litellm: httpx.AsyncBaseTransport | None = None
+    backstage: httpx.AsyncBaseTransport | None = None
+    wall_clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
+    new_id: Callable[[], str] = _random_id
+    sleep: Sleep = asyncio.sleep
+    heartbeat: Sleep = asyncio.sleep
+    sign_in: Callable[[str], Caller | None] = lambda _: None
+    patience: float = 5.0
+    dependency_patience: float = 2.0

@@ -1,0 +1,1 @@
+"""What this service tells its operators about itself: metrics."""

@@ -1,0 +1,211 @@
+"""`GET /metrics`: what an operator sees of each request, call, change and dependency."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from standalone.litellm import LiteLLMStandIn
+from state.database import Database
+from tests.conftest import ALICE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
+from tests.support.requests import NO_KEY, send
+from tests.support.upstreams import Hanging, Overriding, answering, hang
+
+PREFIX = "litellm_orchestrator_"
+
+
+async def metrics_of(service: Service) -> dict[str, float]:
+    """Each sample, by its name and labels as Prometheus writes them."""
+    return parsed((await service.client().get("/metrics")).text)
+
+
+def parsed(text: str) -> dict[str, float]:
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
+            found[sample.name.removeprefix(PREFIX) + (f"{{{labels}}}" if labels else "")] = sample.value
+    return found
+
+
+def count(operation: str, status: int | str) -> str:
+    return f'request_duration_seconds_count{{operation="{operation}",status="{status}"}}'
+
+
+async def test_requests_are_counted_by_operation_and_status(service: Service) -> None:
+    """Refusals count under their operation, and a path that does not exist under none."""
+    await service.signed_in(ALICE).get(user_path(ALICE))
+    await service.client().get(user_path(ALICE))
+    await service.signed_in(CAROL).get(user_path(CAROL))
+    await service.signed_in(ALICE).delete(keys_path(ALICE, NO_KEY))
+    await service.client().get("/no/such/path")
+    await service.client().put("/metrics")
+    found = await metrics_of(service)
+    assert {name: value for name, value in found.items() if name.startswith("request_duration_seconds_count")} == {
+        count("getUser", 200): 1,
+        count("getUser", 401): 1,
+        count("getUser", 403): 1,
+        count("deleteUserKey", 404): 1,
+        count("none", 404): 1,
+        count("none", 405): 1,
+    }
+
+
+async def test_calls_to_upstreams_are_counted_by_outcome(make_service: MakeService) -> None:
+    """Each attempt counts: a read of a LiteLLM that refuses connections is tried three times."""
+    service = make_service(ports={"litellm": answering(httpx.ConnectError("refused"))})
+    await service.signed_in(ALICE).get(user_path(ALICE))
+    found = await metrics_of(service)
+    assert found['upstream_call_duration_seconds_count{outcome="unreachable",upstream="LiteLLM"}'] >= 3
+    assert found['upstream_call_duration_seconds_count{outcome="2xx",upstream="Backstage"}'] == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        (httpx.Response(500), "5xx"),
+        (httpx.Response(404), "4xx"),
+        (httpx.ReadTimeout("slow"), "timeout"),
+        (httpx.RemoteProtocolError("not HTTP"), "not_http"),
+    ],
+)
+async def test_the_outcome_says_what_was_wrong(
+    make_service: MakeService, answer: httpx.Response | Exception, outcome: str
+) -> None:
+    """A status by its class, and a failure by its kind."""
+    service = make_service(ports={"litellm": answering(answer)})
+    await service.signed_in(ALICE).get(user_path(ALICE))
+    found = await metrics_of(service)
+    assert found[f'upstream_call_duration_seconds_count{{outcome="{outcome}",upstream="LiteLLM"}}'] > 0
+
+
+async def test_changes_replays_and_refusals_are_counted(service: Service) -> None:
+    """What the audit log has, by action and outcome; repeated requests; requests above a limit."""
+    alice, named = service.signed_in(ALICE), {"Idempotency-Key": "one"}
+    for _ in range(2):
+        await alice.post(keys_path(ALICE), json={"alias": "laptop"}, headers=named)
+    await alice.post(keys_path(ALICE), json={"alias": "laptop"})
+    await alice.post(keys_path(BOB))
+    while (await alice.post(keys_path(ALICE))).status_code != 429:
+        pass
+    found = await metrics_of(service)
+    assert found['changes_total{action="key.create",outcome="done"}'] > 1
+    assert found['changes_total{action="key.create",outcome="failed"}'] == 1
+    assert found['changes_total{action="key.create",outcome="denied"}'] == 1
+    assert found["idempotent_replays_total"] == 1
+    assert found['rate_limited_total{limit="creates"}'] == 1
+
+
+async def test_checks_of_tokens_are_counted(service: Service) -> None:
+    """By result; the cache is a level."""
+    token = service.backstage.user_token(ALICE)
+    for attempt in (token, token, "nonsense"):
+        await send(service.client(attempt), "getMe")
+    found = await metrics_of(service)
+    results = {
+        result: found[f'token_checks_total{{result="{result}"}}'] for result in ("accepted", "cached", "refused")
+    }
+    assert results == {"accepted": 1, "cached": 1, "refused": 1}
+    assert found["cached_tokens"] == 1
+
+
+async def test_pending_and_overdue_revocations(service: Service, clock: Clock) -> None:
+    """A replaced key is pending until its time, and then overdue until it is gone."""
+    alice = service.signed_in(ALICE)
+    key_id = (await alice.post(keys_path(ALICE))).json()["keyId"]
+    await alice.post(f"{keys_path(ALICE, key_id)}/regenerate", json={"overlap": 3600})
+    found = await metrics_of(service)
+    assert (found["pending_revocations"], found["overdue_revocations"], found["longest_overdue_seconds"]) == (1, 0, 0)
+    clock.advance(3600 + 90)
+    found = await metrics_of(service)
+    assert (found["pending_revocations"], found["overdue_revocations"], found["longest_overdue_seconds"]) == (1, 1, 90)
+    await service.run_background_jobs()
+    clock.advance(10)
+    found = await metrics_of(service)
+    assert (found["pending_revocations"], found["overdue_revocations"], found["longest_overdue_seconds"]) == (0, 0, 0)
+
+
+async def test_open_changes_and_their_age(make_service: MakeService, clock: Clock, litellm: LiteLLMStandIn) -> None:
+    """A change that LiteLLM left without an answer is open until it is reconciled."""
+    service = make_service(ports={"litellm": Overriding(httpx.ASGITransport(litellm.app), {"/key/generate": hang})})
+    await service.signed_in(ALICE).post(keys_path(ALICE))
+    clock.advance(30)
+    found = await metrics_of(service)
+    assert (found["open_changes"], found["oldest_open_change_seconds"]) == (1, 30)
+
+
+async def test_the_cleanup_and_the_directory(service: Service, clock: Clock) -> None:
+    """Runs by kind and outcome, users by step, and when a snapshot was last accepted."""
+    bob = service.signed_in(BOB)
+    service.litellm.rows.add_user({"user_id": "user:default/somebody.who.left"})
+    await send(bob, "runCleanup", json={"dryRun": True})
+    await send(bob, "runCleanup", json={"dryRun": False})
+    while (await send(bob, "getCleanup")).json()["running"]:
+        pass
+    clock.advance(60)
+    found = await metrics_of(service)
+    assert found['cleanup_runs_total{kind="dry_run",outcome="planned"}'] == 1
+    assert found['cleanup_runs_total{kind="run",outcome="done"}'] == 1
+    assert found['cleanup_planned_users_total{step="block"}'] == 1
+    assert found['cleanup_users_total{step="block"}'] == 1
+    assert found['cleanup_users_total{step="failed"}'] == 0
+    assert found["users_offboarding"] == 1
+    assert found["directory_users"] == 1
+    assert found["cleanup_accepted_timestamp_seconds"] == clock() - 60
+    assert found["directory_swept_timestamp_seconds"] == clock() - 60
+    outcomes = [found[f'cleanup_last_run{{outcome="{outcome}"}}'] for outcome in ("done", "refused", "failed")]
+    assert outcomes == [1, 0, 0]
+
+
+async def test_a_hanging_dependency_does_not_cost_the_scrape(make_service: MakeService) -> None:
+    """Prometheus gives up after ten seconds: what does not answer in time is down."""
+    service = make_service(ports={"litellm": Hanging(), "dependency_patience": 0.05})
+    found = await metrics_of(service)
+    assert found['dependency_up{dependency="litellm"}'] == 0
+    assert found['dependency_up{dependency="backstage"}'] == 1
+
+
+async def test_without_the_database_the_rest_is_there(make_service: MakeService) -> None:
+    """Figures of a database that is down are left out, not zero: an alert must not take them for good news."""
+    service = make_service(database_url="postgresql+psycopg://user:canary@127.0.0.1:9/state")
+    found = await metrics_of(service)
+    assert found['dependency_up{dependency="database"}'] == 0
+    assert "pending_revocations" not in found
+    assert found['dependency_up{dependency="litellm"}'] == 1
+    service._app = None
+
+
+async def test_the_database_is_read_every_five_seconds(
+    service: Service, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody may ask, and that must not load it."""
+    reads = 0
+    reading = Database.reading
+
+    def counted(database: Database) -> object:
+        nonlocal reads
+        reads += 1
+        return reading(database)
+
+    monkeypatch.setattr(Database, "reading", counted)
+    for _ in range(5):
+        await metrics_of(service)
+    once = reads
+    clock.advance(6)
+    await metrics_of(service)
+    assert reads == 2 * once
+
+
+async def test_no_label_names_a_user_or_a_key(service: Service) -> None:
+    """Whoever scrapes learns how much is done, not by whom."""
+    alice = service.signed_in(ALICE)
+    key = (await alice.post(keys_path(ALICE), json={"alias": "canary-alias"})).json()
+    await alice.get(keys_path(ALICE, key["keyId"]))
+    await alice.get(keys_path(BOB))
+    text = (await service.client().get("/metrics")).text
+    for canary in ("alice", "bob", "canary", key["keyId"], key["keySecret"]):
+        assert canary not in text
+    assert not re.findall(r'"[^"]*[:/@][^"]*"', text)
