@@ -20,10 +20,14 @@ _CHECK = "readiness"
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Which dependencies are available, and the circuits towards `LiteLLM` and `Backstage`."""
+    """Which dependencies are available, and the circuits towards `LiteLLM` and `Backstage`.
+
+    Backstage is available while tokens can be verified; `backstage_answers` says whether it would answer now.
+    """
 
     litellm: bool
     backstage: bool
+    backstage_answers: bool
     database: bool
     circuits: Mapping[str, Circuit]
 
@@ -65,13 +69,14 @@ class Health:
         return await self._checks.run(_CHECK, self._check)
 
     async def _check(self) -> Readiness:
-        litellm, backstage, database = await asyncio.gather(
+        litellm, backstage_answers, database = await asyncio.gather(
             self._answers(self._litellm.is_ready()),
-            self._answers(self._tokens.is_ready()),
+            self._answers(self._tokens.backstage_answers()),
             self._answers(self._database.is_ready()),
         )
+        backstage = backstage_answers or await self._answers(self._tokens.is_ready())
         circuits = {name: breaker.circuit for name, breaker in self._breakers.items()}
-        readiness = Readiness(litellm=litellm, backstage=backstage, database=database, circuits=circuits)
+        readiness = Readiness(litellm, backstage, backstage_answers, database, circuits)
         self._last = (self._now(), readiness)
         return readiness
 

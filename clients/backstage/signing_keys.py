@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Collection
+from contextlib import suppress
 
 from cachetools import LRUCache
 from joserfc.errors import JoseError
@@ -69,6 +70,14 @@ class SigningKeys:
             return False
         return True
 
+    async def issuer_answers(self) -> bool:
+        """Whether the issuer answered the last fetch. Fetches again if that was 10 seconds ago or more."""
+        async with self._fetching:
+            if self._now() - self._tried_at >= _MIN_INTERVAL_SECONDS:
+                with suppress(UpstreamError):
+                    await self._fetch_now()
+            return self._fetched_at == self._tried_at
+
     async def _refreshed(self, kid: str | None) -> dict[str, ECKey]:
         failures = self._failures
         async with self._fetching:
@@ -80,17 +89,21 @@ class SigningKeys:
                 if is_fresh or now - self._tried_at < _MIN_INTERVAL_SECONDS:
                     return self._keys
             try:
-                self.before_fetch()
-                self._tried_at = now
-                self._keys = await self._fetch()
-                self._fetched_at = now
+                return await self._fetch_now()
             except UpstreamError as error:
                 if self._keys is None:
                     # Those who wait hold the old list; the next one to come gets a new fetch.
                     self._failures.append(error)
                     self._failures = []
                     raise
-            return self._keys
+                return self._keys
+
+    async def _fetch_now(self) -> dict[str, ECKey]:
+        self.before_fetch()
+        now = self._tried_at = self._now()
+        keys = self._keys = await self._fetch()
+        self._fetched_at = now
+        return keys
 
     async def _fetch(self) -> dict[str, ECKey]:
         reply = await self._upstream.read(self._path)

@@ -79,6 +79,10 @@ class TokenVerifier:
         """Whether user tokens can be verified."""
         return await self._user_keys.are_available()
 
+    async def backstage_answers(self) -> bool:
+        """Whether Backstage answers now, which it need not do while its signing keys are known."""
+        return await self._user_keys.issuer_answers()
+
     @property
     def cached_tokens(self) -> int:
         """The number of verified tokens in the cache."""

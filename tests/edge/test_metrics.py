@@ -8,11 +8,12 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from state.database import Database
 from tests.conftest import ALICE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
 from tests.support.requests import NO_KEY, send
-from tests.support.upstreams import Hanging, Overriding, answering, hang
+from tests.support.upstreams import Hanging, Overriding, answering, hang, refuse
 
 PREFIX = "litellm_orchestrator_"
 
@@ -166,6 +167,23 @@ async def test_a_hanging_dependency_does_not_cost_the_scrape(make_service: MakeS
     found = await metrics_of(service)
     assert found['dependency_up{dependency="litellm"}'] == 0
     assert found['dependency_up{dependency="backstage"}'] == 1
+
+
+async def test_backstage_is_down_although_its_keys_are_known(
+    make_service: MakeService, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """Readiness is about requests, and those with known keys work; the metric is for those who repair Backstage."""
+    transport = Overriding(httpx.ASGITransport(backstage.app), {})
+    service = make_service(ports={"backstage": transport})
+    assert (await metrics_of(service))['dependency_up{dependency="backstage"}'] == 1
+    transport.answers = {"/api/auth/.well-known/jwks.json": refuse}
+    clock.advance(10)
+    assert (await metrics_of(service))['dependency_up{dependency="backstage"}'] == 0
+    ready = await service.client().get("/.backstage/health/v1/readiness")
+    assert (ready.status_code, ready.json()["dependencies"]["backstage"]) == (200, "up")
+    transport.answers = {}
+    clock.advance(10)
+    assert (await metrics_of(service))['dependency_up{dependency="backstage"}'] == 1
 
 
 async def test_without_the_database_the_rest_is_there(make_service: MakeService) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from tests.conftest import ALICE, BOB, ERIN, SERVICE_TOKEN
@@ -36,6 +37,17 @@ async def products(narrate: Callable[[str], None]) -> AsyncIterator[RealProducts
     """The real LiteLLM and the real Backstage."""
     async with real_products(narrate) as both:
         yield both
+
+
+@pytest.fixture
+async def database() -> str:
+    """An empty database on the real PostgreSQL."""
+    url = os.environ["STATE_DATABASE_URL"]
+    server, _, name = url.rpartition("/")
+    async with await psycopg.AsyncConnection.connect(f"{server}/postgres", autocommit=True) as connection:
+        await connection.execute(f'drop database if exists "{name}" with (force)'.encode())
+        await connection.execute(f'create database "{name}"'.encode())
+    return url
 
 
 @dataclass

@@ -82,9 +82,7 @@ async def organisation(tmp_path: Path, products: RealProducts) -> AsyncIterator[
     )
 
     litellm = products.litellm
-    while rows := (await litellm.get("/user/list", params={"page_size": 100})).json()["users"]:
-        for row in rows:
-            await litellm.post("/user/delete", json={"user_ids": [row["user_id"]]})
+    await products.empty_litellm()
     for user_id in (ALICE, BOB, *_STRANGERS):
         await litellm.post("/user/new", json={"user_id": user_id, "auto_create_key": False})
     organisation = LiveOrganisation(products, Path(os.environ["BACKSTAGE_ORG"]), config)

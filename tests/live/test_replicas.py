@@ -44,17 +44,6 @@ class Held:
         await self._app(scope, receive, send)
 
 
-@pytest.fixture
-async def database() -> str:
-    """An empty database on the real PostgreSQL."""
-    url = os.environ["STATE_DATABASE_URL"]
-    server, _, name = url.rpartition("/")
-    async with await psycopg.AsyncConnection.connect(f"{server}/postgres", autocommit=True) as connection:
-        await connection.execute(f'drop database if exists "{name}" with (force)'.encode())
-        await connection.execute(f'create database "{name}"'.encode())
-    return url
-
-
 def configured(litellm_port: int, backstage_port: int, database: str) -> str:
     """The settings of each replica."""
     return f"""

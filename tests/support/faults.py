@@ -92,6 +92,46 @@ def answer(status: int, body: object, media_type: str = "application/json", **he
 
 
 @dataclass
+class Line:
+    """A TCP connection to `host` and `port` that can be cut: what is open ends, and what is new is refused."""
+
+    host: str
+    port: int
+    local_port: int = 0
+    _server: asyncio.Server | None = None
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    async def mend(self) -> None:
+        """Accepts connections, each time at the same port."""
+        self._server = await asyncio.start_server(self._connect, "127.0.0.1", self.local_port)
+        self.local_port = self._server.sockets[0].getsockname()[1]
+
+    def cut(self) -> None:
+        """Ends every connection and refuses new ones."""
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
+        ends = {writer, far_writer}
+        self._writers |= ends
+        with suppress(ConnectionError):
+            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        self._writers -= ends
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while received := await reader.read(65536):
+            writer.write(received)
+            await writer.drain()
+    finally:
+        writer.close()
+
+
+@dataclass
 class FaultyProxy:
     """`fault` is done to the requests for which `applies`; `calls` are all that arrived."""
 

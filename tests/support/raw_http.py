@@ -16,6 +16,13 @@ from starlette.types import ASGIApp
 from tests.support.contract import check
 
 
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @asynccontextmanager
 async def serving(app: ASGIApp) -> AsyncIterator[int]:
     """Serve `app` as `make run` does, on a free port of loopback."""

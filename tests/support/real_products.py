@@ -25,6 +25,12 @@ class RealProducts:
         answer = await self.backstage.get("/api/auth/test/refresh", params={"user": f"user:default/{name}"})
         return str(answer.json()["backstageIdentity"]["token"])
 
+    async def empty_litellm(self) -> None:
+        """Deletes all users of LiteLLM, and their keys."""
+        while rows := (await self.litellm.get("/user/list", params={"page_size": 100})).json()["users"]:
+            for row in rows:
+                await self.litellm.post("/user/delete", json={"user_ids": [row["user_id"]]})
+
     async def chat(self, secret: str) -> int:
         """The status of a model call with a key."""
         body = {"model": "gpt-fake", "messages": [{"role": "user", "content": "hello"}]}
