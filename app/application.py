@@ -50,6 +50,7 @@ def create_app(
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await orchestrator.aclose()
+        orchestrator.foundation.metrics.publish()
 
     return application.build(
         contract(),

@@ -53,7 +53,7 @@ class Foundation:
             service_tokens=settings.service_tokens,
             plugins=settings.backstage.allowed_plugins,
             now=ports.wall_clock,
-            observe=lambda result: self.metrics.token_checks.labels(result).inc(),
+            observe=lambda result: self.metrics.token_checks.add((result,)),
         )
         self.catalog: Catalog | None = None
         if settings.backstage.catalog_token is not None:
@@ -94,7 +94,7 @@ class Foundation:
             transport=transport,
             sleep=self._ports.sleep,
             breaker=self.breakers[name],
-            observe=lambda outcome, seconds: calls.labels(name, outcome).observe(seconds),
+            observe=lambda outcome, seconds: calls.observe((name, outcome), seconds),
         )
         self.metrics.track(self.metrics.upstream_connections.labels(name), lambda: upstream.connections_in_use)
         self.metrics.track(self.metrics.upstream_waiting.labels(name), lambda: upstream.waiting_calls)

@@ -53,7 +53,7 @@ class RequestLog:
             finally:
                 seconds = self._now() - started
                 operation = extensions.get(ROUTING_CONTEXT, {}).get("operation_id") or "none"
-                self._metrics.requests.labels(operation, status or "none").observe(seconds)
+                self._metrics.requests.observe((operation, str(status or "none")), seconds)
                 principal = extensions.get(PRINCIPAL)
                 log.info(
                     "request",

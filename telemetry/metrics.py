@@ -16,6 +16,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.metrics_core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from telemetry.batches import Counts, Durations
+
 NAMESPACE = "litellm_orchestrator"
 SHARED_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -33,10 +35,8 @@ class Metrics:
         counter = partial(Counter, namespace=NAMESPACE, registry=registry)
         histogram = partial(Histogram, namespace=NAMESPACE, registry=registry, buckets=_BUCKETS_SECONDS)
         level = partial(Gauge, namespace=NAMESPACE, registry=registry, multiprocess_mode="livesum")
-        self.requests = histogram(
-            "request_duration_seconds", "Requests by operation and status.", ["operation", "status"]
-        )
-        self.upstream_calls = histogram(
+        requests = histogram("request_duration_seconds", "Requests by operation and status.", ["operation", "status"])
+        upstream_calls = histogram(
             "upstream_call_duration_seconds",
             "Calls to LiteLLM and Backstage by outcome; each attempt counts.",
             ["upstream", "outcome"],
@@ -45,7 +45,7 @@ class Metrics:
         self.upstream_waiting = level("upstream_waiting_calls", "Calls waiting for a connection.", ["upstream"])
         self.upstream_paused = level("upstream_paused", "Workers that pause their calls.", ["upstream"])
         self.database_connections = level("database_connections", "Connections to the database in use.")
-        self.token_checks = counter("token_checks", "Bearer tokens by result of the check.", ["result"])
+        token_checks = counter("token_checks", "Bearer tokens by result of the check.", ["result"])
         self.cached_tokens = level("cached_tokens", "Verified tokens in the cache.")
         self.changes = counter("changes", "Changes that ended, as in the audit log.", ["action", "outcome"])
         self.idempotent_replays = counter("idempotent_replays", "Requests that got the answer to an earlier one.")
@@ -53,6 +53,8 @@ class Metrics:
         self.cleanup_runs = counter("cleanup_runs", "Runs and dry runs of the cleanup.", ["kind", "outcome"])
         self.cleanup_planned = counter("cleanup_planned_users", "Users in the plans of runs, by step.", ["step"])
         self.cleanup_users = counter("cleanup_users", "Users by step that a run took, or failed.", ["step"])
+        self.requests, self.upstream_calls = Durations(requests), Durations(upstream_calls)
+        self.token_checks = Counts(token_checks)
         build = Gauge("build_info", "Always 1.", ["version"], NAMESPACE, registry=registry, multiprocess_mode="max")
         build.labels(version).set(1)
         if _shared_folder() is None:
@@ -68,7 +70,9 @@ class Metrics:
         self._levels[gauge].append(level)
 
     def publish(self) -> None:
-        """Reads the levels of this process. Another worker may answer the next scrape."""
+        """Reads the levels of this process and flushes its batches. Another worker may answer the next scrape."""
+        for batch in (self.requests, self.upstream_calls, self.token_checks):
+            batch.flush()
         for gauge, levels in self._levels.items():
             gauge.set(sum(level() for level in levels))
 
