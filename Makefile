@@ -64,7 +64,7 @@ cleanup-plan: $(run_stamp) ## Print who would be removed from LiteLLM (CONFIG=ap
 
 .PHONY: test
 test: $(dev_stamp) ## All tests that need nothing but this checkout, with the coverage gate (JOBS=2)
-	$(bin)/python -m pytest -m 'not live and not sdk' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
+	$(bin)/python -m pytest -m 'not live and not sdk and not image' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
 
 .PHONY: lint
 lint: $(dev_stamp) ## ruff, mypy and the import contracts
@@ -118,6 +118,10 @@ alerts-test: ## Check and test the alerting rules with promtool
 	tests/support/need alerts-test promtool:prometheus
 	promtool check rules deploy/prometheus/alerts.yaml
 	promtool test rules deploy/prometheus/alerts_test.yaml
+
+.PHONY: image-test
+image-test: $(dev_stamp) ## Build the image, and walk the story on it without a container runtime
+	PATH="$(CURDIR)/$(bin):$$PATH" tests/image/run
 
 .PHONY: live
 live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Backstage
