@@ -119,6 +119,15 @@ alerts-test: ## Check and test the alerting rules with promtool
 	promtool check rules deploy/prometheus/alerts.yaml
 	promtool test rules deploy/prometheus/alerts_test.yaml
 
+.venv-deploy/bin/hadolint: deploy/requirements.lock
+	$(PYTHON) -m venv .venv-deploy
+	.venv-deploy/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement $<
+	touch $@
+
+.PHONY: deploy-check
+deploy-check: .venv-deploy/bin/hadolint ## Lint the Dockerfile and validate the Kubernetes objects
+	PATH="$(CURDIR)/.venv-deploy/bin:$$PATH" deploy/check
+
 .PHONY: image-test
 image-test: $(dev_stamp) ## Build the image, and walk the story on it without a container runtime
 	PATH="$(CURDIR)/$(bin):$$PATH" tests/image/run
@@ -149,4 +158,5 @@ lock: ## Pin the newest versions that pyproject.toml allows
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 pyproject.toml -o requirements.lock
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 sdk/matrix/requirements.in -o sdk/matrix/requirements.lock
+	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 deploy/requirements.in -o deploy/requirements.lock
 	rm -r .venv-lock

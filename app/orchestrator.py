@@ -8,7 +8,7 @@ import structlog
 
 from app.foundation import Foundation
 from app.ports import Ports
-from domain.identity import GroupRefs, Principal
+from domain.identity import Principal
 from services.background import BackgroundJobs
 from services.changes.audit import AuditLog
 from services.changes.changes import Changes, Context
@@ -55,7 +55,6 @@ class Orchestrator:
         self.settings = settings
         self.ports = ports or Ports()
         self.foundation = Foundation(settings, self.ports)
-        self._groups = GroupRefs(allowed=settings.allowed_group, admin=settings.admin_group)
         self._asked_catalog = self._catalog_membership()
         self._changes = self._write_path()
         self._execution = PlanExecution(
@@ -106,7 +105,7 @@ class Orchestrator:
         caller = self.ports.sign_in(token) or await self.foundation.tokens.verify(token)
         if self._asked_catalog is not None and self.settings.membership == "catalog":
             return await self._asked_catalog.principal(caller)
-        return await TokenMembership(groups=self._groups).principal(caller)
+        return await TokenMembership(groups=self.settings.groups).principal(caller)
 
     async def aclose(self) -> None:
         """Waits for the runs of the cleanup that were started here, and closes every connection."""
@@ -118,7 +117,7 @@ class Orchestrator:
             return None
         return CatalogMembership(
             catalog=self.foundation.catalog,
-            groups=self._groups,
+            groups=self.settings.groups,
             seconds=self.settings.membership_seconds,
             now=self.ports.clock,
         )
@@ -149,7 +148,7 @@ class Orchestrator:
             directory=self.foundation.directory,
             sweep=self.sweep,
             offboardings=self.foundation.offboardings,
-            groups=self._groups,
+            groups=self.settings.groups,
         )
         return Cleanup(
             snapshots=snapshots,

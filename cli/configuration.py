@@ -42,4 +42,5 @@ def secrets_of(settings: Settings) -> list[str]:
     """The secrets in the settings, for the log to mask."""
     tokens = [row.token for row in settings.service_tokens]
     database = make_url(settings.database_url).password
-    return [settings.litellm.master_key, settings.backstage.catalog_token or "", database or "", *tokens]
+    key = settings.certificate.key if settings.certificate else ""
+    return [settings.litellm.master_key, settings.backstage.catalog_token or "", database or "", key, *tokens]

@@ -14,10 +14,10 @@ from starlette.types import ASGIApp
 
 from app import create_app
 from cli.configuration import config_option, secrets_of, settings_or_exit
-from cli.server import run_server
+from cli.server import TlsFiles, run_server
 from domain.redaction import redact
 from edge.logs import configure_logging
-from settings.model import Settings
+from settings.model import Certificate, Settings
 from state.database import Database, DatabaseUnavailableError
 from telemetry.metrics import SHARED_FOLDER
 
@@ -46,6 +46,7 @@ def serve(paths: tuple[Path, ...], host: str | None, port: int | None, workers: 
             settings.port if port is None else port,
             workers,
             limits=settings.connections,
+            tls=None if settings.certificate is None else _written(settings.certificate, Path(folder)),
         )
 
 
@@ -54,6 +55,14 @@ def application() -> ASGIApp:
     settings = settings_or_exit([Path(path) for path in json.loads(os.environ[_CONFIG_VARIABLE])])
     configure_logging(secrets=secrets_of(settings))
     return create_app(settings, on_start=_tune_garbage_collector)
+
+
+def _written(certificate: Certificate, folder: Path) -> TlsFiles:
+    """The certificate as files, as OpenSSL needs it. Only this user can read `folder`."""
+    files = TlsFiles(folder / "certificate.pem", folder / "key.pem")
+    files.chain.write_text(certificate.chain)
+    files.key.write_text(certificate.key)
+    return files
 
 
 def _tune_garbage_collector() -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
+import ssl
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import cast
 
 import click
@@ -16,16 +20,35 @@ from uvicorn.supervisors import Multiprocess
 from edge.connection import Connection
 from settings.model import ConnectionLimits
 
-EXIT_PORT = 1
+EXIT_PORT = EXIT_CERTIFICATE = 1
 EXIT_START = 3
 _GRACE_SECONDS = 30
 
 
-def run_server(factory: str, host: str, port: int, workers: int, *, limits: ConnectionLimits, banner: str = "") -> None:
+@dataclass(frozen=True)
+class TlsFiles:
+    """The files of a certificate with its chain, and of its key, both in PEM."""
+
+    chain: Path
+    key: Path
+
+
+def run_server(
+    factory: str,
+    host: str,
+    port: int,
+    workers: int,
+    *,
+    limits: ConnectionLimits,
+    tls: TlsFiles | None = None,
+    banner: str = "",
+) -> None:
     """Serves the application of `factory`. `{origin}` in `banner` is replaced by the address.
 
-    Exits with 1 if the port is taken, with 3 if the application does not start.
+    Exits with 1 if the port is taken or the certificate cannot be used, with 3 if the application does not start.
     """
+    if tls is not None:
+        _require_usable(tls)
     listener = _listener_or_exit(host, port)
     config = uvicorn.Config(
         factory,
@@ -39,11 +62,15 @@ def run_server(factory: str, host: str, port: int, workers: int, *, limits: Conn
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        ssl_certfile=tls.chain if tls else None,
+        ssl_keyfile=tls.key if tls else None,
     )
     bound_port = listener.getsockname()[1]
     if banner:
         click.echo(banner.replace("{origin}", f"http://localhost:{bound_port}"))
-    click.echo(f"Listening on http://{host}:{bound_port}, process {os.getpid()}")
+    click.echo(f"Listening on {'https' if tls else 'http'}://{host}:{bound_port}, process {os.getpid()}")
+    # After its shutdown uvicorn raises the signal again, which would end the process before callers clean up.
+    signal.signal(signal.SIGTERM, _exit)
     server = uvicorn.Server(config)
     if workers > 1:
         Multiprocess(config, sockets=[listener]).run()
@@ -52,6 +79,19 @@ def run_server(factory: str, host: str, port: int, workers: int, *, limits: Conn
         server.run(sockets=[listener])
     if not server.started:
         raise SystemExit(EXIT_START)
+
+
+def _exit(_number: int, _frame: object) -> None:
+    raise SystemExit(0)
+
+
+def _require_usable(tls: TlsFiles) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.chain, tls.key)
+    except ssl.SSLError as error:
+        reason = error.reason or "it is not in PEM"
+        click.echo(f"The certificate of backend.https cannot be used with its key: {reason}", err=True)
+        raise SystemExit(EXIT_CERTIFICATE) from error
 
 
 def _listener_or_exit(host: str, port: int) -> socket.socket:

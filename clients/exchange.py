@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
 from typing import Protocol
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
@@ -74,7 +75,7 @@ class NetworkExchange:
         self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
     ) -> tuple[int, bytes]:
         """See `Exchange`."""
-        session = self._session or self._connected()
+        session = self._session or self._connected(url)
         if self._free.locked():
             await self._wait_for_a_connection()
         else:
@@ -109,18 +110,22 @@ class NetworkExchange:
         finally:
             self.waiting -= 1
 
-    def _connected(self) -> aiohttp.ClientSession:
-        # Not in the constructor: a session belongs to the event loop in which it is made.
+    def _connected(self, url: str) -> aiohttp.ClientSession:
+        # Not in the constructor: a session belongs to the event loop in which it is made. The proxy is looked up once,
+        # because an exchange serves one host, and aiohttp would read the environment for every request.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
+            proxy=_proxy_for(URL(url)),
         )
         return self._session
 
     def _translated(self, error: Exception) -> UpstreamError:
         if isinstance(error, aiohttp.ServerTimeoutError):
             return _timed_out(self._name)
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            return _not_trusted(self._name, error.certificate_error)
         return _unreachable(self._name) if isinstance(error, aiohttp.ClientConnectionError) else _not_http(self._name)
 
 
@@ -154,6 +159,18 @@ class TransportExchange:
         if isinstance(error, httpx.TimeoutException):
             return _timed_out(self._name)
         return _unreachable(self._name) if isinstance(error, httpx.NetworkError) else _not_http(self._name)
+
+
+def _proxy_for(url: URL) -> str | None:
+    """The proxy that HTTPS_PROXY or HTTP_PROXY names for `url`, unless NO_PROXY excludes its host."""
+    assert url.host is not None
+    return None if proxy_bypass(f"{url.host}:{url.port}") else getproxies().get(url.scheme)
+
+
+def _not_trusted(name: str, error: Exception) -> UpstreamError:
+    # OpenSSL's sentence goes on with our own name for the host, which is none of a caller's business.
+    reason = str(getattr(error, "verify_message", "")).partition(", certificate")[0]
+    return UpstreamFaultError(f"{name}'s certificate is not trusted: {reason or 'the check failed'}")
 
 
 def _timed_out(name: str) -> UpstreamError:

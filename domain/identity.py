@@ -1,4 +1,4 @@
-"""Who is calling: callers with a verified token, principals with roles, and the two groups that give roles."""
+"""Who is calling: callers with a verified token, principals with roles, and the groups that give roles."""
 
 from __future__ import annotations
 
@@ -59,7 +59,12 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class GroupRefs:
-    """The allowed group and the admin group, as full refs in lower case."""
+    """The groups whose members are members and admins of this service, as full refs in lower case."""
 
-    allowed: str
-    admin: str
+    allowed: tuple[str, ...]
+    admin: tuple[str, ...]
+
+    @property
+    def by_role(self) -> dict[Role, tuple[str, ...]]:
+        """The groups that give each role."""
+        return {Role.MEMBER: self.allowed, Role.ADMIN: self.admin}

@@ -25,8 +25,7 @@ def principal_from_token(caller: Caller, groups: GroupRefs) -> Principal:
     """The caller with roles: configured for a service token, by ownership for everybody else."""
     if caller.service_role is not None:
         return Principal(caller.subject, frozenset({Role(caller.service_role)}))
-    role_of = {groups.allowed: Role.MEMBER, groups.admin: Role.ADMIN}
-    roles = frozenset(role for group, role in role_of.items() if group in caller.ownership)
+    roles = frozenset(role for role, refs in groups.by_role.items() if not caller.ownership.isdisjoint(refs))
     return Principal(caller.subject, roles, caller.via, caller.ownership)
 
 

@@ -119,16 +119,19 @@ class BackstageCheck:
             remedy = "Set litellmOrchestrator.backstage.catalogToken, or users who leave keep their keys."
             yield Finding("Backstage's catalog", Verdict.WARNING, "there is no token for it", remedy)
             return
-        groups = {"allowedGroup": self.settings.allowed_group, "adminGroup": self.settings.admin_group}
-        for setting, group in groups.items():
-            yield await self._group(self.catalog, setting, group)
+        groups = self.settings.groups
+        for setting, refs in {"allowedGroup": groups.allowed, "adminGroup": groups.admin}.items():
+            for group in refs:
+                yield await self._group(self.catalog, setting, group)
 
     async def _signing_keys(self) -> Finding:
         subject, address = "Backstage's signing keys", self.settings.backstage.base_url
-        if await self.tokens.is_ready():
-            return Finding(subject, Verdict.OK, f"{address} publishes them")
-        remedy = f"Start Backstage, or correct litellmOrchestrator.backstage.baseUrl ({address}), without /api."
-        return _failed(subject, f"{address} does not publish them", remedy)
+        try:
+            await self.tokens.require_keys()
+        except UpstreamError as error:
+            remedy = f"Start Backstage, or correct litellmOrchestrator.backstage.baseUrl ({address}), without /api."
+            return _failed(subject, error.message, remedy)
+        return Finding(subject, Verdict.OK, f"{address} publishes them")
 
     async def _clock(self) -> Finding:
         subject = "Backstage's clock"

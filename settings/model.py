@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from domain.identity import ServiceRole
+from domain.identity import GroupRefs, ServiceRole
 from domain.users import Tier
 
 DEFAULT_PORT = 7007
@@ -74,6 +74,14 @@ class ConnectionLimits:
 
 
 @dataclass(frozen=True)
+class Certificate:
+    """The TLS certificate of this service, with its chain, and its key, both in PEM."""
+
+    chain: str
+    key: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Cors:
     """What browsers on other origins may do. Without origins, nothing. `max_age` is in seconds."""
 
@@ -110,7 +118,7 @@ class DirectorySettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings. Group refs are full and in lower case; `database_url` is SQLAlchemy's.
+    """All settings. `database_url` is SQLAlchemy's.
 
     `known_user_seconds`, `membership_seconds`, `audit_retention` and `maintenance_interval` are in seconds; an interval
     of 0 means never.
@@ -118,10 +126,10 @@ class Settings:
 
     litellm: LiteLLMSettings
     backstage: BackstageSettings
-    admin_group: str
-    allowed_group: str
+    groups: GroupRefs
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
+    certificate: Certificate | None = None
     cors: Cors = Cors()
     service_tokens: tuple[ServiceToken, ...] = ()
     timeouts: Timeouts = Timeouts()

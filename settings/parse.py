@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
+from domain.identity import GroupRefs
 from domain.users import Tier
 from settings.model import (
     DEFAULT_PORT,
     EMBEDDED_DATABASE,
     BackstageSettings,
+    Certificate,
     CircuitSettings,
     CleanupSettings,
     ConnectionLimits,
@@ -64,10 +66,10 @@ def from_app_config(tree: Mapping[str, Any]) -> Settings:
             catalog_token=backstage.get("catalogToken"),
             allowed_plugins=frozenset(plugins) if (plugins := backstage.get("allowedPlugins")) is not None else None,
         ),
-        admin_group=full_group_ref(litellm["adminGroup"]),
-        allowed_group=full_group_ref(litellm["allowedGroup"]),
+        groups=GroupRefs(allowed=_groups(litellm, "allowedGroup"), admin=_groups(litellm, "adminGroup")),
         host=host,
         port=port,
+        certificate=_certificate(backend.get("https")),
         cors=_cors(backend.get("cors", {})),
         service_tokens=tuple(ServiceToken(**row) for row in ours.get("serviceTokens", [])),
         timeouts=Timeouts(**ours.get("timeouts", {})),
@@ -97,6 +99,12 @@ def full_group_ref(ref: str) -> str:
     return f"{kind or 'group'}:{namespace or 'default'}/{name}".lower()
 
 
+def _groups(litellm: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The group of the setting `name` and those of its plural, each once."""
+    given = [*([litellm[name]] if name in litellm else []), *litellm.get(f"{name}s", [])]
+    return tuple(dict.fromkeys(map(full_group_ref, given)))
+
+
 def litellm_duration(duration: str | None) -> str | None:
     """The duration for LiteLLM, which rejects years and several months: `1y` becomes `365d`, `3mo` becomes `90d`."""
     if duration is None:
@@ -115,6 +123,12 @@ def _listen(listen: Any) -> tuple[str, int]:
     port = port_of(listen)
     host = listen.get("host", "") if isinstance(listen, dict) else (listen or "127.0.0.1:").rpartition(":")[0]
     return host.strip("[]") or "0.0.0.0", DEFAULT_PORT if port is None else port  # noqa: S104  # as Backstage does
+
+
+def _certificate(https: Any) -> Certificate | None:
+    if not https:
+        return None
+    return Certificate(chain=https["certificate"]["cert"], key=https["certificate"]["key"])
 
 
 def _database_url(given: str | None, backend_database: Mapping[str, Any]) -> str:

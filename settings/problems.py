@@ -20,6 +20,7 @@ def problems_of(tree: Mapping[str, Any]) -> Iterator[str]:
     backstage = _get(tree, "litellmOrchestrator", "backstage", "baseUrl") or _get(tree, "backend", "baseUrl")
     if not backstage:
         yield "litellmOrchestrator.backstage.baseUrl: missing; set it or backend.baseUrl to Backstage's address"
+    yield from _missing_groups(_get(tree, "liteLLM"))
     for name, tier in _tiers(tree):
         budget = _get(tier, "maxBudget")
         if isinstance(budget, float) and not math.isfinite(budget):
@@ -37,6 +38,12 @@ def problems_of(tree: Mapping[str, Any]) -> Iterator[str]:
     tokens = [row.get("token") for row in services if isinstance(row, dict)] if isinstance(services, list) else []
     if len(set(map(str, tokens))) != len(tokens):
         yield "litellmOrchestrator.serviceTokens: the same token appears twice"
+
+
+def _missing_groups(litellm: Any) -> Iterator[str]:
+    for group in ("allowedGroup", "adminGroup"):
+        if isinstance(litellm, dict) and group not in litellm and f"{group}s" not in litellm:
+            yield f"liteLLM.{group}: missing; set it or {group}s"
 
 
 def _tiers(tree: Any) -> Iterator[tuple[str, Any]]:

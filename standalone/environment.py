@@ -7,6 +7,7 @@ from dataclasses import replace
 import httpx
 
 from app import Ports
+from domain.identity import GroupRefs
 from domain.users import Tier
 from settings.model import BackstageSettings, LiteLLMSettings, Settings
 from standalone import backstage, catalog, litellm
@@ -21,8 +22,7 @@ def standalone_settings(folder: str) -> Settings:
             "http://litellm.standalone", litellm.MASTER_KEY, Tier(max_budget=100.0, budget_duration="30d")
         ),
         backstage=BackstageSettings(backstage.BASE_URL, f"{backstage.BASE_URL}/api/auth", catalog.CATALOG_TOKEN),
-        admin_group=catalog.ADMINS,
-        allowed_group=catalog.MEMBERS,
+        groups=GroupRefs(allowed=(catalog.MEMBERS,), admin=(catalog.ADMINS,)),
         database_url=f"sqlite+aiosqlite:///{folder}/state.sqlite3",
     )
 

@@ -62,13 +62,9 @@ class SigningKeys:
             raise UnknownKeyError
         return keys[kid]
 
-    async def are_available(self) -> bool:
-        """Whether there is a set to verify with. Fetches it if there is none."""
-        try:
-            await self._refreshed(None)
-        except UpstreamError:
-            return False
-        return True
+    async def require(self) -> None:
+        """Fetches a set to verify with if there is none. Raises UpstreamError."""
+        await self._refreshed(None)
 
     async def issuer_answers(self) -> bool:
         """Whether the issuer answered the last fetch. Fetches again if that was 10 seconds ago or more."""

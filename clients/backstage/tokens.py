@@ -75,9 +75,9 @@ class TokenVerifier:
         """Closes every connection."""
         await self._backstage.aclose()
 
-    async def is_ready(self) -> bool:
-        """Whether user tokens can be verified."""
-        return await self._user_keys.are_available()
+    async def require_keys(self) -> None:
+        """Returns if user tokens can be verified. Raises UpstreamError with the reason if not."""
+        await self._user_keys.require()
 
     async def backstage_answers(self) -> bool:
         """Whether Backstage answers now, which it need not do while its signing keys are known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from clients.backstage.catalog import Catalog
@@ -41,14 +41,20 @@ class SnapshotReader:
             await beat(None)
 
         await self.sweep.run(each_page, only_small=is_dry_run)
-        members = await self.catalog.members_of(self.groups.allowed, each_page)
-        admins = await self.catalog.members_of(self.groups.admin, each_page)
+        members = await self._members_of(self.groups.allowed, each_page)
+        admins = await self._members_of(self.groups.admin, each_page)
         await each_page()
         offboardings, sweep = await self.offboardings.all(), await self.directory.sweep()
         gone = await self._without(members | admins)
         keys = await self._keys_of(sorted(gone | offboardings.keys()), beat)
         users = await self.directory.count()
         return Snapshot(members, admins, users, sweep.swept_at, gone & keys.keys(), keys, offboardings)
+
+    async def _members_of(self, groups: Iterable[str], each_page: Callable[[], Awaitable[None]]) -> frozenset[str]:
+        members: frozenset[str] = frozenset()
+        for group in groups:
+            members |= await self.catalog.members_of(group, each_page)
+        return members
 
     async def _without(self, staying: Collection[str]) -> frozenset[str]:
         gone: set[str] = set()

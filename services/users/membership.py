@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cachetools import TTLCache
@@ -45,8 +45,13 @@ class CatalogMembership:
 
     async def roles_of(self, user: str) -> frozenset[Role]:
         """The roles that the catalog gives to `user`, a ref in lower case. Raises UpstreamError."""
-        groups = {Role.MEMBER: self._groups.allowed, Role.ADMIN: self._groups.admin}
-        return frozenset([role for role, group in groups.items() if await self.is_in(user, group)])
+        return frozenset([role for role, groups in self._groups.by_role.items() if await self._is_in_any(user, groups)])
+
+    async def _is_in_any(self, user: str, groups: Iterable[str]) -> bool:
+        for group in groups:
+            if await self.is_in(user, group):
+                return True
+        return False
 
     async def is_in(self, user: str, group: str) -> bool:
         """Whether `user` is in `group` or, if nested groups count, in a group below it. Raises UpstreamError."""

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from starlette.exceptions import HTTPException
 
+from domain.identity import GroupRefs
 from edge.application import Errors
 from edge.binding import BoundOperation
 from edge.paths import RawPath, decode_segment
@@ -268,7 +269,7 @@ async def test_the_next_request_works_after_a_fault(make_service: MakeService, l
 
 async def test_two_services_in_one_process_stay_apart(make_service: MakeService, service: Service) -> None:
     """Nothing is global: each has its own allowed group."""
-    other = make_service(allowed_group="group:default/others")
+    other = make_service(groups=GroupRefs(allowed=("group:default/others",), admin=("group:default/admins",)))
     assert (await service.signed_in(ALICE).get(user_path(ALICE))).status_code == 200
     assert (await other.signed_in(ALICE).get(user_path(ALICE))).status_code == 403
 

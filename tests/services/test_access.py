@@ -9,7 +9,10 @@ from domain.identity import Caller, GroupRefs, Principal, Role
 from services.access import Access, authorize, authorize_admin, decide, principal_from_token
 from tests.conftest import ALICE, BOB
 
-GROUPS = GroupRefs(allowed="group:default/litellm-users", admin="group:default/admins")
+GROUPS = GroupRefs(
+    allowed=("group:default/litellm-users", "group:default/research"),
+    admin=("group:default/admins", "group:default/finance"),
+)
 
 TABLE = [
     # roles, whose, outcome
@@ -49,6 +52,19 @@ def test_roles_come_from_ownership() -> None:
     assert principal_from_token(caller, GROUPS) == Principal(ALICE, frozenset({Role.MEMBER}), groups=caller.ownership)
     assert principal_from_token(Caller(BOB, frozenset({"group:default/admins"})), GROUPS).roles == {Role.ADMIN}
     assert principal_from_token(Caller(BOB, frozenset({"group:other/admins"})), GROUPS).roles == set()
+
+
+@pytest.mark.parametrize(
+    ("group", "roles"),
+    [
+        ("group:default/research", {Role.MEMBER}),
+        ("group:default/finance", {Role.ADMIN}),
+        ("group:default/sales", set()),
+    ],
+)
+def test_each_configured_group_gives_its_role(group: str, roles: set[Role]) -> None:
+    """Whichever of several groups a caller is in."""
+    assert principal_from_token(Caller(ALICE, frozenset({group})), GROUPS).roles == roles
 
 
 def test_a_service_token_has_the_role_that_it_was_given() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from domain.identity import GroupRefs
 from settings.parse import SettingsError, from_app_config, full_group_ref, litellm_duration
 
 ROOT = Path(__file__).parent.parent.parent
@@ -39,7 +40,7 @@ def test_the_plugins_own_configuration_is_enough() -> None:
     """What the plugin reads is read the same; the rest has defaults."""
     read = from_app_config(PLUGIN_CONFIG)
     assert (read.litellm.base_url, read.litellm.master_key) == ("http://localhost:4000", "sk-canary-master")
-    assert (read.admin_group, read.allowed_group) == ("group:default/admins", "group:default/litellm-users")
+    assert read.groups == GroupRefs(allowed=("group:default/litellm-users",), admin=("group:default/admins",))
     assert (read.litellm.user_defaults.max_budget, read.litellm.user_defaults.budget_duration) == (0, "365d")
     assert read.backstage.base_url == "http://localhost:7007"
     assert (read.host, read.port) == ("0.0.0.0", 7007)
@@ -257,3 +258,31 @@ def test_every_setting_is_documented_and_no_other() -> None:
     table = (ROOT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
     rows = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
     assert rows == set(documented_paths(schema))
+
+
+@pytest.mark.parametrize(
+    ("single", "several", "expected"),
+    [
+        ("members", None, ("group:default/members",)),
+        (None, ["Members", "lab/Research"], ("group:default/members", "group:lab/research")),
+        ("members", ["group:default/members", "research"], ("group:default/members", "group:default/research")),
+    ],
+)
+def test_groups_may_be_several(single: str | None, several: list[str] | None, expected: tuple[str, ...]) -> None:
+    """The plugin's single name, a list, or both; each group counts once."""
+    given = {"allowedGroup": single, "allowedGroups": several}
+    litellm: dict[str, Any] = {"baseUrl": "http://litellm", "masterKey": "sk-x", "adminGroup": "admins"}
+    litellm |= {name: value for name, value in given.items() if value is not None}
+    read = from_app_config({"liteLLM": litellm, "backend": {"baseUrl": "http://backstage"}})
+    assert read.groups == GroupRefs(allowed=expected, admin=("group:default/admins",))
+
+
+def test_no_group_at_all_is_a_problem() -> None:
+    """An empty list would remove everybody."""
+    litellm = {"baseUrl": "http://litellm", "masterKey": "sk-x", "adminGroups": []}
+    with pytest.raises(SettingsError) as error:
+        from_app_config({"liteLLM": litellm, "backend": {"baseUrl": "http://backstage"}})
+    assert error.value.problems == [
+        "liteLLM.adminGroups: expected minItems 1",
+        "liteLLM.allowedGroup: missing; set it or allowedGroups",
+    ]

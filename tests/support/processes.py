@@ -61,7 +61,7 @@ async def listening(*arguments: str, **environment: str) -> AsyncIterator[Runnin
             line = (await asyncio.wait_for(process.stdout.readline(), _PATIENCE)).decode()
             assert line, f"it ended: {''.join(printed)}"
             printed.append(line)
-            if found := re.match(r"Listening on http://.*:(\d+), process", line):
+            if found := re.match(r"Listening on https?://.*:(\d+), process", line):
                 port = int(found[1])
         yield Running(process, port, printed)
     finally:

@@ -24,10 +24,10 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[int]:
-    """Serve `app` as `make run` does, on a free port of loopback."""
+async def serving(app: ASGIApp, **options: Any) -> AsyncIterator[int]:
+    """Serve `app` as `make run` does, on a free port of loopback. `options` are uvicorn's."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http="httptools", lifespan="on", access_log=False, log_config=None)
+    config = uvicorn.Config(app, http="httptools", lifespan="on", access_log=False, log_config=None, **options)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it

@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey, OctKey
 
 from clients.backstage.tokens import TokenVerifier
 from clients.upstream import Upstream
-from domain.errors import AuthenticationError, UpstreamFaultError, UpstreamUnavailableError
+from domain.errors import AuthenticationError, UpstreamError, UpstreamFaultError, UpstreamUnavailableError
 from domain.identity import PLUGIN_ID, Caller
 from settings.model import ServiceToken, Timeouts
 from standalone.backstage import BASE_URL, BackstageStandIn
@@ -280,7 +280,7 @@ async def test_the_last_good_keys_survive_an_outage(setup: Setup, backstage: Bac
     setup.transport.answers[JWKS] = lambda _: httpx.Response(500)
     clock.advance(601)
     assert (await setup.tokens.verify(backstage.user_token(BOB))).subject == BOB
-    assert await setup.tokens.is_ready()
+    await setup.tokens.require_keys()
     asked = setup.asked(JWKS)
     clock.advance(1)
     assert (await setup.tokens.verify(backstage.user_token(ALICE))).subject == ALICE
@@ -297,7 +297,8 @@ async def test_without_any_keys_it_is_our_fault_and_not_the_callers(
     setup.transport.answers[JWKS] = lambda _: answer
     with pytest.raises(UpstreamFaultError):
         await setup.tokens.verify(backstage.user_token(ALICE))
-    assert not await setup.tokens.is_ready()
+    with pytest.raises(UpstreamError):
+        await setup.tokens.require_keys()
     setup.transport.answers.clear()
     assert (await setup.tokens.verify(backstage.user_token(ALICE))).subject == ALICE
 

@@ -8,9 +8,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from domain.identity import GroupRefs
 from services.offboarding.report import report_as_json
 from settings.model import CleanupSettings, DirectorySettings
-from standalone.catalog import MEMBERS, TEAM_A
+from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from state.tables import change, cleanup_run
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import INTERVAL, Organisation
@@ -218,6 +219,25 @@ async def test_a_dry_run_changes_nothing_and_counts(organisation: Organisation) 
     last = await organisation.cleanup.last_report()
     assert last is not None
     assert report_as_json(last) == report
+
+
+async def test_members_of_any_allowed_group_stay(make_organisation: MakeOrganisation) -> None:
+    """Whoever moves from one of them to another keeps access; whoever is in none has left."""
+    groups = GroupRefs(allowed=(MEMBERS, "group:default/research"), admin=(ADMINS,))
+    organisation = make_organisation(groups=groups)
+    organisation.org.groups["group:default/research"] = None
+    organisation.org.users["user:default/m0"] = {"group:default/research"}
+    organisation.leave("m1")
+    assert (await organisation.run())["done"]["blocked"] == ["user:default/m1"]
+
+
+async def test_nobody_is_removed_while_one_of_the_groups_is_missing(make_organisation: MakeOrganisation) -> None:
+    """A typing error in one of several names must not remove its members."""
+    organisation = make_organisation(groups=GroupRefs(allowed=(MEMBERS, "group:default/gone"), admin=(ADMINS,)))
+    organisation.leave("m1")
+    report = await organisation.run()
+    assert (report["outcome"], report["done"]) == ("refused", None)
+    assert "group:default/gone" in report["reason"]
 
 
 async def test_nested_groups_can_be_turned_off(make_organisation: MakeOrganisation) -> None:

@@ -1,0 +1,2 @@
+create database litellm;
+create database orchestrator;
