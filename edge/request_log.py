@@ -57,6 +57,7 @@ class RequestLog:
                 principal = extensions.get(PRINCIPAL)
                 log.info(
                     "request",
+                    operation=operation,
                     method=scope["method"],
                     path=redacted_path(scope["raw_path"]),
                     status=status,

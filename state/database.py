@@ -38,6 +38,13 @@ class DatabaseUnavailableError(UpstreamUnavailableError):
         self.where = where
 
 
+class NewerSchemaError(Exception):
+    """A newer version of this service has migrated the database."""
+
+    def __init__(self, revision: str) -> None:
+        super().__init__(f"a newer version has migrated it to {revision}, and this one knows {REVISION}")
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseState:
     """What was found of a database. `where` is its URL without the password, `revision` None before the first start.
@@ -155,7 +162,7 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.Error, OSError) as error:
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.Error, OSError, NewerSchemaError) as error:
             raise DatabaseUnavailableError(self._engine.url.render_as_string(hide_password=True)) from error
 
     async def _migrate(self) -> None:
@@ -167,7 +174,10 @@ class Database:
                 # Another replica's migration may take longer than a request may wait.
                 await connection.execute(sa.text("set local lock_timeout = 0"))
                 await connection.execute(sa.text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-            if await connection.run_sync(_revision) != REVISION:
+            revision = await connection.run_sync(_revision)
+            if revision is not None and revision > REVISION:
+                raise NewerSchemaError(revision)
+            if revision != REVISION:
                 from state.migrate import upgrade  # noqa: PLC0415  # see there
 
                 await connection.run_sync(upgrade)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import uuid
@@ -26,6 +27,7 @@ from standalone.catalog import CATALOG_TOKEN
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, keys_path
 from tests.support.contract import checked_client
+from tests.support.processes import ROOT
 from tests.support.raw_http import serving
 
 pytestmark = pytest.mark.image
@@ -93,12 +95,21 @@ def image(tmp_path: Path) -> Image:
     return Image(json.loads(os.environ["IMAGE_SETTINGS"]), os.environ["IMAGE_ROOT"], tmp_path)
 
 
-@asynccontextmanager
-async def started(image: Image, *arguments: str) -> AsyncIterator[Container]:
-    """The image's own command with `arguments`, on stand-ins and an empty database, once it is healthy."""
-    litellm, backstage = LiteLLMStandIn(), BackstageStandIn()
+def empty_database() -> str:
+    """The URL of a new database."""
     # A container has no /etc/hosts until its runtime makes one.
-    database = database_url(f"image_{uuid.uuid4().hex}").replace("+psycopg", "").replace("@localhost:", "@127.0.0.1:")
+    return database_url(f"image_{uuid.uuid4().hex}").replace("+psycopg", "").replace("@localhost:", "@127.0.0.1:")
+
+
+@asynccontextmanager
+async def started(
+    image: Image, *arguments: str, on: tuple[LiteLLMStandIn, BackstageStandIn, str] | None = None
+) -> AsyncIterator[Container]:
+    """The image's own command with `arguments`, once it is healthy.
+
+    It runs on these stand-ins and this database, or else on new ones.
+    """
+    litellm, backstage, database = on or (LiteLLMStandIn(), BackstageStandIn(), empty_database())
     async with AsyncExitStack() as stack:
         litellm_port = await stack.enter_async_context(serving(litellm.app))
         backstage_port = await stack.enter_async_context(serving(backstage.app))
@@ -223,3 +234,39 @@ async def test_it_is_also_the_command_line(image: Image) -> None:
     assert code == 0
     for command in ("serve", "check", "cleanup", "config"):
         assert command in printed
+
+
+async def test_the_commands_of_the_operations_page(image: Image) -> None:
+    """A backup of the running service, restored into an empty database, has its audit log, its keys and its answers."""
+    backup, restore = re.findall(r"```sh\n(.*?)\n```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    environment = os.environ | {"LC_ALL": "C.UTF-8"}
+    named = {"Idempotency-Key": "one"}
+    async with started(image) as container:
+        async with container.caller(ALICE) as alice:
+            first = await alice.post(keys_path(ALICE), headers=named)
+        subprocess.run(  # noqa: ASYNC221  # nothing else runs meanwhile
+            ["bash", "-c", backup], check=True, cwd=image.folder, env=environment | {"DATABASE": container.database}
+        )
+        litellm, backstage = container.litellm, container.backstage
+    restored = empty_database()
+    subprocess.run(  # noqa: ASYNC221
+        ["bash", "-c", restore], check=True, cwd=image.folder, env=environment | {"EMPTY_DATABASE": restored}
+    )
+    async with started(image, on=(litellm, backstage, restored)) as container, container.caller(ALICE) as alice:
+        assert (await alice.post(keys_path(ALICE), headers=named)).json() == first.json()
+        events = (await alice.get(f"{BASE}/audit")).json()["events"]
+        assert [event["action"] for event in events] == ["key.create", "user.create"]
+
+
+async def test_an_older_version_refuses_the_database_of_a_newer_one(image: Image) -> None:
+    """In one sentence, before it serves."""
+    async with started(image) as container:
+        database = container.database
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("update alembic_version set version_num = '9999'")
+    command = [*image.settings["Entrypoint"], *image.settings["Cmd"]]
+    process = await image.run(*command, LITELLM_MASTER_KEY=MASTER_KEY)
+    printed, _ = await asyncio.wait_for(process.communicate(), _PATIENCE_SECONDS)
+    assert process.returncode == 1
+    assert "cannot be used: a newer version has migrated it to 9999, and this one knows" in printed.decode()
+    assert "Traceback" not in printed.decode()

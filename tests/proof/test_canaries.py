@@ -1,4 +1,4 @@
-"""No secret is found where it must not be, whatever is done: logs at debug level, errors, audit, database, reprs."""
+"""No secret is found where it must not be, whatever is done: logs at debug level, errors, metrics, audit, database."""
 
 from __future__ import annotations
 
@@ -117,6 +117,7 @@ async def test_secrets_stay_where_they_belong(  # noqa: PLR0917
     owners_own = len(story.said)
     await story.misplace(service)
     audit = (await service.client(story.tokens[BOB]).get(f"{BASE}/audit", params={"limit": 100})).text
+    metrics = (await service.client().get("/metrics")).text
     orchestrator = Orchestrator(service.settings, service.ports)
     reprs = [repr(service.settings), repr(service.ports), *map(repr, orchestrator.services)]
     reprs += [repr(each) for each in gc.get_objects() if str(type(each).__module__).split(".")[0] in OURS]
@@ -125,6 +126,7 @@ async def test_secrets_stay_where_they_belong(  # noqa: PLR0917
     cells.record("log", story.found_in(debug.getvalue()))
     cells.record("responses", story.found_in("\n".join(story.said[:owners_own])))
     cells.record("errors", story.found_in("\n".join(text for text in story.said[owners_own:] if '"error"' in text)))
+    cells.record("metrics", story.found_in(metrics))
     cells.record("audit", story.found_in(audit))
     cells.record("reprs", story.found_in("\n".join(reprs)))
     cells.record("database", story.found_in(stored))

@@ -9,7 +9,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,11 +63,21 @@ async def listening(*arguments: str, **environment: str) -> AsyncIterator[Runnin
             printed.append(line)
             if found := re.match(r"Listening on https?://.*:(\d+), process", line):
                 port = int(found[1])
+        await _accepted(port)
         yield Running(process, port, printed)
     finally:
         if process.returncode is None:
             process.terminate()
             await process.communicate()
+
+
+async def _accepted(port: int) -> None:
+    """Returns once the port accepts connections, which is a moment after the application has started."""
+    while True:
+        with suppress(ConnectionRefusedError):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            return
 
 
 async def output(*arguments: str, **environment: str) -> tuple[int | None, str]:
