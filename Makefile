@@ -11,6 +11,7 @@ SEED ?= docs/mock.yaml
 JOBS ?= 2
 CONTRACT ?= openapi.yaml
 AGAINST ?=
+VERSION ?=
 
 venv := .venv
 bin := $(venv)/bin
@@ -151,6 +152,10 @@ bench-plot: $(dev_stamp) ## Growth with keys, users, audit events and connection
 .PHONY: bench-cleanup
 bench-cleanup: $(dev_stamp) ## A cleanup of 1000 and of 10 000 users on stand-ins
 	$(bin)/python -m bench.cleanup
+
+.PHONY: release
+release: $(dev_stamp) ## Check that everything agrees on a version, write the bill of materials, tag (VERSION=)
+	PATH="$(CURDIR)/$(bin):$$PATH" deploy/release $(VERSION)
 
 .PHONY: lock
 lock: ## Pin the newest versions that pyproject.toml allows
