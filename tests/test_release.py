@@ -55,11 +55,22 @@ class Repository:
         return done.returncode, done.stdout + done.stderr
 
 
-@pytest.fixture
-def repository(tmp_path: Path) -> Repository:
-    repository = Repository(tmp_path)
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    repository = Repository(tmp_path_factory.mktemp("release"))
     repository.prepare()
+    repository.git("branch", "prepared")
     return repository
+
+
+@pytest.fixture
+def repository(prepared: Repository) -> Repository:
+    """As it was prepared, without a tag of the version."""
+    prepared.git("reset", "--quiet", "--hard", "prepared")
+    prepared.git("clean", "--quiet", "--force", "-d", "-x")
+    if f"v{VERSION}" in prepared.git("tag").split():
+        prepared.git("tag", "--delete", f"v{VERSION}")
+    return prepared
 
 
 def test_a_release_is_a_tag_and_a_bill_of_materials(repository: Repository) -> None:
@@ -69,7 +80,9 @@ def test_a_release_is_a_tag_and_a_bill_of_materials(repository: Repository) -> N
     assert repository.git("cat-file", "-t", f"v{VERSION}") == "tag\n"
     bill = json.loads((repository.folder / f"dist/sbom-{VERSION}.cdx.json").read_text())
     listed = {f"{part['name']}=={part['version']}".lower() for part in bill["components"]}
-    assert listed == {f"{name}=={version}" for name, version in PINNED.findall((ROOT / "requirements.lock").read_text())}
+    assert listed == {
+        f"{name}=={version}" for name, version in PINNED.findall((ROOT / "requirements.lock").read_text())
+    }
 
 
 def leave_a_file(repository: Repository) -> None:
