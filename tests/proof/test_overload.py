@@ -288,23 +288,29 @@ async def rolling(
     folder: Path,
 ) -> AsyncIterator[tuple[Callable[[], Awaitable[Running]], Callable[[Running], Coroutine[Any, Any, None]]]]:
     """Starts and stops replicas that share the database in `folder`."""
-    contexts: dict[int, Any] = {}
+    started: dict[int, tuple[Any, Running, asyncio.Task[bytes]]] = {}
 
     async def start() -> Running:
         context = listening("serve", "--config", str(folder / "app-config.yaml"))
         running = await context.__aenter__()
-        contexts[running.port] = context
+        assert running.process.stdout is not None
+        # Nobody waits for the log, and a full pipe would stop the process.
+        draining = asyncio.create_task(running.process.stdout.read())
+        started[running.port] = context, running, draining
         return running
 
     async def stop(running: Running) -> None:
-        await running.stop()
-        await contexts.pop(running.port).__aexit__(None, None, None)
+        context, _, draining = started.pop(running.port)
+        running.process.terminate()
+        await draining
+        await running.process.wait()
+        await context.__aexit__(None, None, None)
 
     try:
         yield start, stop
     finally:
-        for context in contexts.values():
-            await context.__aexit__(None, None, None)
+        for _, running, _ in list(started.values()):
+            await stop(running)
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
