@@ -51,9 +51,10 @@ class Watched:
         return list(answer.json()["data"]["result"])
 
     async def until(self, expression: str, *, holds: bool) -> float:
-        """Seconds until `expression` has samples, or none any more."""
+        """Seconds until `expression` has samples, or none any more although the service was scraped."""
         began = time.monotonic()
-        while bool(await self.query(expression)) is not holds:
+        awaited = expression if holds else f"up == 1 unless on () ({expression})"
+        while not await self.query(awaited):
             if time.monotonic() - began > _PATIENCE_SECONDS:
                 pytest.fail(f"{expression} is still {'false' if holds else 'true'}")
             await asyncio.sleep(_POLL_SECONDS)

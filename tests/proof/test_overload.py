@@ -13,7 +13,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,14 +135,12 @@ async def service(folder: Path, litellm: LiteLLMStandIn) -> AsyncIterator[Overlo
             assert prober.stdout is not None
             await asyncio.wait_for(prober.stdout.readline(), 30)  # it probes from now on
             overloaded = Overloaded(running, hanging, port, prober)
-            draining = asyncio.create_task(running.process.stdout.read())  # type: ignore[union-attr]  # it is piped
             try:
                 await overloaded.still_works()
                 yield overloaded
                 await overloaded.still_works()
             finally:
                 hanging.works.set()
-                draining.cancel()
                 if prober.returncode is None:
                     prober.terminate()
                     await prober.communicate()
@@ -288,28 +286,22 @@ async def rolling(
     folder: Path,
 ) -> AsyncIterator[tuple[Callable[[], Awaitable[Running]], Callable[[Running], Coroutine[Any, Any, None]]]]:
     """Starts and stops replicas that share the database in `folder`."""
-    started: dict[int, tuple[Any, Running, asyncio.Task[bytes]]] = {}
+    started: dict[int, tuple[AbstractAsyncContextManager[Running], Running]] = {}
 
     async def start() -> Running:
         context = listening("serve", "--config", str(folder / "app-config.yaml"))
         running = await context.__aenter__()
-        assert running.process.stdout is not None
-        # Nobody waits for the log, and a full pipe would stop the process.
-        draining = asyncio.create_task(running.process.stdout.read())
-        started[running.port] = context, running, draining
+        started[running.port] = context, running
         return running
 
     async def stop(running: Running) -> None:
-        context, _, draining = started.pop(running.port)
-        running.process.terminate()
-        await draining
-        await running.process.wait()
+        context, _ = started.pop(running.port)
         await context.__aexit__(None, None, None)
 
     try:
         yield start, stop
     finally:
-        for _, running, _ in list(started.values()):
+        for _, running in list(started.values()):
             await stop(running)
 
 

@@ -19,20 +19,45 @@ _PATIENCE = 60
 
 @dataclass
 class Running:
-    """A process that listens, and what it has printed until then."""
+    """A process that listens, and the lines that it has printed until now."""
 
     process: Process
-    port: int
+    port: int = 0
     printed: list[str] = field(default_factory=list)
+    _reading: asyncio.Task[None] = field(init=False)
+    _ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self._reading = asyncio.create_task(self._read())
 
     @property
     def origin(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    async def _read(self) -> None:
+        """Reads until the process ends, since a full pipe would hold it back."""
+        assert self.process.stdout is not None
+        async for line in self.process.stdout:
+            self.printed.append(line.decode())
+            if found := re.match(r"Listening on https?://.*:(\d+), process", self.printed[-1]):
+                self.port = int(found[1])
+            if "Application startup complete" in self.printed[-1]:
+                self._ready.set()
+        self._ready.set()
+
+    async def ready(self) -> None:
+        """Returns once it accepts connections, which is a moment after the application has started."""
+        await asyncio.wait_for(self._ready.wait(), _PATIENCE)
+        assert not self._reading.done(), f"it ended: {''.join(self.printed)}"
+        while True:
+            with suppress(ConnectionRefusedError):
+                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                writer.close()
+                return
+
     async def printed_to_the_end(self) -> str:
         """Everything that it printed until it ended."""
-        assert self.process.stdout is not None
-        self.printed.append((await asyncio.wait_for(self.process.stdout.read(), _PATIENCE)).decode())
+        await asyncio.wait_for(self._reading, _PATIENCE)
         await self.process.wait()
         return "".join(self.printed)
 
@@ -52,32 +77,14 @@ async def start(*arguments: str, **environment: str) -> Process:
 @asynccontextmanager
 async def listening(*arguments: str, **environment: str) -> AsyncIterator[Running]:
     """The command line once it answers."""
-    process = await start(*arguments, **environment)
-    assert process.stdout is not None
-    printed: list[str] = []
-    port = 0
+    running = Running(await start(*arguments, **environment))
     try:
-        while "Application startup complete" not in "".join(printed[-1:]):
-            line = (await asyncio.wait_for(process.stdout.readline(), _PATIENCE)).decode()
-            assert line, f"it ended: {''.join(printed)}"
-            printed.append(line)
-            if found := re.match(r"Listening on https?://.*:(\d+), process", line):
-                port = int(found[1])
-        await _accepted(port)
-        yield Running(process, port, printed)
+        await running.ready()
+        yield running
     finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.communicate()
-
-
-async def _accepted(port: int) -> None:
-    """Returns once the port accepts connections, which is a moment after the application has started."""
-    while True:
-        with suppress(ConnectionRefusedError):
-            _, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.close()
-            return
+        if running.process.returncode is None:
+            running.process.terminate()
+        await running.printed_to_the_end()
 
 
 async def output(*arguments: str, **environment: str) -> tuple[int | None, str]:
