@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 import structlog
@@ -15,8 +15,8 @@ from app.contract import contract
 from app.orchestrator import Orchestrator
 from app.ports import Ports
 from edge import application
-from services.offboarding.schedule import run_forever
-from services.repetition import repeat
+from services.offboarding.schedule import cleanup_job
+from services.repetition import Job, repeat
 from settings.model import Settings
 
 log = structlog.get_logger(__name__)
@@ -34,16 +34,17 @@ def create_app(
         await orchestrator.foundation.database.migrate()
         jobs = []
         if orchestrator.cleanup is not None and settings.cleanup.enabled:
-            jobs.append(run_forever(orchestrator.cleanup, settings.cleanup.interval, ports.sleep))
+            jobs.append(cleanup_job(orchestrator.cleanup, settings.cleanup.interval))
         else:
             log.warning("the cleanup is off: it needs litellmOrchestrator.backstage.catalogToken and cleanup.enabled")
             # Otherwise the cleanup advances the sweep of the directory.
-            jobs.append(repeat(orchestrator.sweep.run_if_due, "sweep", settings.cleanup.interval, ports.sleep))
-        if orchestrator.foundation.metrics.are_shared:
-            jobs.append(orchestrator.monitoring.publish_forever(ports.sleep))
+            jobs.append(Job("sweep", orchestrator.sweep.run_if_due, settings.cleanup.interval))
         if settings.maintenance_interval:
-            jobs.append(orchestrator.background.run_forever(settings.maintenance_interval, ports.sleep))
-        tasks = [asyncio.create_task(job) for job in jobs]
+            jobs.append(orchestrator.background.job(settings.maintenance_interval))
+        traced = ports.tracing.job if ports.tracing else lambda _: nullcontext()
+        tasks = [asyncio.create_task(repeat(job, ports.sleep, traced=traced)) for job in jobs]
+        if orchestrator.foundation.metrics.are_shared:
+            tasks.append(asyncio.create_task(repeat(orchestrator.monitoring.job(), ports.sleep)))
         on_start()
         yield
         for task in tasks:
@@ -51,6 +52,8 @@ def create_app(
         await asyncio.gather(*tasks, return_exceptions=True)
         await orchestrator.aclose()
         orchestrator.foundation.metrics.publish()
+        if ports.tracing:
+            await asyncio.to_thread(ports.tracing.shutdown)
 
     return application.build(
         contract(),
@@ -63,4 +66,5 @@ def create_app(
         new_id=ports.new_id,
         now=ports.clock,
         metrics=orchestrator.foundation.metrics,
+        tracing=ports.tracing,
     )

@@ -94,6 +94,7 @@ class Foundation:
             transport=transport,
             sleep=self._ports.sleep,
             breaker=self.breakers[name],
+            tracing=self._ports.tracing,
             observe=lambda outcome, seconds: calls.observe((name, outcome), seconds),
         )
         self.metrics.track(self.metrics.upstream_connections.labels(name), lambda: upstream.connections_in_use)

@@ -12,6 +12,7 @@ import httpx
 
 from clients.upstream import Sleep
 from domain.identity import Caller
+from telemetry.tracing import Tracing
 
 
 def _random_id() -> str:
@@ -24,8 +25,8 @@ class Ports:
 
     A transport of None is the network. `wall_clock` is in seconds since the epoch, `clock` is monotonic. `sleep` waits
     before retries, `heartbeat` between renewals of a lease. `sign_in` may accept a token before Backstage is asked.
-    `patience` is the time in seconds that a caller waits for a dry run of the cleanup, `dependency_patience` the time
-    within which a dependency has to answer in order to be available.
+    Without `tracing` there are no traces. `patience` is the time in seconds that a caller waits for a dry run of the
+    cleanup, `dependency_patience` the time within which a dependency has to answer in order to be available.
     """
 
     litellm: httpx.AsyncBaseTransport | None = None
@@ -36,5 +37,6 @@ class Ports:
     sleep: Sleep = asyncio.sleep
     heartbeat: Sleep = asyncio.sleep
     sign_in: Callable[[str], Caller | None] = lambda _: None
+    tracing: Tracing | None = None
     patience: float = 5.0
     dependency_patience: float = 2.0

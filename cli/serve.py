@@ -12,14 +12,16 @@ from pathlib import Path
 import click
 from starlette.types import ASGIApp
 
-from app import create_app
-from cli.configuration import config_option, secrets_of, settings_or_exit
+from app import Ports, create_app
+from app.contract import contract
+from cli.configuration import EXIT_SETTINGS, config_option, secrets_of, settings_or_exit
 from cli.server import TlsFiles, run_server
 from domain.redaction import redact
 from edge.logs import configure_logging
 from settings.model import Certificate, Settings
 from state.database import Database, DatabaseUnavailableError
 from telemetry.metrics import SHARED_FOLDER
+from telemetry.tracing import TracingError, traces_are_on, tracing_from
 
 EXIT_DATABASE = 1
 _ALLOCATIONS_PER_COLLECTION = 20_000
@@ -34,6 +36,7 @@ _CONFIG_VARIABLE = "LITELLM_ORCHESTRATOR_CONFIG_FILES"
 def serve(paths: tuple[Path, ...], host: str | None, port: int | None, workers: int) -> None:
     """Serve with the settings of --config and of APP_CONFIG_* variables."""
     settings = settings_or_exit(paths)
+    _require_supported_tracing()
     _migrate_or_exit(settings)
     # Workers are new processes, which read the same files again.
     os.environ[_CONFIG_VARIABLE] = json.dumps([str(path.resolve()) for path in paths])
@@ -54,7 +57,16 @@ def application() -> ASGIApp:
     """The application of one worker process."""
     settings = settings_or_exit([Path(path) for path in json.loads(os.environ[_CONFIG_VARIABLE])])
     configure_logging(secrets=secrets_of(settings))
-    return create_app(settings, on_start=_tune_garbage_collector)
+    tracing = tracing_from(os.environ, contract()["info"]["version"])
+    return create_app(settings, Ports(tracing=tracing), on_start=_tune_garbage_collector)
+
+
+def _require_supported_tracing() -> None:
+    try:
+        traces_are_on(os.environ)
+    except TracingError as error:
+        click.echo(f"The environment cannot be used: {error}", err=True)
+        raise SystemExit(EXIT_SETTINGS) from error
 
 
 def _written(certificate: Certificate, folder: Path) -> TlsFiles:

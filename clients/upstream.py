@@ -16,6 +16,7 @@ import structlog
 
 from clients.breaker import Breaker
 from clients.exchange import Exchange, NetworkExchange, TransportExchange
+from clients.traced import TracedExchange
 from domain.errors import (
     CircuitOpenError,
     UpstreamBusyError,
@@ -25,6 +26,7 @@ from domain.errors import (
     UpstreamUnavailableError,
 )
 from settings.model import CircuitSettings, Timeouts
+from telemetry.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +85,7 @@ class Upstream:
         sleep: Sleep = asyncio.sleep,
         observe: ObserveCall = lambda *_: None,
         breaker: Breaker | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.name = name
         self._base_url = base_url
@@ -93,6 +96,8 @@ class Upstream:
         self._exchange: Exchange = NetworkExchange(name, timeouts)
         if transport is not None:
             self._exchange = TransportExchange(name, timeouts, transport)
+        if tracing is not None:
+            self._exchange = TracedExchange(name, self._exchange, tracing)
         self._headers = _authorization(token) if token else {}
 
     @property

@@ -37,6 +37,7 @@ from edge.paths import RawPath
 from edge.request_log import RequestLog
 from settings.model import Cors
 from telemetry.metrics import Metrics
+from telemetry.tracing import Tracing
 
 Authenticate = Callable[[str], Awaitable[Principal]]
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
@@ -54,13 +55,14 @@ def build(
     new_id: Callable[[], str],
     now: Callable[[], float],
     metrics: Metrics,
+    tracing: Tracing | None,
 ) -> ASGIApp:
     """An ASGI application that serves `contract` with `handlers`, by the names of `handler_name`.
 
     Handlers get `services` by type. `authenticate` verifies a bearer token. A body must arrive within `body_seconds`.
     """
     middlewares: list[Any] = [
-        partial(RequestLog, new_id=new_id, now=now, metrics=metrics),
+        partial(RequestLog, new_id=new_id, now=now, metrics=metrics, tracing=tracing),
         # Outside of Errors: error responses need the CORS headers too.
         *([partial(CORSMiddleware, **middleware_options(cors))] if cors.origins else []),
         Errors,

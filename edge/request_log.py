@@ -1,9 +1,10 @@
-"""Logs and counts each request, with the id that the response carries."""
+"""Logs, counts and traces each request, with the id that the response carries."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edge.binding import PRINCIPAL
 from edge.redaction import redacted_path
 from telemetry.metrics import Metrics
+from telemetry.tracing import Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -24,9 +26,18 @@ _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 class RequestLog:
     """ASGI middleware. It is outside of error handling, so it must not raise. `now` is a clock in seconds."""
 
-    def __init__(self, app: ASGIApp, *, new_id: Callable[[], str], now: Callable[[], float], metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        new_id: Callable[[], str],
+        now: Callable[[], float],
+        metrics: Metrics,
+        tracing: Tracing | None,
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
         self._new_id = new_id
         self._now = now
 
@@ -34,7 +45,8 @@ class RequestLog:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        offered = Headers(scope=scope).get(HEADER, "")
+        headers = Headers(scope=scope)
+        offered = headers.get(HEADER, "")
         request_id = offered if _ACCEPTABLE.fullmatch(offered) else self._new_id()
         extensions: dict[str, Any] = scope.setdefault("extensions", {})
         status, started = 0, self._now()
@@ -47,7 +59,8 @@ class RequestLog:
                 message["headers"] = [*message.get("headers", ()), *added]
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
+        traced = self._tracing.request(headers) if self._tracing else nullcontext()
+        with structlog.contextvars.bound_contextvars(request_id=request_id), traced as span:
             try:
                 await self._app(scope, receive, send_with_id)
             finally:
@@ -55,12 +68,17 @@ class RequestLog:
                 operation = extensions.get(ROUTING_CONTEXT, {}).get("operation_id") or "none"
                 self._metrics.requests.observe((operation, str(status or "none")), seconds)
                 principal = extensions.get(PRINCIPAL)
+                described = {
+                    "operation": operation,
+                    "method": scope["method"],
+                    "path": redacted_path(scope["raw_path"]),
+                    "status": status,
+                }
+                if span is not None:
+                    span.describe(**described)
                 log.info(
                     "request",
-                    operation=operation,
-                    method=scope["method"],
-                    path=redacted_path(scope["raw_path"]),
-                    status=status,
+                    **described,
                     milliseconds=round(seconds * 1000, 1),
                     principal=principal.subject if principal else None,
                 )

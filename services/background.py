@@ -8,7 +8,7 @@ import structlog
 
 from services.keys.reconciliation import Reconciliation
 from services.keys.revoke import RevokeKeys
-from services.repetition import Sleep, jittered, repeat
+from services.repetition import Job
 from state.changes import ChangeTable
 from state.kept_answers import KeptAnswers
 from state.rates import Rates
@@ -41,10 +41,9 @@ class BackgroundJobs:
             except Exception:  # an unavailable database must not end the jobs
                 log.exception("background job failed", job=job.__qualname__)
 
-    async def run_forever(self, interval: float, sleep: Sleep) -> None:
-        """Runs the jobs every `interval` seconds, give or take a tenth."""
-        await sleep(jittered(interval))
-        await repeat(self.run, "background jobs", interval, sleep)
+    def job(self, interval: float) -> Job:
+        """Runs the jobs every `interval` seconds."""
+        return Job("background jobs", self.run, interval, first=interval)
 
     async def _forget_changes(self) -> None:
         await self.changes.forget(older_than=self.retention)

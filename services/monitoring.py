@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 from domain.errors import UpstreamError
 from domain.offboarding import RunOutcome
 from services.health import Health
-from services.repetition import Sleep, repeat
+from services.repetition import Job
 from services.single_flight import SingleFlight
 from state.figures import Figures, StateFigures
 from telemetry.metrics import NAMESPACE, Metrics
@@ -66,13 +66,13 @@ class Monitoring:
             up.add_metric([dependency], is_up)
         return self._metrics.exposition([up, *(_families(figures) if figures else ())])
 
-    async def publish_forever(self, sleep: Sleep) -> None:
+    def job(self) -> Job:
         """Publishes the levels of this process every 5 seconds, for the worker that answers a scrape."""
 
         async def publish() -> None:
             self._metrics.publish()
 
-        await repeat(publish, "publishing of metrics", _PUBLISH_SECONDS, sleep)
+        return Job("publishing of metrics", publish, _PUBLISH_SECONDS)
 
     async def _recent_figures(self) -> StateFigures | None:
         read_at, figures = self._last

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import structlog
 
@@ -20,13 +22,31 @@ def jittered(seconds: float) -> float:
     return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)  # noqa: S311  # jitter is not a secret
 
 
-async def repeat(job: Callable[[], Awaitable[object]], name: str, interval: float, sleep: Sleep) -> None:
-    """Awaits `job`, sleeps for `interval` seconds, give or take a tenth, and so on. A failure is logged as `name`."""
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What `run` does is done `first` seconds after the start, and then every `interval` seconds, give or take a tenth.
+
+    `name` is that of its logs and traces.
+    """
+
+    name: str
+    run: Callable[[], Awaitable[object]]
+    interval: float
+    first: float = 0.0
+
+
+async def repeat(
+    job: Job, sleep: Sleep, *, traced: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext()
+) -> None:
+    """Runs `job` until it is cancelled, each time within `traced` of its name. A failure is logged."""
+    if job.first:
+        await sleep(jittered(job.first))
     while True:
-        try:
-            await job()
-        except OrchestratorError as error:
-            log.warning("background job failed", job=name, error=error.message)
-        except Exception:  # a fault of ours must not end the job
-            log.exception("background job failed", job=name)
-        await sleep(jittered(interval))
+        with traced(job.name):
+            try:
+                await job.run()
+            except OrchestratorError as error:
+                log.warning("background job failed", job=job.name, error=error.message)
+            except Exception:  # a fault of ours must not end the job
+                log.exception("background job failed", job=job.name)
+        await sleep(jittered(job.interval))

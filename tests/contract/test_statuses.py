@@ -278,4 +278,5 @@ def crashing_application(crash: Any) -> Any:
         new_id=lambda: "request-1",
         now=lambda: 0.0,
         metrics=Metrics("0.0.0"),
+        tracing=None,
     )

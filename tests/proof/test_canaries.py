@@ -20,6 +20,7 @@ from tests.conftest import ALICE, BASE, BOB, MakeService, Service, keys_path, us
 from tests.proof.conftest import Cells
 from tests.support.processes import listening, output
 from tests.support.requests import API, REQUESTS
+from tests.support.traces import Traces
 from tests.support.upstreams import answering
 
 # Nothing in these looks like a key or a token: only care keeps them out, and not a pattern.
@@ -106,8 +107,9 @@ async def test_secrets_stay_where_they_belong(  # noqa: PLR0917
 ) -> None:
     """With LiteLLM working, out of reach, and repeating our secrets in its errors."""
     answer = FAULTS[fault]
+    traces = Traces()
     service = make_service(
-        ports={} if answer is None else {"litellm": answering(answer)},
+        ports={"tracing": traces.tracing} | ({} if answer is None else {"litellm": answering(answer)}),
         service_tokens=(ServiceToken(SERVICE_TOKEN, "service:ci", "admin"),),
         backstage=replace(BackstageSettings(BASE_URL), catalog_token=CATALOG_TOKEN),
         creates_per_minute=100_000,
@@ -127,6 +129,7 @@ async def test_secrets_stay_where_they_belong(  # noqa: PLR0917
     cells.record("responses", story.found_in("\n".join(story.said[:owners_own])))
     cells.record("errors", story.found_in("\n".join(text for text in story.said[owners_own:] if '"error"' in text)))
     cells.record("metrics", story.found_in(metrics))
+    cells.record("traces", story.found_in(str(traces)))
     cells.record("audit", story.found_in(audit))
     cells.record("reprs", story.found_in("\n".join(reprs)))
     cells.record("database", story.found_in(stored))

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from services.offboarding.cleanup import Cleanup
-from services.offboarding.schedule import run_forever
+from services.offboarding.schedule import cleanup_job
+from services.repetition import repeat
 from settings.model import CleanupSettings
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
@@ -140,7 +141,7 @@ async def test_the_schedule(organisation: Organisation) -> None:
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await run_forever(cleanup, 300.0, next_round)
+        await repeat(cleanup_job(cleanup, 300.0), next_round)
     assert 9 <= rounds[0] <= 11
     assert all(27 <= seconds <= 33 for seconds in rounds[1:])
     assert organisation.to_litellm.requests.count("/user/list") in (2, 3)
@@ -160,7 +161,7 @@ async def test_the_schedule_survives_unexpected_errors(organisation: Organisatio
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await run_forever(organisation.cleanup, 300.0, next_round)
+        await repeat(cleanup_job(organisation.cleanup, 300.0), next_round)
     assert len(rounds) == 4
     assert log.getvalue().count('"job": "cleanup"') == 3
 
