@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 PYTHON ?= python3
+VENV ?= .venv
 PORT ?= 7007
 CONFIG ?= app-config.yaml
 WORKERS ?= 1
@@ -12,8 +13,9 @@ JOBS ?= 2
 CONTRACT ?= openapi.yaml
 AGAINST ?=
 VERSION ?=
+LITELLM_VERSION ?=
 
-venv := .venv
+venv := $(VENV)
 bin := $(venv)/bin
 run_stamp := $(venv)/.installed-run
 dev_stamp := $(venv)/.installed-dev
@@ -134,8 +136,12 @@ image-test: $(dev_stamp) ## Build the image, and walk the story on it without a 
 	PATH="$(CURDIR)/$(bin):$$PATH" tests/image/run
 
 .PHONY: live
-live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Backstage
-	PATH="$(CURDIR)/$(bin):$$PATH" tests/live/run
+live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Backstage (LITELLM_VERSION=)
+	PATH="$(CURDIR)/$(bin):$$PATH" LITELLM_VERSION=$(LITELLM_VERSION) tests/live/run
+
+.PHONY: matrix
+matrix: $(dev_stamp) ## The same on three versions of LiteLLM, and the tests on three of Python; writes docs/compatibility.md
+	PATH="$(CURDIR)/$(bin):$$PATH" $(bin)/python -m tests.matrix
 
 .PHONY: bench
 bench: $(dev_stamp) ## Speed of each operation beside a bare pass-through; writes docs/performance.md

@@ -17,6 +17,7 @@ from app.ports import Ports
 from edge import application
 from services.offboarding.schedule import cleanup_job
 from services.repetition import Job, repeat
+from services.versions import log_version
 from settings.model import Settings
 
 log = structlog.get_logger(__name__)
@@ -43,6 +44,7 @@ def create_app(
             jobs.append(orchestrator.background.job(settings.maintenance_interval))
         traced = ports.tracing.job if ports.tracing else lambda _: nullcontext()
         tasks = [asyncio.create_task(repeat(job, ports.sleep, traced=traced)) for job in jobs]
+        tasks.append(asyncio.create_task(log_version(orchestrator.foundation.litellm, ports.sleep)))
         if orchestrator.foundation.metrics.are_shared:
             tasks.append(asyncio.create_task(repeat(orchestrator.monitoring.job(), ports.sleep)))
         on_start()

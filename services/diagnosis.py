@@ -12,10 +12,10 @@ from clients.backstage.tokens import TokenVerifier
 from clients.litellm.client import LiteLLM
 from clients.litellm.usage import LiteLLMUsage
 from domain.errors import UpstreamError, UpstreamFaultError
+from services.versions import advice_about
 from settings.model import LiteLLMSettings, Settings
 from state.database import Database, DatabaseUnavailableError
 
-TRIED_LITELLM = "1.104"
 _MAX_CLOCK_DIFFERENCE_SECONDS = 30.0
 _MIN_FREE_BYTES = 1 << 30
 
@@ -67,10 +67,8 @@ class LiteLLMCheck:
             version = await self.litellm.version()
         except UpstreamError as error:
             return Finding(subject, Verdict.WARNING, error.message, "Correct what is said about LiteLLM first.")
-        if version.startswith(f"{TRIED_LITELLM}."):
-            return Finding(subject, Verdict.OK, version)
-        remedy = f"This service was tried with {TRIED_LITELLM}: try yours with `make live` before you rely on it."
-        return Finding(subject, Verdict.WARNING, version, remedy)
+        advice = advice_about(version)
+        return Finding(subject, Verdict.OK if advice is None else Verdict.WARNING, version, advice)
 
     async def _master_key(self) -> Finding:
         subject = "LiteLLM's master key"

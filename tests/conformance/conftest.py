@@ -15,6 +15,7 @@ from clients.upstream import encoded_query
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import CATALOG_TOKEN
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
+from tests.support.litellm_versions import Version, version_of
 
 PATIENCE = 60
 
@@ -25,6 +26,7 @@ class Proxy:
 
     http: httpx.AsyncClient
     prefix: str
+    version: Version
 
     def id(self, name: str) -> str:
         return f"user:default/{self.prefix}-{name}"
@@ -65,7 +67,7 @@ async def proxy(*, is_real: bool) -> AsyncIterator[Proxy]:
         transport, url, key = httpx.ASGITransport(LiteLLMStandIn().app), "http://litellm", MASTER_KEY
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(base_url=url, transport=transport, headers=headers, timeout=PATIENCE) as http:
-        proxy = Proxy(http, uuid.uuid4().hex[:8])
+        proxy = Proxy(http, uuid.uuid4().hex[:8], await version_of(http))
         yield proxy
         made = (await proxy.get("/user/list", user_ids=proxy.prefix, page=1, page_size=100)).json()["users"]
         for row in made:

@@ -10,6 +10,7 @@ import pytest
 
 from clients.litellm.rows import ALL_MODELS, ANNOTATIONS, UNLIMITED_RATE
 from tests.conformance.conftest import Proxy
+from tests.support.litellm_versions import USER_RATES
 
 UNKNOWN_KEY = "0" * 64
 _PATIENCE, _POLL = 150, 3
@@ -34,16 +35,18 @@ async def test_an_id_given_twice_matches_exactly(proxy: Proxy) -> None:
     row = await listed_user(proxy, jo)
     assert (row["tpm_limit"], row["rpm_limit"], row["models"], row["user_alias"]) == (5, 6, ["gpt-fake"], "Jo")
     assert row["metadata"] == {"a": 1}
-    assert "tpm_limit" not in (await proxy.get("/v2/user/info", user_id=jo)).json()
+    single = (await proxy.get("/v2/user/info", user_id=jo)).json()
+    assert ("tpm_limit" in single) is (proxy.version >= USER_RATES)
 
 
 async def test_what_null_does_not_clear_on_a_user(proxy: Proxy) -> None:
-    """Rates and models need a rate that nobody reaches and LiteLLM's name for all models."""
+    """Models need LiteLLM's name for all models, and rates a rate that nobody reaches, except in new versions."""
     user_id = await proxy.user("a", tpm_limit=5, rpm_limit=6, models=["claude-fake"])
     secret = (await proxy.key(user_id))["key"]
     await proxy.post("/user/update", user_id=user_id, tpm_limit=None, rpm_limit=None, models=None)
     row = await listed_user(proxy, user_id)
-    assert (row["tpm_limit"], row["rpm_limit"], row["models"]) == (5, 6, ["claude-fake"])
+    rates = (None, None) if proxy.version >= USER_RATES else (5, 6)
+    assert (row["tpm_limit"], row["rpm_limit"], row["models"]) == (*rates, ["claude-fake"])
     await proxy.post(
         "/user/update", user_id=user_id, tpm_limit=UNLIMITED_RATE, rpm_limit=UNLIMITED_RATE, models=[ALL_MODELS]
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -18,6 +19,18 @@ from tests.support.real_products import RealProducts, real_products
 
 # The live Backstage's proxy expects this service here.
 PORT = os.environ.get("ORCHESTRATOR_PORT", "7007")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def versions(record_testsuite_property: Callable[[str, object], None]) -> None:
+    """The report names what the suite ran on (`make matrix`)."""
+    if "STATE_DATABASE_URL" in os.environ:
+        with psycopg.connect(os.environ["STATE_DATABASE_URL"].rpartition("/")[0] + "/postgres") as connection:
+            record_testsuite_property("PostgreSQL", connection.info.parameter_status("server_version"))
+    if "BACKSTAGE_ORG" in os.environ:
+        modules = Path(os.environ["BACKSTAGE_ORG"]).parent / "node_modules"
+        package = json.loads((modules / "@backstage/backend-defaults/package.json").read_text())
+        record_testsuite_property("Backstage", f"backend-defaults {package['version']}")
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import ALICE, BASE, BOB, keys_path, user_path
 from tests.live.conftest import Live
+from tests.support.litellm_versions import BUDGET_DURATIONS
 
 pytestmark = pytest.mark.live
 
@@ -106,6 +107,10 @@ async def test_bob_looks_after_users(live: Live) -> None:
         changed = (await bob.patch(user_path(ALICE), json=limits | {"spend": 0})).json()
         assert {name: changed[name] for name in limits} == limits
         assert await live.products.chat(secrets[0]) == 403
+        if await live.products.litellm_version() < BUDGET_DURATIONS:
+            refused = await bob.patch(user_path(ALICE), json={"budgetDuration": None})
+            assert (refused.status_code, "budget_duration" in refused.text) == (502, True)
+            del limits["budgetDuration"]
         cleared = (await bob.patch(user_path(ALICE), json=dict.fromkeys(limits))).json()
         assert {name: cleared[name] for name in limits} == dict.fromkeys(limits) | {"models": []}
         assert (await bob.patch(user_path("user:default/nobody"), json={"maxBudget": 1})).status_code == 404

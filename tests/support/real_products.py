@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import httpx
 
+from tests.support.litellm_versions import Version, version_of
+
 PATIENCE_SECONDS = 60
 
 
@@ -24,6 +26,10 @@ class RealProducts:
         """A genuine user token of `user:default/<name>`."""
         answer = await self.backstage.get("/api/auth/test/refresh", params={"user": f"user:default/{name}"})
         return str(answer.json()["backstageIdentity"]["token"])
+
+    async def litellm_version(self) -> Version:
+        """Major and minor version of LiteLLM."""
+        return await version_of(self.litellm)
 
     async def empty_litellm(self) -> None:
         """Deletes all users of LiteLLM, and their keys."""

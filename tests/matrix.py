@@ -1,0 +1,104 @@
+"""`make matrix`: the suites on several versions of LiteLLM and Python; writes the tables of docs/compatibility.md."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from tests.support.processes import ROOT
+
+PAGE = ROOT / "docs" / "compatibility.md"
+BEGIN, END = "<!-- The tables are written by make matrix. -->", "<!-- End of the tables. -->"
+LITELLM = ("1.90.0", "1.104.5", "1.108.5")
+"""The oldest supported, today's, and the newest."""
+PYTHON = ("3.11", "3.12", "3.13")
+_SUITE = ["tests/conformance", "tests/live"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run of pytest reports, with the versions that it ran on."""
+
+    versions: Mapping[str, str]
+    passed: int
+    failed: int
+
+    @classmethod
+    def read(cls, report: Path) -> Result:
+        """From pytest's JUnit XML."""
+        if not report.exists() or not report.stat().st_size:
+            return cls({}, 0, 0)
+        suite = next(ET.parse(report).getroot().iter("testsuite"))  # noqa: S314  # pytest has just written it
+        number = {name: int(suite.get(name, 0)) for name in ("tests", "failures", "errors", "skipped")}
+        failed = number["failures"] + number["errors"]
+        versions = {row.get("name", ""): row.get("value", "") for row in suite.iter("property")}
+        return cls(versions, number["tests"] - failed - number["skipped"], failed)
+
+    @property
+    def summary(self) -> str:
+        """A cell of the table."""
+        if self.failed or not self.passed:
+            return f"{self.passed} passed, **{self.failed} failed**" if self.passed else "**did not run**"
+        return f"{self.passed} passed"
+
+
+def run(*command: str, **environment: str) -> Result:
+    """Runs a command that calls pytest."""
+    print(f"\n== {' '.join(command)} {environment}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        added = f"{os.environ.get('PYTEST_ADDOPTS', '')} --junitxml={report}"
+        subprocess.run(command, cwd=ROOT, env=os.environ | environment | {"PYTEST_ADDOPTS": added}, check=False)
+        return Result.read(report)
+
+
+def litellm_rows() -> Iterator[list[str]]:
+    """Conformance and the whole story on each LiteLLM."""
+    for version in LITELLM:
+        result = run("tests/live/run", *_SUITE, LITELLM_VERSION=version)
+        yield [version, *(result.versions.get(name, "?") for name in ("Backstage", "PostgreSQL")), result.summary]
+
+
+def python_rows() -> Iterator[list[str]]:
+    """The tests that need nothing else on each Python."""
+    for version in PYTHON:
+        interpreter = shutil.which(f"python{version}") or "false"
+        asked = subprocess.run([interpreter, "-V"], check=False, capture_output=True)
+        if asked.returncode:
+            yield [version, "not installed"]
+            continue
+        result = run("make", "test", f"PYTHON={interpreter}", f"VENV=.venv-{version}")
+        yield [asked.stdout.decode().split()[1], result.summary]
+
+
+def table(head: list[str], rows: Iterator[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main() -> None:
+    """Replaces the tables; exits with 1 if something did not pass."""
+    before, _, rest = PAGE.read_text().partition(BEGIN)
+    after = rest.partition(END)[2]
+    tables = [
+        f"Tried on {datetime.now(UTC).date()}.",
+        table(["LiteLLM", "Backstage", "PostgreSQL", "Conformance and story"], litellm_rows()),
+        table(["Python", "All tests on stand-ins"], python_rows()),
+    ]
+    written = "\n\n".join(tables)
+    PAGE.write_text(f"{before}{BEGIN}\n\n{written}\n\n{END}{after}")
+    print(written)
+    sys.exit(1 if "**" in written else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""What the tried versions of LiteLLM do differently, for tests. The service itself never decides by a version."""
+
+from __future__ import annotations
+
+import httpx
+
+Version = tuple[int, int]
+
+BUDGET_DURATIONS = (1, 104)
+"""From here on, LiteLLM refuses bad budget durations with 400, and null clears a good one."""
+
+KEY_FIELDS = (1, 104)
+"""From here on, keys have `MORE_KEY_FIELDS`."""
+MORE_KEY_FIELDS = {"budget_fallbacks", "key_type", "settings_updated_at", "total_spend", "tpd_limit"}
+
+OVER_BUDGET = (1, 104)
+"""From here on, a key over its budget gets 422 instead of 429."""
+
+USER_RATES = (1, 108)
+"""From here on, null clears the rates of a user, and `GET /v2/user/info` has them."""
+
+
+async def version_of(litellm: httpx.AsyncClient) -> Version:
+    """Major and minor version. `litellm` sends the master key."""
+    major, minor, *_ = (await litellm.get("/health/readiness/details")).json()["litellm_version"].split(".")
+    return int(major), int(minor)
