@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -23,7 +24,7 @@ from tests.support.raw_http import serving
 
 async def checked(folder: Path, certificate: tuple[str, str], **environment: str) -> str:
     """What `check` prints about a LiteLLM and a Backstage with this certificate."""
-    files = {"ssl_certfile": certificate[0], "ssl_keyfile": certificate[1]}
+    files: dict[str, Any] = {"ssl_certfile": certificate[0], "ssl_keyfile": certificate[1]}
     async with serving(LiteLLMStandIn().app, **files) as litellm, serving(BackstageStandIn().app, **files) as backstage:
         config = folder / "app-config.yaml"
         config.write_text(

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
+from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from tests.conftest import ALICE, BOB, ERIN, SERVICE_TOKEN
 from tests.support.contract import check, checked_client
@@ -19,6 +21,17 @@ from tests.support.real_products import RealProducts, real_products
 
 # The live Backstage's proxy expects this service here.
 PORT = os.environ.get("ORCHESTRATOR_PORT", "7007")
+_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1200,1600",
+]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -117,3 +130,16 @@ async def live(config: Path, products: RealProducts) -> AsyncIterator[Live]:
         for user_id in (ALICE, BOB, ERIN):
             await products.litellm.post("/user/delete", json={"user_ids": [user_id]})
         yield Live(products, running)
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Chrome]:
+    """Debian's Chromium, with a profile of its own."""
+    options = ChromeOptions()
+    options.binary_location = shutil.which("chromium") or "/usr/bin/chromium"
+    for flag in [*_FLAGS, f"--user-data-dir={tmp_path}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    chrome = Chrome(options, ChromeService(shutil.which("chromedriver") or "/usr/bin/chromedriver"))
+    yield chrome
+    chrome.quit()

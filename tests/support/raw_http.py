@@ -24,9 +24,9 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, **options: Any) -> AsyncIterator[int]:
-    """Serve `app` as `make run` does, on a free port of loopback. `options` are uvicorn's."""
-    listener = socket.create_server(("127.0.0.1", 0))
+async def serving(app: ASGIApp, *, port: int = 0, **options: Any) -> AsyncIterator[int]:
+    """Serve `app` as `make run` does, on a port of loopback, by default a free one. `options` are uvicorn's."""
+    listener = socket.create_server(("127.0.0.1", port))
     config = uvicorn.Config(app, http="httptools", lifespan="on", access_log=False, log_config=None, **options)
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
