@@ -11,6 +11,7 @@ COPY openapi.yaml /app/
 COPY app /app/app
 COPY cli /app/cli
 COPY clients /app/clients
+COPY console/page /app/console/page
 COPY domain /app/domain
 COPY edge /app/edge
 COPY handlers /app/handlers

@@ -15,6 +15,7 @@ from services.changes.changes import Changes, Context
 from services.changes.queue import ChangeQueue
 from services.changes.sealing import Sealing
 from services.changes.store import ChangeStore
+from services.console import Console
 from services.health import Health
 from services.keys.create import CreateKey, KeyPlacing
 from services.keys.delete import DeleteKey
@@ -97,6 +98,7 @@ class Orchestrator:
             health,
             self.monitoring,
             self.cleanup_administration,
+            Console(settings=settings.console, people=self.ports.people),
         ]
         self.background = self._users_and_keys()
 

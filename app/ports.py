@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import httpx
 
@@ -24,7 +24,8 @@ class Ports:
     """What the service takes from the outside. Tests and standalone mode pass their own.
 
     A transport of None is the network. `wall_clock` is in seconds since the epoch, `clock` is monotonic. `sleep` waits
-    before retries, `heartbeat` between renewals of a lease. `sign_in` may accept a token before Backstage is asked.
+    before retries, `heartbeat` between renewals of a lease. `sign_in` may accept a token before Backstage is asked;
+    `people` are the user ids for which it does, each with its role, for the console.
     Without `tracing` there are no traces. `patience` is the time in seconds that a caller waits for a dry run of the
     cleanup, `dependency_patience` the time within which a dependency has to answer in order to be available.
     """
@@ -37,6 +38,7 @@ class Ports:
     sleep: Sleep = asyncio.sleep
     heartbeat: Sleep = asyncio.sleep
     sign_in: Callable[[str], Caller | None] = lambda _: None
+    people: Mapping[str, str] = field(default_factory=dict)
     tracing: Tracing | None = None
     patience: float = 5.0
     dependency_patience: float = 2.0

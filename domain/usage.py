@@ -37,11 +37,15 @@ class DailyUsage:
 
 @dataclass(frozen=True, slots=True)
 class UsageGroup:
-    """The usage of a day, a model, or a key (its id, with its alias while the key exists)."""
+    """The usage of a day, a model, or a key (its id, with its alias while the key exists).
+
+    `parts` are the models or keys of a day, if that was asked for.
+    """
 
     group: str
     alias: str | None
     figures: UsageFigures
+    parts: Mapping[str, UsageFigures] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the result. `edge/binding.py` passes the arguments.
 
 from handlers.audit import get_audit
 from handlers.cleanup import get_cleanup, get_cleanup_run, run_cleanup
+from handlers.console import get_console, get_console_asset, get_console_settings
 from handlers.documents import get_docs, get_docs_asset, get_openapi_json, get_openapi_yaml
 from handlers.health import get_liveness, get_metrics, get_readiness
 from handlers.keys import (
@@ -29,6 +30,9 @@ __all__ = [
     "get_audit",
     "get_cleanup",
     "get_cleanup_run",
+    "get_console",
+    "get_console_asset",
+    "get_console_settings",
     "get_docs",
     "get_docs_asset",
     "get_liveness",

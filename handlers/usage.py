@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from domain.identity import Principal
-from domain.usage import UsageFigures, UsageReport
+from domain.usage import UsageFigures, UsageGroup, UsageReport
 from handlers.responses import camel_case, json_response
 from services.usage import Usage
 from services.users.models import Models
@@ -19,14 +19,27 @@ async def get_models(service: Models, principal: Principal) -> Response:
 
 
 async def get_user_usage(
-    service: Usage, principal: Principal, user_id: str, *, from_: str | None, to: str | None, group_by: str
+    service: Usage,
+    principal: Principal,
+    user_id: str,
+    *,
+    from_: str | None,
+    to: str | None,
+    **query: Any,
 ) -> Response:
     """`GET /users/{userId}/usage`: 200 with the usage in total and by group."""
-    report = await service.of(principal, user_id.lower(), first=from_, last=to, group_by=group_by)
-    groups = [{"group": row.group, "alias": row.alias, "figures": _figures(row.figures)} for row in report.groups]
-    span = {"from": report.first.isoformat(), "to": report.last.isoformat(), "groupBy": group_by}
+    report = await service.of(principal, user_id.lower(), first=from_, last=to, **query)
+    groups = [_group(row) for row in report.groups]
+    span = {"from": report.first.isoformat(), "to": report.last.isoformat(), "groupBy": query["group_by"]}
     sums = {"total": _figures(report.total), "groups": groups, "budget": _budget(report)}
     return json_response({"userId": report.user.user_id} | span | sums)
+
+
+def _group(row: UsageGroup) -> dict[str, Any]:
+    parts = {}
+    if row.parts is not None:
+        parts["parts"] = [{"group": group, "spend": figures.spend} for group, figures in sorted(row.parts.items())]
+    return {"group": row.group, "alias": row.alias, "figures": _figures(row.figures)} | parts
 
 
 def _figures(figures: UsageFigures) -> dict[str, Any]:

@@ -35,6 +35,19 @@ class BackstageSettings:
 
 
 @dataclass(frozen=True)
+class ConsoleSettings:
+    """What the console says and does before anybody signs in.
+
+    `models_url` is where people call models. At `refresh_url` Backstage renews a browser's token. `contact` says whom
+    to ask for access.
+    """
+
+    models_url: str | None = None
+    refresh_url: str | None = None
+    contact: str | None = None
+
+
+@dataclass(frozen=True)
 class ServiceToken:
     """A caller that is not a Backstage user."""
 
@@ -131,6 +144,7 @@ class Settings:
     port: int = DEFAULT_PORT
     certificate: Certificate | None = None
     cors: Cors = Cors()
+    console: ConsoleSettings = ConsoleSettings()
     service_tokens: tuple[ServiceToken, ...] = ()
     timeouts: Timeouts = Timeouts()
     circuit_breaker: CircuitSettings = CircuitSettings()

@@ -42,6 +42,15 @@ class Org:
         }
     )
 
+    def people(self) -> dict[str, str]:
+        """The role of each of the first ten users with a display name."""
+        roles = {ADMINS: "admin", MEMBERS: "member"}
+        return {
+            ref: next((role for group, role in roles.items() if group in self.users[ref]), "none")
+            for ref in list(self.profiles)[:10]
+            if ref in self.users
+        }
+
     def entity(self, ref: str) -> Entity | None:
         """The entity, or None."""
         if ref not in self.users and ref not in self.groups:

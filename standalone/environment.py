@@ -9,7 +9,7 @@ import httpx
 from app import Ports
 from domain.identity import GroupRefs
 from domain.users import Tier
-from settings.model import BackstageSettings, LiteLLMSettings, Settings
+from settings.model import BackstageSettings, ConsoleSettings, LiteLLMSettings, Settings
 from standalone import backstage, catalog, litellm
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
@@ -22,6 +22,7 @@ def standalone_settings(folder: str) -> Settings:
             "http://litellm.standalone", litellm.MASTER_KEY, Tier(max_budget=100.0, budget_duration="30d")
         ),
         backstage=BackstageSettings(backstage.BASE_URL, f"{backstage.BASE_URL}/api/auth", catalog.CATALOG_TOKEN),
+        console=ConsoleSettings(models_url="https://llm.example.com", contact="#llm-platform"),
         groups=GroupRefs(allowed=(catalog.MEMBERS,), admin=(catalog.ADMINS,)),
         database_url=f"sqlite+aiosqlite:///{folder}/state.sqlite3",
     )
@@ -40,4 +41,5 @@ def standalone_ports(
         litellm=httpx.ASGITransport(litellm_stand_in.app),
         backstage=httpx.ASGITransport(backstage_stand_in.app),
         sign_in=backstage_stand_in.sign_in,
+        people=backstage_stand_in.org.people(),
     )

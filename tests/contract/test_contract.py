@@ -61,7 +61,7 @@ def test_operations_that_the_plugin_had_keep_their_names_and_places() -> None:
     }.items()
 
 
-def test_only_documents_probes_and_metrics_are_open() -> None:
+def test_only_documents_the_console_probes_and_metrics_are_open() -> None:
     """Everything else wants a bearer token."""
     opened = {name for name, (_, _, row) in operations().items() if row.get("security") == []}
     assert CONTRACT_DOCUMENT["security"] == [{"bearer": []}]
@@ -70,6 +70,9 @@ def test_only_documents_probes_and_metrics_are_open() -> None:
         "getOpenapiJson",
         "getDocs",
         "getDocsAsset",
+        "getConsole",
+        "getConsoleAsset",
+        "getConsoleSettings",
         "getLiveness",
         "getReadiness",
         "getMetrics",

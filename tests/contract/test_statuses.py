@@ -16,7 +16,7 @@ from settings.model import ConnectionLimits, Cors, Timeouts
 from state.database import Database
 from state.lease import Lease
 from telemetry.metrics import Metrics
-from tests.conftest import ALICE, BOB, CAROL, MakeService, Service, keys_path, user_path
+from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_path, user_path
 from tests.support.contract import CONTRACT_DOCUMENT, check, operations
 from tests.support.requests import API, CONDITIONAL, NO_KEY, OPEN, REQUESTS, WITH_BODY, send
 from tests.support.upstreams import Hanging, answering
@@ -84,6 +84,10 @@ async def look_at_a_dry_run(service: Service) -> httpx.Response:
     bob = service.signed_in(BOB)
     await send(bob, "runCleanup")
     return await send(bob, "getCleanupRun")
+
+
+async def no_such_console_file(service: Service) -> httpx.Response:
+    return await service.client().get(f"{BASE}/console/{'0' * 16}/other.js")
 
 
 async def off_board_during_a_cleanup(service: Service) -> httpx.Response:
@@ -178,6 +182,7 @@ CASES: dict[tuple[str, int], Case] = {
     ("getCleanup", 200): as_bob("getCleanup"),
     ("getCleanupRun", 200): look_at_a_dry_run,
     ("getCleanupRun", 404): as_bob("getCleanupRun"),
+    ("getConsoleAsset", 404): no_such_console_file,
     ("runCleanup", 200): as_bob("runCleanup"),
     ("runCleanup", 202): begin_a_cleanup,
     ("runCleanup", 409): as_bob("runCleanup", json={"dryRun": False, "planHash": "0" * 64}),

@@ -13,6 +13,7 @@ from tests.services.keys.test_keys import made, refusal
 from tests.support.contract import operations
 
 NO_ETAG = {"getDocs", "getDocsAsset", "getLiveness", "getReadiness", "getMetrics"}
+NO_ETAG |= {"getConsole", "getConsoleAsset", "getConsoleSettings"}
 
 
 def test_every_read_is_conditional() -> None:

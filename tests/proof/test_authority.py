@@ -123,6 +123,7 @@ ORACLE: dict[str, dict[str, tuple[int, int]]] = {
     "runCleanup": FOR_ADMINS,
 }
 OPEN = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getDocsAsset", "getLiveness", "getReadiness", "getMetrics"}
+OPEN |= {"getConsole", "getConsoleAsset", "getConsoleSettings"}
 BODIES: dict[str, dict[str, Any]] = {
     "updateUser": {"maxBudget": 5},
     "createUserKey": {},

@@ -56,6 +56,11 @@ async def test_usage_by_day_model_and_key(
         "remaining": pytest.approx(100 - 3 * CALL_COST),
         "resetsAt": "2027-02-01T00:00:00Z",
     }
+    split = (await alice.get(USAGE, params={"splitBy": "key"})).json()["groups"]
+    assert [row["parts"] for row in split] == [
+        [{"group": one, "spend": pytest.approx(2 * CALL_COST)}],
+        [{"group": other, "spend": pytest.approx(CALL_COST)}],
+    ]
     models = (await alice.get(USAGE, params={"groupBy": "model"})).json()["groups"]
     assert [(row["group"], row["figures"]["requests"]) for row in models] == [("gpt-fake", 3)]
     keys = (await alice.get(USAGE, params={"groupBy": "key"})).json()["groups"]
@@ -103,6 +108,8 @@ async def test_an_exceeded_budget_leaves_zero(bob: httpx.AsyncClient, litellm: L
         ({"from": "2027-02-30"}, "a day such as"),
         ({"to": "today"}, "a day such as"),
         ({"groupBy": "team"}, "one of day, model, key"),
+        ({"splitBy": "day"}, "one of model, key"),
+        ({"groupBy": "model", "splitBy": "key"}, "splitBy needs groupBy=day"),
     ],
 )
 async def test_invalid_spans_are_refused(

@@ -1,0 +1,119 @@
+// Dialogs: a form that keeps what was typed when it fails, and returns the focus to where it was.
+
+import { LitElement, html, nothing } from './lit.js';
+import { failed } from './ui.js';
+import { text } from './text.js';
+
+export class FormDialog extends LitElement {
+  /** @type {import('lit').PropertyDeclarations} */ static properties = { isBusy: { state: true }, failure: { state: true } };
+
+  constructor() {
+    super();
+    this.isBusy = false;
+    /** @type {any} */ this.failure = null;
+  }
+
+  heading = '';
+  lead = '';
+  danger = false;
+
+  createRenderRoot() {
+    return this;
+  }
+
+  /** What the button says that does it. @returns {string} */
+  get doing() {
+    return text.save;
+  }
+
+  /** Whether what was typed can be sent. */
+  get isComplete() {
+    return true;
+  }
+
+  /** @returns {unknown} */
+  fields() {
+    return nothing;
+  }
+
+  /** Does it. An error stays in the dialog. @param {FormData} _form */
+  async submit(_form) {}
+
+  firstUpdated() {
+    this.querySelector('dialog')?.showModal();
+  }
+
+  close() {
+    this.querySelector('dialog')?.close();
+  }
+
+  /** @param {SubmitEvent} event */
+  async #submitted(event) {
+    event.preventDefault();
+    if (this.isBusy || !this.isComplete) return;
+    this.isBusy = true;
+    this.failure = null;
+    try {
+      await this.submit(new FormData(/** @type {HTMLFormElement} */ (event.target)));
+    } catch (error) {
+      this.failure = error;
+    }
+    this.isBusy = false;
+  }
+
+  render() {
+    return html`<dialog aria-labelledby="dialog-heading" @close=${() => this.remove()}>
+      <form @submit=${this.#submitted} @input=${() => this.requestUpdate()}>
+        <h2 id="dialog-heading">${this.heading}</h2>
+        ${this.lead ? html`<p>${this.lead}</p>` : nothing}
+        ${this.fields()}
+        ${this.failure ? failed(this.failure) : nothing}
+        <footer>
+          <button type="button" @click=${() => this.close()}>${text.cancel}</button>
+          <button class=${this.danger ? 'danger' : 'primary'} ?disabled=${this.isBusy || !this.isComplete}>${this.doing}</button>
+        </footer>
+      </form>
+    </dialog>`;
+  }
+
+  /** The value of a field as it is now. @param {string} name */
+  value(name) {
+    const control = /** @type {HTMLInputElement | null} */ (this.querySelector(`[name="${name}"]`));
+    return control?.value ?? '';
+  }
+}
+
+/** Shows a dialog. @template {LitElement} T @param {T} dialog @param {Partial<T>} properties @returns {T} */
+export function open(dialog, properties = {}) {
+  Object.assign(dialog, properties);
+  document.querySelector('llm-console')?.append(dialog);
+  return dialog;
+}
+
+/** Asks for the name of the thing before it is gone. */
+export class ConfirmDialog extends FormDialog {
+  danger = true;
+  word = '';
+  button = '';
+  /** @type {() => Promise<void>} */ act = async () => {};
+
+  get doing() {
+    return this.button;
+  }
+
+  get isComplete() {
+    return this.word === '' || this.value('confirmation') === this.word;
+  }
+
+  fields() {
+    if (this.word === '') return nothing;
+    return html`<label class="field"><span>${text.dialogs.typeToConfirm(this.word)}</span>
+      <input name="confirmation" autocomplete="off" spellcheck="false" autofocus></label>`;
+  }
+
+  async submit() {
+    await this.act();
+    this.close();
+  }
+}
+customElements.define('confirm-dialog', ConfirmDialog);

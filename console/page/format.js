@@ -1,0 +1,52 @@
+// Numbers and times as people read them.
+
+const LOCALE = 'en-GB';
+const SECONDS = /** @type {const} */ ([['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]]);
+const WEEK = 7 * 86400;
+const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+const day = new Intl.DateTimeFormat(LOCALE, { day: 'numeric', month: 'short' });
+const dayAndYear = new Intl.DateTimeFormat(LOCALE, { day: 'numeric', month: 'short', year: 'numeric' });
+const exactTime = new Intl.DateTimeFormat(LOCALE, { dateStyle: 'full', timeStyle: 'long' });
+const clock = new Intl.DateTimeFormat(LOCALE, { hour: '2-digit', minute: '2-digit' });
+const whole = new Intl.NumberFormat('en-US');
+
+/** USD with two digits, or four where it is under a cent. @param {number | null | undefined} usd */
+export function money(usd) {
+  if (usd === null || usd === undefined) return '–';
+  const digits = usd !== 0 && Math.abs(usd) < 0.01 ? 4 : 2;
+  return `$${usd.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
+}
+
+/** @param {number} value */
+export const number = value => whole.format(value);
+
+/** Relative up to a week, absolute after that. @param {string | null | undefined} iso */
+export function when(iso, now = Date.now()) {
+  if (!iso) return 'never';
+  const date = new Date(iso);
+  const seconds = (date.getTime() - now) / 1000;
+  if (Math.abs(seconds) > WEEK) {
+    return date.getFullYear() === new Date(now).getFullYear() ? day.format(date) : dayAndYear.format(date);
+  }
+  const [unit, size] = SECONDS.find(([, length]) => Math.abs(seconds) >= length) ?? SECONDS[3];
+  return relative.format(Math.round(seconds / size), unit);
+}
+
+/** For a tooltip. @param {string | null | undefined} iso */
+export const exact = iso => (iso ? exactTime.format(new Date(iso)) : '');
+
+/** Hours and minutes. @param {number} milliseconds since the epoch */
+export const timeOfDay = milliseconds => clock.format(new Date(milliseconds));
+
+/** A day such as 1 Dec. @param {string | null | undefined} iso */
+export const dayOf = iso => (iso ? day.format(new Date(iso)) : '–');
+
+/** Seconds in words: 45 min, 2 h, 3 days. @param {number} seconds */
+export function duration(seconds) {
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 2 * 86400) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} days`;
+}
+
+/** The name in an entity ref: alice of user:default/alice. @param {string} ref */
+export const nameOf = ref => ref.slice(ref.indexOf('/') + 1);

@@ -1,0 +1,62 @@
+// What a key's row means. Rows are LiteLLM's own (`UserAPIKeyAuth` of the contract).
+
+import { pill } from './ui.js';
+import { text } from './text.js';
+import { dayOf, duration, exact } from './format.js';
+
+const WARN_DAYS = 14;
+const SOON = 24 * 3600;
+
+/** @typedef {any} Key a row of GET …/keys */
+
+/** @param {Key} key */
+export const keyName = key => key.key_alias || key.key_name || text.keys.unnamed;
+
+/** @param {Key} key @param {number} now milliseconds */
+export function statusOf(key, now = Date.now()) {
+  if (key.blocked) return 'blocked';
+  if (key.expires && Date.parse(key.expires) <= now) return 'expired';
+  return 'active';
+}
+
+/** @param {Key} key @param {number} now milliseconds */
+export function statusPill(key, now = Date.now()) {
+  const status = statusOf(key, now);
+  if (status !== 'active') return pill('bad', text.keys.status[status]);
+  if (key.revokeAt) {
+    const seconds = (Date.parse(key.revokeAt) - now) / 1000;
+    const word = seconds < SOON ? text.keys.endsIn(duration(Math.max(0, seconds))) : text.keys.ends(dayOf(key.revokeAt));
+    return pill('warn', word, exact(key.revokeAt));
+  }
+  return pill('good', text.keys.status.active);
+}
+
+/** Whether it expires within two weeks. @param {Key} key */
+export const expiresSoon = key =>
+  key.expires !== null && Date.parse(key.expires) - Date.now() < WARN_DAYS * 86400e3 && Date.parse(key.expires) > Date.now();
+
+/** @param {Key} key */
+export const rates = key =>
+  [key.rpm_limit === null ? '' : `${key.rpm_limit} calls`, key.tpm_limit === null ? '' : `${key.tpm_limit} tokens`].filter(Boolean).join(', ') || '–';
+
+/** Whether a key matches what was typed. @param {Key} key @param {string} query @param {string} status */
+export function matches(key, query, status) {
+  if (status && statusOf(key) !== status) return false;
+  const wanted = query.trim().toLowerCase();
+  return [keyName(key), key.key_name ?? '', ...key.models].some(word => word.toLowerCase().includes(wanted));
+}
+
+/** @type {Record<string, (key: Key) => string | number>} */
+const ORDER = {
+  key: key => keyName(key).toLowerCase(),
+  spend: key => -key.spend,
+  used: key => -(Date.parse(key.last_active ?? '') || 0),
+  expires: key => Date.parse(key.expires ?? '') || Infinity,
+};
+export const SORTABLE = Object.keys(ORDER);
+
+/** @param {Key[]} keys @param {string} by */
+export const sorted = (keys, by) => {
+  const order = ORDER[by];
+  return order ? keys.toSorted((a, b) => (order(a) < order(b) ? -1 : order(a) > order(b) ? 1 : 0)) : keys;
+};

@@ -1,0 +1,52 @@
+// Rotates a key: says in words until when the old one works.
+
+import { html } from './lit.js';
+import { call } from './api.js';
+import { FormDialog } from './dialog.js';
+import { field, randomId } from './ui.js';
+import { text } from './text.js';
+import { dayOf, duration, timeOfDay } from './format.js';
+import { keyName } from './key-facts.js';
+
+const OVERLAPS = [0, 300, 900, 3600, 4 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 86400];
+const USUAL = 3;
+
+class KeyRotate extends FormDialog {
+  userId = '';
+  /** @type {any} */ key = null;
+  /** @type {(created: any, alias: string) => void} */ saved = () => {};
+  #ids = new Map();
+
+  connectedCallback() {
+    this.heading = text.dialogs.rotateTitle(keyName(this.key));
+    this.lead = text.dialogs.rotateLead;
+    super.connectedCallback();
+  }
+
+  get #overlap() {
+    return OVERLAPS[Number(this.value('overlap') || USUAL)];
+  }
+
+  get doing() {
+    if (this.#overlap === 0) return text.dialogs.rotateNow;
+    const end = Date.now() + this.#overlap * 1000;
+    return text.dialogs.rotateUntil(this.#overlap < 86400 ? timeOfDay(end) : dayOf(new Date(end).toISOString()));
+  }
+
+  fields() {
+    const word = this.#overlap ? duration(this.#overlap) : text.none;
+    return field(`${text.dialogs.overlap}: ${word}`, html`<input type="range" name="overlap" min="0" max=${OVERLAPS.length - 1} .defaultValue=${String(USUAL)}
+      aria-valuetext=${word} autofocus>`);
+  }
+
+  async submit() {
+    const overlap = this.#overlap;
+    if (!this.#ids.has(overlap)) this.#ids.set(overlap, randomId());
+    const path = ['users', this.userId, 'keys', this.key.token, 'regenerate'];
+    const created = (await call('POST', path, { body: { overlap }, idempotencyKey: this.#ids.get(overlap) })).body;
+    this.close();
+    this.saved(created, this.key.key_alias ?? '');
+  }
+}
+customElements.define('key-rotate', KeyRotate);
+export { KeyRotate };

@@ -1,0 +1,200 @@
+// The keys of a user: the table, and everything that can be done to a key.
+
+import { html, nothing, repeat } from './lit.js';
+import { call, read } from './api.js';
+import { ConfirmDialog, open } from './dialog.js';
+import { KeyForm } from './key-form.js';
+import { KeyReport } from './key-report.js';
+import { KeyRotate } from './key-rotate.js';
+import { SORTABLE, expiresSoon, keyName, matches, rates, sorted, statusPill } from './key-facts.js';
+import { dayOf, exact, money, when } from './format.js';
+import { showMenu } from './menu.js';
+import { bar, empty, pill } from './ui.js';
+import { text } from './text.js';
+import { View } from './view.js';
+import './secret-card.js';
+
+const { keys: words } = text;
+const COUNTDOWN = 30_000;
+
+class KeysView extends View {
+  /** @type {import('lit').PropertyDeclarations} */ static properties = { query: { state: true }, status: { state: true }, by: { state: true }, created: { state: true }, note: { state: true } };
+
+  heading = words.title;
+  lead = words.lead;
+  userId = '';
+  /** @type {any} */ me = null;
+  /** @type {any[]} */ rows = [];
+  /** @type {any} */ user = null;
+  /** @type {any} */ budget = null;
+  /** @type {string[]} */ models = [];
+  #timer = 0;
+
+  constructor() {
+    super();
+    this.query = '';
+    this.status = '';
+    this.by = '';
+    this.note = '';
+    /** @type {{secret: string, alias: string} | null} */ this.created = null;
+  }
+
+  connectedCallback() {
+    super.connectedCallback();
+    this.#timer = window.setInterval(() => this.requestUpdate(), COUNTDOWN);
+  }
+
+  disconnectedCallback() {
+    clearInterval(this.#timer);
+    super.disconnectedCallback();
+  }
+
+  async load() {
+    // The user first: asking for it creates the user of a member who is here for the first time.
+    this.user = await read(['users', this.userId]);
+    const [list, models] = await Promise.all([read(['users', this.userId, 'keys']), read(['models'])]);
+    this.rows = list.keys;
+    this.models = models.models.map((/** @type {any} */ model) => model.id);
+    read(['users', this.userId, 'usage']).then(usage => {
+      this.budget = usage.budget;
+      this.requestUpdate();
+    }, () => {});
+  }
+
+  get #limits() {
+    return this.userId === this.me.subject ? this.me.limits : {};
+  }
+
+  get #isFull() {
+    return this.#limits.maxKeys !== null && this.rows.length >= (this.#limits.maxKeys ?? Infinity);
+  }
+
+  actions() {
+    return html`<button type="button" @click=${() => this.#report()}>${words.report}</button>
+      <button type="button" class="primary" data-create ?disabled=${this.#isFull} aria-describedby="full" @click=${() => this.create()}>${words.create}</button>
+      ${this.#isFull ? html`<small id="full">${words.full(this.rows.length, this.#limits.maxKeys)}</small>` : nothing}`;
+  }
+
+  content() {
+    return html`
+      <div aria-live="polite">${this.note ? html`<div class="notice good">${this.note}</div>` : nothing}</div>
+      ${this.created ? html`<secret-card .secret=${this.created.secret} .alias=${this.created.alias} .model=${this.models[0] ?? 'MODEL'} @done=${() => (this.created = null)}></secret-card>` : nothing}
+      ${this.#tiles()}
+      ${this.rows.length ? this.#table() : html`<section class="card">${empty(words.empty, html`<button type="button" @click=${() => this.create()}>${words.create}</button>`)}</section>`}`;
+  }
+
+  #tiles() {
+    const { spend, maxBudget } = this.user;
+    const { tiles } = words;
+    const tier = this.userId === this.me.subject ? this.me.tier : this.user.tier;
+    return html`<section class="tiles">
+      <div class="tile"><span>${tiles.spent}</span><strong>${money(spend)} <small>${maxBudget === null ? tiles.unlimited : `${tiles.of} ${money(maxBudget)}`}</small></strong>
+        ${maxBudget === null ? nothing : bar(spend, maxBudget, tiles.spent)}</div>
+      <div class="tile"><span>${tiles.resets}</span><strong title=${exact(this.budget?.resetsAt)}>${this.budget?.resetsAt ? dayOf(this.budget.resetsAt) : this.budget ? tiles.noReset : '…'}</strong>
+        <small>${this.budget?.resetsAt ? when(this.budget.resetsAt) : nothing}</small></div>
+      <div class="tile"><span>${tiles.keys}</span><strong>${this.rows.length}${this.#limits.maxKeys ? html` <small>${tiles.of} ${this.#limits.maxKeys}</small>` : nothing}</strong>
+        <small>${tier && tier !== 'userDefaults' ? `${tiles.tier} ${tier}` : nothing}</small></div>
+    </section>`;
+  }
+
+  #table() {
+    const shown = sorted(this.rows.filter(row => matches(row, this.query, this.status)), this.by);
+    const head = (/** @type {keyof typeof words.columns} */ name, kind = '') => {
+      const isSorted = this.by === name;
+      return html`<th scope="col" class=${kind} aria-sort=${isSorted ? 'ascending' : 'none'}>${SORTABLE.includes(name)
+        ? html`<button type="button" class="sort" @click=${() => (this.by = isSorted ? '' : name)}>${words.columns[name]}</button>`
+        : words.columns[name]}</th>`;
+    };
+    return html`<section class="card">
+      <div class="tools"><input type="search" data-filter placeholder=${words.filter} aria-label=${words.filter} .value=${this.query} @input=${(/** @type {any} */ event) => (this.query = event.target.value)}>
+        <select aria-label=${words.statusFilter} @change=${(/** @type {any} */ event) => (this.status = event.target.value)}>
+          <option value="">${words.statusFilter}: ${words.status.all}</option>
+          ${['active', 'blocked', 'expired'].map(status => html`<option value=${status}>${words.status[/** @type {'active'} */ (status)]}</option>`)}</select></div>
+      <div class="scroll" tabindex="0" role="region" aria-label=${words.title}><table class="keys"><thead><tr>${head('key')}${head('status')}${head('models', 'wide')}${head('spend', 'num')}${head('budget', 'wide')}${head('rates', 'wider')}${head('used', 'wider')}${head('expires', 'wide')}<td></td></tr></thead>
+      <tbody>${repeat(shown, row => row.token, row => this.#row(row))}</tbody></table></div>
+      ${shown.length ? nothing : empty(words.noMatch)}
+    </section>`;
+  }
+
+  /** @param {any} row */
+  #row(row) {
+    return html`<tr>
+      <td><div class="name" dir="auto">${keyName(row)}</div><div class="sub">${row.key_name}</div></td>
+      <td>${statusPill(row)}</td>
+      <td class="wide">${row.models.length ? row.models.join(', ') : words.allModels}</td>
+      <td class="num">${money(row.spend)}</td>
+      <td class="wide mini">${row.max_budget === null ? '–' : html`${bar(row.spend, row.max_budget, `${words.columns.budget} ${keyName(row)}`)}<small>${words.tiles.of} ${money(row.max_budget)}</small>`}</td>
+      <td class="wider">${rates(row)}</td>
+      <td class="wider" title=${exact(row.last_active)}>${when(row.last_active)}</td>
+      <td class="wide" title=${exact(row.expires)}>${expiresSoon(row) ? pill('warn', when(row.expires)) : when(row.expires)}</td>
+      <td class="num"><button type="button" class="quiet" aria-haspopup="menu" aria-label=${words.actions(keyName(row))} @click=${(/** @type {MouseEvent} */ event) => this.#menu(event, row)}>⋯</button></td>
+    </tr>`;
+  }
+
+  /** @param {MouseEvent} event @param {any} row */
+  #menu(event, row) {
+    const { dialogs } = text;
+    showMenu(event, [
+      { label: dialogs.edit, act: () => this.#edit(row) },
+      { label: dialogs.rotate, act: () => open(new KeyRotate(), { userId: this.userId, key: row, saved: (made, alias) => this.#saved(made, alias) }) },
+      { label: row.blocked ? dialogs.unblock : dialogs.block, act: () => this.#block(row, !row.blocked) },
+      { label: dialogs.remove, danger: true, act: () => this.#remove(row) },
+    ]);
+  }
+
+  create() {
+    if (this.isLoaded && !this.#isFull) {
+      open(new KeyForm(), { userId: this.userId, limits: this.#limits, models: this.models, saved: (made, alias) => this.#saved(made, alias) });
+    }
+  }
+
+  /** @param {any} row */
+  async #edit(row) {
+    try {
+      const { body: key, etag } = await call('GET', ['users', this.userId, 'keys', row.token]);
+      open(new KeyForm(), { userId: this.userId, key, etag, limits: this.#limits, models: this.models, saved: () => this.reload() });
+    } catch (error) {
+      this.failure = error;
+    }
+  }
+
+  /** Shown at once, and taken back if it fails. @param {any} row @param {boolean} blocked */
+  async #block(row, blocked) {
+    row.blocked = blocked;
+    this.requestUpdate();
+    try {
+      await call('PATCH', ['users', this.userId, 'keys', row.token], { body: { blocked } });
+      this.failure = null;
+    } catch (error) {
+      row.blocked = !blocked;
+      this.failure = error;
+    }
+  }
+
+  /** @param {any} row */
+  #remove(row) {
+    open(new ConfirmDialog(), {
+      heading: text.dialogs.removeTitle(keyName(row)),
+      lead: text.dialogs.removeLead,
+      word: keyName(row),
+      button: text.dialogs.removeButton(keyName(row)),
+      act: async () => {
+        await call('DELETE', ['users', this.userId, 'keys', row.token]);
+        this.rows = this.rows.filter(other => other !== row);
+        this.requestUpdate();
+      },
+    });
+  }
+
+  #report() {
+    open(new KeyReport(), { reported: () => ((this.note = text.dialogs.reported), this.reload()) });
+  }
+
+  /** @param {any} made @param {string} alias */
+  #saved(made, alias) {
+    this.created = { secret: made.keySecret, alias };
+    this.note = '';
+    this.reload();
+  }
+}
+customElements.define('keys-view', KeysView);

@@ -1,0 +1,54 @@
+// A new key's secret, shown once, with code to use it.
+
+import { LitElement, html, nothing } from './lit.js';
+import { session } from './session.js';
+import { snippets } from './snippets.js';
+import { copyButton } from './ui.js';
+import { text } from './text.js';
+
+class SecretCard extends LitElement {
+  /** @type {import('lit').PropertyDeclarations} */ static properties = { chosen: { state: true } };
+
+  constructor() {
+    super();
+    this.chosen = 0;
+    this.alias = '';
+    this.secret = '';
+    this.model = 'MODEL';
+  }
+
+  createRenderRoot() {
+    return this;
+  }
+
+  firstUpdated() {
+    this.querySelector('section')?.focus();
+  }
+
+  /** @param {KeyboardEvent} event @param {number} count */
+  #move(event, count) {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (step === undefined) return;
+    this.chosen = (this.chosen + step + count) % count;
+    this.updateComplete.then(() => /** @type {HTMLElement | null} */ (this.querySelector('[aria-selected="true"]'))?.focus());
+  }
+
+  render() {
+    const address = session.settings.modelsUrl;
+    const all = snippets(this.secret, address, this.model);
+    const code = all[this.chosen][1];
+    return html`<section class="card secret" tabindex="-1" aria-labelledby="secret-heading">
+      <h2 id="secret-heading">${text.secret.title(this.alias)}</h2>
+      <p>${text.secret.lead}</p>
+      <div class="row"><code data-secret>${this.secret}</code>${copyButton(this.secret, true)}</div>
+      <div class="tabs" role="tablist" aria-label=${text.secret.snippets} @keydown=${(/** @type {KeyboardEvent} */ event) => this.#move(event, all.length)}>
+        ${all.map(([name], index) => html`<button type="button" role="tab" id="tab-${index}" aria-controls="snippet" aria-selected=${index === this.chosen}
+          tabindex=${index === this.chosen ? 0 : -1} @click=${() => (this.chosen = index)}>${name}</button>`)}
+      </div>
+      <div role="tabpanel" id="snippet" aria-labelledby="tab-${this.chosen}"><pre tabindex="0">${code}</pre></div>
+      ${address ? nothing : html`<p class="hint">${text.secret.where}</p>`}
+      <div class="row end">${copyButton(code)}<button type="button" @click=${() => this.dispatchEvent(new Event('done'))}>${text.secret.done}</button></div>
+    </section>`;
+  }
+}
+customElements.define('secret-card', SecretCard);

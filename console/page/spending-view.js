@@ -1,0 +1,93 @@
+// What a user has spent: the budget, a chart by day, and the same numbers as a table.
+
+import { html, nothing } from './lit.js';
+import { read } from './api.js';
+import { SERIES, chart, daysBetween } from './chart.js';
+import { dayOf, exact, money, number, when } from './format.js';
+import { bar, download, empty } from './ui.js';
+import { text } from './text.js';
+import { View } from './view.js';
+
+const { spending: words } = text;
+
+class SpendingView extends View {
+  /** @type {import('lit').PropertyDeclarations} */ static properties = { by: { state: true } };
+
+  heading = words.title;
+  lead = words.lead;
+  userId = '';
+  /** @type {any} */ report = null;
+  /** @type {any} */ byDay = null;
+
+  constructor() {
+    super();
+    this.by = 'model';
+  }
+
+  async load() {
+    const path = ['users', this.userId, 'usage'];
+    const [byDay, report] = await Promise.all([
+      read(path, { groupBy: 'day', splitBy: this.by === 'day' ? null : this.by }),
+      this.by === 'day' ? null : read(path, { groupBy: this.by }),
+    ]);
+    this.byDay = byDay;
+    this.report = report ?? byDay;
+  }
+
+  actions() {
+    return this.report.groups.length ? html`<button type="button" @click=${() => this.#export()}>${words.export}</button>` : nothing;
+  }
+
+  content() {
+    const { budget, total } = this.report;
+    return html`<section class="tiles">
+        <div class="tile"><span>${words.tiles.spent}</span><strong>${money(budget.spend)} <small>${budget.maxBudget === null ? '' : `${text.keys.tiles.of} ${money(budget.maxBudget)}`}</small></strong>
+          ${budget.maxBudget === null ? nothing : bar(budget.spend, budget.maxBudget, words.tiles.spent)}</div>
+        <div class="tile"><span>${words.tiles.remaining}</span><strong>${money(budget.remaining)}</strong>
+          <small title=${exact(budget.resetsAt)}>${budget.resetsAt ? `${words.tiles.resets} ${when(budget.resetsAt)}` : nothing}</small></div>
+        <div class="tile"><span>${words.tiles.total}</span><strong>${money(total.spend)}</strong><small>${number(total.requests)} ${words.columns.requests.toLowerCase()}</small></div>
+      </section>
+      <section class="card">
+        <div class="tools"><fieldset class="segments"><legend>${words.by}</legend>${Object.entries(words.groups).map(([value, label]) =>
+          html`<label><input type="radio" name="by" value=${value} .checked=${this.by === value} @change=${() => ((this.by = value), this.reload())}><span>${label}</span></label>`)}</fieldset></div>
+        ${this.report.groups.length ? html`${chart(words.chart, this.#days, this.#series())}${this.#table()}` : empty(words.empty)}
+      </section>`;
+  }
+
+  get #days() {
+    return daysBetween(this.byDay.from, this.byDay.to);
+  }
+
+  /** The largest groups, and the rest as one. */
+  #series() {
+    const byDay = new Map(this.byDay.groups.map((/** @type {any} */ row) => [row.group, row]));
+    const values = (/** @type {(row: any) => number} */ of) => this.#days.map(day => (byDay.has(day) ? of(byDay.get(day)) : 0));
+    const total = (/** @type {any} */ row) => row.figures.spend;
+    if (this.by === 'day') return [{ name: words.columns.spend, values: values(total) }];
+    const largest = this.report.groups.toSorted((/** @type {any} */ a, /** @type {any} */ b) => total(b) - total(a));
+    const part = (/** @type {any} */ row, /** @type {string} */ group) => row.parts.find((/** @type {any} */ one) => one.group === group)?.spend ?? 0;
+    const named = largest.slice(0, largest.length > SERIES ? SERIES - 1 : SERIES);
+    const series = named.map((/** @type {any} */ row) => ({ name: groupName(row), values: values(day => part(day, row.group)) }));
+    if (named.length === largest.length) return series;
+    const rest = values(day => Math.max(0, total(day) - named.reduce((/** @type {number} */ sum, /** @type {any} */ row) => sum + part(day, row.group), 0)));
+    return [...series, { name: words.rest, values: rest }];
+  }
+
+  #table() {
+    const name = (/** @type {any} */ row) => (this.by === 'day' ? dayOf(row.group) : groupName(row));
+    return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.title}><table><thead><tr><th scope="col">${words.groups[/** @type {'day'} */ (this.by)]}</th>
+        <th scope="col" class="num">${words.columns.spend}</th><th scope="col" class="num">${words.columns.requests}</th>
+        <th scope="col" class="num wide">${words.columns.failed}</th><th scope="col" class="num wide">${words.columns.tokens}</th></tr></thead>
+      <tbody>${this.report.groups.map((/** @type {any} */ row) => html`<tr><td class="name" dir="auto">${name(row)}</td><td class="num">${money(row.figures.spend)}</td>
+        <td class="num">${number(row.figures.requests)}</td><td class="num wide">${number(row.figures.failedRequests)}</td><td class="num wide">${number(row.figures.totalTokens)}</td></tr>`)}</tbody></table></div>`;
+  }
+
+  #export() {
+    const rows = this.report.groups.map((/** @type {any} */ row) => [row.group, row.alias, row.figures.spend, row.figures.requests, row.figures.failedRequests, row.figures.totalTokens]);
+    download(`spending-by-${this.by}-${this.report.from}-${this.report.to}.csv`, [[this.by, 'alias', 'usd', 'calls', 'failed', 'tokens'], ...rows]);
+  }
+}
+customElements.define('spending-view', SpendingView);
+
+/** @param {any} row */
+const groupName = row => row.alias ?? (row.group.length > 40 ? `${row.group.slice(0, 8)}…` : row.group);

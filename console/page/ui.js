@@ -1,0 +1,78 @@
+// Small pieces that every view is made of.
+
+import { html, nothing } from './lit.js';
+import { text } from './text.js';
+
+/** A random id, also where the page is not in a secure context and has no randomUUID. */
+export const randomId = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, '0')).join('');
+
+/** A status: a colour with a word. @param {'good' | 'warn' | 'bad' | 'plain'} kind @param {string} word */
+export const pill = (kind, word, title = '') => html`<span class="pill ${kind}" title=${title}>${word}</span>`;
+
+/** How much of a budget is spent. @param {number} spend @param {number | null} budget @param {string} label */
+export function bar(spend, budget, label) {
+  const percent = budget ? Math.min(100, (spend / budget) * 100) : spend > 0 && budget === 0 ? 100 : 0;
+  const kind = percent >= 100 ? 'bad' : percent >= 80 ? 'warn' : '';
+  return html`<div class="bar ${kind}" role="progressbar" aria-label=${label} aria-valuemin="0" aria-valuemax="100"
+    aria-valuenow=${Math.round(percent)}><svg width="100%" height="6" aria-hidden="true"><rect width="${percent}%" height="6" rx="3"></rect></svg></div>`;
+}
+
+/** @param {any} failure an ApiError @param {(() => void) | null} retry */
+export function failed(failure, retry = null) {
+  return html`<div class="notice bad" role="alert">
+    <div><strong>${text.errors.title}.</strong> ${failure.message}</div>
+    ${failure.requestId
+      ? html`<div class="request-id">${text.requestId} <code>${failure.requestId}</code> ${copyButton(failure.requestId)}</div>`
+      : nothing}
+    ${retry ? html`<button type="button" @click=${retry}>${text.retry}</button>` : nothing}
+  </div>`;
+}
+
+/** Grey shapes where rows will be. @param {number} rows */
+export const skeletonRows = (rows = 4) =>
+  html`<div class="skeleton" aria-hidden="true">${Array.from({ length: rows }, () => html`<i></i>`)}</div>`;
+
+/** @param {string} sentence @param {unknown} action */
+export const empty = (sentence, action = nothing) => html`<div class="empty"><p>${sentence}</p>${action}</div>`;
+
+/** @param {string} value */
+export const copyButton = (value, primary = false) =>
+  html`<button type="button" class=${primary ? 'primary' : ''} @click=${(/** @type {any} */ event) => copy(event.currentTarget, value)}>${text.copy}</button>`;
+
+/** @param {HTMLButtonElement} button @param {string} value */
+async function copy(button, value) {
+  try {
+    await navigator.clipboard.writeText(value);
+  } catch {
+    copyBySelection(value);
+  }
+  button.textContent = text.copied;
+  setTimeout(() => (button.textContent = text.copy), 2000);
+}
+
+/** Where the page is not in a secure context there is no clipboard. @param {string} value */
+function copyBySelection(value) {
+  const area = document.createElement('textarea');
+  area.value = value;
+  (document.querySelector('dialog[open]') ?? document.body).append(area);
+  area.select();
+  document.execCommand('copy');
+  area.remove();
+}
+
+/** Saves a CSV file (RFC 4180). @param {string} name @param {unknown[][]} rows */
+export function download(name, rows) {
+  // A leading = + - @ would be a formula to a spreadsheet.
+  const cell = (/** @type {unknown} */ value) => `"${String(value ?? '').replace(/^(?=[=+\-@\t\r])/, "'").replaceAll('"', '""')}"`;
+  const csv = rows.map(row => row.map(cell).join(',')).join('\r\n');
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([csv, '\r\n'], { type: 'text/csv' }));
+  link.download = name;
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+/** A field with its label and hint. @param {string} label @param {unknown} control @param {string} hint */
+export const field = (label, control, hint = '') =>
+  html`<label class="field"><span>${label}</span>${control}${hint ? html`<small>${hint}</small>` : nothing}</label>`;

@@ -1,0 +1,85 @@
+// All users, for admins: search, status, tier and spend, page by page.
+
+import { html, nothing, repeat } from './lit.js';
+import { read } from './api.js';
+import { exact, money, when } from './format.js';
+import { bar, empty, pill } from './ui.js';
+import { text } from './text.js';
+import { View } from './view.js';
+
+const { users: words } = text;
+const PAGE = 50;
+const TYPING = 250;
+/** @type {Record<string, 'good' | 'warn' | 'bad'>} */
+const KINDS = { active: 'good', overBudget: 'warn', offboarding: 'bad' };
+
+/** @param {string} status */
+export const userPill = status => pill(KINDS[status], words.status[/** @type {'active'} */ (status)]);
+
+class UsersView extends View {
+  heading = words.title;
+  lead = words.lead;
+  query = '';
+  status = '';
+  /** @type {any[]} */ rows = [];
+  /** @type {string | null} */ next = null;
+  #typing = 0;
+  #asked = 0;
+
+  async load() {
+    const asked = ++this.#asked;
+    const page = await this.#page(null);
+    // A slow answer to what was typed before must not replace a newer one.
+    if (asked === this.#asked) this.#take(page, []);
+  }
+
+  async #more() {
+    try {
+      this.#take(await this.#page(this.next), this.rows);
+    } catch (error) {
+      this.failure = error;
+    }
+  }
+
+  /** @param {string | null} cursor */
+  #page(cursor) {
+    return read(['users'], { limit: PAGE, query: this.query, status: this.status, cursor });
+  }
+
+  /** @param {any} page @param {any[]} before */
+  #take(page, before) {
+    this.rows = [...before, ...page.users];
+    this.next = page.nextCursor;
+    this.lead = page.sweptAt ? `${words.lead} ${words.swept(when(page.sweptAt))}` : words.lead;
+    this.requestUpdate();
+  }
+
+  /** @param {string} query */
+  #search(query) {
+    this.query = query;
+    clearTimeout(this.#typing);
+    this.#typing = window.setTimeout(() => this.reload(), TYPING);
+  }
+
+  content() {
+    return html`<section class="card">
+      <div class="tools"><input type="search" data-filter placeholder=${words.search} aria-label=${words.search} @input=${(/** @type {any} */ event) => this.#search(event.target.value.trim())}>
+        <select aria-label=${words.columns.status} @change=${(/** @type {any} */ event) => ((this.status = event.target.value), this.reload())}>
+          <option value="">${words.anyStatus}</option>${Object.entries(words.status).map(([value, label]) => html`<option value=${value}>${label}</option>`)}</select></div>
+      ${this.rows.length ? this.#table() : empty(words.empty)}
+      ${this.next ? html`<div class="tools end"><button type="button" @click=${() => this.#more()}>${text.more}</button></div>` : nothing}
+    </section>`;
+  }
+
+  #table() {
+    const { columns } = words;
+    return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.title}><table><thead><tr><th scope="col">${columns.user}</th><th scope="col">${columns.status}</th>
+        <th scope="col" class="wide">${columns.tier}</th><th scope="col" class="num">${columns.spend}</th><th scope="col" class="wide">${columns.budget}</th><th scope="col" class="wide">${columns.since}</th></tr></thead>
+      <tbody>${repeat(this.rows, row => row.userId, row => html`<tr>
+        <td><a class="name" dir="auto" href="#/users/${encodeURI(row.userId)}">${row.displayName ?? row.userId}</a><div class="sub">${row.userId}</div></td>
+        <td>${userPill(row.status)}</td><td class="wide">${row.tier ?? '–'}</td><td class="num">${money(row.spend)}</td>
+        <td class="wide mini">${row.maxBudget === null ? text.keys.tiles.unlimited : html`${bar(row.spend, row.maxBudget, `${columns.budget} ${row.userId}`)}<small>${text.keys.tiles.of} ${money(row.maxBudget)}</small>`}</td>
+        <td class="wide" title=${exact(row.createdAt)}>${when(row.createdAt)}</td></tr>`)}</tbody></table></div>`;
+  }
+}
+customElements.define('users-view', UsersView);

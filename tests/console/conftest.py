@@ -1,0 +1,153 @@
+"""The console in a real browser, on stand-ins; a page that loads or says what it must not fails its test."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, ConsoleMessage, Page, Request, ViewportSize, async_playwright, expect
+
+from app import Ports, create_app
+from domain.identity import Caller
+from settings.model import Settings
+from standalone.backstage import BackstageStandIn
+from standalone.environment import standalone_ports, standalone_settings
+from standalone.litellm import LiteLLMStandIn
+from tests.conftest import ALICE, BASE, migrated_database
+from tests.support.contract import checked_client
+from tests.support.raw_http import serving
+
+WIDE: ViewportSize = {"width": 1280, "height": 800}
+_PATIENCE_MILLISECONDS = 10_000
+# A failed request is what some tests are about; the page has to show it, and the browser logs it too.
+_EXPECTED = ("Failed to load resource",)
+
+
+@dataclass
+class Portal:
+    """The running service and what is behind it. While `is_expired`, mock tokens are refused."""
+
+    origin: str
+    litellm: LiteLLMStandIn
+    backstage: BackstageStandIn
+    is_expired: bool = False
+
+    def as_person(self, ref: str) -> Any:
+        """A caller of the API beside the page."""
+        return checked_client(self.origin, self.backstage.user_token(ref))
+
+    def sign_in(self, token: str) -> Caller | None:
+        return None if self.is_expired else self.backstage.sign_in(token)
+
+
+@dataclass
+class Opened:
+    """A page of the console. `misdeeds` are errors, and requests to other origins, except for `allowed`."""
+
+    page: Page
+    portal: Portal
+    allowed: str = "blob:"
+    misdeeds: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(_PATIENCE_MILLISECONDS)
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.misdeeds.append(f"{error}"))
+        self.page.on("request", self._asked)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not message.text.startswith(_EXPECTED):
+            self.misdeeds.append(message.text)
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith((self.portal.origin, "blob:", "data:", self.allowed)):
+            self.misdeeds.append(f"request to {request.url}")
+
+    async def go(self, route: str = "") -> None:
+        await self.page.goto(f"{self.portal.origin}{BASE}/console{route}")
+
+    async def sign_in(self, name: str = "alice", route: str = "") -> None:
+        """Signs in as a person of standalone mode, and waits for the heading of the view."""
+        await self.go(route)
+        await self.page.get_by_role("button", name=name).click()
+        await self.page.locator("main h1").first.wait_for()
+        await self.loaded()
+
+    async def loaded(self) -> None:
+        """Once no view waits for the service any more."""
+        await expect(self.page.locator("[aria-busy=true]")).to_have_count(0)
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    """Debian's Chromium."""
+    async with async_playwright() as playwright:
+        chromium = shutil.which("chromium")
+        assert chromium is not None, "install chromium"
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        await browser.close()
+
+
+Configure = Callable[[Settings], Settings]
+
+
+@pytest.fixture
+def configured() -> Configure:
+    """Other settings than those of standalone mode."""
+    return lambda settings: settings
+
+
+@pytest.fixture
+async def portal(tmp_path: Path, configured: Configure) -> AsyncIterator[Portal]:
+    """The service on stand-ins, on a port."""
+    litellm, backstage = LiteLLMStandIn(), BackstageStandIn()
+    portal = Portal("", litellm, backstage)
+    migrated_database(tmp_path)
+    settings = replace(standalone_settings(str(tmp_path)), creates_per_minute=100_000, maintenance_interval=0)
+    ports = replace(standalone_ports(litellm, backstage, Ports()), sign_in=portal.sign_in)
+    async with serving(create_app(configured(settings), ports)) as port:
+        portal.origin = f"http://127.0.0.1:{port}"
+        yield portal
+
+
+Open = Callable[..., Awaitable[Opened]]
+
+
+@pytest.fixture
+async def open_page(browser: Browser, portal: Portal) -> AsyncIterator[Open]:
+    """Opens pages in windows of their own, and judges them at the end."""
+    opened: list[Opened] = []
+
+    async def open_one(**options: Any) -> Opened:
+        context = await browser.new_context(viewport=options.pop("viewport", WIDE), **options)
+        opened.append(Opened(await context.new_page(), portal))
+        return opened[-1]
+
+    yield open_one
+    assert [misdeed for each in opened for misdeed in each.misdeeds] == []
+
+
+@pytest.fixture
+async def opened(open_page: Open) -> Opened:
+    """One page, not signed in."""
+    return await open_page()
+
+
+async def spent(portal: Portal, days: int = 20) -> None:
+    """Alice has called two models with two keys, more on some days than on others."""
+    async with portal.as_person(ALICE) as alice:
+        keys = [
+            (await alice.post(f"{BASE}/users/user%3Adefault%2Falice/keys", json={"alias": alias})).json()["keyId"]
+            for alias in ("laptop", "ci")
+        ]
+    for day in range(days):
+        when = time.strftime("%Y-%m-%d", time.gmtime(time.time() - day * 86400))
+        for number in range(3 + 11 * (day % 7) + day):
+            model = "gpt-fake" if number % 3 else "claude-fake"
+            portal.litellm.rows.usage.add(ALICE, when, model, keys[number % 2])

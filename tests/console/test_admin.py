@@ -1,0 +1,150 @@
+"""Spending, and what only admins see: users, off-boarding, the audit log, health."""
+
+from __future__ import annotations
+
+import csv
+import re
+
+import pytest
+from playwright.async_api import Page, expect
+
+from standalone.litellm_usage import CALL_COST
+from tests.conftest import ALICE, keys_path, user_path
+from tests.console.conftest import Opened, spent
+from tests.services.keys.test_rotate import chat
+
+pytestmark = pytest.mark.console
+
+
+async def cells(page: Page) -> list[list[str]]:
+    """The rows of the first table."""
+    rows = await page.locator("table").first.locator("tbody tr").all()
+    return [[(await cell.inner_text()).strip() for cell in await row.locator("td").all()] for row in rows]
+
+
+async def test_the_chart_and_the_table_have_the_same_numbers(opened: Opened) -> None:
+    """By model, by key and by day; the file has them, too."""
+    page = opened.page
+    await spent(opened.portal, days=9)
+    calls = len(opened.portal.litellm.rows.usage.calls)
+    await opened.sign_in("alice", "#/spending")
+    await page.locator(".chart").wait_for()
+    drawn = [float(text.rpartition("$")[2]) for text in await page.locator(".chart title").all_text_contents()]
+    assert sum(drawn) == pytest.approx(calls * CALL_COST, abs=0.01 * len(drawn))
+    rows = await cells(page)
+    assert {row[0] for row in rows} == {"gpt-fake", "claude-fake"}
+    assert sum(int(row[2].replace(",", "")) for row in rows) == calls
+    await page.get_by_text("Key", exact=True).click()
+    await expect(page.locator("figcaption")).to_contain_text("laptop")
+    async with page.expect_download() as downloading:
+        await page.get_by_role("button", name="Download CSV").click()
+    path = await (await downloading.value).path()
+    saved = list(csv.DictReader(path.read_text().splitlines()))
+    assert {row["alias"] for row in saved} == {"laptop", "ci"}
+    assert sum(float(row["usd"]) for row in saved) == pytest.approx(calls * CALL_COST)
+
+
+async def test_nothing_spent_yet(opened: Opened) -> None:
+    """An empty page says what to do."""
+    await opened.sign_in("alice", "#/spending")
+    await expect(opened.page.get_by_text("Nothing spent in this time.")).to_be_visible()
+
+
+async def with_alice(opened: Opened) -> str:
+    """Alice has a key; its secret."""
+    async with opened.portal.as_person(ALICE) as alice:
+        return str((await alice.post(keys_path(ALICE), json={"alias": "laptop"})).json()["keySecret"])
+
+
+async def test_bob_finds_alice_and_changes_her_limits(opened: Opened) -> None:
+    """By search; each row is a link that can be sent."""
+    page = opened.page
+    await with_alice(opened)
+    await opened.sign_in("bob", "#/users")
+    await page.get_by_label("Search by id, name or e-mail address").fill("alice@example")
+    await page.get_by_role("link", name="Alice").click()
+    assert page.url.endswith("#/users/user:default/alice")
+    await page.get_by_role("button", name="Change limits").click()
+    await page.get_by_label("Budget in USD").fill("7.5")
+    await page.locator("dialog .primary").click()
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+    await expect(page.locator("keys-view .tile").first).to_contain_text("of $7.50")
+    assert opened.portal.litellm.rows.users[ALICE]["max_budget"] == 7.5
+
+
+async def test_bob_off_boards_alice(opened: Opened) -> None:
+    """The consequences are spelled out, her name is typed, and her key is dead."""
+    page = opened.page
+    secret = await with_alice(opened)
+    await opened.sign_in("bob", "#/users/user:default/alice")
+    await page.get_by_role("button", name="Off-board", exact=True).click()
+    await expect(page.locator("dialog[open]")).to_contain_text("1 key stops working at once")
+    await page.get_by_label("Type alice to confirm").fill("alice")
+    await page.get_by_role("button", name="Off-board alice for good").click()
+    await page.wait_for_url(re.compile("#/users$"))
+    await expect(page.locator("main")).not_to_contain_text("user:default/alice")
+    assert ALICE not in opened.portal.litellm.rows.users
+    assert await chat(opened.portal.litellm, secret) == 401
+
+
+async def test_a_plan_is_shown_with_reasons_and_carried_out_by_its_hash(opened: Opened) -> None:
+    """Nothing happens before bob has seen it and typed the number of users."""
+    page = opened.page
+    await with_alice(opened)
+    opened.portal.backstage.org.users[ALICE] = set()
+    await opened.sign_in("bob", "#/cleanup")
+    await expect(page.get_by_text("A run is in progress.")).to_have_count(0)
+    await page.get_by_role("button", name="Show what would happen").click()
+    row = page.locator("tbody tr", has_text=ALICE)
+    await expect(row).to_contain_text("Keys are blocked")
+    await expect(row).to_contain_text("in neither group any more")
+    await page.get_by_role("button", name="Carry out this plan for 1 user").click()
+    await page.get_by_label("Type 1 to confirm").fill("1")
+    await page.locator("dialog .danger").click()
+    await expect(page.locator("section.card h2 .pill")).to_have_text("Done")
+    async with opened.portal.as_person("user:default/bob") as bob:
+        assert [row["blocked"] for row in (await bob.get(keys_path(ALICE))).json()["keys"]] == [True]
+
+
+async def test_the_audit_log_shows_what_changed(opened: Opened) -> None:
+    """Before and after; filters narrow it; it can be saved."""
+    page = opened.page
+    await with_alice(opened)
+    async with opened.portal.as_person("user:default/bob") as bob:
+        assert (await bob.patch(user_path(ALICE), json={"maxBudget": 5})).status_code == 200
+    await opened.sign_in("bob", "#/audit")
+    await page.get_by_label("What").select_option("user.update")
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    assert (await cells(page))[0][1:5] == ["bob", "user.update", "alice", "Done"]
+    await expect(page.locator("tbody del")).to_have_text("100")
+    await expect(page.locator("tbody ins")).to_have_text("5")
+    await page.get_by_label("Who", exact=True).fill("user:default/carol")
+    await expect(page.get_by_text("Nothing matches.")).to_be_visible()
+
+
+async def test_health_says_what_does_not_work(opened: Opened) -> None:
+    """And what that means for those who use it."""
+    page = opened.page
+    await page.route(
+        re.compile("/readiness$"),
+        lambda route: route.fulfill(
+            status=503,
+            json={
+                "status": "error",
+                "dependencies": {"litellm": "down", "backstage": "up", "database": "up"},
+                "circuits": {"litellm": "open", "backstage": "closed"},
+            },
+        ),
+    )
+    await opened.sign_in("bob", "#/health")
+    tile = page.locator(".tile", has_text="LiteLLM")
+    await expect(tile).to_contain_text("Down")
+    await expect(tile).to_contain_text("No user or key can be read or changed. Calls are paused")
+
+
+async def test_a_member_sees_nothing_of_it(opened: Opened) -> None:
+    """No link, and no view behind its address."""
+    page = opened.page
+    await opened.sign_in("alice", "#/audit")
+    assert await page.locator("nav a").all_inner_texts() == ["Keys", "Spending"]
+    await expect(page.locator("main h1").first).to_have_text("Keys")

@@ -1,0 +1,234 @@
+"""The page itself: signing in, waiting, failing, safety, accessibility, size."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import re
+from hashlib import sha256
+
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from tests.conftest import ALICE, keys_path
+from tests.console.conftest import Open, Opened, Portal, spent
+from tests.support.processes import ROOT
+
+pytestmark = pytest.mark.console
+
+PAGE = ROOT / "console" / "page"
+AXE = ROOT / "console" / "node_modules" / "axe-core" / "axe.min.js"
+CANARY = '<img src=x onerror="window.hacked=1">"\'><script>window.hacked=1</script>'
+SIZES = {"wide": (1440, 900), "laptop": (1180, 800), "tablet": (720, 900), "phone": (380, 800)}
+VIEWS = {
+    "keys": ("alice", "#/keys"),
+    "spending": ("alice", "#/spending"),
+    "users": ("bob", "#/users"),
+    "user": ("bob", "#/users/user:default/alice"),
+    "cleanup": ("bob", "#/cleanup"),
+    "audit": ("bob", "#/audit"),
+    "health": ("bob", "#/health"),
+}
+
+
+async def test_carol_is_told_whom_to_ask(opened: Opened) -> None:
+    """She is in neither group."""
+    await opened.go()
+    await opened.page.get_by_role("button", name="carol").click()
+    await expect(opened.page.get_by_text("You are not in a group that may use models.")).to_be_visible()
+    await expect(opened.page.get_by_text("Ask #llm-platform for access.")).to_be_visible()
+    await opened.page.get_by_role("button", name="Sign out").click()
+    await expect(opened.page.get_by_role("button", name="alice")).to_be_visible()
+
+
+async def test_an_expired_token_loses_nothing_that_was_typed(opened: Opened) -> None:
+    """The page asks for a new one over the dialog, and then goes on with what it was doing."""
+    page, portal = opened.page, opened.portal
+    await opened.sign_in("alice")
+    await page.keyboard.press("c")
+    await page.locator("[name=alias]").fill("typed before")
+    portal.is_expired = True
+    await page.locator("dialog .primary").click()
+    await expect(page.get_by_text("Your session has expired.")).to_be_visible()
+    portal.is_expired = False
+    await page.get_by_role("button", name="alice").click()
+    await expect(page.locator("[data-secret]")).to_be_visible()
+    await expect(page.locator("tbody .name")).to_have_text("typed before")
+
+
+async def test_a_pasted_token(opened: Opened) -> None:
+    """Where there are no people to choose; one that is refused is said so, and none is stored."""
+    page, portal = opened.page, opened.portal
+    await page.route(
+        re.compile("/console/settings$"),
+        lambda route: route.fulfill(json={"modelsUrl": None, "refreshUrl": None, "contact": None, "people": []}),
+    )
+    await opened.go()
+    await page.locator("[name=token]").fill("nonsense")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_text("This token was not accepted.")).to_be_visible()
+    token = portal.backstage.user_token(ALICE)
+    await page.locator("[name=token]").fill(token)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.locator("h1")).to_have_text("Keys")
+    stored = await page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])")
+    assert token not in stored
+    await page.reload()
+    await expect(page.locator("[name=token]")).to_be_visible()
+
+
+async def test_waiting_failing_and_trying_again(opened: Opened) -> None:
+    """A skeleton while it waits; then what was wrong, the request id to copy, and a way on."""
+    page = opened.page
+    answers, ready = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        ready.set()
+        await answers.wait()
+        body = {"error": {"name": "ServiceUnavailableError", "message": "LiteLLM cannot be reached"}}
+        await route.fulfill(status=503, json=body, headers={"X-Request-Id": "request-17"})
+
+    await page.route(re.compile(r"/models$"), hold)
+    await opened.go()
+    await page.get_by_role("button", name="alice").click()
+    await ready.wait()
+    await expect(page.locator(".skeleton")).to_be_visible()
+    answers.set()
+    await expect(page.get_by_role("alert")).to_contain_text("LiteLLM cannot be reached")
+    await expect(page.get_by_role("alert")).to_contain_text("request-17")
+    await page.unroute(re.compile(r"/models$"))
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.get_by_text("No keys yet.")).to_be_visible()
+
+
+async def test_offline(opened: Opened) -> None:
+    """A line says so, and goes away."""
+    await opened.sign_in("alice")
+    await opened.page.context.set_offline(True)
+    await expect(opened.page.get_by_text("You are offline.")).to_be_visible()
+    await opened.page.context.set_offline(False)
+    await expect(opened.page.get_by_text("You are offline.")).to_have_count(0)
+
+
+async def test_text_of_others_is_text(opened: Opened) -> None:
+    """Aliases, models, names and error messages that look like HTML are shown as they are, and do nothing."""
+    page, portal = opened.page, opened.portal
+    async with portal.as_person(ALICE) as alice:
+        await alice.post(keys_path(ALICE), json={"alias": "harmless"})
+    row = next(iter(portal.litellm.rows.keys.values()))
+    row["models"] = [CANARY]
+    row["metadata"]["orchestrator"] = row["metadata"].get("orchestrator", {})
+    portal.backstage.org.profiles[ALICE]["displayName"] = CANARY
+
+    async def canaries(route: Route) -> None:
+        response = await route.fetch()
+        body = json.dumps(await response.json()).replace("harmless", json.dumps(CANARY)[1:-1])
+        await route.fulfill(response=response, body=body)
+
+    await page.route(re.compile(r"/keys$|/users\?"), canaries)
+    await opened.sign_in("alice")
+    await expect(page.locator("tbody .name")).to_have_text(CANARY)
+    body = {"error": {"name": "InputError", "message": CANARY}}
+    await page.route(re.compile("/models$"), lambda route: route.fulfill(status=400, json=body))
+    await page.goto("about:blank")
+    await opened.sign_in("alice")
+    await expect(page.get_by_role("alert")).to_contain_text("<img src=x")
+    await page.goto("about:blank")
+    await opened.sign_in("bob", "#/users")
+    assert await page.evaluate("window.hacked") is None
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+async def test_every_view_is_accessible(open_page: Open, portal: Portal, size: str, theme: str) -> None:
+    """Axe finds nothing, nothing is wider than the window, and with SCREENSHOTS= a picture of each is kept."""
+    await spent(portal)
+    width, height = SIZES[size]
+    for view, (who, route) in VIEWS.items():
+        opened = await open_page(viewport={"width": width, "height": height}, color_scheme=theme)
+        await opened.sign_in(who, route)
+        await opened.page.locator(".chart, .tile strong, table, .empty").first.wait_for()
+        await judge(opened.page, f"{view}-{size}-{theme}")
+        if view == "keys":
+            await opened.page.keyboard.press("c")
+            await judge(opened.page, f"create-{size}-{theme}")
+        await opened.page.context.close()
+
+
+async def judge(page: Page, name: str) -> None:
+    """Axe, the width, a picture."""
+    await page.evaluate("document.fonts.ready")
+    if "SCREENSHOTS" in os.environ:
+        await page.screenshot(path=f"{os.environ['SCREENSHOTS']}/{name}.png", full_page=True)
+    await page.evaluate(AXE.read_text())
+    found = await page.evaluate("axe.run().then(result => result.violations)")
+    assert [(row["id"], [node["html"][:200] for node in row["nodes"]]) for row in found] == [], name
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"
+
+
+async def test_the_theme_is_switched_and_kept(opened: Opened) -> None:
+    """By a button, before the first paint of the next visit."""
+    await opened.sign_in("alice")
+    await opened.page.get_by_role("button", name="Switch between light and dark").click()
+    await opened.page.reload()
+    assert await opened.page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+async def test_a_thousand_keys(opened: Opened) -> None:
+    """All are there, and each keystroke of the filter is quick enough to type on."""
+    page, portal = opened.page, opened.portal
+    async with portal.as_person(ALICE) as alice:
+        await alice.post(keys_path(ALICE), json={"alias": "one"})
+    token, row = next(iter(portal.litellm.rows.keys.items()))
+    for number in range(999):
+        portal.litellm.rows.keys[f"{number:064x}"] = row | {"token": f"{number:064x}", "key_alias": f"k{number}"}
+    await opened.sign_in("alice")
+    await expect(page.locator("tbody tr")).to_have_count(1000)
+    milliseconds = await page.evaluate(
+        """async () => {
+            const input = document.querySelector('[data-filter]');
+            const began = performance.now();
+            input.value = 'k77';
+            input.dispatchEvent(new Event('input', {bubbles: true}));
+            await document.querySelector('keys-view').updateComplete;
+            return performance.now() - began;
+        }"""
+    )
+    print(f"filter of 1000 keys: {milliseconds:.0f} ms, token {token[:8]}")
+
+
+async def test_the_first_view(opened: Opened) -> None:
+    """Prints how long it takes from the start to the heading and to the table, after one visit."""
+    await opened.sign_in("alice")
+    await opened.page.reload()
+    await opened.page.get_by_role("button", name="alice").wait_for()
+    first = await opened.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    print(f"first view: {first:.0f} ms")
+
+
+def test_its_size() -> None:
+    """At most 150 KB, compressed, in all."""
+    served = [path for path in PAGE.iterdir() if path.suffix in {".js", ".css", ".svg", ".html"}]
+    size = sum(len(gzip.compress(path.read_bytes())) for path in served)
+    print(f"console: {len(served)} files, {size / 1000:.1f} KB compressed")
+    assert size <= 150_000
+
+
+def test_each_file_fits_into_a_head() -> None:
+    """At most three hundred lines, except for what is vendored."""
+    vendored = json.loads((ROOT / "console/vendor.json").read_text())
+    lines = {path.name: len(path.read_text().splitlines()) for path in PAGE.iterdir() if path.name not in vendored}
+    assert {name: number for name, number in lines.items() if number > 300} == {}
+
+
+def test_what_is_vendored_is_what_was_recorded() -> None:
+    """Version, licence, npm's checksum of the package, and ours of the file."""
+    for name, record in json.loads((ROOT / "console/vendor.json").read_text()).items():
+        assert sha256((PAGE / name).read_bytes()).hexdigest() == record["sha256"]
+        locked = json.loads((ROOT / "console/package-lock.json").read_text())["packages"][
+            f"node_modules/{record['package']}"
+        ]
+        assert (record["version"], record["integrity"]) == (locked["version"], locked["integrity"])
+        assert record["license"] == "BSD-3-Clause"
