@@ -67,7 +67,7 @@ cleanup-plan: $(run_stamp) ## Print who would be removed from LiteLLM (CONFIG=ap
 
 .PHONY: test
 test: $(dev_stamp) ## All tests that need nothing but this checkout, with the coverage gate (JOBS=2)
-	$(bin)/python -m pytest -m 'not live and not sdk and not image' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
+	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
 
 .PHONY: lint
 lint: $(dev_stamp) ## ruff, mypy and the import contracts
@@ -94,6 +94,16 @@ sdk-test: sdk spec/node_modules/.package-lock.json ## Use the clients for the wh
 	$(PYTHON) -m venv .venv-matrix
 	.venv-matrix/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement $<
 	touch $@
+
+.PHONY: console-vendor
+console-vendor: console/node_modules/.package-lock.json ## Bundle the console's library anew, from what its lock file names
+	node console/vendor.mjs
+
+.PHONY: console-test
+console-test: $(dev_stamp) console/node_modules/.package-lock.json ## Check the console's types, and use it in a browser (SCREENSHOTS=folder)
+	tests/support/need console-test chromium:chromium
+	console/node_modules/.bin/tsc --project console
+	$(bin)/python -m pytest -m console -n $(JOBS) tests/console
 
 .PHONY: sdk-matrix
 sdk-matrix: $(dev_stamp) .venv-matrix/bin/openapi-generator-cli sdk/matrix/node_modules/.package-lock.json ## Try the contract with twelve other generators

@@ -31,7 +31,8 @@ def _curl(person: str, arguments: str) -> str:
 
 _BANNER = "\n".join(
     [
-        f"LiteLLM and Backstage are stand-ins inside this process. Read and try the API at {_BASE}/docs, or paste:",
+        f"LiteLLM and Backstage are stand-ins inside this process. The console: {_BASE}/console",
+        f"Read and try the API at {_BASE}/docs, or paste:",
         "",
         "# alice, a member, for herself: her user, a new key, her keys, her roles and limits",
         _curl("alice", _ALICE),

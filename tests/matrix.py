@@ -1,4 +1,7 @@
-"""`make matrix`: the suites on several versions of LiteLLM and Python; writes the tables of docs/compatibility.md."""
+"""`make matrix`: the suites on several versions of LiteLLM and Python; writes the tables of docs/compatibility.md.
+
+Run as a module, it takes the names of the tables to write: litellm, python.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,6 @@ from xml.etree import ElementTree as ET
 from tests.support.processes import ROOT
 
 PAGE = ROOT / "docs" / "compatibility.md"
-BEGIN, END = "<!-- The tables are written by make matrix. -->", "<!-- End of the tables. -->"
 LITELLM = ("1.90.0", "1.104.5", "1.108.5")
 """The oldest supported, today's, and the newest."""
 PYTHON = ("3.11", "3.12", "3.13")
@@ -55,7 +57,8 @@ def run(*command: str, **environment: str) -> Result:
     print(f"\n== {' '.join(command)} {environment}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        added = f"{os.environ.get('PYTEST_ADDOPTS', '')} --junitxml={report}"
+        # A folder of its own: pytest deletes the folders of earlier runs, also of those that still go on.
+        added = f"{os.environ.get('PYTEST_ADDOPTS', '')} --junitxml={report} --basetemp={folder}/tests"
         subprocess.run(command, cwd=ROOT, env=os.environ | environment | {"PYTEST_ADDOPTS": added}, check=False)
         return Result.read(report)
 
@@ -85,19 +88,23 @@ def table(head: list[str], rows: Iterator[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
+TABLES = {
+    "litellm": (["LiteLLM", "Backstage", "PostgreSQL", "Conformance and story"], litellm_rows),
+    "python": (["Python", "All tests on stand-ins"], python_rows),
+}
+
+
 def main() -> None:
     """Replaces the tables; exits with 1 if something did not pass."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    tables = [
-        f"Tried on {datetime.now(UTC).date()}.",
-        table(["LiteLLM", "Backstage", "PostgreSQL", "Conformance and story"], litellm_rows()),
-        table(["Python", "All tests on stand-ins"], python_rows()),
-    ]
-    written = "\n\n".join(tables)
-    PAGE.write_text(f"{before}{BEGIN}\n\n{written}\n\n{END}{after}")
-    print(written)
-    sys.exit(1 if "**" in written else 0)
+    wanted = sys.argv[1:] or list(TABLES)
+    for name in wanted:
+        head, rows = TABLES[name]
+        written = f"Tried on {datetime.now(UTC).date()}.\n\n{table(head, rows())}"
+        begin, end = f"<!-- {name}: written by make matrix -->", f"<!-- {name}: end -->"
+        before, _, rest = PAGE.read_text().partition(begin)
+        PAGE.write_text(f"{before}{begin}\n\n{written}\n\n{end}{rest.partition(end)[2]}")
+        print(written)
+    sys.exit(1 if "**" in PAGE.read_text() else 0)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class SpendingView extends View {
     return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.title}><table><thead><tr><th scope="col">${words.groups[/** @type {'day'} */ (this.by)]}</th>
         <th scope="col" class="num">${words.columns.spend}</th><th scope="col" class="num">${words.columns.requests}</th>
         <th scope="col" class="num wide">${words.columns.failed}</th><th scope="col" class="num wide">${words.columns.tokens}</th></tr></thead>
-      <tbody>${this.report.groups.map((/** @type {any} */ row) => html`<tr><td class="name" dir="auto">${name(row)}</td><td class="num">${money(row.figures.spend)}</td>
+      <tbody>${this.report.groups.map((/** @type {any} */ row) => html`<tr><td><div class="name" dir="auto">${name(row)}</div></td><td class="num">${money(row.figures.spend)}</td>
         <td class="num">${number(row.figures.requests)}</td><td class="num wide">${number(row.figures.failedRequests)}</td><td class="num wide">${number(row.figures.totalTokens)}</td></tr>`)}</tbody></table></div>`;
   }
 

@@ -147,6 +147,7 @@ export const text = {
     columns: { user: 'User', status: 'Status', tier: 'Tier', spend: 'Spend', budget: 'Budget', since: 'Since' },
     status: { active: 'Active', overBudget: 'Over budget', offboarding: 'Leaving' },
     anyStatus: 'Any status',
+    defaultTier: 'default',
     /** @param {string} time */
     swept: time => `As of ${time}.`,
     back: 'All users',

@@ -10,6 +10,7 @@ import { View } from './view.js';
 const { users: words } = text;
 const PAGE = 50;
 const TYPING = 250;
+const DEFAULT_TIER = 'userDefaults';
 /** @type {Record<string, 'good' | 'warn' | 'bad'>} */
 const KINDS = { active: 'good', overBudget: 'warn', offboarding: 'bad' };
 
@@ -77,7 +78,7 @@ class UsersView extends View {
         <th scope="col" class="wide">${columns.tier}</th><th scope="col" class="num">${columns.spend}</th><th scope="col" class="wide">${columns.budget}</th><th scope="col" class="wide">${columns.since}</th></tr></thead>
       <tbody>${repeat(this.rows, row => row.userId, row => html`<tr>
         <td><a class="name" dir="auto" href="#/users/${encodeURI(row.userId)}">${row.displayName ?? row.userId}</a><div class="sub">${row.userId}</div></td>
-        <td>${userPill(row.status)}</td><td class="wide">${row.tier ?? '–'}</td><td class="num">${money(row.spend)}</td>
+        <td>${userPill(row.status)}</td><td class="wide">${row.tier === DEFAULT_TIER ? words.defaultTier : (row.tier ?? '–')}</td><td class="num">${money(row.spend)}</td>
         <td class="wide mini">${row.maxBudget === null ? text.keys.tiles.unlimited : html`${bar(row.spend, row.maxBudget, `${columns.budget} ${row.userId}`)}<small>${text.keys.tiles.of} ${money(row.maxBudget)}</small>`}</td>
         <td class="wide" title=${exact(row.createdAt)}>${when(row.createdAt)}</td></tr>`)}</tbody></table></div>`;
   }

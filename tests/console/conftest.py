@@ -75,11 +75,11 @@ class Opened:
         """Signs in as a person of standalone mode, and waits for the heading of the view."""
         await self.go(route)
         await self.page.get_by_role("button", name=name).click()
-        await self.page.locator("main h1").first.wait_for()
         await self.loaded()
 
     async def loaded(self) -> None:
-        """Once no view waits for the service any more."""
+        """Once there is a view, and it does not wait for the service any more."""
+        await self.page.locator("main header h1").first.wait_for()
         await expect(self.page.locator("[aria-busy=true]")).to_have_count(0)
 
 
