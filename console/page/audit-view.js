@@ -74,7 +74,7 @@ class AuditView extends View {
     const { columns } = words;
     return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.title}><table><thead><tr><th scope="col">${columns.at}</th><th scope="col">${columns.actor}</th><th scope="col">${columns.action}</th>
         <th scope="col">${columns.target}</th><th scope="col">${columns.outcome}</th><th scope="col" class="wide">${columns.change}</th></tr></thead>
-      <tbody>${this.rows.map(row => html`<tr><td title=${exact(row.at)}>${when(row.at)}</td><td title=${row.actor}>${nameOf(row.actor)}</td><td><code>${row.action}</code></td>
+      <tbody>${this.rows.map(row => html`<tr><td class="when" title=${exact(row.at)}>${when(row.at)}</td><td title=${row.actor}>${nameOf(row.actor)}</td><td><code>${row.action}</code></td>
         <td title=${row.target}>${row.target ? nameOf(row.target) : '–'}</td><td>${pill(KINDS[row.outcome] ?? 'plain', words.outcomes[/** @type {'done'} */ (row.outcome ?? 'open')] ?? row.outcome)}</td>
         <td class="wide">${difference(row)}</td></tr>`)}</tbody></table></div>`;
   }

@@ -18,7 +18,7 @@ from settings.model import Settings
 from standalone.backstage import BackstageStandIn
 from standalone.environment import standalone_ports, standalone_settings
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BASE, migrated_database
+from tests.conftest import ALICE, BASE, keys_path, migrated_database
 from tests.support.contract import checked_client
 from tests.support.raw_http import serving
 
@@ -140,14 +140,27 @@ async def opened(open_page: Open) -> Opened:
 
 
 async def spent(portal: Portal, days: int = 20) -> None:
-    """Alice has called two models with two keys, more on some days than on others."""
+    """Alice has keys of every kind, and has called two models with two of them; dave is over his budget."""
+    rows = portal.litellm.rows
+    wanted: list[tuple[dict[str, Any], float]] = [
+        ({"alias": "tablet"}, 0.0),
+        ({"alias": "a".ljust(64, "b"), "maxBudget": 1}, 1.0),
+        ({"alias": "laptop", "models": ["gpt-fake", "claude-fake"], "maxBudget": 20}, 12.04),
+        ({"alias": "ci", "maxBudget": 30, "expiresIn": 9 * 86400}, 28.9),
+        ({"alias": "notebook", "models": ["gpt-fake"], "rpmLimit": 60}, 0.26),
+    ]
+    keys: list[str] = []
     async with portal.as_person(ALICE) as alice:
-        keys = [
-            (await alice.post(f"{BASE}/users/user%3Adefault%2Falice/keys", json={"alias": alias})).json()["keyId"]
-            for alias in ("laptop", "ci")
-        ]
+        for body, spend in wanted:
+            key_id = (await alice.post(keys_path(ALICE), json=body)).json()["keyId"]
+            rows.keys[key_id]["spend"] = spend
+            keys.append(key_id)
+        await alice.patch(keys_path(ALICE, keys[4]), json={"blocked": True})
+        await alice.post(f"{keys_path(ALICE, keys[0])}/regenerate", json={"overlap": 3600})
+    rows.users[ALICE]["spend"] = 41.2
+    rows.add_user({"user_id": "user:default/dave", "max_budget": 10, "budget_duration": "30d"})
+    rows.users["user:default/dave"]["spend"] = 10.4
     for day in range(days):
         when = time.strftime("%Y-%m-%d", time.gmtime(time.time() - day * 86400))
         for number in range(3 + 11 * (day % 7) + day):
-            model = "gpt-fake" if number % 3 else "claude-fake"
-            portal.litellm.rows.usage.add(ALICE, when, model, keys[number % 2])
+            rows.usage.add(ALICE, when, "gpt-fake" if number % 3 else "claude-fake", keys[2 + number % 2])

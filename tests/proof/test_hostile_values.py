@@ -64,7 +64,7 @@ HOSTILE = [*PLAIN, *CONTROL, *UNICODE, *INJECTION]
 ROUTES = {
     "/user/list", "/user/new", "/user/update", "/user/delete", "/v2/user/info", "/user/daily/activity", "/key/list",
     "/key/info", "/key/generate", "/key/update", "/key/delete", "/key/block", "/key/unblock", "/models", "/model/info",
-    "/health/readiness", "/key/aliases",
+    "/health/readiness", "/health/readiness/details", "/key/aliases",
 }  # fmt: skip
 
 

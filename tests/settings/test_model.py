@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from domain.identity import GroupRefs
+from settings.page import PAGE, page
 from settings.parse import SettingsError, from_app_config, full_group_ref, litellm_duration
 
-ROOT = Path(__file__).parent.parent.parent
 PLUGIN_CONFIG: dict[str, Any] = {
     "liteLLM": {
         "baseUrl": "http://localhost:4000/",
@@ -241,23 +239,9 @@ def test_durations_that_litellm_rejects_are_converted(given: str | None, sent: s
     assert litellm_duration(given) == sent
 
 
-def documented_paths(schema: dict[str, Any], path: str = "") -> Iterator[str]:
-    for form in schema.get("oneOf", [schema]):
-        if "items" in form and "properties" in form["items"]:
-            yield from documented_paths(form["items"], path)
-        elif "properties" in form:
-            for name, row in form["properties"].items():
-                yield from documented_paths(row, f"{path}.{name}".lstrip("."))
-        else:
-            yield path
-
-
-def test_every_setting_is_documented_and_no_other() -> None:
-    """The README's table of settings and the schema list the same."""
-    schema = json.loads((ROOT / "settings" / "schema.json").read_text())
-    table = (ROOT / "README.md").read_text().partition("## Settings")[2].partition("\n## ")[0]
-    rows = {line.split("`")[1] for line in table.splitlines() if line.startswith("| `")}
-    assert rows == set(documented_paths(schema))
+def test_the_page_of_settings_is_that_of_the_schema() -> None:
+    """Each setting has a row: `python -m settings.page` writes them."""
+    assert PAGE.read_text() == page()
 
 
 @pytest.mark.parametrize(
