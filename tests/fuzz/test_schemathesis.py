@@ -22,7 +22,7 @@ REACHED = {
 }
 """A change that each role must make at least once."""
 _OPERATIONS = 28
-_EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "15")
+_EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "40")
 """Examples per operation. `make fuzz` takes 100."""
 
 
