@@ -138,9 +138,13 @@ class CleanupReport:
 
 @dataclass(frozen=True, slots=True)
 class CleanupStatus:
-    """Whether the cleanup is scheduled and running. `next_run_at` is in seconds since the epoch."""
+    """Whether the cleanup is scheduled and running. `next_run_at` is in seconds since the epoch.
+
+    `grace_period` is in seconds, None without a catalog.
+    """
 
     enabled: bool
     running: bool
     next_run_at: float | None
+    grace_period: float | None
     last_report: CleanupReport | None

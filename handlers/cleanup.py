@@ -17,8 +17,8 @@ async def get_cleanup(service: CleanupAdministration, principal: Principal) -> R
     """`GET /cleanup`: 200 with the last report and the time of the next run."""
     status = await service.status(principal)
     report = None if status.last_report is None else _report(status.last_report)
-    times = {"nextRunAt": iso(status.next_run_at), "lastReport": report}
-    return json_response({"enabled": status.enabled, "running": status.running} | times)
+    plans = {"nextRunAt": iso(status.next_run_at), "gracePeriod": status.grace_period, "lastReport": report}
+    return json_response({"enabled": status.enabled, "running": status.running} | plans)
 
 
 async def run_cleanup(service: CleanupAdministration, principal: Principal, body: dict[str, Any] | None) -> Response:

@@ -3,13 +3,14 @@
 import { html, nothing } from './lit.js';
 import { call, read } from './api.js';
 import { ConfirmDialog, open } from './dialog.js';
-import { exact, number, when } from './format.js';
+import { duration, exact, number, when } from './format.js';
 import { empty, pill } from './ui.js';
 import { text } from './text.js';
 import { View } from './view.js';
 
 const { cleanup: words } = text;
 const POLL = 1000;
+const COUNTDOWN = 30_000;
 /** @type {Record<string, 'good' | 'warn' | 'bad' | 'plain'>} */
 const KINDS = { running: 'plain', planned: 'plain', done: 'good', refused: 'warn', failed: 'bad', block: 'warn', hold: 'plain', delete: 'bad', restore: 'good' };
 
@@ -21,6 +22,7 @@ class CleanupView extends View {
   /** @type {any} */ status = null;
   /** @type {any} the last dry run or run that was asked for here */ report = null;
   #timer = 0;
+  #countdown = 0;
 
   constructor() {
     super();
@@ -33,8 +35,14 @@ class CleanupView extends View {
     if (this.status.running && this.isConnected) this.#timer = window.setTimeout(() => this.reload(), POLL);
   }
 
+  connectedCallback() {
+    super.connectedCallback();
+    this.#countdown = window.setInterval(() => this.requestUpdate(), COUNTDOWN);
+  }
+
   disconnectedCallback() {
     clearTimeout(this.#timer);
+    clearInterval(this.#countdown);
     super.disconnectedCallback();
   }
 
@@ -75,10 +83,21 @@ class CleanupView extends View {
         ${report.outcome === 'planned' && affected ? html`<button type="button" class="dangerous" @click=${() => this.#confirm(report, affected)}>${words.apply(affected)}</button>` : nothing}</div>
       ${reason ? html`<div class="notice warn">${reason}</div>` : nothing}
       ${entries.length
-        ? html`<div class="scroll" tabindex="0" role="region" aria-label=${words.planTitle}><table><thead><tr><th scope="col">${columns.user}</th><th scope="col">${columns.action}</th><th scope="col" class="wide">${columns.reason}</th><th scope="col" class="wide">${columns.since}</th><th scope="col" class="num">${columns.keys}</th></tr></thead>
+        ? html`<div class="scroll" tabindex="0" role="region" aria-label=${words.planTitle}><table><thead><tr><th scope="col">${columns.user}</th><th scope="col">${columns.action}</th><th scope="col" class="wide">${columns.reason}</th><th scope="col" class="wide">${columns.since}</th><th scope="col">${columns.deletion}</th><th scope="col" class="num">${columns.keys}</th></tr></thead>
           <tbody>${entries.map((/** @type {any} */ entry) => html`<tr><td><a class="name" href="#/users/${encodeURI(entry.userId)}">${entry.userId}</a></td><td>${pill(KINDS[entry.action], words.actions[/** @type {'block'} */ (entry.action)])}</td>
-            <td class="wide">${entry.reason}</td><td class="wide" title=${exact(entry.since)}>${entry.since ? when(entry.since) : '–'}</td><td class="num">${entry.keys}</td></tr>`)}</tbody></table></div>`
+            <td class="wide">${entry.reason}</td><td class="wide" title=${exact(entry.since)}>${entry.since ? when(entry.since) : '–'}</td>
+            <td>${this.#deletion(entry)}</td><td class="num">${entry.keys}</td></tr>`)}</tbody></table></div>`
         : empty(words.nothing)}</section>`;
+  }
+
+  /** When the user is deleted, by what is set now. @param {any} entry */
+  #deletion({ action, since }) {
+    const { gracePeriod } = this.status;
+    if (action === 'delete') return words.now;
+    if (action === 'restore') return '–';
+    if (!since) return gracePeriod ? words.after(duration(gracePeriod)) : words.nextRun;
+    const end = Date.parse(since) + gracePeriod * 1000;
+    return end > Date.now() ? html`<span title=${exact(new Date(end).toISOString())}>${when(new Date(end).toISOString())}</span>` : words.nextRun;
   }
 
   /** @param {any} report @param {number} affected */

@@ -177,8 +177,12 @@ export const text = {
     members: 'Members and admins',
     planTitle: 'The plan',
     nothing: 'Nobody would be removed.',
-    columns: { user: 'User', action: 'What happens', reason: 'Why', since: 'Since', keys: 'Keys' },
+    columns: { user: 'User', action: 'What happens', reason: 'Why', since: 'Since', deletion: 'Deleted', keys: 'Keys' },
     actions: { block: 'Keys are blocked', hold: 'Waits', delete: 'Is deleted', restore: 'Gets the keys back' },
+    now: 'now',
+    /** @param {string} time */
+    after: time => `after ${time}`,
+    nextRun: 'in the next run',
     outcomes: { running: 'Running', planned: 'Planned', done: 'Done', refused: 'Refused', failed: 'Failed' },
     /** @param {number} count */
     apply: count => `Carry out this plan for ${plural(count, 'user', 'users')}`,

@@ -33,10 +33,11 @@ class CleanupAdministration:
         """The last report and the next run. Raises NotAllowedError."""
         authorize_admin(principal)
         if self._cleanup is None:
-            return CleanupStatus(enabled=False, running=False, next_run_at=None, last_report=None)
+            return CleanupStatus(enabled=False, running=False, next_run_at=None, grace_period=None, last_report=None)
         schedule, report = await self._cleanup.schedule(), await self._cleanup.last_report()
         next_run_at = schedule.next_run_at if self._scheduled else None
-        return CleanupStatus(self._scheduled, schedule.running, next_run_at, report)
+        grace_period = self._cleanup.settings.grace_period
+        return CleanupStatus(self._scheduled, schedule.running, next_run_at, grace_period, report)
 
     async def plan(self, principal: Principal) -> CleanupReport:
         """A dry run. Its outcome is `running` if it takes longer than the caller waits: `report` has the rest.

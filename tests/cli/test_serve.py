@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shlex
 import socket
 from collections.abc import AsyncIterator
@@ -20,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import ALICE, BASE, SERVICE_TOKEN, keys_path, user_path
-from tests.support.processes import listening, output
+from tests.support.processes import ROOT, listening, output
 from tests.support.raw_http import serving
 
 
@@ -181,6 +182,36 @@ async def test_a_database_that_cannot_be_used_is_one_plain_sentence(config: str,
     assert (code, len(printed.splitlines())) == (1, 1), printed
     assert printed.startswith("The database ")
     assert "canary" not in printed
+
+
+async def bash(command: str, folder: Path) -> int:
+    """Its exit code, with the name of the database's file in `FILE`."""
+    environment = os.environ | {"FILE": str(folder / "state.sqlite3")}
+    return await (await asyncio.create_subprocess_exec("bash", "-c", command, cwd=folder, env=environment)).wait()
+
+
+async def test_a_copy_of_sqlite_is_a_backup(config: str, tmp_path: Path) -> None:
+    """The commands of the operations page: made on a running service, it brings its answers and its audit log back."""
+    _, backup, _, restore = re.findall(r"```sh\n(.*?)\n```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    bearer = {"Authorization": f"Bearer {SERVICE_TOKEN}"}
+    once = {"Idempotency-Key": "one"}
+    async with (
+        listening("serve", "--config", config, MASTER=MASTER_KEY) as running,
+        httpx.AsyncClient(base_url=running.origin, headers=bearer) as client,
+    ):
+        await client.post(f"{BASE}/users", json={"userId": ALICE})
+        first = await client.post(keys_path(ALICE), headers=once)
+        assert await bash(backup, tmp_path) == 0
+        await client.post(keys_path(ALICE))
+        running.process.send_signal(SIGKILL)
+    assert await bash(restore, tmp_path) == 0
+    async with (
+        listening("serve", "--config", config, MASTER=MASTER_KEY) as running,
+        httpx.AsyncClient(base_url=running.origin, headers=bearer) as client,
+    ):
+        assert (await client.post(keys_path(ALICE), headers=once)).json() == first.json()
+        events = (await client.get(f"{BASE}/audit")).json()["events"]
+    assert [event["action"] for event in events] == ["key.create", "user.create"]
 
 
 async def test_variables_override_the_file(config: str) -> None:

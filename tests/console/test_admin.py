@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 
 import pytest
 from playwright.async_api import Page, expect
 
 from standalone.litellm_usage import CALL_COST
 from tests.conftest import ALICE, keys_path, user_path
-from tests.console.conftest import Opened, spent
+from tests.console.conftest import Configure, Opened, spent
 from tests.services.keys.test_rotate import chat
 
 pytestmark = pytest.mark.console
+
+
+@pytest.fixture
+def configured() -> Configure:
+    """Who leaves keeps their user for seven days, blocked."""
+    return lambda settings: replace(settings, cleanup=replace(settings.cleanup, grace_period=7 * 86400))
 
 
 async def cells(page: Page) -> list[list[str]]:
@@ -98,12 +105,16 @@ async def test_a_plan_is_shown_with_reasons_and_carried_out_by_its_hash(opened: 
     row = page.locator("tbody tr", has_text=ALICE)
     await expect(row).to_contain_text("Keys are blocked")
     await expect(row).to_contain_text("in neither group any more")
+    await expect(row).to_contain_text("after 7 days")
     await page.get_by_role("button", name="Carry out this plan for 1 user").click()
     await page.get_by_label("Type 1 to confirm").fill("1")
     await page.locator("dialog .danger").click()
     await expect(page.locator("section.card h2 .pill")).to_have_text("Done")
     async with opened.portal.as_person("user:default/bob") as bob:
         assert [row["blocked"] for row in (await bob.get(keys_path(ALICE))).json()["keys"]] == [True]
+    await page.get_by_role("button", name="Show what would happen").click()
+    await expect(row).to_contain_text("Waits")
+    await expect(row.get_by_text("in 7 days")).to_have_attribute("title", re.compile("20[0-9]{2} at"))
 
 
 async def test_the_audit_log_shows_what_changed(opened: Opened) -> None:

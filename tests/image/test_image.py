@@ -238,7 +238,7 @@ async def test_it_is_also_the_command_line(image: Image) -> None:
 
 async def test_the_commands_of_the_operations_page(image: Image) -> None:
     """A backup of the running service, restored into an empty database, has its audit log, its keys and its answers."""
-    backup, restore = re.findall(r"```sh\n(.*?)\n```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    backup, _, restore, _ = re.findall(r"```sh\n(.*?)\n```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
     environment = os.environ | {"LC_ALL": "C.UTF-8"}
     named = {"Idempotency-Key": "one"}
     async with started(image) as container:

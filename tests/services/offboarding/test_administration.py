@@ -59,7 +59,7 @@ async def test_from_plan_to_report(bob: httpx.AsyncClient, litellm: LiteLLMStand
 async def test_the_state_before_and_after_the_first_runs(bob: httpx.AsyncClient) -> None:
     """A dry run is a report too; there is no next run to announce before the first has ended."""
     status = (await bob.get(CLEANUP)).json()
-    assert (status["nextRunAt"], status["lastReport"]) == (None, None)
+    assert (status["nextRunAt"], status["gracePeriod"], status["lastReport"]) == (None, 0, None)
     planned = (await bob.post(CLEANUP)).json()
     assert (await bob.get(CLEANUP)).json()["lastReport"] == planned
 

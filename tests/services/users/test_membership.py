@@ -114,6 +114,7 @@ async def test_without_a_token_for_the_catalog(make_service: MakeService) -> Non
         "enabled": False,
         "running": False,
         "nextRunAt": None,
+        "gracePeriod": None,
         "lastReport": None,
     }
     assert (await bob.post(f"{BASE}/cleanup", json={"dryRun": False})).status_code == 409
