@@ -123,12 +123,17 @@ def config(tmp_path: Path) -> Path:
     return config
 
 
+async def forget_users(products: RealProducts) -> None:
+    """LiteLLM has none of those whom the tests sign in."""
+    for user_id in (ALICE, BOB, ERIN):
+        await products.litellm.post("/user/delete", json={"user_ids": [user_id]})
+
+
 @pytest.fixture
 async def live(config: Path, products: RealProducts) -> AsyncIterator[Live]:
     """Everything running, and alice, bob and erin without LiteLLM users."""
     async with listening("serve", "--config", str(config)) as running:
-        for user_id in (ALICE, BOB, ERIN):
-            await products.litellm.post("/user/delete", json={"user_ids": [user_id]})
+        await forget_users(products)
         yield Live(products, running)
 
 

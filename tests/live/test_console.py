@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from playwright.async_api import Page, async_playwright, expect
 
-from tests.conftest import BASE
-from tests.live.conftest import Live
+from tests.conftest import ALICE, BASE, keys_path
+from tests.live.conftest import Live, forget_users
+from tests.support.processes import listening
+from tests.support.real_products import RealProducts
 
 pytestmark = pytest.mark.live
 
 
-@pytest.fixture
-async def page(live: Live) -> AsyncIterator[Page]:
-    """The console, not signed in. Anything that it complains about, other than refused requests, fails the test."""
+@asynccontextmanager
+async def opened(address: str) -> AsyncIterator[Page]:
+    """The console. Anything that it complains about, other than refused requests, fails the test."""
     complaints: list[str] = []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = await browser.new_page()
         page.on("pageerror", lambda error: complaints.append(f"{error}"))
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        await page.goto(f"{live.running.origin}{BASE}/console")
+        await page.goto(address)
         yield page
         await browser.close()
     assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+
+
+@pytest.fixture
+async def page(live: Live) -> AsyncIterator[Page]:
+    """Not signed in."""
+    async with opened(f"{live.running.origin}{BASE}/console") as page:
+        yield page
 
 
 async def sign_in(page: Page, live: Live, name: str) -> None:
@@ -71,3 +84,29 @@ async def test_carol_is_told_whom_to_ask(live: Live, page: Page) -> None:
     """She is in neither group."""
     await sign_in(page, live, "carol")
     await expect(page.get_by_text("You are not in a group that may use models.")).to_be_visible()
+
+
+@pytest.mark.skipif("APP_CONFIG_proxy_endpoints" not in os.environ, reason="Backstage was started without this proxy")
+async def test_who_is_signed_in_to_backstage_needs_no_token_behind_its_proxy(
+    config: Path, products: RealProducts
+) -> None:
+    """Alice creates a key, and hears of a change beside hers; the page keeps its own Content-Security-Policy."""
+    await forget_users(products)
+    backstage = os.environ["BACKSTAGE_URL"]
+    refresh = {"APP_CONFIG_litellmOrchestrator_console_refreshUrl": json.dumps(f"{backstage}/api/auth/test/refresh")}
+    address = f"{backstage}/api/proxy/litellm-console/console"
+    async with listening("serve", "--config", str(config), **refresh) as running, opened(address) as page:
+        policy = (await products.backstage.get(address)).headers["Content-Security-Policy"]
+        assert "require-trusted-types-for 'script'" in policy
+        await page.get_by_role("button", name="Create key").first.click()
+        await page.locator("[name=alias]").fill("through the proxy")
+        await page.locator("dialog .primary").click()
+        assert await products.chat(await page.locator("[data-secret]").inner_text()) == 200
+        await page.get_by_role("button", name="Actions for through the proxy").click()
+        await page.get_by_role("menuitem", name="Edit").click()
+        await page.locator("dialog [name=alias]").fill("edited")
+        async with Live(products, running).caller(await products.token("alice")) as alice:
+            key = (await alice.get(keys_path(ALICE))).json()["keys"][0]["token"]
+            await alice.patch(keys_path(ALICE, key), json={"maxBudget": 7})
+        await page.locator("dialog .primary").click()
+        await expect(page.get_by_text("Somebody else changed it meanwhile")).to_be_visible()
