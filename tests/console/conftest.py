@@ -158,7 +158,8 @@ async def spent(portal: Portal, days: int = 20) -> None:
         await alice.patch(keys_path(ALICE, keys[4]), json={"blocked": True})
         await alice.post(f"{keys_path(ALICE, keys[0])}/regenerate", json={"overlap": 3600})
     rows.users[ALICE]["spend"] = 41.2
-    rows.add_user({"user_id": "user:default/dave", "max_budget": 10, "budget_duration": "30d"})
+    dave = {"user_id": "user:default/dave", "user_alias": "דוד כהן (Dave)", "max_budget": 10, "budget_duration": "30d"}
+    rows.add_user(dave)
     rows.users["user:default/dave"]["spend"] = 10.4
     for day in range(days):
         when = time.strftime("%Y-%m-%d", time.gmtime(time.time() - day * 86400))
