@@ -6,11 +6,10 @@ import { ConfirmDialog, open } from './dialog.js';
 import { duration, exact, number, when } from './format.js';
 import { empty, pill } from './ui.js';
 import { text } from './text.js';
-import { View } from './view.js';
+import { COUNTDOWN, View } from './view.js';
 
 const { cleanup: words } = text;
 const POLL = 1000;
-const COUNTDOWN = 30_000;
 /** @type {Record<string, 'good' | 'warn' | 'bad' | 'plain'>} */
 const KINDS = { running: 'plain', planned: 'plain', done: 'good', refused: 'warn', failed: 'bad', block: 'warn', hold: 'plain', delete: 'bad', restore: 'good' };
 
@@ -21,8 +20,8 @@ class CleanupView extends View {
   lead = words.lead;
   /** @type {any} */ status = null;
   /** @type {any} the last dry run or run that was asked for here */ report = null;
+  period = COUNTDOWN;
   #timer = 0;
-  #countdown = 0;
 
   constructor() {
     super();
@@ -35,14 +34,8 @@ class CleanupView extends View {
     if (this.status.running && this.isConnected) this.#timer = window.setTimeout(() => this.reload(), POLL);
   }
 
-  connectedCallback() {
-    super.connectedCallback();
-    this.#countdown = window.setInterval(() => this.requestUpdate(), COUNTDOWN);
-  }
-
   disconnectedCallback() {
     clearTimeout(this.#timer);
-    clearInterval(this.#countdown);
     super.disconnectedCallback();
   }
 

@@ -6,7 +6,6 @@ import { text } from './text.js';
 import { View } from './view.js';
 
 const { health: words } = text;
-const INTERVAL = 10_000;
 // The probes are at the root of the service, and not routed to the outside everywhere.
 const probe = new URL('../../../../.backstage/health/v1/readiness', import.meta.url);
 
@@ -14,21 +13,15 @@ class HealthView extends View {
   heading = words.title;
   lead = words.lead;
   /** @type {any} */ readiness = null;
-  #timer = 0;
+  period = 10_000;
 
-  connectedCallback() {
-    super.connectedCallback();
-    this.#timer = window.setInterval(() => this.reload(), INTERVAL);
-  }
-
-  disconnectedCallback() {
-    clearInterval(this.#timer);
-    super.disconnectedCallback();
+  tick() {
+    this.reload();
   }
 
   async load() {
     const response = await fetch(probe);
-    if (response.status !== 200 && response.status !== 503) throw new Error(text.errors.status(response.status));
+    if (response.status !== 200 && response.status !== 503) throw new Error(words.elsewhere);
     this.readiness = await response.json();
   }
 

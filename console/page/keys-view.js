@@ -11,11 +11,10 @@ import { dayOf, exact, money, when } from './format.js';
 import { showMenu } from './menu.js';
 import { bar, empty, pill } from './ui.js';
 import { text } from './text.js';
-import { View } from './view.js';
+import { COUNTDOWN, View } from './view.js';
 import './secret-card.js';
 
 const { keys: words } = text;
-const COUNTDOWN = 30_000;
 
 class KeysView extends View {
   /** @type {import('lit').PropertyDeclarations} */ static properties = { query: { state: true }, status: { state: true }, by: { state: true }, created: { state: true }, note: { state: true } };
@@ -28,7 +27,7 @@ class KeysView extends View {
   /** @type {any} */ user = null;
   /** @type {any} */ budget = null;
   /** @type {string[]} */ models = [];
-  #timer = 0;
+  period = COUNTDOWN;
 
   constructor() {
     super();
@@ -37,16 +36,6 @@ class KeysView extends View {
     this.by = '';
     this.note = '';
     /** @type {{secret: string, alias: string} | null} */ this.created = null;
-  }
-
-  connectedCallback() {
-    super.connectedCallback();
-    this.#timer = window.setInterval(() => this.requestUpdate(), COUNTDOWN);
-  }
-
-  disconnectedCallback() {
-    clearInterval(this.#timer);
-    super.disconnectedCallback();
   }
 
   async load() {

@@ -115,7 +115,7 @@ export const text = {
     /** @param {string} name */
     removeButton: name => `Delete ${name} for good`,
     reportTitle: 'Report a leaked key',
-    reportLead: 'Paste the key that you found. If it is one of this company’s, it is blocked at once and for good, whoever it belongs to.',
+    reportLead: 'Paste the key that you found. If it is one of this company’s, it is blocked at once and for good, also if it is not yours.',
     reportLabel: 'Leaked key',
     reportButton: 'Block this key for good',
     reported: 'Thank you. If the key is known here, it is blocked now.',
@@ -210,6 +210,7 @@ export const text = {
     down: 'Down',
     paused: 'Calls are paused',
     all: 'Everything works.',
+    elsewhere: 'The health probes cannot be reached at this address: they are at the root of the service.',
     some: 'Something does not work.',
     consequences: {
       litellm: 'No user or key can be read or changed.',

@@ -3,8 +3,13 @@
 import { LitElement, html, nothing } from './lit.js';
 import { failed, skeletonRows } from './ui.js';
 
+/** The period of a view that counts down, in milliseconds. */
+export const COUNTDOWN = 30_000;
+
 export class View extends LitElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = { failure: { state: true }, isLoaded: { state: true } };
+
+  #ticking = 0;
 
   constructor() {
     super();
@@ -19,7 +24,13 @@ export class View extends LitElement {
 
   connectedCallback() {
     super.connectedCallback();
+    if (this.period) this.#ticking = window.setInterval(() => this.tick(), this.period);
     this.reload();
+  }
+
+  disconnectedCallback() {
+    clearInterval(this.#ticking);
+    super.disconnectedCallback();
   }
 
   /** Gets what the view shows. */
@@ -27,6 +38,13 @@ export class View extends LitElement {
 
   heading = '';
   lead = '';
+  /** How often `tick` is called while the view is shown, in milliseconds; 0 is never. */
+  period = 0;
+
+  /** Shows times relative to now; a view may do more. */
+  tick() {
+    this.requestUpdate();
+  }
 
   async reload() {
     try {

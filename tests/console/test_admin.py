@@ -153,6 +153,13 @@ async def test_health_says_what_does_not_work(opened: Opened) -> None:
     await expect(tile).to_contain_text("No user or key can be read or changed. Calls are paused")
 
 
+async def test_health_where_nobody_routes_the_probes(opened: Opened) -> None:
+    """As behind Backstage's proxy plugin: a sentence says why there is nothing to see."""
+    await opened.page.route(re.compile("/readiness$"), lambda route: route.fulfill(status=404))
+    await opened.sign_in("bob", "#/health")
+    await expect(opened.page.get_by_text("The health probes cannot be reached at this address")).to_be_visible()
+
+
 async def test_a_member_sees_nothing_of_it(opened: Opened) -> None:
     """No link, and no view behind its address."""
     page = opened.page

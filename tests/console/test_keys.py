@@ -189,7 +189,7 @@ async def test_deletion_wants_the_alias(opened: Opened) -> None:
 
 
 async def test_a_leaked_key_is_reported(opened: Opened) -> None:
-    """It is blocked for good, whoever it belongs to."""
+    """It is blocked for good, also if it is not the caller's."""
     page = opened.page
     await opened.sign_in("alice")
     secret = await create(page, "laptop")

@@ -66,7 +66,7 @@ async def test_a_pasted_token(opened: Opened) -> None:
         lambda route: route.fulfill(json={"modelsUrl": None, "refreshUrl": None, "contact": None, "people": []}),
     )
     await opened.go()
-    await page.locator("[name=token]").fill("nonsense")
+    await page.locator("[name=token]").fill("not-a-token")
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_text("This token was not accepted.")).to_be_visible()
     token = portal.backstage.user_token(ALICE)
