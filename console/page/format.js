@@ -1,5 +1,7 @@
 // Numbers and times as people read them.
 
+import { text } from './text.js';
+
 const LOCALE = 'en-GB';
 const SECONDS = /** @type {const} */ ([['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]]);
 const WEEK = 7 * 86400;
@@ -22,7 +24,7 @@ export const number = value => whole.format(value);
 
 /** Relative up to a week, absolute after that. @param {string | null | undefined} iso */
 export function when(iso, now = Date.now()) {
-  if (!iso) return 'never';
+  if (!iso) return text.times.never;
   const date = new Date(iso);
   const seconds = (date.getTime() - now) / 1000;
   if (Math.abs(seconds) > WEEK) {
@@ -43,9 +45,9 @@ export const dayOf = iso => (iso ? day.format(new Date(iso)) : '–');
 
 /** Seconds in words: 45 min, 2 h, 3 days. @param {number} seconds */
 export function duration(seconds) {
-  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 2 * 86400) return `${Math.round(seconds / 3600)} h`;
-  return `${Math.round(seconds / 86400)} days`;
+  if (seconds < 3600) return text.times.minutes(Math.round(seconds / 60));
+  if (seconds < 2 * 86400) return text.times.hours(Math.round(seconds / 3600));
+  return text.times.days(Math.round(seconds / 86400));
 }
 
 /** The name in an entity ref: alice of user:default/alice. @param {string} ref */

@@ -36,8 +36,7 @@ export const expiresSoon = key =>
   key.expires !== null && Date.parse(key.expires) - Date.now() < WARN_DAYS * 86400e3 && Date.parse(key.expires) > Date.now();
 
 /** @param {Key} key */
-export const rates = key =>
-  [key.rpm_limit === null ? '' : `${key.rpm_limit} calls`, key.tpm_limit === null ? '' : `${key.tpm_limit} tokens`].filter(Boolean).join(', ') || '–';
+export const rates = key => text.keys.rates(key.rpm_limit, key.tpm_limit);
 
 /** Whether a key matches what was typed. @param {Key} key @param {string} query @param {string} status */
 export function matches(key, query, status) {

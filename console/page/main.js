@@ -145,10 +145,10 @@ class Console extends LitElement {
     if (!this.me) return html`<main class="alone">${session.token ? nothing : html`<sign-in ?wasRefused=${this.wasRefused}></sign-in>`}</main>`;
     return html`<a class="skip" href="#content" @click=${(/** @type {MouseEvent} */ event) => (event.preventDefault(), /** @type {any} */ (this.querySelector('main')).focus())}>${text.skip}</a>
       <div class="app">
-        <nav aria-label="Sections"><div class="brand"><span class="mark" aria-hidden="true">⌁</span>${text.name}</div>
+        <nav aria-label=${nav.label}><div class="brand"><span class="mark" aria-hidden="true">⌁</span>${text.name}</div>
           ${FOR_ALL.map(name => this.#link(name))}
           ${this.#isAdmin ? html`<h2>${nav.admin}</h2>${FOR_ADMINS.map(name => this.#link(name))}` : nothing}
-          <div class="who"><b>${nameOf(this.me.subject)}</b><span>${this.me.subject}${this.#isAdmin ? ' · admin' : ''}</span>
+          <div class="who"><b>${nameOf(this.me.subject)}</b><span>${this.me.subject}${this.#isAdmin ? ` · ${text.admin}` : ''}</span>
             <div><button type="button" class="quiet" aria-label=${text.theme.toggle} @click=${this.#switchTheme}>${document.documentElement.dataset.theme === 'dark' ? text.theme.light : text.theme.dark}</button>
             <button type="button" class="quiet" @click=${() => session.signOut()}>${text.signOut}</button></div></div></nav>
         <main id="content" tabindex="-1">${this.isOffline ? html`<div class="notice warn" role="status">${text.offline}</div>` : nothing}${this.#view()}</main>

@@ -5,7 +5,16 @@ const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
 
 export const text = {
   name: 'LiteLLM console',
-  nav: { keys: 'Keys', spending: 'Spending', admin: 'Admin', users: 'Users', cleanup: 'Off-boarding', audit: 'Audit log', health: 'Health' },
+  times: {
+    never: 'never',
+    /** @param {number} count */
+    minutes: count => `${count} min`,
+    /** @param {number} count */
+    hours: count => `${count} h`,
+    /** @param {number} count */
+    days: count => plural(count, 'day', 'days'),
+  },
+  nav: { keys: 'Keys', spending: 'Spending', admin: 'Admin', users: 'Users', cleanup: 'Off-boarding', audit: 'Audit log', health: 'Health', label: 'Sections' },
   theme: { dark: 'Dark', light: 'Light', toggle: 'Switch between light and dark' },
   skip: 'Skip to content',
   copy: 'Copy',
@@ -19,6 +28,7 @@ export const text = {
   requestId: 'Request id',
   offline: 'You are offline. What you see may be old; changes are not possible until you are back.',
   signOut: 'Sign out',
+  admin: 'admin',
   signIn: {
     title: 'Sign in',
     standalone: 'This is a demonstration on stand-ins. Choose who you are.',
@@ -49,6 +59,8 @@ export const text = {
     filter: 'Filter by alias or model',
     noMatch: 'No key matches.',
     empty: 'No keys yet. A key lets your code call models.',
+    /** @param {number | null} calls @param {number | null} tokens */
+    rates: (calls, tokens) => [calls === null ? '' : plural(calls, 'call', 'calls'), tokens === null ? '' : plural(tokens, 'token', 'tokens')].filter(Boolean).join(', ') || '–',
     columns: { key: 'Key', status: 'Status', models: 'Models', spend: 'Spend', budget: 'Budget', rates: 'Rates per minute', used: 'Last use', expires: 'Expires' },
     unnamed: 'unnamed',
     allModels: 'all of the tier',
