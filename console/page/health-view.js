@@ -6,7 +6,9 @@ import { text } from './text.js';
 import { View } from './view.js';
 
 const { health: words } = text;
-// The probes are at the root of the service, and not routed to the outside everywhere.
+// The probes are at the root of the service, which is not routed to the outside everywhere: a gateway, a page or
+// Backstage's own probe answers there.
+const ELSEWHERE = [200, 401, 403, 404];
 const probe = new URL('../../../../.backstage/health/v1/readiness', import.meta.url);
 
 class HealthView extends View {
@@ -20,9 +22,15 @@ class HealthView extends View {
   }
 
   async load() {
-    const response = await fetch(probe);
-    if (response.status !== 200 && response.status !== 503) throw new Error(words.elsewhere);
-    this.readiness = await response.json();
+    const response = await fetch(probe).catch(() => {
+      throw new Error(text.errors.unreachable);
+    });
+    const isJson = response.headers.get('Content-Type')?.startsWith('application/json');
+    const body = isJson ? await response.json() : null;
+    if (!body?.dependencies) {
+      throw new Error(ELSEWHERE.includes(response.status) ? words.elsewhere : text.errors.status(response.status));
+    }
+    this.readiness = body;
   }
 
   content() {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
@@ -153,11 +154,28 @@ async def test_health_says_what_does_not_work(opened: Opened) -> None:
     await expect(tile).to_contain_text("No user or key can be read or changed. Calls are paused")
 
 
-async def test_health_where_nobody_routes_the_probes(opened: Opened) -> None:
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        ({"status": 404}, "The health probes cannot be reached at this address"),
+        ({"status": 200, "json": {"status": "ok"}}, "The health probes cannot be reached at this address"),
+        ({"status": 200, "content_type": "text/html", "body": "<html>"}, "The health probes cannot be reached at this"),
+        ({"status": 502, "body": "Bad gateway"}, "The service answered with status 502."),
+    ],
+    ids=["nobody", "another-probe", "a-page", "a-gateway"],
+)
+async def test_health_where_others_answer(opened: Opened, answer: dict[str, Any], sentence: str) -> None:
     """As behind Backstage's proxy plugin: a sentence says why there is nothing to see."""
-    await opened.page.route(re.compile("/readiness$"), lambda route: route.fulfill(status=404))
+    await opened.page.route(re.compile("/readiness$"), lambda route: route.fulfill(**answer))
     await opened.sign_in("bob", "#/health")
-    await expect(opened.page.get_by_text("The health probes cannot be reached at this address")).to_be_visible()
+    await expect(opened.page.get_by_role("alert")).to_contain_text(sentence)
+
+
+async def test_health_of_a_service_that_is_gone(opened: Opened) -> None:
+    """The sentence is ours, not the browser's."""
+    await opened.page.route(re.compile("/readiness$"), lambda route: route.abort())
+    await opened.sign_in("bob", "#/health")
+    await expect(opened.page.get_by_role("alert")).to_contain_text("The service cannot be reached.")
 
 
 async def test_a_member_sees_nothing_of_it(opened: Opened) -> None:
