@@ -43,16 +43,23 @@ export async function call(method, path, options = {}) {
 /** @param {string[]} path @param {Options['query']} [query] */
 export const read = async (path, query) => (await call('GET', path, { query })).body;
 
-/** All pages of a list. @param {string[]} path @param {string} name of the field @param {Options['query']} query */
-export async function readAll(path, name, query = {}) {
+/**
+ * The first rows of a list, from as many pages as it takes.
+ *
+ * @param {string[]} path @param {string} name of the field @param {Options['query']} query
+ * @param {number} most of rows @param {(count: number) => void} progress is told how many there are so far
+ * @returns {Promise<any[]>}
+ */
+export async function readAll(path, name, query, most, progress) {
   const rows = [];
   let cursor = null;
   do {
     const page = await read(path, { ...query, limit: PAGE, cursor });
     rows.push(...page[name]);
+    progress(rows.length);
     cursor = page.nextCursor;
-  } while (cursor);
-  return rows;
+  } while (cursor && rows.length < most);
+  return rows.slice(0, most);
 }
 
 /** @param {string} method @param {string[]} path @param {Options} options */

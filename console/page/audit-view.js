@@ -1,59 +1,53 @@
 // Who changed what, for admins: filters, what it was before and after, export.
 
 import { html, nothing } from './lit.js';
-import { read } from './api.js';
+import { read, readAll } from './api.js';
 import { exact, nameOf, when } from './format.js';
 import { download, empty, field, pill } from './ui.js';
+import { PAGE, PagedView } from './paged-view.js';
 import { text } from './text.js';
-import { View } from './view.js';
 
 const { audit: words } = text;
-const PAGE = 50;
-const TYPING = 300;
+const MOST_EXPORTED = 10_000;
 const ACTIONS = ['user.create', 'user.update', 'user.delete', 'user.block', 'user.restore', 'key.create', 'key.update', 'key.delete', 'key.regenerate', 'key.revoke', 'key.report'];
 /** @type {Record<string, 'good' | 'warn' | 'bad' | 'plain'>} */
 const KINDS = { done: 'good', denied: 'warn', failed: 'bad' };
 
-class AuditView extends View {
+class AuditView extends PagedView {
+  /** @type {import('lit').PropertyDeclarations} */ static properties = { exported: { state: true } };
+
   heading = words.title;
   lead = words.lead;
   /** @type {Record<string, string | null>} */ filters = {};
-  /** @type {any[]} */ rows = [];
-  /** @type {string | null} */ next = null;
-  #typing = 0;
 
-  async load() {
-    const page = await this.#page(null);
-    this.rows = page.events;
-    this.next = page.nextCursor;
+  constructor() {
+    super();
+    /** @type {number | null} how many events an export has read so far */ this.exported = null;
+  }
+
+  /** Days are those of who looks, from their first second to their last. */
+  get #query() {
+    const { since, until } = this.filters;
+    const time = (/** @type {string} */ local) => new Date(local).toISOString().replace(/\.\d+/, '');
+    return { ...this.filters, since: since ? time(`${since}T00:00`) : null, until: until ? time(`${until}T23:59:59`) : null };
   }
 
   /** @param {string | null} cursor */
-  #page(cursor) {
-    const since = this.filters.since ? new Date(this.filters.since).toISOString() : null;
-    return read(['audit'], { ...this.filters, since, limit: PAGE, cursor });
-  }
-
-  async #more() {
-    try {
-      const page = await this.#page(this.next);
-      this.rows = [...this.rows, ...page.events];
-      this.next = page.nextCursor;
-      this.requestUpdate();
-    } catch (error) {
-      this.failure = error;
-    }
+  async page(cursor) {
+    const { events, nextCursor } = await read(['audit'], { ...this.#query, limit: PAGE, cursor });
+    return { rows: events, next: nextCursor };
   }
 
   /** @param {string} name @param {string} value */
   #filter(name, value) {
     this.filters[name] = value || null;
-    clearTimeout(this.#typing);
-    this.#typing = window.setTimeout(() => this.reload(), TYPING);
+    this.reloadSoon();
   }
 
   actions() {
-    return this.rows.length ? html`<button type="button" @click=${() => this.#export()}>${words.export}</button>` : nothing;
+    if (!this.rows.length) return nothing;
+    const isBusy = this.exported !== null;
+    return html`<button type="button" ?disabled=${isBusy} @click=${() => this.#export()}>${isBusy ? words.exporting(this.exported ?? 0) : words.export}</button>`;
   }
 
   content() {
@@ -64,9 +58,10 @@ class AuditView extends View {
         ${field(words.target, html`<input type="search" @input=${changed('target')} placeholder="user:default/alice">`)}
         ${field(words.action, html`<select @change=${changed('action')}><option value="">${words.any}</option>${ACTIONS.map(action => html`<option>${action}</option>`)}</select>`)}
         ${field(words.since, html`<input type="date" @change=${changed('since')}>`)}
+        ${field(words.until, html`<input type="date" @change=${changed('until')}>`)}
       </div>
       ${this.rows.length ? this.#table() : empty(words.empty)}
-      ${this.next ? html`<div class="tools end"><button type="button" @click=${() => this.#more()}>${text.more}</button></div>` : nothing}
+      ${this.moreButton()}
     </section>`;
   }
 
@@ -79,10 +74,24 @@ class AuditView extends View {
         <td class="wide">${difference(row)}</td></tr>`)}</tbody></table></div>`;
   }
 
-  #export() {
+  /** Everything that the filters let through, and not only what is shown. */
+  async #export() {
+    this.exported = 0;
+    try {
+      const rows = await readAll(['audit'], 'events', this.#query, MOST_EXPORTED, count => (this.exported = count));
+      this.#save(rows);
+      this.failure = rows.length < MOST_EXPORTED ? null : { message: words.exportedMost(MOST_EXPORTED) };
+    } catch (error) {
+      this.failure = error;
+    }
+    this.exported = null;
+  }
+
+  /** @param {any[]} rows */
+  #save(rows) {
     const fields = ['at', 'actor', 'via', 'action', 'target', 'keyId', 'requestId', 'outcome', 'detail', 'before', 'requested', 'after'];
     const cell = (/** @type {unknown} */ value) => (value !== null && typeof value === 'object' ? JSON.stringify(value) : value);
-    download('audit.csv', [fields, ...this.rows.map(row => fields.map(name => cell(row[name])))]);
+    download('audit.csv', [fields, ...rows.map(row => fields.map(name => cell(row[name])))]);
   }
 }
 customElements.define('audit-view', AuditView);

@@ -24,7 +24,7 @@ export function chart(label, days, series) {
       const height = values[index] * scale;
       y -= height;
       return height > 0
-        ? svg`<rect class="c${number + 1}" x=${LEFT + index * width} y=${y} width=${Math.max(1, width - GAP)} height=${height}><title>${dayOf(day)}: ${name} ${money(values[index])}</title></rect>`
+        ? svg`<rect class="c${number + 1}" x=${LEFT + index * width} y=${y} width=${width - Math.min(GAP, width / 3)} height=${height}><title>${dayOf(day)}: ${name} ${money(values[index])}</title></rect>`
         : svg``;
     })}</g>`;
   });

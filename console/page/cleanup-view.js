@@ -29,9 +29,10 @@ class CleanupView extends View {
   }
 
   async load() {
-    this.status = await read(['cleanup']);
+    const status = await read(['cleanup']);
     clearTimeout(this.#timer);
-    if (this.status.running && this.isConnected) this.#timer = window.setTimeout(() => this.reload(), POLL);
+    if (status.running && this.isConnected) this.#timer = window.setTimeout(() => this.reload(), POLL);
+    return { status };
   }
 
   disconnectedCallback() {
@@ -40,7 +41,7 @@ class CleanupView extends View {
   }
 
   actions() {
-    return html`<button type="button" class="primary" ?disabled=${this.isBusy} @click=${() => this.#run({ dryRun: true })}>${words.dryRun}</button>`;
+    return html`<button type="button" class="primary" ?disabled=${this.isBusy} @click=${() => this.#show(run({ dryRun: true }))}>${words.dryRun}</button>`;
   }
 
   content() {
@@ -100,20 +101,22 @@ class CleanupView extends View {
       lead: report.plan.entries.map((/** @type {any} */ entry) => `${entry.userId}: ${words.actions[/** @type {'block'} */ (entry.action)]}`).slice(0, 20).join('. '),
       word: String(affected),
       button: words.apply(affected),
-      act: () => this.#run({ dryRun: false, planHash: report.plan.hash }, true),
+      act: async () => {
+        const answer = run({ dryRun: false, planHash: report.plan.hash });
+        await answer;
+        this.#show(answer);
+      },
     });
   }
 
-  /** Runs it, and follows a run that takes long. @param {Record<string, unknown>} body */
-  async #run(body, rethrows = false) {
+  /** Shows the report of a run, and follows one that takes long. @param {ReturnType<typeof run>} answer */
+  async #show(answer) {
     this.isBusy = true;
     try {
-      const { status, body: answer } = await call('POST', ['cleanup'], { body });
-      this.report = status === 202 ? await this.#followed(answer.runId) : answer;
-      this.failure = null;
-      await this.load();
+      const { status, body } = await answer;
+      this.report = status === 202 ? await this.#followed(body.runId) : body;
+      await this.reload();
     } catch (error) {
-      if (rethrows) throw error;
       this.failure = error;
     } finally {
       this.isBusy = false;
@@ -131,3 +134,6 @@ class CleanupView extends View {
   }
 }
 customElements.define('cleanup-view', CleanupView);
+
+/** @param {{dryRun: boolean, planHash?: string}} body */
+const run = body => call('POST', ['cleanup'], { body });

@@ -30,7 +30,7 @@ class HealthView extends View {
     if (!body?.dependencies) {
       throw new Error(ELSEWHERE.includes(response.status) ? words.elsewhere : text.errors.status(response.status));
     }
-    this.readiness = body;
+    return { readiness: body };
   }
 
   content() {

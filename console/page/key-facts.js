@@ -23,17 +23,12 @@ export function statusOf(key, now = Date.now()) {
 export function statusPill(key, now = Date.now()) {
   const status = statusOf(key, now);
   if (status !== 'active') return pill('bad', text.keys.status[status]);
-  if (key.revokeAt) {
-    const seconds = (Date.parse(key.revokeAt) - now) / 1000;
-    const word = seconds < SOON ? text.keys.endsIn(duration(Math.max(0, seconds))) : text.keys.ends(dayOf(key.revokeAt));
-    return pill('warn', word, exact(key.revokeAt));
-  }
-  return pill('good', text.keys.status.active);
+  const end = key.revokeAt ?? (key.expires && Date.parse(key.expires) - now < WARN_DAYS * 86400e3 ? key.expires : null);
+  if (!end) return pill('good', text.keys.status.active);
+  const seconds = (Date.parse(end) - now) / 1000;
+  const word = seconds < SOON ? text.keys.endsIn(duration(Math.max(0, seconds))) : text.keys.ends(dayOf(end));
+  return pill('warn', word, exact(end));
 }
-
-/** Whether it expires within two weeks. @param {Key} key */
-export const expiresSoon = key =>
-  key.expires !== null && Date.parse(key.expires) - Date.now() < WARN_DAYS * 86400e3 && Date.parse(key.expires) > Date.now();
 
 /** @param {Key} key */
 export const rates = key => text.keys.rates(key.rpm_limit, key.tpm_limit);

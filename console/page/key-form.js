@@ -2,7 +2,7 @@
 
 import { html, nothing } from './lit.js';
 import { call } from './api.js';
-import { FormDialog } from './dialog.js';
+import { EditDialog, amount } from './edit-dialog.js';
 import { field, randomId } from './ui.js';
 import { text } from './text.js';
 import { duration, money } from './format.js';
@@ -14,29 +14,30 @@ const { fields: words } = text;
 /** @type {any} */
 const NEW = { models: [], max_budget: null, budget_duration: null, rpm_limit: null, tpm_limit: null, key_alias: '' };
 
-export class KeyForm extends FormDialog {
+/** Without a row it creates one. */
+export class KeyForm extends EditDialog {
   userId = '';
-  /** @type {any} the key, or null for a new one */ key = null;
-  /** @type {string | null} */ etag = null;
   /** @type {any} TierLimits */ limits = {};
   /** @type {string[]} */ models = [];
-  /** @type {(result: any, alias: string) => void} */ saved = () => {};
-  /** @type {any} the key as somebody else left it meanwhile */ theirs = null;
+  /** @type {(created: any, alias: string) => void} */ created = () => {};
   #attempt = { body: '', id: '' };
 
+  connectedCallback() {
+    this.heading = this.row ? text.dialogs.editTitle(keyName(this.row)) : text.dialogs.create;
+    super.connectedCallback();
+  }
+
+  get path() {
+    return ['users', this.userId, 'keys', this.row.token];
+  }
+
   get doing() {
-    if (this.theirs) return text.dialogs.overwrite;
-    if (this.key) return text.save;
+    if (this.row) return super.doing;
     return this.isBusy ? text.dialogs.creating : text.dialogs.create;
   }
 
   get isComplete() {
     return this.#tooMuch().length === 0;
-  }
-
-  connectedCallback() {
-    this.heading = this.key ? text.dialogs.editTitle(keyName(this.key)) : text.dialogs.create;
-    super.connectedCallback();
   }
 
   /** The names of the fields above the tier's limits. */
@@ -45,38 +46,28 @@ export class KeyForm extends FormDialog {
     return Object.entries(limit).filter(([name, most]) => most !== null && most !== undefined && Number(this.value(name)) > most).map(([name]) => name);
   }
 
-  /** @param {string} name @param {number | null} value @param {number | null} most @param {string} step */
-  #amount(name, value, most, step) {
+  /** @param {'maxBudget' | 'rpmLimit' | 'tpmLimit'} name @param {number | null} value @param {string} step */
+  #limited(name, value, step) {
+    const most = this.limits[name] ?? null;
     const isTooMuch = this.#tooMuch().includes(name);
     const input = html`<input name=${name} type="number" min="0" step=${step} .defaultValue=${value ?? ''} aria-invalid=${isTooMuch}>`;
-    const limit = most === null || most === undefined ? '' : words.atMost(name === 'maxBudget' ? money(most) : String(most));
-    return field(words[/** @type {'maxBudget'} */ (name)], input, isTooMuch ? `${words.tooMuch} ${limit}` : limit);
+    const limit = most === null ? '' : words.atMost(name === 'maxBudget' ? money(most) : String(most));
+    return field(words[name], input, isTooMuch ? `${words.tooMuch} ${limit}` : limit);
   }
 
   fields() {
-    const key = this.key ?? NEW;
+    const row = this.row ?? NEW;
+    // A key may have models that are not served any more, or not to whoever edits it: it keeps them.
+    const models = [...new Set([...this.models, ...row.models])];
     return html`
-      ${field(words.alias, html`<input name="alias" maxlength="64" .defaultValue=${key.key_alias ?? ''} autofocus autocomplete="off" spellcheck="false">`, words.aliasHint)}
-      <div class="pair">
-        ${this.#amount('maxBudget', key.max_budget, this.limits.maxBudget, '0.01')}
-        ${field(words.budgetDuration, html`<select name="budgetDuration"><option value="">${words.never}</option>
-          ${this.#periods(key.budget_duration).map(([value, label]) => html`<option value=${value} ?selected=${value === key.budget_duration}>${label}</option>`)}</select>`)}
-      </div>
-      ${this.key ? nothing : this.#life()}
+      ${field(words.alias, html`<input name="alias" maxlength="64" .defaultValue=${row.key_alias ?? ''} autofocus autocomplete="off" spellcheck="false">`, words.aliasHint)}
+      <div class="pair">${this.#limited('maxBudget', row.max_budget, '0.01')}${this.budgetPeriod(row.budget_duration)}</div>
+      ${this.row ? nothing : this.#life()}
       <fieldset><legend>${words.models}</legend>
-        <div class="choices">${this.models.map(model => html`<label><input type="checkbox" name="models" value=${model} ?checked=${key.models.includes(model)}>${model}</label>`)}</div>
+        <div class="choices">${models.map(model => html`<label><input type="checkbox" name="models" value=${model} ?checked=${row.models.includes(model)}>${model}</label>`)}</div>
         <small>${words.modelsHint}</small></fieldset>
-      <div class="pair">
-        ${this.#amount('rpmLimit', key.rpm_limit, this.limits.rpmLimit, '1')}
-        ${this.#amount('tpmLimit', key.tpm_limit, this.limits.tpmLimit, '1')}
-      </div>
-      ${this.theirs ? this.#conflict() : nothing}`;
-  }
-
-  /** @param {string | null} present */
-  #periods(present) {
-    const known = Object.entries(words.periods);
-    return present && !(present in words.periods) ? [...known, [present, present]] : known;
+      <div class="pair">${this.#limited('rpmLimit', row.rpm_limit, '1')}${this.#limited('tpmLimit', row.tpm_limit, '1')}</div>
+      ${this.conflict()}`;
   }
 
   #life() {
@@ -88,75 +79,45 @@ export class KeyForm extends FormDialog {
       ${lives.map(life => html`<option value=${life} ?selected=${life === usual}>${duration(life)}</option>`)}</select>`, most ? words.atMostUntil(duration(most)) : '');
   }
 
-  #conflict() {
-    const now = /** @type {Record<string, unknown>} */ (fieldsOf(this.theirs));
-    const mine = this.#body(new FormData(/** @type {HTMLFormElement} */ (this.querySelector('form'))));
-    const differing = Object.keys(mine).filter(name => JSON.stringify(mine[name]) !== JSON.stringify(now[name]));
-    return html`<div class="notice warn" role="alert"><strong>${text.dialogs.conflictTitle}.</strong> ${text.dialogs.conflictLead}
-      <table class="compare"><thead><tr><th></th><th>${text.dialogs.conflictTheirs}</th><th>${text.dialogs.conflictYours}</th></tr></thead>
-      <tbody>${differing.map(name => html`<tr><th>${words[/** @type {'alias'} */ (name)] ?? name}</th><td>${shown(now[name])}</td><td>${shown(mine[name])}</td></tr>`)}</tbody></table>
-      <button type="button" @click=${() => this.#keepTheirs()}>${text.dialogs.keepTheirs}</button></div>`;
-  }
-
-  #keepTheirs() {
-    this.close();
-    this.saved(null, '');
-  }
-
-  /** @param {FormData} form @returns {Record<string, unknown>} */
-  #body(form) {
-    const amount = (/** @type {string} */ name) => (form.get(name) === '' ? null : Number(form.get(name)));
-    const wanted = {
-      alias: String(form.get('alias')).trim() || null,
-      maxBudget: amount('maxBudget'),
-      budgetDuration: form.get('budgetDuration') || null,
-      models: form.getAll('models').map(String),
-      rpmLimit: amount('rpmLimit'),
-      tpmLimit: amount('tpmLimit'),
+  /** @param {any} row */
+  fieldsOf(row) {
+    return {
+      alias: row.key_alias,
+      maxBudget: row.max_budget,
+      budgetDuration: row.budget_duration,
+      models: row.models.toSorted(),
+      rpmLimit: row.rpm_limit,
+      tpmLimit: row.tpm_limit,
     };
-    if (this.key) {
-      const before = /** @type {Record<string, unknown>} */ (fieldsOf(this.key));
-      return Object.fromEntries(Object.entries(wanted).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
-    }
-    const given = Object.entries({ ...wanted, expiresIn: form.get('expiresIn') ? amount('expiresIn') : null });
-    return Object.fromEntries(given.filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0)));
+  }
+
+  /** @param {FormData} form */
+  typed(form) {
+    return {
+      alias: String(form.get('alias')).trim() || null,
+      maxBudget: amount(form, 'maxBudget'),
+      budgetDuration: form.get('budgetDuration') || null,
+      models: form.getAll('models').map(String).toSorted(),
+      rpmLimit: amount(form, 'rpmLimit'),
+      tpmLimit: amount(form, 'tpmLimit'),
+    };
   }
 
   /** @param {FormData} form */
   async submit(form) {
-    const body = this.#body(form);
-    const path = ['users', this.userId, 'keys'];
-    if (!this.key) {
-      // A second try of the same request makes no second key; a changed request is another one.
-      const sent = JSON.stringify(body);
-      if (this.#attempt.body !== sent) this.#attempt = { body: sent, id: randomId() };
-      const created = (await call('POST', path, { body, idempotencyKey: this.#attempt.id })).body;
-      this.close();
-      this.saved(created, String(body.alias ?? ''));
-      return;
-    }
-    try {
-      const changed = (await call('PATCH', [...path, this.key.token], { body, ifMatch: this.theirs?.etag ?? this.etag })).body;
-      this.close();
-      this.saved(changed, '');
-    } catch (error) {
-      if (/** @type {any} */ (error).status !== 412) throw error;
-      const { body: row, etag } = await call('GET', [...path, this.key.token]);
-      this.theirs = { ...row, etag };
-    }
+    return this.row ? super.submit(form) : this.#create(form);
+  }
+
+  /** @param {FormData} form */
+  async #create(form) {
+    const given = Object.entries({ ...this.typed(form), expiresIn: form.get('expiresIn') ? amount(form, 'expiresIn') : null });
+    const body = Object.fromEntries(given.filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0)));
+    // A second try of the same request makes no second key; a changed request is another one.
+    const sent = JSON.stringify(body);
+    if (this.#attempt.body !== sent) this.#attempt = { body: sent, id: randomId() };
+    const created = (await call('POST', ['users', this.userId, 'keys'], { body, idempotencyKey: this.#attempt.id })).body;
+    this.close();
+    this.created(created, String(body.alias ?? ''));
   }
 }
 customElements.define('key-form', KeyForm);
-
-/** The fields of a row under the names of a request. @param {any} key */
-const fieldsOf = key => ({
-  alias: key.key_alias,
-  maxBudget: key.max_budget,
-  budgetDuration: key.budget_duration,
-  models: key.models,
-  rpmLimit: key.rpm_limit,
-  tpmLimit: key.tpm_limit,
-});
-
-/** @param {unknown} value */
-const shown = value => (Array.isArray(value) ? value.join(', ') : value) || text.none;

@@ -6,10 +6,10 @@ import { ConfirmDialog, open } from './dialog.js';
 import { KeyForm } from './key-form.js';
 import { KeyReport } from './key-report.js';
 import { KeyRotate } from './key-rotate.js';
-import { SORTABLE, expiresSoon, keyName, matches, rates, sorted, statusPill } from './key-facts.js';
+import { SORTABLE, keyName, matches, rates, sorted, statusPill } from './key-facts.js';
 import { dayOf, exact, money, when } from './format.js';
 import { showMenu } from './menu.js';
-import { bar, empty, pill } from './ui.js';
+import { bar, empty } from './ui.js';
 import { text } from './text.js';
 import { COUNTDOWN, View } from './view.js';
 import './secret-card.js';
@@ -35,23 +35,27 @@ class KeysView extends View {
     this.status = '';
     this.by = '';
     this.note = '';
-    /** @type {{secret: string, alias: string} | null} */ this.created = null;
+    /** @type {{secret: string, alias: string, keyId: string} | null} */ this.created = null;
   }
 
   async load() {
     // The user first: asking for it creates the user of a member who is here for the first time.
-    this.user = await read(['users', this.userId]);
+    const user = await read(['users', this.userId]);
     const [list, models] = await Promise.all([read(['users', this.userId, 'keys']), read(['models'])]);
-    this.rows = list.keys;
-    this.models = models.models.map((/** @type {any} */ model) => model.id);
     read(['users', this.userId, 'usage']).then(usage => {
       this.budget = usage.budget;
       this.requestUpdate();
     }, () => {});
+    return { user, rows: list.keys, models: models.models.map((/** @type {any} */ model) => model.id) };
   }
 
   get #limits() {
     return this.userId === this.me.subject ? this.me.limits : {};
+  }
+
+  /** A model that a key may call, for its snippets. @param {string} keyId */
+  #modelOf(keyId) {
+    return this.rows.find(row => row.token === keyId)?.models[0] ?? this.models[0] ?? 'MODEL';
   }
 
   get #isFull() {
@@ -67,7 +71,7 @@ class KeysView extends View {
   content() {
     return html`
       <div aria-live="polite">${this.note ? html`<div class="notice good">${this.note}</div>` : nothing}</div>
-      ${this.created ? html`<secret-card .secret=${this.created.secret} .alias=${this.created.alias} .model=${this.models[0] ?? 'MODEL'} @done=${() => (this.created = null)}></secret-card>` : nothing}
+      ${this.created ? html`<secret-card .secret=${this.created.secret} .alias=${this.created.alias} .model=${this.#modelOf(this.created.keyId)} @done=${() => (this.created = null)}></secret-card>` : nothing}
       ${this.#tiles()}
       ${this.rows.length ? this.#table() : html`<section class="card">${empty(words.empty, html`<button type="button" @click=${() => this.create()}>${words.create}</button>`)}</section>`}`;
   }
@@ -115,7 +119,7 @@ class KeysView extends View {
       <td class="wide mini">${row.max_budget === null ? '–' : html`${bar(row.spend, row.max_budget, `${words.columns.budget} ${keyName(row)}`)}<small>${words.tiles.of} ${money(row.max_budget)}</small>`}</td>
       <td class="wider">${rates(row)}</td>
       <td class="wider" title=${exact(row.last_active)}>${when(row.last_active)}</td>
-      <td class="wide" title=${exact(row.expires)}>${expiresSoon(row) ? pill('warn', when(row.expires)) : when(row.expires)}</td>
+      <td class="wide" title=${exact(row.expires)}>${when(row.expires)}</td>
       <td class="num"><button type="button" class="quiet" aria-haspopup="menu" aria-label=${words.actions(keyName(row))} @click=${(/** @type {MouseEvent} */ event) => this.#menu(event, row)}>⋯</button></td>
     </tr>`;
   }
@@ -133,15 +137,15 @@ class KeysView extends View {
 
   create() {
     if (this.isLoaded && !this.#isFull) {
-      open(new KeyForm(), { userId: this.userId, limits: this.#limits, models: this.models, saved: (made, alias) => this.#saved(made, alias) });
+      open(new KeyForm(), { userId: this.userId, limits: this.#limits, models: this.models, created: (made, alias) => this.#saved(made, alias) });
     }
   }
 
   /** @param {any} row */
   async #edit(row) {
     try {
-      const { body: key, etag } = await call('GET', ['users', this.userId, 'keys', row.token]);
-      open(new KeyForm(), { userId: this.userId, key, etag, limits: this.#limits, models: this.models, saved: () => this.reload() });
+      const { body, etag } = await call('GET', ['users', this.userId, 'keys', row.token]);
+      open(new KeyForm(), { userId: this.userId, row: body, etag, limits: this.#limits, models: this.models, changed: () => this.reload() });
     } catch (error) {
       this.failure = error;
     }
@@ -181,7 +185,7 @@ class KeysView extends View {
 
   /** @param {any} made @param {string} alias */
   #saved(made, alias) {
-    this.created = { secret: made.keySecret, alias };
+    this.created = { secret: made.keySecret, alias, keyId: made.keyId };
     this.note = '';
     this.reload();
   }

@@ -22,9 +22,18 @@ const MODULES = {
   health: () => import('./health-view.js'),
 };
 
+/** @param {string} hash which may be anything that somebody sent as a link */
+function decoded(hash) {
+  try {
+    return decodeURI(hash);
+  } catch {
+    return '';
+  }
+}
+
 /** The route in the address, such as #/users/user:default/alice. */
 function routeNow() {
-  const [, name = '', ...rest] = decodeURI(location.hash).split('/');
+  const [, name = '', ...rest] = decoded(location.hash).split('/');
   if (name === 'users' && rest.length) return { name: 'user', userId: rest.join('/') };
   return { name: [...FOR_ALL, ...FOR_ADMINS].some(known => known === name) ? name : 'keys', userId: '' };
 }
@@ -68,18 +77,16 @@ class Console extends LitElement {
 
   async #sessionChanged() {
     this.requestUpdate();
-    if (session.token === null) {
-      this.me = null;
-      this.failure = null;
-      return;
-    }
-    if (session.isAsking || this.me) return;
+    if (session.isAsking || session.subject !== null) return;
+    for (const dialog of this.querySelectorAll('dialog')) dialog.close();
+    this.me = null;
+    this.failure = null;
+    if (session.token === null) return;
     try {
       const me = await read(['me']);
       await this.#go();
       this.me = me;
-      session.hasWorked = true;
-      this.failure = null;
+      session.subject = me.subject;
       this.wasRefused = false;
     } catch (error) {
       this.failure = error;

@@ -1,6 +1,7 @@
 // Who is signed in. The token stays in memory: a page that is closed has forgotten it.
 
 const settingsUrl = new URL('../settings', import.meta.url);
+const meUrl = new URL('../../me', import.meta.url);
 
 /** @typedef {{userId: string, role: string}} Person */
 /** @typedef {{modelsUrl: string | null, refreshUrl: string | null, contact: string | null, people: Person[]}} Settings */
@@ -8,8 +9,7 @@ const settingsUrl = new URL('../settings', import.meta.url);
 class Session extends EventTarget {
   /** @type {string | null} */ token = null;
   /** @type {Settings} */ settings = { modelsUrl: null, refreshUrl: null, contact: null, people: [] };
-  /** Whether the token has worked: from then on, a refused one has expired. */
-  hasWorked = false;
+  /** @type {string | null} who was seen to be signed in: from then on, a refused token has expired */ subject = null;
   /** Whether a token has to be renewed by the user while a view waits for it. */
   isAsking = false;
   /** @type {Promise<boolean> | null} */ #renewal = null;
@@ -34,24 +34,42 @@ class Session extends EventTarget {
 
   signOut() {
     this.token = null;
-    this.hasWorked = false;
+    this.subject = null;
     this.isAsking = false;
     this.#answer?.(false);
     this.#changed();
   }
 
-  /** The token was refused: renews it, with the user's help if need be. Several callers share one renewal. */
+  /**
+   * The token was refused: renews it, with the user's help if need be. Several callers share one renewal. It fails if
+   * somebody else signs in: nothing that one person began is done in the name of another.
+   */
   renew() {
     this.#renewal ??= this.#renewed().finally(() => (this.#renewal = null));
     return this.#renewal;
   }
 
   async #renewed() {
-    if (await this.#refresh()) return true;
-    if (!this.hasWorked) return false;
+    return ((await this.#refresh()) || (await this.#asked())) && this.#isSamePerson();
+  }
+
+  /** @returns {Promise<boolean>} whether the user signed in again */
+  async #asked() {
+    if (this.subject === null) return false;
     this.isAsking = true;
     this.#changed();
     return new Promise(resolve => (this.#answer = resolve));
+  }
+
+  async #isSamePerson() {
+    if (this.subject === null) return true;
+    const response = await fetch(meUrl, { headers: { Authorization: `Bearer ${this.token}` } }).catch(() => null);
+    // Without an answer about the person, the request itself will get the same one.
+    if (!response?.ok && response?.status !== 403) return true;
+    if (response.ok && (await response.json()).subject === this.subject) return true;
+    this.subject = null;
+    this.#changed();
+    return false;
   }
 
   /** Asks Backstage for a token of whoever is signed in there; it wants this header against forged requests. */

@@ -9,9 +9,11 @@ import { text } from './text.js';
 import { View } from './view.js';
 
 const { spending: words } = text;
+const DAY = 86400e3;
+const PERIODS = [7, 30, 90, 365];
 
 class SpendingView extends View {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { by: { state: true } };
+  /** @type {import('lit').PropertyDeclarations} */ static properties = { by: { state: true }, days: { state: true } };
 
   heading = words.title;
   lead = words.lead;
@@ -22,16 +24,18 @@ class SpendingView extends View {
   constructor() {
     super();
     this.by = 'model';
+    this.days = 30;
   }
 
   async load() {
     const path = ['users', this.userId, 'usage'];
+    const to = new Date();
+    const period = { from: dateOf(new Date(to.getTime() - (this.days - 1) * DAY)), to: dateOf(to) };
     const [byDay, report] = await Promise.all([
-      read(path, { groupBy: 'day', splitBy: this.by === 'day' ? null : this.by }),
-      this.by === 'day' ? null : read(path, { groupBy: this.by }),
+      read(path, { ...period, groupBy: 'day', splitBy: this.by === 'day' ? null : this.by }),
+      this.by === 'day' ? null : read(path, { ...period, groupBy: this.by }),
     ]);
-    this.byDay = byDay;
-    this.report = report ?? byDay;
+    return { byDay, report: report ?? byDay };
   }
 
   actions() {
@@ -45,23 +49,25 @@ class SpendingView extends View {
           ${budget.maxBudget === null ? nothing : bar(budget.spend, budget.maxBudget, words.tiles.spent)}</div>
         <div class="tile"><span>${words.tiles.remaining}</span><strong>${money(budget.remaining)}</strong>
           <small title=${exact(budget.resetsAt)}>${budget.resetsAt ? `${words.tiles.resets} ${when(budget.resetsAt)}` : nothing}</small></div>
-        <div class="tile"><span>${words.tiles.total}</span><strong>${money(total.spend)}</strong><small>${number(total.requests)} ${words.columns.requests.toLowerCase()}</small></div>
+        <div class="tile"><span>${words.total(this.#dates.length)}</span><strong>${money(total.spend)}</strong><small>${number(total.requests)} ${words.columns.requests.toLowerCase()}</small></div>
       </section>
       <section class="card">
-        <div class="tools"><fieldset class="segments"><legend>${words.by}</legend>${Object.entries(words.groups).map(([value, label]) =>
-          html`<label><input type="radio" name="by" value=${value} .checked=${this.by === value} @change=${() => ((this.by = value), this.reload())}><span>${label}</span></label>`)}</fieldset></div>
-        ${this.report.groups.length ? html`${chart(words.chart, this.#days, this.#series())}${this.#table()}` : empty(words.empty)}
+        <div class="tools between"><fieldset class="segments"><legend>${words.by}</legend>${Object.entries(words.groups).map(([value, label]) =>
+          html`<label><input type="radio" name="by" value=${value} .checked=${this.by === value} @change=${() => ((this.by = value), this.reload())}><span>${label}</span></label>`)}</fieldset>
+          <select aria-label=${words.period} @change=${(/** @type {any} */ event) => ((this.days = Number(event.target.value)), this.reload())}>${PERIODS.map(days =>
+            html`<option value=${days} ?selected=${days === this.days}>${words.lastDays(days)}</option>`)}</select></div>
+        ${this.report.groups.length ? html`${chart(words.chart, this.#dates, this.#series())}${this.#table()}` : empty(words.empty)}
       </section>`;
   }
 
-  get #days() {
+  get #dates() {
     return daysBetween(this.byDay.from, this.byDay.to);
   }
 
   /** The largest groups, and the rest as one. */
   #series() {
     const byDay = new Map(this.byDay.groups.map((/** @type {any} */ row) => [row.group, row]));
-    const values = (/** @type {(row: any) => number} */ of) => this.#days.map(day => (byDay.has(day) ? of(byDay.get(day)) : 0));
+    const values = (/** @type {(row: any) => number} */ of) => this.#dates.map(day => (byDay.has(day) ? of(byDay.get(day)) : 0));
     const total = (/** @type {any} */ row) => row.figures.spend;
     if (this.by === 'day') return [{ name: words.columns.spend, values: values(total) }];
     const largest = this.report.groups.toSorted((/** @type {any} */ a, /** @type {any} */ b) => total(b) - total(a));
@@ -88,6 +94,9 @@ class SpendingView extends View {
   }
 }
 customElements.define('spending-view', SpendingView);
+
+/** The day in UTC, as LiteLLM counts. @param {Date} date */
+const dateOf = date => date.toISOString().slice(0, 10);
 
 /** @param {any} row */
 const groupName = row => row.alias ?? (row.group.length > 40 ? `${row.group.slice(0, 8)}…` : row.group);

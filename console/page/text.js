@@ -140,14 +140,18 @@ export const text = {
   },
   spending: {
     title: 'Spending',
-    lead: 'By day, for the last 30 days; new calls appear after about a minute.',
+    lead: 'New calls appear after about a minute.',
     by: 'Show by',
     groups: { day: 'Day', model: 'Model', key: 'Key' },
     chart: 'Spend by day in USD',
     empty: 'Nothing spent in this time. Use a key, and look again in a minute.',
     export: 'Download CSV',
     columns: { spend: 'Spend', requests: 'Calls', failed: 'Failed', tokens: 'Tokens' },
-    tiles: { spent: 'Spent', remaining: 'Remaining', resets: 'Resets', total: 'In these 30 days' },
+    tiles: { spent: 'Spent', remaining: 'Remaining', resets: 'Resets' },
+    /** @param {number} days */
+    total: days => `In these ${days} days`,
+    /** @param {number} days */
+    lastDays: days => `Last ${days} days`,
     rest: 'other',
     period: 'Period',
   },
@@ -166,7 +170,11 @@ export const text = {
     editBudget: 'Change limits',
     /** @param {string} name */
     editTitle: name => `Limits of ${name}`,
-    resetSpend: 'Set the spend of this period to zero',
+    resetSpend: 'Reset spend',
+    /** @param {string} name */
+    resetTitle: name => `Reset the spend of ${name}`,
+    /** @param {string} spend */
+    resetLead: spend => `The ${spend} of this period become $0.00, so the whole budget can be spent again. Reports keep what was spent.`,
     offboard: 'Off-board',
     /** @param {string} name */
     offboardTitle: name => `Off-board ${name}`,
@@ -208,10 +216,14 @@ export const text = {
     action: 'What',
     any: 'anything',
     since: 'Since',
+    until: 'Until',
     empty: 'Nothing matches.',
     columns: { at: 'When', actor: 'Who', action: 'What', target: 'Whose', outcome: 'Outcome', change: 'Change' },
     export: 'Download CSV',
-    key: 'key',
+    /** @param {number} count */
+    exporting: count => `Reading… ${count}`,
+    /** @param {number} most */
+    exportedMost: most => `The file has the newest ${most} events only. Choose a shorter time for the others.`,
     outcomes: { done: 'Done', denied: 'Refused', failed: 'Failed', open: 'Not finished' },
   },
   health: {

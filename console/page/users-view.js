@@ -1,15 +1,13 @@
 // All users, for admins: search, status, tier and spend, page by page.
 
-import { html, nothing, repeat } from './lit.js';
+import { html, repeat } from './lit.js';
 import { read } from './api.js';
 import { exact, money, when } from './format.js';
 import { bar, empty, pill } from './ui.js';
+import { PAGE, PagedView } from './paged-view.js';
 import { text } from './text.js';
-import { View } from './view.js';
 
 const { users: words } = text;
-const PAGE = 50;
-const TYPING = 250;
 const DEFAULT_TIER = 'userDefaults';
 /** @type {Record<string, 'good' | 'warn' | 'bad'>} */
 const KINDS = { active: 'good', overBudget: 'warn', offboarding: 'bad' };
@@ -17,49 +15,22 @@ const KINDS = { active: 'good', overBudget: 'warn', offboarding: 'bad' };
 /** @param {string} status */
 export const userPill = status => pill(KINDS[status], words.status[/** @type {'active'} */ (status)]);
 
-class UsersView extends View {
+class UsersView extends PagedView {
   heading = words.title;
   lead = words.lead;
   query = '';
   status = '';
-  /** @type {any[]} */ rows = [];
-  /** @type {string | null} */ next = null;
-  #typing = 0;
-  #asked = 0;
-
-  async load() {
-    const asked = ++this.#asked;
-    const page = await this.#page(null);
-    // A slow answer to what was typed before must not replace a newer one.
-    if (asked === this.#asked) this.#take(page, []);
-  }
-
-  async #more() {
-    try {
-      this.#take(await this.#page(this.next), this.rows);
-    } catch (error) {
-      this.failure = error;
-    }
-  }
 
   /** @param {string | null} cursor */
-  #page(cursor) {
-    return read(['users'], { limit: PAGE, query: this.query, status: this.status, cursor });
-  }
-
-  /** @param {any} page @param {any[]} before */
-  #take(page, before) {
-    this.rows = [...before, ...page.users];
-    this.next = page.nextCursor;
-    this.lead = page.sweptAt ? `${words.lead} ${words.swept(when(page.sweptAt))}` : words.lead;
-    this.requestUpdate();
+  async page(cursor) {
+    const { users, nextCursor, sweptAt } = await read(['users'], { limit: PAGE, query: this.query, status: this.status, cursor });
+    return { rows: users, next: nextCursor, lead: sweptAt ? `${words.lead} ${words.swept(when(sweptAt))}` : words.lead };
   }
 
   /** @param {string} query */
   #search(query) {
     this.query = query;
-    clearTimeout(this.#typing);
-    this.#typing = window.setTimeout(() => this.reload(), TYPING);
+    this.reloadSoon();
   }
 
   content() {
@@ -68,7 +39,7 @@ class UsersView extends View {
         <select aria-label=${words.columns.status} @change=${(/** @type {any} */ event) => ((this.status = event.target.value), this.reload())}>
           <option value="">${words.anyStatus}</option>${Object.entries(words.status).map(([value, label]) => html`<option value=${value}>${label}</option>`)}</select></div>
       ${this.rows.length ? this.#table() : empty(words.empty)}
-      ${this.next ? html`<div class="tools end"><button type="button" @click=${() => this.#more()}>${text.more}</button></div>` : nothing}
+      ${this.moreButton()}
     </section>`;
   }
 

@@ -10,6 +10,7 @@ export class View extends LitElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = { failure: { state: true }, isLoaded: { state: true } };
 
   #ticking = 0;
+  #loading = 0;
 
   constructor() {
     super();
@@ -33,8 +34,10 @@ export class View extends LitElement {
     super.disconnectedCallback();
   }
 
-  /** Gets what the view shows. */
-  async load() {}
+  /** Gets what the view shows. @returns {Promise<Record<string, unknown>>} the properties of the view */
+  async load() {
+    return {};
+  }
 
   heading = '';
   lead = '';
@@ -47,11 +50,16 @@ export class View extends LitElement {
   }
 
   async reload() {
+    const loading = ++this.#loading;
     try {
-      await this.load();
+      const loaded = await this.load();
+      // A slow answer to an older question must not replace a newer one.
+      if (loading !== this.#loading) return;
+      Object.assign(this, loaded);
       this.failure = null;
       this.isLoaded = true;
     } catch (error) {
+      if (loading !== this.#loading) return;
       this.failure = error;
     }
     this.requestUpdate();

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
+import json
 import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from standalone.litellm_usage import CALL_COST
 from tests.conftest import ALICE, keys_path, user_path
@@ -52,6 +54,31 @@ async def test_the_chart_and_the_table_have_the_same_numbers(opened: Opened) -> 
     assert sum(float(row["usd"]) for row in saved) == pytest.approx(calls * CALL_COST)
 
 
+async def test_the_time_that_the_chart_shows(opened: Opened) -> None:
+    """The last week, or as much as a year; a slow answer for one does not replace the next one's."""
+    page = opened.page
+    await spent(opened.portal, days=20)
+    await opened.sign_in("alice", "#/spending")
+    released, held = asyncio.Event(), []
+
+    async def hold_the_first(route: Route) -> None:
+        held.append(route.request.url)
+        if len(held) == 1:
+            await released.wait()
+        await route.continue_()
+
+    await page.route(re.compile("/usage[?].*groupBy=day"), hold_the_first)
+    await page.get_by_label("Period").select_option("365")
+    await page.get_by_label("Period").select_option("7")
+    tile = page.locator(".tile", has_text="In these")
+    await expect(tile).to_contain_text("In these 7 days")
+    async with page.expect_response(held[0]):
+        released.set()
+    await expect(tile).to_contain_text("In these 7 days")
+    calls = sum(3 + 11 * (day % 7) + day for day in range(7))
+    assert sum(int(row[2].replace(",", "")) for row in await cells(page)) == calls
+
+
 async def test_nothing_spent_yet(opened: Opened) -> None:
     """An empty page says what to do."""
     await opened.sign_in("alice", "#/spending")
@@ -78,6 +105,36 @@ async def test_bob_finds_alice_and_changes_her_limits(opened: Opened) -> None:
     await expect(page.locator("dialog[open]")).to_have_count(0)
     await expect(page.locator("keys-view .tile").first).to_contain_text("of $7.50")
     assert opened.portal.litellm.rows.users[ALICE]["max_budget"] == 7.5
+
+
+async def test_bob_resets_what_alice_spent(opened: Opened) -> None:
+    """The dialog says what that means."""
+    page, users = opened.page, opened.portal.litellm.rows.users
+    await with_alice(opened)
+    users[ALICE]["spend"] = 12.5
+    await opened.sign_in("bob", "#/users/user:default/alice")
+    await page.get_by_role("button", name="Reset spend").click()
+    await expect(page.locator("dialog[open]")).to_contain_text("The $12.50 of this period become $0.00")
+    await page.locator("dialog .danger").click()
+    await expect(page.locator("keys-view .tile").first).to_contain_text("$0.00")
+    assert users[ALICE]["spend"] == 0
+
+
+async def test_two_admins_change_the_same_limits(opened: Opened) -> None:
+    """The second sees both versions, and decides."""
+    page, users = opened.page, opened.portal.litellm.rows.users
+    await with_alice(opened)
+    await opened.sign_in("bob", "#/users/user:default/alice")
+    await page.get_by_role("button", name="Change limits").click()
+    await page.get_by_label("Budget in USD").fill("7")
+    async with opened.portal.as_person("user:default/bob") as bob:
+        assert (await bob.patch(user_path(ALICE), json={"maxBudget": 9, "rpmLimit": 60})).status_code == 200
+    await page.locator("dialog .primary").click()
+    await expect(page.locator(".compare tbody tr")).to_have_text([re.compile("Budget in USD.*9.*7", re.DOTALL)])
+    assert users[ALICE]["max_budget"] == 9
+    await page.get_by_role("button", name="Use mine").click()
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+    assert (users[ALICE]["max_budget"], users[ALICE]["rpm_limit"]) == (7, 60)
 
 
 async def test_bob_off_boards_alice(opened: Opened) -> None:
@@ -110,6 +167,7 @@ async def test_a_plan_is_shown_with_reasons_and_carried_out_by_its_hash(opened: 
     await page.get_by_role("button", name="Carry out this plan for 1 user").click()
     await page.get_by_label("Type 1 to confirm").fill("1")
     await page.locator("dialog .danger").click()
+    await expect(page.locator("dialog[open]")).to_have_count(0)
     await expect(page.locator("section.card h2 .pill")).to_have_text("Done")
     async with opened.portal.as_person("user:default/bob") as bob:
         assert [row["blocked"] for row in (await bob.get(keys_path(ALICE))).json()["keys"]] == [True]
@@ -131,6 +189,32 @@ async def test_the_audit_log_shows_what_changed(opened: Opened) -> None:
     await expect(page.locator("tbody del")).to_have_text("100")
     await expect(page.locator("tbody ins")).to_have_text("5")
     await page.get_by_label("Who", exact=True).fill("user:default/carol")
+    await expect(page.get_by_text("Nothing matches.")).to_be_visible()
+
+
+async def test_the_audit_log_is_saved_as_a_whole(opened: Opened) -> None:
+    """With what the page does not show yet, and without what the filters leave out; days are whole ones."""
+    page = opened.page
+    await with_alice(opened)
+    async with opened.portal.as_person("user:default/bob") as bob:
+        for budget in range(1, 121):
+            assert (await bob.patch(user_path(ALICE), json={"maxBudget": budget})).status_code == 200
+    await opened.sign_in("bob", "#/audit")
+    await expect(page.locator("tbody tr")).to_have_count(50)
+    await page.get_by_role("button", name="Show more").click()
+    await expect(page.locator("tbody tr")).to_have_count(100)
+    await page.get_by_label("What").select_option("user.update")
+    await expect(page.locator("tbody tr")).to_have_count(50)
+    async with page.expect_download() as downloading:
+        await page.get_by_role("button", name="Download CSV").click()
+    saved = list(csv.DictReader((await (await downloading.value).path()).read_text().splitlines()))
+    assert [json.loads(row["after"])["max_budget"] for row in saved] == list(range(120, 0, -1))
+    today = await page.evaluate("new Date().toLocaleDateString('sv')")
+    await page.get_by_label("Since").fill(today)
+    await page.get_by_label("Until").fill(today)
+    await page.get_by_label("What").select_option("key.create")
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    await page.get_by_label("Until").fill("2020-01-01")
     await expect(page.get_by_text("Nothing matches.")).to_be_visible()
 
 

@@ -60,6 +60,50 @@ async def test_alice_gets_a_key_and_the_code_to_use_it(opened: Opened) -> None:
     assert secret not in await page.content()
 
 
+async def test_the_code_calls_a_model_that_the_key_may_call(opened: Opened) -> None:
+    """Also after a rotation."""
+    page = opened.page
+    await opened.sign_in("alice")
+    await page.keyboard.press("c")
+    await page.locator("[name=alias]").fill("one model")
+    await page.get_by_label("claude-fake").check()
+    await page.locator("dialog .primary").click()
+    await expect(page.get_by_role("tabpanel")).to_contain_text('"model": "claude-fake"')
+    await choose(page, "one model", "Rotate")
+    await page.locator("dialog .primary").click()
+    await expect(page.locator("tbody tr")).to_have_count(2)
+    await expect(page.get_by_role("tabpanel")).to_contain_text('"model": "claude-fake"')
+
+
+async def test_a_key_that_ends_soon_says_so(opened: Opened) -> None:
+    """In its status, which is there on a phone, too; a fortnight before, and by the minute on the last day."""
+    page = opened.page
+    async with opened.portal.as_person(ALICE) as alice:
+        for alias, days in (("far", 15), ("near", 13), ("today", 0.5)):
+            await alice.post(keys_path(ALICE), json={"alias": alias, "expiresIn": int(days * 86400)})
+    await opened.sign_in("alice")
+    row = page.locator("tbody tr")
+    await expect(row.filter(has_text="far").locator(".pill")).to_have_text("Active")
+    await expect(row.filter(has_text="near").locator(".pill")).to_have_text(re.compile(r"^Ends \d+ \w+$"))
+    await expect(row.filter(has_text="today").locator(".pill")).to_have_text("Ends in 12 h")
+
+
+async def test_an_edit_keeps_models_that_are_not_served(opened: Opened) -> None:
+    """They are shown, and stay unless they are taken away."""
+    page, rows = opened.page, opened.portal.litellm.rows
+    await opened.sign_in("alice")
+    await create(page, "old")
+    key_id = next(iter(rows.keys))
+    rows.keys[key_id]["models"] = ["retired", "gpt-fake"]
+    await choose(page, "old", "Edit")
+    await expect(page.get_by_label("retired")).to_be_checked()
+    await page.get_by_label("Budget in USD").fill("7")
+    await page.locator("dialog .primary").click()
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+    assert rows.keys[key_id]["models"] == ["retired", "gpt-fake"]
+    assert rows.keys[key_id]["max_budget"] == 7
+
+
 async def test_a_double_click_makes_one_key(opened: Opened) -> None:
     """The button is busy after the first."""
     page = opened.page

@@ -58,6 +58,43 @@ async def test_an_expired_token_loses_nothing_that_was_typed(opened: Opened) -> 
     await expect(page.locator("tbody .name")).to_have_text("typed before")
 
 
+async def test_another_person_after_an_expired_session(opened: Opened) -> None:
+    """Nothing that alice began is done in the name of bob, an admin: the page begins again as his."""
+    page, portal = opened.page, opened.portal
+    await opened.sign_in("alice")
+    await page.keyboard.press("c")
+    await page.locator("[name=alias]").fill("of alice")
+    portal.is_expired = True
+    await page.locator("dialog .primary").click()
+    await expect(page.get_by_text("Your session has expired.")).to_be_visible()
+    portal.is_expired = False
+    await page.get_by_role("button", name="bob").click()
+    await expect(page.locator(".who b")).to_have_text("bob")
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+    await expect(page.get_by_text("No keys yet.")).to_be_visible()
+    assert portal.litellm.rows.keys == {}
+
+
+async def test_an_outsider_after_an_expired_session(opened: Opened) -> None:
+    """Carol sees nothing of alice's page."""
+    page, portal = opened.page, opened.portal
+    await opened.sign_in("alice")
+    portal.is_expired = True
+    await page.get_by_role("link", name="Spending").click()
+    await expect(page.get_by_text("Your session has expired.")).to_be_visible()
+    portal.is_expired = False
+    await page.get_by_role("button", name="carol").click()
+    await expect(page.get_by_text("You are not in a group that may use models.")).to_be_visible()
+    await expect(page.get_by_text("alice")).to_have_count(0)
+
+
+@pytest.mark.parametrize("route", ["#/%", "#/users/%E0%A4%A", "#/nothing", "#//"])
+async def test_a_link_to_nowhere(opened: Opened, route: str) -> None:
+    """It leads to the keys."""
+    await opened.sign_in("bob", route)
+    await expect(opened.page.locator("h1")).to_have_text("Keys")
+
+
 async def test_a_pasted_token(opened: Opened) -> None:
     """Where there are no people to choose; one that is refused is said so, and none is stored."""
     page, portal = opened.page, opened.portal
