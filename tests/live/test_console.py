@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,6 +48,12 @@ async def sign_in(page: Page, live: Live, name: str) -> None:
     await page.get_by_role("button", name="Sign in").click()
 
 
+async def choose(page: Page, action: str) -> None:
+    """An action from the menu of the only key."""
+    await page.get_by_role("button", name="Actions for").click()
+    await page.get_by_role("menuitem", name=action, exact=True).click()
+
+
 async def test_alice_gets_a_key_that_works_and_deletes_it(live: Live, page: Page) -> None:
     """With a pasted token; her user is created on the way."""
     await sign_in(page, live, "alice")
@@ -55,11 +62,65 @@ async def test_alice_gets_a_key_that_works_and_deletes_it(live: Live, page: Page
     await page.locator("dialog .primary").click()
     secret = await page.locator("[data-secret]").inner_text()
     assert await live.products.chat(secret) == 200
-    await page.get_by_role("button", name="Actions for from the console").click()
-    await page.get_by_role("menuitem", name="Delete").click()
+    await choose(page, "Delete")
     await page.get_by_label("Type from the console to confirm").fill("from the console")
     await page.locator("dialog .danger").click()
     await expect(page.get_by_text("No keys yet.")).to_be_visible()
+    assert await live.products.chat(secret) == 401
+
+
+async def test_alice_edits_rotates_blocks_and_reports_her_key(live: Live, page: Page) -> None:
+    """LiteLLM does at once what the page says."""
+    await sign_in(page, live, "alice")
+    await page.get_by_role("button", name="Create key").first.click()
+    await page.locator("[name=alias]").fill("laptop")
+    await page.locator("dialog .primary").click()
+    old = await page.locator("[data-secret]").inner_text()
+    await page.get_by_role("button", name="I have it").click()
+    await choose(page, "Edit")
+    await page.get_by_label("Budget in USD").fill("7")
+    await page.locator("dialog .primary").click()
+    await expect(page.locator("tbody .mini")).to_have_text("of $7.00")
+    await choose(page, "Rotate")
+    await page.get_by_label("Overlap").fill("0")
+    await page.locator("dialog .primary").click()
+    new = await page.locator("[data-secret]").inner_text()
+    assert [await live.products.chat(secret) for secret in (old, new)] == [401, 200]
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    for action, status in (("Block", 401), ("Unblock", 200)):
+        async with page.expect_response(re.compile("/keys/")):
+            await choose(page, action)
+        assert await live.products.chat(new) == status
+    await page.get_by_role("button", name="Report a leaked key").click()
+    await page.locator("[name=key]").fill(new)
+    await page.get_by_role("button", name="Block this key for good").click()
+    await expect(page.get_by_text("Thank you.")).to_be_visible()
+    assert await live.products.chat(new) == 401
+
+
+async def test_bob_changes_resets_and_off_boards_alice(live: Live, page: Page) -> None:
+    """Her limits, what she spent, and then her user with its key; her spending is shown beside it."""
+    async with live.caller(await live.products.token("alice")) as alice:
+        secret = (await alice.post(keys_path(ALICE), json={"alias": "laptop"})).json()["keySecret"]
+    await live.products.litellm.post("/user/update", json={"user_id": ALICE, "spend": 3.5})
+    await sign_in(page, live, "bob")
+    await page.get_by_role("link", name="Users").click()
+    await page.get_by_role("link", name="Alice").click()
+    spent = page.locator("keys-view .tile").first
+    await expect(spent).to_contain_text("$3.50")
+    await expect(page.locator("spending-view .tile").first).to_contain_text("$3.50")
+    await page.get_by_role("button", name="Change limits").click()
+    await page.get_by_label("Budget in USD").fill("7.5")
+    await page.locator("dialog .primary").click()
+    await expect(spent).to_contain_text("$3.50 of $7.50")
+    await page.get_by_role("button", name="Reset spend").click()
+    await page.locator("dialog .danger").click()
+    await expect(spent).to_contain_text("$0.00 of $7.50")
+    assert await live.products.chat(secret) == 200
+    await page.get_by_role("button", name="Off-board", exact=True).click()
+    await page.get_by_label("Type alice to confirm").fill("alice")
+    await page.get_by_role("button", name="Off-board alice for good").click()
+    await page.wait_for_url(re.compile("#/users$"))
     assert await live.products.chat(secret) == 401
 
 
@@ -102,8 +163,7 @@ async def test_who_is_signed_in_to_backstage_needs_no_token_behind_its_proxy(
         await page.locator("[name=alias]").fill("through the proxy")
         await page.locator("dialog .primary").click()
         assert await products.chat(await page.locator("[data-secret]").inner_text()) == 200
-        await page.get_by_role("button", name="Actions for through the proxy").click()
-        await page.get_by_role("menuitem", name="Edit").click()
+        await choose(page, "Edit")
         await page.locator("dialog [name=alias]").fill("edited")
         async with Live(products, running).caller(await products.token("alice")) as alice:
             key = (await alice.get(keys_path(ALICE))).json()["keys"][0]["token"]
