@@ -43,16 +43,22 @@ async def test_carol_is_told_whom_to_ask(opened: Opened) -> None:
     await expect(opened.page.get_by_role("button", name="alice")).to_be_visible()
 
 
-async def test_an_expired_token_loses_nothing_that_was_typed(opened: Opened) -> None:
-    """The page asks for a new one over the dialog, and then goes on with what it was doing."""
+async def create_with_an_expired_token(opened: Opened, alias: str) -> None:
+    """Alice's session ends while she describes a key; the page asks who is there."""
     page, portal = opened.page, opened.portal
     await opened.sign_in("alice")
     await page.keyboard.press("c")
-    await page.locator("[name=alias]").fill("typed before")
+    await page.locator("[name=alias]").fill(alias)
     portal.is_expired = True
     await page.locator("dialog .primary").click()
     await expect(page.get_by_text("Your session has expired.")).to_be_visible()
     portal.is_expired = False
+
+
+async def test_an_expired_token_loses_nothing_that_was_typed(opened: Opened) -> None:
+    """The page asks for a new one over the dialog, and then goes on with what it was doing."""
+    page = opened.page
+    await create_with_an_expired_token(opened, "typed before")
     await page.get_by_role("button", name="alice").click()
     await expect(page.locator("[data-secret]")).to_be_visible()
     await expect(page.locator("tbody .name")).to_have_text("typed before")
@@ -60,19 +66,13 @@ async def test_an_expired_token_loses_nothing_that_was_typed(opened: Opened) -> 
 
 async def test_another_person_after_an_expired_session(opened: Opened) -> None:
     """Nothing that alice began is done in the name of bob, an admin: the page begins again as his."""
-    page, portal = opened.page, opened.portal
-    await opened.sign_in("alice")
-    await page.keyboard.press("c")
-    await page.locator("[name=alias]").fill("of alice")
-    portal.is_expired = True
-    await page.locator("dialog .primary").click()
-    await expect(page.get_by_text("Your session has expired.")).to_be_visible()
-    portal.is_expired = False
+    page = opened.page
+    await create_with_an_expired_token(opened, "of alice")
     await page.get_by_role("button", name="bob").click()
     await expect(page.locator(".who b")).to_have_text("bob")
     await expect(page.locator("dialog[open]")).to_have_count(0)
     await expect(page.get_by_text("No keys yet.")).to_be_visible()
-    assert portal.litellm.rows.keys == {}
+    assert opened.portal.litellm.rows.keys == {}
 
 
 async def test_an_outsider_after_an_expired_session(opened: Opened) -> None:

@@ -48,6 +48,14 @@ async def sign_in(page: Page, live: Live, name: str) -> None:
     await page.get_by_role("button", name="Sign in").click()
 
 
+async def create(page: Page, alias: str) -> str:
+    """The secret of a new key."""
+    await page.get_by_role("button", name="Create key").first.click()
+    await page.locator("[name=alias]").fill(alias)
+    await page.locator("dialog .primary").click()
+    return await page.locator("[data-secret]").inner_text()
+
+
 async def choose(page: Page, action: str) -> None:
     """An action from the menu of the only key."""
     await page.get_by_role("button", name="Actions for").click()
@@ -57,10 +65,7 @@ async def choose(page: Page, action: str) -> None:
 async def test_alice_gets_a_key_that_works_and_deletes_it(live: Live, page: Page) -> None:
     """With a pasted token; her user is created on the way."""
     await sign_in(page, live, "alice")
-    await page.get_by_role("button", name="Create key").first.click()
-    await page.locator("[name=alias]").fill("from the console")
-    await page.locator("dialog .primary").click()
-    secret = await page.locator("[data-secret]").inner_text()
+    secret = await create(page, "from the console")
     assert await live.products.chat(secret) == 200
     await choose(page, "Delete")
     await page.get_by_label("Type from the console to confirm").fill("from the console")
@@ -72,10 +77,7 @@ async def test_alice_gets_a_key_that_works_and_deletes_it(live: Live, page: Page
 async def test_alice_edits_rotates_blocks_and_reports_her_key(live: Live, page: Page) -> None:
     """LiteLLM does at once what the page says."""
     await sign_in(page, live, "alice")
-    await page.get_by_role("button", name="Create key").first.click()
-    await page.locator("[name=alias]").fill("laptop")
-    await page.locator("dialog .primary").click()
-    old = await page.locator("[data-secret]").inner_text()
+    old = await create(page, "laptop")
     await page.get_by_role("button", name="I have it").click()
     await choose(page, "Edit")
     await page.get_by_label("Budget in USD").fill("7")
@@ -159,10 +161,7 @@ async def test_who_is_signed_in_to_backstage_needs_no_token_behind_its_proxy(
     async with listening("serve", "--config", str(config), **refresh) as running, opened(address) as page:
         policy = (await products.backstage.get(address)).headers["Content-Security-Policy"]
         assert "require-trusted-types-for 'script'" in policy
-        await page.get_by_role("button", name="Create key").first.click()
-        await page.locator("[name=alias]").fill("through the proxy")
-        await page.locator("dialog .primary").click()
-        assert await products.chat(await page.locator("[data-secret]").inner_text()) == 200
+        assert await products.chat(await create(page, "through the proxy")) == 200
         await choose(page, "Edit")
         await page.locator("dialog [name=alias]").fill("edited")
         async with Live(products, running).caller(await products.token("alice")) as alice:
