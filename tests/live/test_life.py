@@ -7,9 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.async_api import expect
 
 from tests.conftest import ALICE, BASE, BOB, keys_path, user_path
 from tests.live.conftest import Live
+from tests.live.test_console import opened, sign_in
 from tests.support.litellm_versions import BUDGET_DURATIONS
 
 pytestmark = pytest.mark.live
@@ -160,7 +162,7 @@ async def test_a_leak(live: Live) -> None:
 
 
 async def test_usage(live: Live) -> None:
-    """LiteLLM counts what alice's key did, a little later."""
+    """LiteLLM counts what alice's key did, a little later; the console draws it."""
     async with live.caller(await live.products.token("alice")) as alice:
         key = (await alice.post(keys_path(ALICE), json={"alias": "counted"})).json()
         assert [await live.products.chat(key["keySecret"]) for _ in range(3)] == [200] * 3
@@ -182,6 +184,11 @@ async def test_usage(live: Live) -> None:
     assert min(figures["spend"], figures["totalTokens"]) > 0
     assert "gpt-fake" in [row["group"] for row in models["groups"]]
     assert report["budget"]["maxBudget"] == 100
+    async with opened(f"{live.running.origin}{BASE}/console#/spending") as page:
+        await sign_in(page, live, "alice")
+        await expect(page.locator(".chart title").filter(has_text="gpt-fake").last).to_be_attached()
+        await page.get_by_text("Key", exact=True).click()
+        await expect(page.locator("tbody tr", has_text="counted").locator("td").nth(2)).to_have_text("3")
 
 
 async def test_fifty_posts_with_one_idempotency_key(live: Live) -> None:
