@@ -13,8 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
+from playwright.async_api import expect
 
 from tests.conftest import ALICE, BASE, BOB, keys_path
+from tests.live.conftest import Live
+from tests.live.test_console import opened, sign_in
 from tests.support.processes import listening, output
 from tests.support.real_products import RealProducts
 
@@ -120,6 +123,30 @@ async def test_alice_comes_and_goes(organisation: LiveOrganisation) -> None:
     for user_id in (BOB, *_STRANGERS):
         assert await organisation.has_user(user_id)
     organisation.products.narrate(f"  still there: {', '.join([BOB, *_STRANGERS])}")
+
+
+async def test_bob_confirms_a_plan_in_the_console(organisation: LiveOrganisation) -> None:
+    """Alice leaves; nothing happens before he has seen what would, and typed how many users that is."""
+    products = organisation.products
+    new = {"user_id": ALICE, "key_type": "llm_api"}
+    key = (await products.litellm.post("/key/generate", json=new)).json()["key"]
+    assert (await organisation.cleanup())["outcome"] == "done"
+    rarely = {"APP_CONFIG_litellmOrchestrator_cleanup_interval": "3600"}
+    async with (
+        listening("serve", "--config", str(organisation.config), **rarely) as running,
+        opened(f"{running.origin}{BASE}/console#/cleanup") as page,
+    ):
+        await sign_in(page, Live(products, running), "bob")
+        await expect(page.get_by_text("A run is in progress.")).to_have_count(0)
+        await organisation.set_membership("")
+        await page.get_by_role("button", name="Show what would happen").click()
+        await expect(page.locator("tbody tr", has_text=ALICE)).to_contain_text("Keys are blocked")
+        assert await products.chat(key) == 200
+        await page.get_by_role("button", name="Carry out this plan for 1 user").click()
+        await page.get_by_label("Type 1 to confirm").fill("1")
+        await page.locator("dialog .danger").click()
+        await expect(page.locator("section.card h2 .pill")).to_have_text("Done")
+    assert await products.chat(key) == 401
 
 
 async def test_the_service_runs_the_cleanup_on_schedule(organisation: LiveOrganisation) -> None:
