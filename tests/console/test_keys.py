@@ -76,7 +76,7 @@ async def test_the_code_calls_a_model_that_the_key_may_call(opened: Opened) -> N
 
 
 async def test_a_key_that_ends_soon_says_so(opened: Opened) -> None:
-    """In its status, which is there on a phone, too; a fortnight before, and by the minute on the last day."""
+    """In its status, which is there on a phone, too; from 14 days before, and as a countdown on the last day."""
     page = opened.page
     async with opened.portal.as_person(ALICE) as alice:
         for alias, days in (("far", 15), ("near", 13), ("today", 0.5)):
