@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from domain.errors import UpstreamUnavailableError
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration."""
 _MIGRATION_LOCK = 0x6C6C6F  # any number that all replicas agree on
 _WAIT_SECONDS = 10.0
