@@ -11,6 +11,7 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 from openapi_spec_validator.validation.exceptions import OpenAPIValidationError
 
 from spec.comparison import Comparison
+from spec.exceptions import recorded
 
 _ROOT = Path(__file__).parent.parent
 _RELEASES = _ROOT / "docs" / "releases"
@@ -75,7 +76,7 @@ def main(contract: Path, against: str | None, releases: Path) -> None:
     versions = (str(old["info"]["version"]), str(new["info"]["version"]))
     if old != new and _numbers(versions[1]) <= _numbers(versions[0]):
         raise ContractError(f"{versions[0]} is released; a changed contract needs a newer version than {versions[1]}")
-    breaking = Comparison(old, new).breaking_changes()
+    breaking = Comparison(old, new, recorded()).breaking_changes()
     for sentence in breaking:
         click.echo(f"breaking: {sentence}")
     if breaking and _numbers(versions[1])[0] <= _numbers(versions[0])[0]:

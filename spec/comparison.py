@@ -3,14 +3,18 @@
 A request that the old contract allowed must stay allowed, and a response must stay within what the old one promised. So
 the schemas of requests may only widen, and those of responses may only narrow; new optional parameters, new operations
 and new fields of a response are compatible. The rules follow those of oasdiff (https://github.com/oasdiff/oasdiff),
-with one addition: a response may not get a new enum value, because typed clients fail on it.
+with two additions: a response may not get a new enum value, because typed clients fail on it, and therefore no new enum
+either. `spec/exceptions.yaml` names what is permitted all the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
+
+from edge.checks import ContractValidator
+from spec.exceptions import Exceptions
 
 Document = Mapping[str, Any]
 _METHODS = ("get", "put", "post", "patch", "delete", "head", "options")
@@ -28,16 +32,28 @@ class Direction(Enum):
     RESPONSE = "response"
 
 
+class Place(NamedTuple):
+    """Where a schema stands: in words, and by the name of its component, or `Component.field`."""
+
+    words: str
+    schema: str = ""
+
+
 class Comparison:
     """Compares two contracts, `old` and `new`, as parsed documents."""
 
-    def __init__(self, old: Document, new: Document) -> None:
+    def __init__(self, old: Document, new: Document, exceptions: Exceptions | None = None) -> None:
         self._old = old
         self._new = new
+        self._exceptions = exceptions or Exceptions()
 
     def breaking_changes(self) -> list[str]:
         """A sentence for each breaking change; empty if there is none."""
-        return list(dict.fromkeys(self._operations()))
+        return list(dict.fromkeys([*self._operations(), *self._new_closed_lists()]))
+
+    def _new_closed_lists(self) -> Iterator[str]:
+        for name in sorted(_closed_lists_in_answers(self._new) - _closed_lists_in_answers(self._old)):
+            yield f"{name}: a new closed list of values in an answer; use a string whose description names them"
 
     def _operations(self) -> Iterator[str]:
         for path, method, old in _operations(self._old):
@@ -78,7 +94,7 @@ class Comparison:
                 yield f"{where} became required"
             if row.get("schema", {}).get("default") != new[key].get("schema", {}).get("default"):
                 yield f"{where} has another default"
-            yield from self._schemas(where, row.get("schema", {}), new[key].get("schema", {}), Direction.REQUEST)
+            yield from self._schemas(Place(where), row.get("schema", {}), new[key].get("schema", {}), Direction.REQUEST)
 
     def _body(self, place: str, old: Any, new: Any) -> Iterator[str]:
         old, new = _resolved(self._old, old or {}), _resolved(self._new, new or {})
@@ -89,7 +105,7 @@ class Comparison:
                 yield f"{place}: the body may not be {media_type} any more"
                 continue
             schema = new["content"][media_type].get("schema", {})
-            yield from self._schemas(f"{place}: the body", row.get("schema", {}), schema, Direction.REQUEST)
+            yield from self._schemas(Place(f"{place}: the body"), row.get("schema", {}), schema, Direction.REQUEST)
 
     def _responses(self, place: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
         for status, row in old.items():
@@ -105,7 +121,7 @@ class Comparison:
                     yield f"{where} is not {media_type} any more"
                     continue
                 schema = after["content"][media_type].get("schema", {})
-                yield from self._schemas(where, content.get("schema", {}), schema, Direction.RESPONSE)
+                yield from self._schemas(Place(where), content.get("schema", {}), schema, Direction.RESPONSE)
 
     def _headers(self, where: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
         for name, row in old.items():
@@ -117,27 +133,40 @@ class Comparison:
             if before.get("required") and not after.get("required"):
                 yield f"{where} does not always have the header {name} any more"
             header = f"{where}, header {name}"
-            yield from self._schemas(header, before.get("schema", {}), after.get("schema", {}), Direction.RESPONSE)
+            yield from self._schemas(
+                Place(header), before.get("schema", {}), after.get("schema", {}), Direction.RESPONSE
+            )
 
-    def _schemas(self, where: str, old: Any, new: Any, direction: Direction, depth: int = 0) -> Iterator[str]:
+    def _schemas(self, place: Place, old: Any, new: Any, direction: Direction, depth: int = 0) -> Iterator[str]:
         if depth > _DEPTH:
             return
+        where, name = place.words, _component(new) or place.schema
         old, new = _resolved(self._old, old), _resolved(self._new, new)
         sent, accepted = (old, new) if direction is Direction.REQUEST else (new, old)
-        yield from (f"{where} {problem}" for problem in _excluded(sent, accepted, old, new))
+        for keyword, problem in _excluded(sent, accepted, old, new):
+            if not self._is_permitted(name, keyword, old, new, direction):
+                yield f"{where} {problem}"
         if any(len(old.get(name, ())) != len(new.get(name, ())) for name in _COMPOSED):
             yield f"{where} is composed in another way"
-        yield from self._properties(where, old, new, direction, depth)
-        for name, label in (("items", "each item of"), ("additionalProperties", "each other property of")):
-            if isinstance(old.get(name), dict) and isinstance(new.get(name), dict):
-                yield from self._schemas(f"{where}, {label} it", old[name], new[name], direction, depth + 1)
-        for name in _COMPOSED[:3]:
-            for before, after in zip(old.get(name, ()), new.get(name, ()), strict=False):
-                yield from self._schemas(f"{where}, {name}", before, after, direction, depth + 1)
+        yield from self._properties(Place(where, name), old, new, direction, depth)
+        for part, label in (("items", "each item of"), ("additionalProperties", "each other property of")):
+            if isinstance(old.get(part), dict) and isinstance(new.get(part), dict):
+                yield from self._schemas(Place(f"{where}, {label} it"), old[part], new[part], direction, depth + 1)
+        for part in _COMPOSED[:3]:
+            for before, after in zip(old.get(part, ()), new.get(part, ()), strict=False):
+                yield from self._schemas(Place(f"{where}, {part}"), before, after, direction, depth + 1)
+
+    def _is_permitted(
+        self, name: str, keyword: str, old: Mapping[str, Any], new: Mapping[str, Any], direction: Direction
+    ) -> bool:
+        if direction is Direction.REQUEST:
+            return keyword == "pattern" and self._exceptions.permit_pattern(name, old, new)
+        return keyword == "enum" and self._exceptions.permit_opening(name, old, new)
 
     def _properties(
-        self, where: str, old: Mapping[str, Any], new: Mapping[str, Any], direction: Direction, depth: int
+        self, place: Place, old: Mapping[str, Any], new: Mapping[str, Any], direction: Direction, depth: int
     ) -> Iterator[str]:
+        where = place.words
         before, after = old.get("properties", {}), new.get("properties", {})
         required_before, required_after = set(old.get("required", ())), set(new.get("required", ()))
         if direction is Direction.REQUEST:
@@ -149,25 +178,32 @@ class Comparison:
             if name not in after:
                 yield f"{where} has no field {name} any more"
             else:
-                yield from self._schemas(f"{where}, field {name}", row, after[name], direction, depth + 1)
+                below = Place(f"{where}, field {name}", f"{place.schema}.{name}")
+                yield from self._schemas(below, row, after[name], direction, depth + 1)
 
 
 def _excluded(
     sent: Mapping[str, Any], accepted: Mapping[str, Any], old: Mapping[str, Any], new: Mapping[str, Any]
-) -> Iterator[str]:
-    """In what `accepted` excludes values that `sent` includes."""
+) -> Iterator[tuple[str, str]]:
+    """In what `accepted` excludes values that `sent` includes: the keyword, and a description."""
     kinds = (sent.get("type"), accepted.get("type"))
     if "type" in accepted and kinds[0] != kinds[1] and kinds != ("integer", "number"):
-        yield f"changed its type from {old.get('type')} to {new.get('type')}"
+        yield "type", f"changed its type from {old.get('type')} to {new.get('type')}"
     if sent.get("nullable") and not accepted.get("nullable"):
-        yield "changed whether it may be null"
+        yield "nullable", "changed whether it may be null"
     if "enum" in accepted and set(map(str, sent.get("enum", [""]))) - set(map(str, accepted["enum"])):
-        yield "changed its values"
-    for name in (*_UPPER, *_LOWER, *_EXACT):
-        if name in accepted and (name not in sent or _is_beyond(name, sent[name], accepted[name])):
-            yield f"changed its {name} from {old.get(name)} to {new.get(name)}"
+        yield "enum", "changed its values"
+    if not _lists_only_accepted(sent, accepted):
+        for name in (*_UPPER, *_LOWER, *_EXACT):
+            if name in accepted and (name not in sent or _is_beyond(name, sent[name], accepted[name])):
+                yield name, f"changed its {name} from {old.get(name)} to {new.get(name)}"
     if accepted.get("additionalProperties") is False and sent.get("additionalProperties", True) is not False:
-        yield "changed whether it may have other fields"
+        yield "additionalProperties", "changed whether it may have other fields"
+
+
+def _lists_only_accepted(sent: Mapping[str, Any], accepted: Mapping[str, Any]) -> bool:
+    """Whether `sent` lists its values, and `accepted` accepts each."""
+    return "enum" in sent and all(ContractValidator(dict(accepted)).is_valid(value) for value in sent["enum"])
 
 
 def _is_beyond(keyword: str, sent: Any, limit: Any) -> bool:
@@ -185,6 +221,37 @@ def _operations(document: Document) -> Iterator[tuple[str, str, Mapping[str, Any
 
 def _is_open(document: Document, operation: Mapping[str, Any]) -> bool:
     return not operation.get("security", document.get("security", []))
+
+
+def _closed_lists_in_answers(document: Document) -> set[str]:
+    """The components of responses, or else the operations, with a schema that lists all its values."""
+    found: set[str] = set()
+    for path, method, operation in _operations(document):
+        for place, node in _below(document, operation["responses"], f"{method.upper()} {path}", set()):
+            if isinstance(node.get("enum"), list) and "type" in node:
+                found.add(place)
+    return found
+
+
+def _below(document: Document, node: Any, place: str, seen: set[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each object below `node`, with the component or place in which it stands; each component once."""
+    if name := _component(node):
+        if name not in seen:
+            seen.add(name)
+            yield from _below(document, _resolved(document, node), name, seen)
+    elif isinstance(node, Mapping):
+        yield place, node
+        for key, value in node.items():
+            if key not in ("example", "examples"):
+                yield from _below(document, value, place, seen)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _below(document, value, place, seen)
+
+
+def _component(node: Any) -> str:
+    """The name of the component that `node` refers to; empty if it stands where it is."""
+    return node["$ref"].rpartition("/")[2] if isinstance(node, Mapping) and "$ref" in node else ""
 
 
 def _resolved(document: Document, node: Any) -> Any:

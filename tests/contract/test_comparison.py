@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from domain.audit import Action
+from domain.identity import Role
+from domain.offboarding import Step
 from spec.check import main
 from spec.comparison import Comparison
+from spec.exceptions import Exceptions, WidenedPattern
 from tests.support.contract import CONTRACT_DOCUMENT
 
 Edit = Callable[[dict[str, Any]], object]
@@ -113,6 +117,11 @@ BREAKING: dict[str, Edit] = {
     "a number of a response may be a fraction": field("CleanupProgress", "total", type="number"),
     "a field of a response gets a value": lambda d: schemas(d)["CleanupOutcome"]["enum"].append("skipped"),
     "a field of a response loses its format": field("User", "createdAt", format=None),
+    "a new field of a response lists all its values": lambda d: schemas(d)["User"]["properties"].update(
+        mood={"type": "string", "enum": ["good"]}
+    ),
+    "a list of values of a response becomes open": schema("CleanupOutcome", enum=None),
+    "a list of values of a request excludes one": schema("UsageSplit", enum=None, pattern="^model$"),
 }
 COMPATIBLE: dict[str, Edit] = {
     "nothing": lambda _: None,
@@ -154,6 +163,7 @@ COMPATIBLE: dict[str, Edit] = {
     ),
     "a description changes": lambda d: operation(d, USERS, "get").update(description="Other words."),
     "an example changes": lambda d: d["components"]["examples"]["Alice"].update(value={}),
+    "a list of values of a request becomes a pattern": schema("UsageSplit", enum=None, pattern="^[a-z]+$"),
     "a schema is renamed": lambda d: schemas(d).update(Copy=copy.deepcopy(schemas(d)["User"])),
 }
 
@@ -184,6 +194,53 @@ def test_breaking(name: str) -> None:
 def test_compatible(name: str) -> None:
     """It is not reported."""
     assert Comparison(RELEASED, edited(COMPATIBLE[name])).breaking_changes() == []
+
+
+WIDER = {"pattern": "^[a-z0-9 -]+$", "maxLength": 80}
+SAMPLES = {"before": ("laptop",), "since": ("my laptop",), "refused": ("Über", "a\n", "")}
+
+
+@pytest.mark.parametrize(
+    ("samples", "is_permitted"),
+    [
+        ({}, True),
+        ({"before": ("laptop", "my laptop")}, False),
+        ({"since": ("laptop",)}, False),
+        ({"since": ("my laptop", "Über")}, False),
+        ({"refused": ("my laptop",)}, False),
+    ],
+    ids=["proven", "was not accepted", "was accepted", "is not accepted", "is not refused"],
+)
+def test_a_wider_pattern_needs_samples_that_prove_it(
+    samples: dict[str, tuple[str, ...]], *, is_permitted: bool
+) -> None:
+    """An exception whose samples are not what it says permits nothing."""
+    old = edited(schema("KeyAlias", pattern="^[a-z]+$", minLength=1))
+    new = copy.deepcopy(old)
+    schemas(new)["KeyAlias"].update(WIDER)
+    exceptions = Exceptions({"KeyAlias": WidenedPattern(**SAMPLES | samples)})
+    assert (Comparison(old, new, exceptions).breaking_changes() == []) is is_permitted
+
+
+def test_an_open_string_still_names_its_known_values() -> None:
+    """A list of values may become open only if its description has each of them."""
+    exceptions = Exceptions(open_strings=frozenset({"CleanupOutcome"}))
+    values = schemas(RELEASED)["CleanupOutcome"]["enum"]
+    described = ", ".join(f"`{value}`" for value in values)
+    complete = edited(schema("CleanupOutcome", enum=None, description=described))
+    assert Comparison(RELEASED, complete, exceptions).breaking_changes() == []
+    shorter = edited(schema("CleanupOutcome", enum=None, description=described.replace("`refused`", "")))
+    assert "changed its values" in Comparison(RELEASED, shorter, exceptions).breaking_changes()[0]
+    assert Comparison(RELEASED, complete).breaking_changes() != []
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("AuditAction", Action), ("CleanupAction", Step), ("CallerRole", (Role.MEMBER, Role.ADMIN))]
+)
+def test_the_description_of_an_open_string_names_each_value(name: str, values: Iterable[str]) -> None:
+    """What the service may answer is in the contract, although its list is open."""
+    described = schemas(CONTRACT_DOCUMENT)[name]["description"]
+    assert [value for value in values if f"`{value}`" not in described] == []
 
 
 def check(tmp_path: Path, new: Any, *arguments: str, old: Any = RELEASED) -> tuple[int, str]:
