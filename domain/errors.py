@@ -13,6 +13,7 @@ OrchestratorError
 │   └── RateLimitedError              too many requests from this caller
 └── UpstreamError                     LiteLLM, Backstage or the database
     ├── UpstreamFaultError            it returned an unexpected response or refused our credentials
+    │   └── ValuesRefusedError        it refused the values that were sent; in a caller's request an InputError
     ├── UpstreamUnavailableError      it cannot be reached
     │   ├── UpstreamBusyError         too many calls to it are in progress
     │   └── CircuitOpenError          it failed again and again, so calls to it are paused
@@ -87,6 +88,20 @@ class UpstreamError(OrchestratorError):
 
 class UpstreamFaultError(UpstreamError):
     """An upstream returned an unexpected response, failed, or refused our own credentials."""
+
+
+class ValuesRefusedError(UpstreamFaultError):
+    """LiteLLM refused the values that were sent: its configuration, its licence or a hook of its operator forbids them.
+
+    `recognised` says what is allowed, None if LiteLLM's reason is not known here. `reason` is LiteLLM's own text: for
+    the log, never for a caller. `concerns_alias` is set if the key's alias in LiteLLM is at fault.
+    """
+
+    def __init__(self, recognised: str | None, reason: str, *, concerns_alias: bool) -> None:
+        super().__init__(recognised or "LiteLLM refused the values that were sent")
+        self.recognised = recognised
+        self.reason = reason
+        self.concerns_alias = concerns_alias
 
 
 class UpstreamUnavailableError(UpstreamError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypedDict
@@ -126,11 +126,18 @@ class NewKey:
 
 @dataclass(frozen=True, slots=True)
 class CreatedKey:
-    """A new key with its secret, which LiteLLM does not store."""
+    """A new key with its secret, which LiteLLM does not store.
+
+    `expires_at` (ISO 8601), `max_budget` (USD) and `models` are LiteLLM's, whose configuration may fill in what was
+    left out; None and empty mean no limit.
+    """
 
     user_id: str
     key_id: str
     secret: str = field(repr=False)
+    expires_at: str | None = None
+    max_budget: float | None = None
+    models: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ async def create_user_key(
     """`POST /users/{userId}/keys`: 201 with the key and its secret, shown once."""
     requested = cast("KeyRequest", snake_case(body))
     created = await service(principal, user_id.lower(), requested, idempotency_key)
-    return json_response(_created(created.resource), 201, rate_headers(created.rate))
+    body = _created(created.resource) | _in_force(created.resource)
+    return json_response(body, 201, rate_headers(created.rate))
 
 
 async def get_user_keys(
@@ -95,6 +96,10 @@ async def report_key(service: ReportKey, principal: Principal, body: dict[str, s
 
 def _created(key: CreatedKey | RotatedKey) -> dict[str, Any]:
     return {"userId": key.user_id, "keyId": key.key_id, "keySecret": key.secret}
+
+
+def _in_force(key: CreatedKey) -> dict[str, Any]:
+    return {"expiresAt": key.expires_at, "maxBudget": key.max_budget, "models": list(key.models)}
 
 
 def _rotated(key: RotatedKey) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from standalone.litellm_policy import Policy, RefusedError
 from standalone.litellm_rows import Rows, UnsupportedDurationError
 from standalone.litellm_usage import Row
 
@@ -31,12 +32,16 @@ _KEY_COLUMNS = frozenset({"token", "created_at", "key_alias", "spend", "max_budg
 
 
 class LiteLLMStandIn:
-    """LiteLLM in memory. `app` is an ASGI application; `rows` are its tables, `requests` the requests it received."""
+    """LiteLLM in memory. `app` is an ASGI application; `rows` are its tables, `requests` the requests it received.
+
+    `policy` is its configuration.
+    """
 
     def __init__(
         self, now: Callable[[], float] = time.time, new_id: Callable[[], str] = lambda: uuid.uuid4().hex
     ) -> None:
         self.rows = Rows(now, new_id)
+        self.policy = Policy()
         self.requests: list[str] = []
         self._calls: Counter[tuple[str, str]] = Counter()
         managed: list[tuple[str, str, Endpoint]] = [
@@ -73,6 +78,8 @@ class LiteLLMStandIn:
             except UnsupportedDurationError as error:
                 is_key = request.url.path.startswith("/key/")
                 raise HTTPException(500 if is_key else 400, f"Unsupported duration {error}") from error
+            except RefusedError as error:
+                return JSONResponse({"error": error.body}, error.status)
 
         return noted
 
@@ -91,7 +98,7 @@ class LiteLLMStandIn:
         email = asked.get("user_email")
         if email and any((row["user_email"] or "").lower() == email.lower() for row in self.rows.users.values()):
             raise HTTPException(409, f"{{'error': 'User with email {email} already exists'}}")
-        answer = dict(self.rows.add_user(asked), key="")
+        answer = dict(self.rows.add_user(self.policy.complete_user(asked)), key="")
         if asked.get("auto_create_key", True):
             answer["key"] = self.rows.add_key({"user_id": asked["user_id"]})[1]
         # LiteLLM answers the key's columns too, and leaves the user's dates empty.
@@ -152,12 +159,11 @@ class LiteLLMStandIn:
         return JSONResponse({"results": days[(page - 1) * size : page * size], "metadata": totals})
 
     async def _key_generate(self, request: Request) -> Response:
-        asked = await _body(request)
+        asked = self.policy.complete_key(await _body(request))
         alias = asked.get("key_alias")
         if alias and any(key["key_alias"] == alias for key in self.rows.keys.values()):
-            raise HTTPException(
-                400, f"Key with alias '{alias}' already exists. Unique key aliases across all keys are required."
-            )
+            text = f"Key with alias '{alias}' already exists. Unique key aliases across all keys are required."
+            raise RefusedError(400, text, "bad_request_error", "key_alias")
         row, secret = self.rows.add_key(asked)
         return JSONResponse(row | {"key": secret, "token_id": row["token"]})
 
@@ -190,6 +196,7 @@ class LiteLLMStandIn:
             raise HTTPException(404, "Key not found.")
         if "models" in asked and asked["models"] is None:
             raise HTTPException(400, "Authentication Error, Unable to match input value to any allowed input type")
+        self.policy.check_change(asked)
         return JSONResponse(self.rows.update_key(token, asked) | {"key": token})
 
     async def _key_delete(self, request: Request) -> Response:

@@ -13,14 +13,16 @@ from typing import Any
 from msgspec.json import Decoder
 
 from clients.litellm.fields import KeyPage, SweptPage, UserPage
+from clients.litellm.refusals import refusal_in
 from clients.litellm.rows import (
     ALL_MODELS,
     ANNOTATIONS,
     UNLIMITED_RATE,
+    alias_in_litellm,
     annotated,
+    created_key_from,
     decoded,
     entry_from,
-    is_key_id,
     key_from,
     require_success,
     unexpected_response,
@@ -28,7 +30,7 @@ from clients.litellm.rows import (
 )
 from clients.upstream import NOT_JSON, Reply, Upstream
 from domain.directory import Window
-from domain.errors import ConflictError, NotFoundError, UpstreamFaultError
+from domain.errors import ConflictError, NotFoundError, UpstreamFaultError, ValuesRefusedError
 from domain.identity import USER_REF
 from domain.keys import CreatedKey, Key, KeyAnnotations, NewKey
 from domain.users import NewUser, User, UserChanges
@@ -105,7 +107,7 @@ class LiteLLM:
         reply = await self._upstream.change("/user/new", body | _given(limits))
         if reply.status == 409:
             raise ConflictError(f"{user_id} already exists")
-        as_object(reply)
+        _accepted(reply)
 
     async def update_user(self, user_id: str, changes: UserChanges) -> None:
         """`POST /user/update`. None, and empty `models`, clear a field.
@@ -114,16 +116,16 @@ class LiteLLM:
         """
         cleared = {"models": [ALL_MODELS], "tpm_limit": UNLIMITED_RATE, "rpm_limit": UNLIMITED_RATE}
         sent = {name: cleared.get(name) if value is None or value == [] else value for name, value in changes.items()}
-        as_object(await self._upstream.change("/user/update", {"user_id": user_id, **sent}))
+        _accepted(await self._upstream.change("/user/update", {"user_id": user_id, **sent}))
 
     async def create_key(self, user_id: str, new: NewKey) -> CreatedKey:
         """`POST /key/generate`, for model calls only (`key_type: llm_api`).
 
-        LiteLLM creates keys for users that do not exist: check that they exist. LiteLLM's aliases are unique across all
-        users: a key with an alias gets the operation's id as its alias there.
+        LiteLLM creates keys for users that do not exist: check that they exist. If it refuses the alias by which its
+        own pages would show the key, the key is created without. Raises ValuesRefusedError.
         """
+        alias, operation = new.annotations.alias, new.annotations.operation
         limits = {
-            "key_alias": new.annotations.operation if new.annotations.alias else None,
             "models": list(new.models) or None,
             "max_budget": new.max_budget,
             "budget_duration": new.budget_duration,
@@ -133,11 +135,17 @@ class LiteLLM:
             "spend": new.spend or None,
         }
         body = {"user_id": user_id, "key_type": "llm_api", "metadata": annotated(new.annotations, new.other_metadata)}
-        row = as_object(await self._upstream.change("/key/generate", body | _given(limits)))
-        key_id, secret = row.get("token"), row.get("key")
-        if not (is_key_id(key_id) and isinstance(secret, str) and secret and row.get("user_id") == user_id):
-            raise unexpected_response("key")
-        return CreatedKey(user_id=user_id, key_id=str(key_id), secret=secret)
+        named = {"key_alias": alias_in_litellm(user_id, alias, operation)} if alias and operation else {}
+        row = await self._generated(body | _given(limits), named)
+        return created_key_from(row, user_id)
+
+    async def _generated(self, body: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, Any]:
+        try:
+            return _accepted(await self._upstream.change("/key/generate", {**body, **named}))
+        except ValuesRefusedError as error:
+            if not (named and error.concerns_alias):
+                raise
+        return _accepted(await self._upstream.change("/key/generate", body))
 
     async def list_keys(self, user_id: str) -> list[Key]:
         """`GET /key/list`: all keys of exactly this user, newest first, each once."""
@@ -158,7 +166,7 @@ class LiteLLM:
         reply = await self._upstream.change("/key/update", {"key": key.id, "metadata": metadata, **sent})
         if reply.status == 404:
             raise _no_such_key()
-        as_object(reply)
+        _accepted(reply)
 
     async def owner_of_key(self, key_id: str) -> str | None:
         """`GET /key/info`: the owner of a key. None if there is no such key."""
@@ -227,6 +235,13 @@ class LiteLLM:
             if number >= page.total_pages or not page.rows:
                 return sorted(keys.values(), key=lambda key: key.position, reverse=True)
         raise unexpected_response("list of keys")
+
+
+def _accepted(reply: Reply) -> dict[str, Any]:
+    """The JSON object of a change that LiteLLM accepted. Raises ValuesRefusedError and what `as_object` raises."""
+    if (refusal := refusal_in(reply)) is not None:
+        raise refusal
+    return as_object(reply)
 
 
 def as_object(reply: Reply) -> dict[str, Any]:

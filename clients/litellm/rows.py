@@ -7,6 +7,7 @@ metadata a meaning (`temp_budget_increase`, `guardrails`, `tags`, ...), so a cal
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -15,10 +16,11 @@ from msgspec import DecodeError, ValidationError, to_builtins
 from msgspec.json import Decoder
 
 from clients.litellm.fields import KeyRow, SweptRow, UserRow
+from clients.litellm.refusals import is_without_database
 from clients.upstream import Reply
 from domain.directory import DirectoryEntry, searched_text
-from domain.errors import UpstreamFaultError
-from domain.keys import Key, KeyAnnotations
+from domain.errors import UpstreamFaultError, UpstreamUnavailableError
+from domain.keys import CreatedKey, Key, KeyAnnotations
 from domain.users import User
 
 T = TypeVar("T")
@@ -29,6 +31,8 @@ UNLIMITED_RATE = 2**53 - 1
 ALL_MODELS = "all-proxy-models"
 """LiteLLM's name for every model: it ignores an empty list that should clear a user's `models`."""
 
+_NOT_IN_ALIAS = re.compile(r"[^A-Za-z0-9._-]+")
+_OPERATION_DIGITS = 8
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
 
 
@@ -44,7 +48,9 @@ def decoded(reply: Reply, decoder: Decoder[T], expected: str) -> T:
 
 
 def require_success(reply: Reply) -> None:
-    """Raises UpstreamFaultError unless LiteLLM answered 200."""
+    """Raises UpstreamFaultError unless LiteLLM answered 200, UpstreamUnavailableError if it lacks its database."""
+    if is_without_database(reply):
+        raise UpstreamUnavailableError("LiteLLM cannot use its database")
     if reply.status in (401, 403):
         raise UpstreamFaultError("LiteLLM refused this service's master key. The operator has to correct it.")
     if reply.status != 200:
@@ -103,6 +109,23 @@ def key_from(row: KeyRow, owner: str) -> Key:
     )
 
 
+def created_key_from(row: Mapping[str, Any], owner: str) -> CreatedKey:
+    """The key of an answer to `/key/generate`, which must be the user `owner`'s. Raises UpstreamFaultError."""
+    key_id, secret, expires, models = (row.get(name) for name in ("token", "key", "expires", "models"))
+    if not (is_key_id(key_id) and isinstance(secret, str) and secret and row.get("user_id") == owner):
+        raise unexpected_response("key")
+    # LiteLLM's configuration fills in what was left out. What is odd there is no reason to lose the secret.
+    budget = row.get("max_budget")
+    return CreatedKey(
+        user_id=owner,
+        key_id=str(key_id),
+        secret=secret,
+        expires_at=expires if isinstance(expires, str) else None,
+        max_budget=budget if isinstance(budget, (int, float)) else None,
+        models=[name for name in models if isinstance(name, str)] if isinstance(models, list) else [],
+    )
+
+
 def annotated(annotations: KeyAnnotations, other_metadata: Mapping[str, Any]) -> dict[str, Any]:
     """A key's metadata for LiteLLM: our annotations beside what others store there."""
     written = {
@@ -113,6 +136,16 @@ def annotated(annotations: KeyAnnotations, other_metadata: Mapping[str, Any]) ->
     optional = {"replaces": annotations.replaces, "blocked_by": annotations.blocked_by}
     given = {name: value for name, value in optional.items() if value is not None}
     return {**other_metadata, ANNOTATIONS: written | given}
+
+
+def alias_in_litellm(user_id: str, alias: str, operation: str) -> str:
+    """What LiteLLM's own pages, metrics and mails call a key: `alice.laptop.3f9a2c1b`, in ASCII, unique by its end.
+
+    LiteLLM's aliases are unique across all users, and an operator may restrict their form. Nothing here uses them.
+    """
+    words = (user_id.rpartition("/")[2], alias, operation[:_OPERATION_DIGITS])
+    plain = (unicodedata.normalize("NFKD", word).encode("ascii", "ignore").decode() for word in words)
+    return ".".join(filter(None, (_NOT_IN_ALIAS.sub("-", word).strip("-.") for word in plain)))
 
 
 def is_key_id(value: Any) -> bool:

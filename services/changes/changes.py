@@ -17,9 +17,11 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from domain.audit import Action, AuditEvent, Ending, Intent, Outcome
-from domain.errors import BusyError, CallerError, NotAllowedError, UpstreamError
-from domain.identity import Principal
+from domain.errors import BusyError, CallerError, InputError, NotAllowedError, UpstreamError, ValuesRefusedError
+from domain.identity import Principal, Role
 from domain.redaction import redact, redacted
 from services.access import Access, authorize_change
 from services.changes.change import Change
@@ -28,6 +30,8 @@ from services.changes.sealing import SealedRequest, Sealing
 from services.changes.store import ChangeStore, Opened
 from state.changes import LEASE_SECONDS
 from state.rates import RatePolicy
+
+log = structlog.get_logger(__name__)
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -86,7 +90,7 @@ class Changes:
             if change.kept_answer is not None:
                 yield change
                 return
-            async with self._running(change):
+            async with self._running(change), self._refusals_explained(principal, change):
                 yield change
 
     @asynccontextmanager
@@ -122,6 +126,22 @@ class Changes:
         finally:
             heartbeat.cancel()
             await asyncio.gather(heartbeat, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _refusals_explained(self, principal: Principal, change: Change) -> AsyncIterator[None]:
+        """In a caller's request, values that LiteLLM refuses are the caller's fault, and the change has ended.
+
+        In a background job a refusal stays a fault of LiteLLM's, which is tried again: a misread answer ends nothing.
+        """
+        try:
+            yield
+        except ValuesRefusedError as error:
+            if Role.SYSTEM in principal.roles:
+                raise
+            log.warning("LiteLLM refused the values of a caller", reason=error.reason)
+            request = self.context.request_id() or change.operation
+            unknown = f"LiteLLM's policy refuses this; its reason is in the log under the request id {request}"
+            raise InputError(error.recognised or unknown) from error
 
     async def _keep_alive(self, change: Change) -> None:
         while True:

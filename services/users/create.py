@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import cast
 
 import structlog
 
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
 from domain.directory import entry_of
-from domain.errors import ConflictError, InputError, UpstreamError, UpstreamFaultError
+from domain.errors import ConflictError, InputError, UpstreamError, UpstreamFaultError, ValuesRefusedError
 from domain.identity import Principal
-from domain.users import NewUser, User
+from domain.keys import LIMITS
+from domain.users import NewUser, User, UserChanges
 from services.changes.change import Created
 from services.changes.changes import Changes
 from services.users.known import KnownUsers
@@ -33,8 +35,8 @@ class UserCreation:
     tiers: Tiers
     catalog: CatalogMembership | None
 
-    async def create(self, principal: Principal, user_id: str) -> None:
-        """Creates the user. Raises ConflictError if they exist, UpstreamError."""
+    async def create(self, principal: Principal, user_id: str) -> User:
+        """Creates the user, and returns them as LiteLLM has them. Raises ConflictError if they exist, UpstreamError."""
         new = await self._new_user(principal, user_id)
         try:
             await self.litellm.create_user(user_id, new)
@@ -44,6 +46,19 @@ class UserCreation:
             # E-mail addresses are unique in LiteLLM, and another user has this one.
             log.warning("creating a user without their e-mail address: another user has it", user=user_id)
             await self.litellm.create_user(user_id, replace(new, email=None))
+        return await self._with_limits(await self.read_back(user_id), new)
+
+    async def _with_limits(self, user: User, new: NewUser) -> User:
+        """The user without the limits that LiteLLM's own defaults filled in. What LiteLLM insists on stays."""
+        limits = {name: getattr(new, name) for name in LIMITS}
+        if not any(getattr(user, name) != value for name, value in limits.items()):
+            return user
+        changes = {name: value or None if name == "models" else value for name, value in limits.items()}
+        try:
+            await self.litellm.update_user(user.user_id, cast("UserChanges", changes))
+        except ValuesRefusedError as error:
+            log.warning("LiteLLM insists on other limits than the tier's", user=user.user_id, reason=error.reason)
+        return await self.read_back(user.user_id)
 
     async def read_back(self, user_id: str) -> User:
         """The user that was just created. Raises UpstreamFaultError if LiteLLM does not have them."""
@@ -104,9 +119,10 @@ class CreateUser:
             await self.creation.require_in_group(user_id)
             # The user may be what an interrupted attempt of this very request created.
             was_attempted = any(row.same_request for row in change.interrupted)
-            if not (was_attempted and await self.known.exists(user_id)):
-                await self.creation.create(principal, user_id)
-            user = await self.creation.read_back(user_id)
+            if was_attempted and await self.known.exists(user_id):
+                user = await self.creation.read_back(user_id)
+            else:
+                user = await self.creation.create(principal, user_id)
             async with change.transaction() as connection:
                 await self.directory.put(connection, [entry_of(user)])
                 await change.done(user, after=asdict(user), connection=connection)
@@ -119,10 +135,10 @@ class CreateUser:
             return
         async with self.changes.begin(principal, Action.USER_CREATE, user_id) as change:
             try:
-                await self.creation.create(principal, user_id)
+                user = await self.creation.create(principal, user_id)
             except ConflictError:
                 log.info("another request created the user meanwhile", user=user_id)
-            user = await self.creation.read_back(user_id)
+                user = await self.creation.read_back(user_id)
             async with change.transaction() as connection:
                 await self.directory.put(connection, [entry_of(user)])
                 await change.done(connection=connection)

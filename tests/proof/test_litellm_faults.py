@@ -48,7 +48,7 @@ FAULTS: dict[str, tuple[faults.Respond, set[int]]] = {
     "404": (answer(404, DETAIL), WRONG | {404}),
     "200 that is not JSON": (answer(200, b'{"user_id": "sk-canary-of-litellm'), WRONG),
     "200 of another shape": (answer(200, {"hello": ["sk-canary-of-litellm"]}), WRONG),
-    "its database is down": (answer(400, NO_DATABASE), WRONG),
+    "its database is down": (answer(400, NO_DATABASE), UNREACHABLE),
 }
 WITHOUT_LITELLM = {"getMe", "getAudit", "getCleanup", "getCleanupRun"}
 CALLS: dict[str, Callable[[str], bool]] = {"every call": lambda _: True, "changes only": lambda method: method != "GET"}
