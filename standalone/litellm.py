@@ -31,11 +31,15 @@ _KEY_COLUMNS = frozenset({"token", "created_at", "key_alias", "spend", "max_budg
 
 
 class LiteLLMStandIn:
-    """LiteLLM in memory. `app` is an ASGI application; `rows` are its tables, `requests` the requests it received."""
+    """LiteLLM in memory. `app` is an ASGI application; `rows` are its tables, `requests` the requests it received.
+
+    `master_keys` are those that it accepts: several while its replicas are restarted with another one.
+    """
 
     def __init__(
         self, now: Callable[[], float] = time.time, new_id: Callable[[], str] = lambda: uuid.uuid4().hex
     ) -> None:
+        self.master_keys = {MASTER_KEY}
         self.rows = Rows(now, new_id)
         self.requests: list[str] = []
         self._calls: Counter[tuple[str, str]] = Counter()
@@ -78,7 +82,7 @@ class LiteLLMStandIn:
 
     def _with_master_key(self, endpoint: Endpoint) -> Endpoint:
         async def guarded(request: Request) -> Response:
-            if request.headers.get("authorization") != f"Bearer {MASTER_KEY}":
+            if request.headers.get("authorization") not in {f"Bearer {key}" for key in self.master_keys}:
                 raise HTTPException(401, "Authentication Error, Invalid proxy server token passed.")
             return await endpoint(request)
 

@@ -79,7 +79,7 @@ class Changes:
         request = None
         if idempotency_key is not None:
             content = [action, target, key_id, requested]
-            request = self.sealing.request(principal.subject, idempotency_key, content)
+            request = await self.sealing.request(principal.subject, idempotency_key, content)
         async with self.queue.turn(intent.lock, request.name if request else None):
             opened = await self._open(intent, request, rate)
             change = Change(self.store, opened, intent, access, request)

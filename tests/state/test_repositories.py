@@ -24,7 +24,7 @@ from tests.conftest import ALICE, BOB, Clock
 from tests.support.postgresql import empty_database
 
 INTENT = Intent("operation-1", ALICE, Action.KEY_CREATE, ALICE, lock=ALICE, requested={"alias": "a"})
-REQUEST = IdempotentRequest("request", "fingerprint")
+REQUEST = IdempotentRequest("request", "earlier name", "fingerprint")
 DONE = Ending(Outcome.DONE, key_id="ab" * 32, before={"alias": None}, after={"alias": "a"})
 KEPT = KeptAnswer("fingerprint", "key", b"sealed")
 CREATES = RatePolicy("creates", limit=30, window=60_000)
@@ -233,14 +233,14 @@ async def test_an_answer_is_kept_for_a_day(database: Database) -> None:
     """Then it is forgotten, and a new one may be kept under the same name."""
     answers = KeptAnswers(database)
     async with database.transaction() as connection:
-        assert await answers.find(connection, "request") is None
+        assert await answers.find(connection, REQUEST) is None
         await answers.keep(connection, REQUEST, KEPT)
-        assert await answers.find(connection, "request") == KEPT
+        assert await answers.find(connection, REQUEST) == KEPT
     await shift(database, kept_answer.c.kept_at, 86_401)
     async with database.transaction() as connection:
-        assert await answers.find(connection, "request") is None
+        assert await answers.find(connection, REQUEST) is None
         await answers.keep(connection, REQUEST, replace(KEPT, resource_id="other"))
-        assert await answers.find(connection, "request") == replace(KEPT, resource_id="other")
+        assert await answers.find(connection, REQUEST) == replace(KEPT, resource_id="other")
     await answers.forget()
     await shift(database, kept_answer.c.kept_at, 86_401)
     await answers.forget()
