@@ -17,6 +17,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from domain.audit import Action, AuditEvent, Ending, Intent, Outcome
 from domain.errors import BusyError, CallerError, NotAllowedError, UpstreamError
 from domain.identity import Principal
@@ -30,7 +32,10 @@ from state.changes import LEASE_SECONDS
 from state.rates import RatePolicy
 
 Sleep = Callable[[float], Awaitable[None]]
+log = structlog.get_logger(__name__)
 
+_RENEWAL_SECONDS = LEASE_SECONDS / 3
+_RETRY_SECONDS = 1.0
 _POLL_SECONDS = 0.2
 _MAX_POLLS = 160
 """Together longer than a lease: a request that waits for a dead process gets the lock in the end."""
@@ -124,10 +129,15 @@ class Changes:
             await asyncio.gather(heartbeat, return_exceptions=True)
 
     async def _keep_alive(self, change: Change) -> None:
-        while True:
-            await self.context.heartbeat(LEASE_SECONDS / 3)
-            if not await change.renew():
-                return
+        """Renews the lease until it is lost. That a renewal failed does not say so: the next one follows soon."""
+        wait, is_held = _RENEWAL_SECONDS, True
+        while is_held:
+            await self.context.heartbeat(wait)
+            try:
+                is_held, wait = await change.renew(), _RENEWAL_SECONDS
+            except Exception:  # whatever it was, nobody said that the lease is lost
+                log.exception("a lease could not be renewed yet", operation=change.operation)
+                wait = _RETRY_SECONDS
 
     async def _open(self, intent: Intent, request: SealedRequest | None, rate: RatePolicy | None) -> Opened:
         for _ in range(_MAX_POLLS):
