@@ -28,6 +28,7 @@ from state.lease import Lease
 from state.offboardings import Offboardings
 from state.rates import Rates
 from state.revocations import ReportedKeys, Revocations
+from state.root import Root
 from telemetry.metrics import Metrics
 
 _LONGEST_LEASE_SECONDS = 60.0
@@ -60,6 +61,7 @@ class Foundation:
             to_catalog = self._backstage(settings.backstage.catalog_token)
             self.catalog = Catalog(to_catalog, include_nested_groups=settings.include_nested_groups)
         self.database = Database(settings.database_url, ports.wall_clock)
+        self.root = Root(self.database)
         self.directory = Directory(self.database)
         self.change_table = ChangeTable(self.database)
         self.kept_answers = KeptAnswers(self.database)

@@ -138,7 +138,10 @@ class Orchestrator:
             sleep=self.ports.sleep,
             heartbeat=self.ports.heartbeat,
         )
-        sealing = Sealing(self.settings.litellm.master_key)
+        master_key = self.settings.litellm.master_key
+        sealing = Sealing(
+            self.foundation.root, secrets=(*self.settings.secret_keys, master_key), earlier_root=master_key
+        )
         return Changes(store=store, queue=ChangeQueue(), sealing=sealing, context=context)
 
     def _cleanup(self) -> Cleanup | None:

@@ -41,7 +41,7 @@ def masked(value: Any) -> Any:
     return value
 
 
-def _masked_secret(value: str | None) -> str | None:
-    if value is None or "://" not in value:
+def _masked_secret(value: str | tuple[str, ...] | None) -> Any:
+    if not isinstance(value, str) or "://" not in value:
         return MASK if value else value
     return make_url(value).render_as_string(hide_password=True)

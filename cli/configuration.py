@@ -43,4 +43,5 @@ def secrets_of(settings: Settings) -> list[str]:
     tokens = [row.token for row in settings.service_tokens]
     database = make_url(settings.database_url).password
     key = settings.certificate.key if settings.certificate else ""
-    return [settings.litellm.master_key, settings.backstage.catalog_token or "", database or "", key, *tokens]
+    upstream = [settings.litellm.master_key, settings.backstage.catalog_token or ""]
+    return [*upstream, database or "", key, *tokens, *settings.secret_keys]

@@ -134,7 +134,8 @@ class Settings:
     """All settings. `database_url` is SQLAlchemy's.
 
     `known_user_seconds`, `membership_seconds`, `audit_retention` and `maintenance_interval` are in seconds; an interval
-    of 0 means never.
+    of 0 means never. Of `secret_keys`, the first seals what is kept, and each opens it; without any the master key does
+    both.
     """
 
     litellm: LiteLLMSettings
@@ -146,6 +147,7 @@ class Settings:
     cors: Cors = Cors()
     console: ConsoleSettings = ConsoleSettings()
     service_tokens: tuple[ServiceToken, ...] = ()
+    secret_keys: tuple[str, ...] = field(default=(), repr=False)
     timeouts: Timeouts = Timeouts()
     circuit_breaker: CircuitSettings = CircuitSettings()
     connections: ConnectionLimits = ConnectionLimits()

@@ -78,6 +78,7 @@ def from_app_config(tree: Mapping[str, Any]) -> Settings:
             contact=ours.get("console", {}).get("contact"),
         ),
         service_tokens=tuple(ServiceToken(**row) for row in ours.get("serviceTokens", [])),
+        secret_keys=_strings(ours.get("secretKey", [])),
         timeouts=Timeouts(**ours.get("timeouts", {})),
         circuit_breaker=CircuitSettings(**ours.get("circuitBreaker", {})),
         connections=_connections(ours.get("connections", {})),
@@ -201,8 +202,7 @@ def _connections(limits: Mapping[str, Any]) -> ConnectionLimits:
 
 def _cors(cors: Mapping[str, Any]) -> Cors:
     def strings(key: str, fallback: tuple[str, ...]) -> tuple[str, ...]:
-        given = cors.get(key)
-        return fallback if given is None else (given,) if isinstance(given, str) else tuple(given)
+        return fallback if (given := cors.get(key)) is None else _strings(given)
 
     return Cors(
         origins=strings("origin", Cors.origins),
@@ -212,3 +212,7 @@ def _cors(cors: Mapping[str, Any]) -> Cors:
         credentials=cors.get("credentials", Cors.credentials),
         max_age=cors.get("maxAge", Cors.max_age),
     )
+
+
+def _strings(given: str | list[str]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else tuple(given)

@@ -34,12 +34,14 @@ _KEY_COLUMNS = frozenset({"token", "created_at", "key_alias", "spend", "max_budg
 class LiteLLMStandIn:
     """LiteLLM in memory. `app` is an ASGI application; `rows` are its tables, `requests` the requests it received.
 
-    `policy` is its configuration.
+    `policy` is its configuration, `master_keys` are those that it accepts: several while its replicas are restarted with
+    another one.
     """
 
     def __init__(
         self, now: Callable[[], float] = time.time, new_id: Callable[[], str] = lambda: uuid.uuid4().hex
     ) -> None:
+        self.master_keys = {MASTER_KEY}
         self.rows = Rows(now, new_id)
         self.policy = Policy()
         self.requests: list[str] = []
@@ -85,7 +87,7 @@ class LiteLLMStandIn:
 
     def _with_master_key(self, endpoint: Endpoint) -> Endpoint:
         async def guarded(request: Request) -> Response:
-            if request.headers.get("authorization") != f"Bearer {MASTER_KEY}":
+            if request.headers.get("authorization") not in {f"Bearer {key}" for key in self.master_keys}:
                 raise HTTPException(401, "Authentication Error, Invalid proxy server token passed.")
             return await endpoint(request)
 

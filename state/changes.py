@@ -26,10 +26,19 @@ _is_open = _columns.outcome.is_(None)
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """A request with an Idempotency-Key: a name that does not reveal the key, and a fingerprint of its content."""
+    """A request with an Idempotency-Key: a name that does not reveal the key, and a fingerprint of its content.
+
+    `earlier_name` is the name that earlier versions gave to the same request.
+    """
 
     name: str
+    earlier_name: str
     fingerprint: str
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Both names."""
+        return self.name, self.earlier_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class ChangeTable:
             is_running.label("is_running"),
         ).where(_is_open)
         same_lock = _columns.lock == sa.bindparam("lock")
-        same_request = _columns.request_name == sa.bindparam("request_name")
+        same_request = _columns.request_name.in_(sa.bindparam("names", expanding=True))
         self._find_open = {
             (True, False): found.where(same_lock),
             (False, True): found.where(same_request),
@@ -83,8 +92,8 @@ class ChangeTable:
         same = (lock is not None, request is not None)
         if same == (False, False):
             return []
-        names = {"lock": lock} | ({"request_name": request.name} if request else {})
-        rows = await connection.execute(self._find_open[same], names)
+        values = {"lock": lock} | ({"names": request.names} if request else {})
+        rows = await connection.execute(self._find_open[same], values)
         return [OpenChange(**{**row, "action": Action(row["action"])}) for row in rows.mappings()]
 
     async def release_expired(self, connection: AsyncConnection, change_ids: Collection[int]) -> None:

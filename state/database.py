@@ -9,25 +9,23 @@ import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from domain.errors import UpstreamUnavailableError
+from state.outage import is_outage
 
 REVISION = "0003"
 """The newest migration."""
-_MIGRATION_LOCK = 0x6C6C6F  # any number that all replicas agree on
 _WAIT_SECONDS = 10.0
-"""For a free connection, for the turn to write, and for a lock. A caller who waits longer gets a 503."""
-_CONNECT_TIMEOUT_SECONDS = 5
-_CONNECTIONS = 20
+"""For the turn to write to SQLite, and for the lock of its file. A caller who waits longer gets a 503."""
 
 
 class DatabaseUnavailableError(UpstreamUnavailableError):
@@ -63,8 +61,16 @@ class Database:
     """One database. `wall_clock` tells the time for SQLite: seconds since the epoch."""
 
     def __init__(self, url: str, wall_clock: Callable[[], float] = time.time) -> None:
-        self._engine = _engine(url)
-        self._is_postgresql = self._engine.dialect.name == "postgresql"
+        parsed = make_url(url)
+        self._is_postgresql = parsed.get_backend_name() == "postgresql"
+        # Each of SQLite's waits has an end of its own, and what its thread does cannot be given up.
+        self._seconds: float | None = None
+        self._migration_lock: Callable[[AsyncConnection], AbstractAsyncContextManager[None]] = _no_lock
+        if self._is_postgresql:
+            from state import postgresql  # noqa: PLC0415  # its driver takes memory that SQLite does not need
+
+            self._seconds, self._migration_lock = postgresql.TRANSACTION_SECONDS, postgresql.migration_lock
+        self._engine = postgresql.engine(parsed) if self._is_postgresql else _sqlite(parsed)
         self._wall_clock = wall_clock
         self._migrating = asyncio.Lock()
         self._migrated = False
@@ -83,18 +89,22 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that commits at the end. Migrates first. Raises DatabaseUnavailableError."""
+        """A transaction that commits at the end. Migrates first.
+
+        Raises DatabaseUnavailableError, also if PostgreSQL does not answer in time; whether it committed is unknown
+        then. An error that is no outage is a fault of ours, and raised as it is.
+        """
         await self.migrate()
-        with self._translated():
-            async with self._turn_to_write(), self._engine.begin() as connection:
+        with self._outages():
+            async with asyncio.timeout(self._seconds), self._turn_to_write(), self._engine.begin() as connection:
                 yield connection
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
-        """A read-only transaction, which never waits for a writer. Raises DatabaseUnavailableError."""
+        """A read-only transaction, which never waits for a writer. Raises as `transaction` does."""
         await self.migrate()
-        with self._translated():
-            async with self._engine.connect() as connection:
+        with self._outages():
+            async with asyncio.timeout(self._seconds), self._engine.connect() as connection:
                 yield await connection.execution_options(read_only=True)
 
     def now(self) -> sa.ColumnElement[float]:
@@ -115,13 +125,13 @@ class Database:
     async def migrate(self) -> None:
         """Brings the schema up to date, once per process. Replicas that start together wait for each other.
 
-        Raises DatabaseUnavailableError.
+        Raises DatabaseUnavailableError, whatever is wrong: an operator has to look at it.
         """
         if self._migrated:
             return
         async with self._migrating:
             if not self._migrated:
-                with self._translated():
+                with self._unusable():
                     await self._migrate()
                 self._migrated = True
 
@@ -130,13 +140,13 @@ class Database:
         try:
             async with self.reading() as connection:
                 await connection.execute(sa.select(sa.literal(1)))
-        except DatabaseUnavailableError:
+        except (DatabaseUnavailableError, sa.exc.DBAPIError):
             return False
         return True
 
     async def inspect(self) -> DatabaseState:
         """Its state, without migrating or creating it. Raises DatabaseUnavailableError."""
-        with self._translated():
+        with self._unusable():
             if not self._is_postgresql:
                 return await asyncio.to_thread(_inspect_file, self._engine.url.database or "")
             async with self._engine.connect() as connection:
@@ -159,46 +169,56 @@ class Database:
             self._writers.release()
 
     @contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _outages(self) -> Iterator[None]:
+        try:
+            yield
+        except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.Error, OSError) as error:
+            if is_outage(error):
+                raise self._unavailable() from error
+            raise
+
+    @contextmanager
+    def _unusable(self) -> Iterator[None]:
         try:
             yield
         except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.Error, OSError, NewerSchemaError) as error:
-            raise DatabaseUnavailableError(self._engine.url.render_as_string(hide_password=True)) from error
+            raise self._unavailable() from error
+
+    def _unavailable(self) -> DatabaseUnavailableError:
+        return DatabaseUnavailableError(self._engine.url.render_as_string(hide_password=True))
 
     async def _migrate(self) -> None:
         if not self._is_postgresql:
             # aiosqlite leaks a thread if it cannot open the file.
             await asyncio.to_thread(_create_file, self._engine.url.database or "")
-        async with self._engine.begin() as connection:
-            if self._is_postgresql:
-                # Another replica's migration may take longer than a request may wait.
-                await connection.execute(sa.text("set local lock_timeout = 0"))
-                await connection.execute(sa.text(f"select pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-            revision = await connection.run_sync(_revision)
-            if revision is not None and revision > REVISION:
-                raise NewerSchemaError(revision)
-            if revision != REVISION:
+        async with self._engine.connect() as connection:
+            await connection.execution_options(read_only=True)
+            if await _is_migrated(connection):
+                return
+        async with self._engine.begin() as connection, self._migration_lock(connection):
+            if not await _is_migrated(connection):
                 from state.migrate import upgrade  # noqa: PLC0415  # see there
 
                 await connection.run_sync(upgrade)
 
 
-def _engine(url: str) -> AsyncEngine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(
-            parsed,
-            pool_pre_ping=True,
-            pool_size=_CONNECTIONS,
-            # No overflow: its connections are closed after each use, and opening one takes longer than a change.
-            max_overflow=0,
-            pool_timeout=_WAIT_SECONDS,
-            connect_args={
-                "connect_timeout": _CONNECT_TIMEOUT_SECONDS,
-                "options": f"-c lock_timeout={_WAIT_SECONDS * 1000:.0f}",
-            },
-        )
-    engine = create_async_engine(parsed, connect_args={"timeout": _WAIT_SECONDS}, pool_timeout=_WAIT_SECONDS)
+async def _is_migrated(connection: AsyncConnection) -> bool:
+    """Raises NewerSchemaError."""
+    revision = await connection.run_sync(_revision)
+    if revision is not None and revision > REVISION:
+        raise NewerSchemaError(revision)
+    return revision == REVISION
+
+
+def _no_lock(_: AsyncConnection) -> AbstractAsyncContextManager[None]:
+    """What writes to SQLite is alone."""
+    return nullcontext()
+
+
+def _sqlite(url: URL) -> AsyncEngine:
+    engine = create_async_engine(
+        url, connect_args={"timeout": _WAIT_SECONDS}, pool_timeout=_WAIT_SECONDS, hide_parameters=True
+    )
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -29,24 +29,22 @@ class KeptAnswers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Built once: SQLAlchemy takes longer to build this statement than to execute it.
+        insert = database.insert(kept_answer).values(kept_at=database.now())
+        replaced = {name: insert.excluded[name] for name in ("fingerprint", "kept_at", "resource_id", "sealed")}
+        self._keep = insert.on_conflict_do_update(index_elements=[_columns.request_name], set_=replaced)
 
-    async def find(self, connection: AsyncConnection, request_name: str) -> KeptAnswer | None:
+    async def find(self, connection: AsyncConnection, request: IdempotentRequest) -> KeptAnswer | None:
         """The answer to a request of the last 24 hours. Reads only."""
         recent = _columns.kept_at >= self._database.now() - _KEPT_SECONDS
         query = sa.select(_columns.fingerprint, _columns.resource_id, _columns.sealed)
-        row = (await connection.execute(query.where(_columns.request_name == request_name, recent))).one_or_none()
+        query = query.where(_columns.request_name.in_(request.names), recent).order_by(_columns.kept_at.desc())
+        row = (await connection.execute(query)).first()
         return None if row is None else KeptAnswer(*row)
 
     async def keep(self, connection: AsyncConnection, request: IdempotentRequest, answer: KeptAnswer) -> None:
-        """Keeps the answer. It replaces one that has expired."""
-        values = {
-            "fingerprint": answer.fingerprint,
-            "kept_at": self._database.now(),
-            "resource_id": answer.resource_id,
-            "sealed": answer.sealed,
-        }
-        insert = self._database.insert(kept_answer).values(request_name=request.name, **values)
-        await connection.execute(insert.on_conflict_do_update(index_elements=[_columns.request_name], set_=values))
+        """Keeps the answer, under both names. It replaces one that has expired."""
+        await connection.execute(self._keep, [{"request_name": name, **asdict(answer)} for name in request.names])
 
     async def forget(self) -> None:
         """Deletes expired answers."""

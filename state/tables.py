@@ -10,6 +10,12 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 _Json = sa.JSON(none_as_null=True)
 
+root = sa.Table(
+    "root",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("secret", sa.LargeBinary, nullable=False),
+)
 lease = sa.Table(
     "lease",
     metadata,

@@ -34,7 +34,10 @@ from state.rates import RatePolicy
 log = structlog.get_logger(__name__)
 
 Sleep = Callable[[float], Awaitable[None]]
+log = structlog.get_logger(__name__)
 
+_RENEWAL_SECONDS = LEASE_SECONDS / 3
+_RETRY_SECONDS = 1.0
 _POLL_SECONDS = 0.2
 _MAX_POLLS = 160
 """Together longer than a lease: a request that waits for a dead process gets the lock in the end."""
@@ -83,7 +86,7 @@ class Changes:
         request = None
         if idempotency_key is not None:
             content = [action, target, key_id, requested]
-            request = self.sealing.request(principal.subject, idempotency_key, content)
+            request = await self.sealing.request(principal.subject, idempotency_key, content)
         async with self.queue.turn(intent.lock, request.name if request else None):
             opened = await self._open(intent, request, rate)
             change = Change(self.store, opened, intent, access, request)
@@ -144,10 +147,15 @@ class Changes:
             raise InputError(error.recognised or unknown) from error
 
     async def _keep_alive(self, change: Change) -> None:
-        while True:
-            await self.context.heartbeat(LEASE_SECONDS / 3)
-            if not await change.renew():
-                return
+        """Renews the lease until it is lost. That a renewal failed does not say so: the next one follows soon."""
+        wait, is_held = _RENEWAL_SECONDS, True
+        while is_held:
+            await self.context.heartbeat(wait)
+            try:
+                is_held, wait = await change.renew(), _RENEWAL_SECONDS
+            except Exception:  # whatever it was, nobody said that the lease is lost
+                log.exception("a lease could not be renewed yet", operation=change.operation)
+                wait = _RETRY_SECONDS
 
     async def _open(self, intent: Intent, request: SealedRequest | None, rate: RatePolicy | None) -> Opened:
         for _ in range(_MAX_POLLS):

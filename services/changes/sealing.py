@@ -1,55 +1,75 @@
 """Requests with an Idempotency-Key, and answers sealed so that only the sender of the same key can open them.
 
-The encryption key is derived from LiteLLM's master key and the caller's Idempotency-Key (HKDF, RFC 5869). The database
-contains neither, so it reveals no secret on its own. Why: `docs/adr/0009-idempotency.md`.
+Names derive from the root in the database, whatever is configured, so that all replicas give a request the same name.
+The encryption key is derived (HKDF, RFC 5869) from that root, a secret that the database does not contain, and the
+caller's Idempotency-Key, so the database reveals nothing on its own. Why: `docs/adr/0009-idempotency.md`.
 """
 
 from __future__ import annotations
 
 import base64
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 import orjson
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from state.changes import IdempotentRequest
+from state.root import Root
 
 
 @dataclass(frozen=True, slots=True)
 class SealedRequest(IdempotentRequest):
     """A request with an Idempotency-Key, which seals and opens its own answer."""
 
-    cipher_key: bytes = field(repr=False)
+    cipher: MultiFernet = field(repr=False)
 
     def seal(self, answer: bytes) -> bytes:
         """Encrypts `answer`."""
-        return Fernet(self.cipher_key).encrypt(answer)
+        return self.cipher.encrypt(answer)
 
     def unseal(self, sealed: bytes) -> bytes | None:
-        """Decrypts what `seal` returned. None if the master key has changed since."""
+        """Decrypts what `seal` returned. None if it was sealed under a secret that is not configured any more."""
         try:
-            return Fernet(self.cipher_key).decrypt(sealed)
+            return self.cipher.decrypt(sealed)
         except InvalidToken:
             return None
 
 
 class Sealing:
-    """Names requests and derives their encryption keys. `root` is the secret that all replicas share."""
+    """Names requests and derives their encryption keys. The first of `secrets` seals, and each of them opens.
 
-    def __init__(self, root: str) -> None:
-        self._root = root.encode()
+    `earlier_root` is what earlier versions derived everything from: LiteLLM's master key.
+    """
 
-    def request(self, subject: str, key: str, content: Any) -> SealedRequest:
-        """The request of `subject` with the Idempotency-Key `key`. `content` is all that it asks for, as JSON."""
-        name = hmac.new(self._root, _joined("name", subject, key), sha256).hexdigest()
+    def __init__(self, root: Root, *, secrets: Sequence[str], earlier_root: str) -> None:
+        self._root = root
+        self._secrets = tuple(secret.encode() for secret in secrets)
+        self._earlier_root = earlier_root.encode()
+
+    async def request(self, subject: str, key: str, content: Any) -> SealedRequest:
+        """The request of `subject` with the Idempotency-Key `key`. `content` is all that it asks for, as JSON.
+
+        Raises DatabaseUnavailableError.
+        """
+        root = await self._root.secret()
+        name, earlier_name = (
+            hmac.new(secret, _joined("name", subject, key), sha256).hexdigest() for secret in (root, self._earlier_root)
+        )
         fingerprint = sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
-        derived = HKDF(hashes.SHA256(), 32, salt=None, info=_joined("seal", subject, key)).derive(self._root)
-        return SealedRequest(name, fingerprint, base64.urlsafe_b64encode(derived))
+        purpose = _joined("seal", subject, key)
+        ciphers = [_cipher(secret, root, purpose) for secret in self._secrets]
+        cipher = MultiFernet([*ciphers, _cipher(self._earlier_root, None, purpose)])
+        return SealedRequest(name, earlier_name, fingerprint, cipher)
+
+
+def _cipher(secret: bytes, salt: bytes | None, purpose: bytes) -> Fernet:
+    return Fernet(base64.urlsafe_b64encode(HKDF(hashes.SHA256(), 32, salt, purpose).derive(secret)))
 
 
 def _joined(*parts: str) -> bytes:

@@ -135,15 +135,13 @@ class ChangeStore:
             await self.changes.release_expired(connection, [row.id for row in found])
         change_id = await self.changes.insert_running(connection, intent, request)
         # After the insert: a request with the same key that ended meanwhile has committed its answer by now.
-        if request is not None and (kept := await self.kept_answers.find(connection, request.name)):
+        if request is not None and (kept := await self.kept_answers.find(connection, request)):
             raise _AlreadyAnsweredError(kept)
         if change_id is None:
             return None
         rate = None if policy is None else await self._take(connection, policy, intent.actor)
-        name = None if request is None else request.name
-        interrupted = [
-            Interrupted(row.operation, row.action, name is not None and row.request_name == name) for row in found
-        ]
+        names = () if request is None else request.names
+        interrupted = [Interrupted(row.operation, row.action, row.request_name in names) for row in found]
         return Opened(change_id, intent.operation, rate, interrupted)
 
     async def _replay(
@@ -171,7 +169,7 @@ class ChangeStore:
 
 def _require_unclaimed(found: Sequence[OpenChange], request: SealedRequest | None) -> None:
     for row in found:
-        if request is None or row.request_name != request.name:
+        if request is None or row.request_name not in request.names:
             continue
         if row.fingerprint != request.fingerprint:
             raise IdempotencyKeyReusedError(_REUSED)

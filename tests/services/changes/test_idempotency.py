@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hmac
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from app import Ports
-from services.changes.sealing import Sealing
-from standalone.litellm import LiteLLMStandIn
+from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, SERVICE_TOKEN, Clock, MakeService, Service, keys_path
+from tests.services.changes.test_write_path import Gate
 from tests.services.users.test_self_service import Slow
+from tests.support.requests import DAVE
 from tests.support.upstreams import Overriding
 
 NAMED = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
@@ -152,17 +162,145 @@ def _all_of(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.iterdir())
 
 
-async def test_a_secret_that_cannot_be_decrypted_any_more(service: Service, tmp_path: Path) -> None:
-    """After the master key has changed: 409 with the id of the key, and no second key."""
+NEW_MASTER = "sk-another-master"
+OLD_SECRET, NEW_SECRET, OTHER_SECRET = ("s" * 32, "t" * 32, "u" * 32)
+
+
+def with_master_key(make_service: MakeService, master_key: str, **changes: Any) -> Service:
+    """A replica on the same database, configured with this master key."""
+    service = make_service(**changes)
+    service.settings = replace(service.settings, litellm=replace(service.settings.litellm, master_key=master_key))
+    return service
+
+
+async def test_after_a_change_of_the_master_key(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """409 with the id of the key, and no second key; another Idempotency-Key creates one as ever."""
+    key = (await make_service().signed_in(ALICE).post(keys_path(ALICE), headers=NAMED)).json()
+    litellm.master_keys = {NEW_MASTER}
+    alice = with_master_key(make_service, NEW_MASTER).signed_in(ALICE)
+    for answer in [await alice.post(keys_path(ALICE), headers=NAMED) for _ in range(2)]:
+        assert (answer.status_code, key["keyId"] in answer.json()["error"]["message"]) == (409, True)
+    assert (await alice.post(keys_path(ALICE), json={"alias": "a"}, headers=NAMED)).status_code == 422
+    assert list(litellm.rows.keys) == [key["keyId"]]
+    assert (await alice.post(keys_path(ALICE), headers={"Idempotency-Key": "another"})).status_code == 201
+
+
+async def test_replicas_agree_while_the_master_key_is_changed(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """In a rolling restart, what one replica creates or has created is not created again by one with another key."""
+    litellm.master_keys.add(NEW_MASTER)
+    gate = Gate(litellm, "/key/generate")
+    old = make_service(ports={"litellm": gate}).signed_in(ALICE)
+    new = with_master_key(make_service, NEW_MASTER).signed_in(ALICE)
+    await old.get(keys_path(ALICE))
+    creating = asyncio.create_task(old.post(keys_path(ALICE), headers=NAMED))
+    await gate.reached.wait()
+    meanwhile = await new.post(keys_path(ALICE), headers=NAMED)
+    assert (meanwhile.status_code, "in progress" in meanwhile.json()["error"]["message"]) == (409, True)
+    gate.open.set()
+    first = (await creating).json()
+    second = (await new.post(keys_path(ALICE), headers={"Idempotency-Key": "second"})).json()
+    for replica, name, made in ((new, NAMED["Idempotency-Key"], first), (old, "second", second)):
+        again = await replica.post(keys_path(ALICE), headers={"Idempotency-Key": name})
+        assert (again.status_code, made["keyId"] in again.json()["error"]["message"]) == (409, True)
+    assert list(litellm.rows.keys) == [first["keyId"], second["keyId"]]
+
+
+async def test_a_secret_of_our_own_outlives_the_master_key(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """With `secretKey` a repetition gets its answer, also while that is replaced; without the old one it is a 409."""
+    first = await make_service(secret_keys=(OLD_SECRET,)).signed_in(ALICE).post(keys_path(ALICE), headers=NAMED)
+    litellm.master_keys = {NEW_MASTER}
+    for secrets, status in {
+        (OLD_SECRET,): 201,
+        (NEW_SECRET, OLD_SECRET): 201,
+        (OLD_SECRET, NEW_SECRET): 201,
+        (NEW_SECRET,): 409,
+        (): 409,
+    }.items():
+        alice = with_master_key(make_service, NEW_MASTER, secret_keys=secrets).signed_in(ALICE)
+        again = await alice.post(keys_path(ALICE), headers=NAMED)
+        assert (secrets, again.status_code) == (secrets, status)
+        assert status == 409 or again.json() == first.json()
+    assert len(litellm.rows.keys) == 1
+
+
+async def test_the_first_of_two_secrets_seals(make_service: MakeService) -> None:
+    """Once both are known everywhere, what is kept from then on does not need the old one."""
+    both = make_service(secret_keys=(NEW_SECRET, OLD_SECRET)).signed_in(ALICE)
+    first = await both.post(keys_path(ALICE), headers=NAMED)
+    statuses = []
+    for secret in (NEW_SECRET, OLD_SECRET, OTHER_SECRET):
+        alice = make_service(secret_keys=(secret,)).signed_in(ALICE)
+        statuses.append((await alice.post(keys_path(ALICE), headers=NAMED)).status_code)
+    assert (first.status_code, statuses) == (201, [201, 409, 409])
+
+
+async def test_a_first_secret_of_our_own_does_not_cost_an_answer(make_service: MakeService) -> None:
+    """What the master key sealed before `secretKey` was set is opened still."""
+    first = await make_service().signed_in(ALICE).post(keys_path(ALICE), headers=NAMED)
+    again = await make_service(secret_keys=(NEW_SECRET,)).signed_in(ALICE).post(keys_path(ALICE), headers=NAMED)
+    assert (again.status_code, again.json()) == (201, first.json())
+
+
+def joined(*parts: str) -> bytes:
+    """As each version has joined them."""
+    return b"".join(len(part).to_bytes(4, "big") + part.encode() for part in parts)
+
+
+@pytest.fixture
+def before_the_root(tmp_path: Path, litellm: LiteLLMStandIn) -> None:
+    """The database that the version before the root left, and what it made in LiteLLM."""
+    with closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
+        database.executescript((Path(__file__).parent / "before_the_root.sql").read_text("utf-8"))
+    for user in (ALICE, DAVE):
+        litellm.rows.add_user({"user_id": user})
+    litellm.rows.add_key({"user_id": ALICE, "key_alias": "laptop"})
+
+
+@pytest.mark.usefixtures("before_the_root")
+async def test_the_answers_of_an_earlier_version_are_found(service: Service, litellm: LiteLLMStandIn) -> None:
+    """After the upgrade a repetition gets its answer, not a second key, and another request under its name a 422."""
     alice = service.signed_in(ALICE)
+    again = await alice.post(keys_path(ALICE), json={"alias": "laptop"}, headers=NAMED)
+    other = await alice.post(keys_path(ALICE), json={"alias": "desktop"}, headers=NAMED)
+    assert (again.status_code, other.status_code) == (201, 422)
+    assert list(litellm.rows.keys) == [again.json()["keyId"]]
+    assert sha256(again.json()["keySecret"].encode()).hexdigest() == again.json()["keyId"]
+
+
+@pytest.mark.usefixtures("before_the_root")
+async def test_a_request_that_an_earlier_version_did_not_finish(service: Service, clock: Clock) -> None:
+    """While its process may be alive, the repetition is a 409; then it is the 201 for the user that was created."""
+    dave = {"userId": DAVE}
+    named = {"Idempotency-Key": "dave"}
+    running = await service.signed_in(BOB).post(f"{BASE}/users", json=dave, headers=named)
+    assert (running.status_code, "Idempotency-Key" in running.json()["error"]["message"]) == (409, True)
+    clock.advance(31)
+    assert (await service.signed_in(BOB).post(f"{BASE}/users", json=dave, headers=named)).status_code == 201
+
+
+async def test_a_replica_of_an_earlier_version_finds_an_answer(alice: httpx.AsyncClient, tmp_path: Path) -> None:
+    """During the upgrade, under the name that it derives from the master key: it answers 409, and creates nothing."""
     key = (await alice.post(keys_path(ALICE), headers=NAMED)).json()
-    with sqlite3.connect(tmp_path / "state.sqlite3") as database:
-        sealed = Sealing("another root").request(ALICE, NAMED["Idempotency-Key"], {}).seal(b"{}")
-        database.execute("update kept_answer set sealed = ?", [sealed])
-    database.close()
-    answer = await alice.post(keys_path(ALICE), headers=NAMED)
-    assert (answer.status_code, key["keyId"] in answer.json()["error"]["message"]) == (409, True)
-    assert len(service.litellm.rows.keys) == 1
+    name = hmac.new(MASTER_KEY.encode(), joined("name", ALICE, NAMED["Idempotency-Key"]), sha256).hexdigest()
+    with closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
+        found = database.execute("select resource_id from kept_answer where request_name = ?", [name]).fetchall()
+    assert found == [(key["keyId"],)]
+
+
+async def test_the_database_and_the_root_in_it_reveal_nothing(alice: httpx.AsyncClient, tmp_path: Path) -> None:
+    """Whoever has the database, and guesses the Idempotency-Key, cannot open what is kept."""
+    assert (await alice.post(keys_path(ALICE), headers=NAMED)).status_code == 201
+    with closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
+        ((root,),) = database.execute("select secret from root").fetchall()
+        kept = [sealed for (sealed,) in database.execute("select sealed from kept_answer")]
+    assert (len(root), len(kept)) == (32, 2)
+    for salt, secret in ((None, root), (root, root), (root, b""), (None, b"")):
+        derived = HKDF(SHA256(), 32, salt, joined("seal", ALICE, NAMED["Idempotency-Key"])).derive(secret)
+        for sealed in kept:
+            with pytest.raises(InvalidToken):
+                Fernet(base64.urlsafe_b64encode(derived)).decrypt(sealed)
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ü"])

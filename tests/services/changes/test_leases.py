@@ -1,0 +1,155 @@
+"""A running change keeps its lease whatever happens to a renewal, and waits for the times that a lease needs."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from standalone.litellm import LiteLLMStandIn
+from state import database
+from state.changes import LEASE_SECONDS
+from tests.conftest import ALICE, Clock, MakeService, keys_path
+from tests.services.changes.test_write_path import Gate
+
+
+class Heart:
+    """A heartbeat that the test triggers. `asked` are the seconds that it was asked to wait for."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.asked: list[float] = []
+        self._clock = clock
+        self._beats = asyncio.Semaphore(0)
+
+    async def __call__(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        await self._beats.acquire()
+        self._clock.advance(seconds)
+
+    def release(self) -> None:
+        """Lets the time pass that it was asked to wait for."""
+        self._beats.release()
+
+    async def beat(self) -> None:
+        """Lets that time pass, and returns when it is asked again."""
+        count = len(self.asked)
+        self.release()
+        async with asyncio.timeout(10):
+            while len(self.asked) == count:  # noqa: ASYNC110  # a port has no event for it
+                await asyncio.sleep(0)
+
+
+@contextmanager
+def a_held_lock(file: Path) -> Iterator[None]:
+    """Another process writes, and does not end."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+
+
+@contextmanager
+def a_missing_table(file: Path) -> Iterator[None]:
+    """Nobody thought of it."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as other:
+        other.execute("ALTER TABLE change RENAME TO moved")
+        yield
+        other.execute("ALTER TABLE moved RENAME TO change")
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock is not waited for."""
+    monkeypatch.setattr(database, "_WAIT_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("fault", [a_held_lock, a_missing_table])
+async def test_a_failed_renewal_does_not_cost_the_lease(
+    make_service: MakeService,
+    litellm: LiteLLMStandIn,
+    clock: Clock,
+    tmp_path: Path,
+    fault: Callable[[Path], AbstractContextManager[None]],
+) -> None:
+    """Later ones succeed, and nobody else changes the user while LiteLLM is slow, nor undoes what it then did."""
+    gate, heart = Gate(litellm, "/key/generate", after=True), Heart(clock)
+    other = make_service().signed_in(ALICE)
+    await other.get(keys_path(ALICE))
+    slow = make_service(ports={"litellm": gate, "heartbeat": heart}).signed_in(ALICE)
+    creating = asyncio.create_task(slow.post(keys_path(ALICE)))
+    await gate.reached.wait()
+    with fault(tmp_path / "state.sqlite3"):
+        for _ in range(3):
+            await heart.beat()
+    for _ in range(4):
+        await heart.beat()
+        assert (await other.post(keys_path(ALICE))).status_code == 409
+    assert sum(heart.asked) > LEASE_SECONDS
+    gate.open.set()
+    created = await creating
+    assert (created.status_code, list(litellm.rows.keys)) == (201, [created.json()["keyId"]])
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_lease_is_renewed_in_good_time(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, tmp_path: Path
+) -> None:
+    """Twice before it ends; after a failure every second, as long as it takes; and then as before."""
+    gate, heart = Gate(litellm, "/key/generate"), Heart(clock)
+    await make_service().signed_in(ALICE).get(keys_path(ALICE))
+    slow = make_service(ports={"litellm": gate, "heartbeat": heart}).signed_in(ALICE)
+    creating = asyncio.create_task(slow.post(keys_path(ALICE)))
+    await gate.reached.wait()
+    await heart.beat()
+    with a_held_lock(tmp_path / "state.sqlite3"):
+        for _ in range(2):
+            await heart.beat()
+    await heart.beat()
+    assert heart.asked == [LEASE_SECONDS / 3, LEASE_SECONDS / 3, 1, 1, LEASE_SECONDS / 3]
+    gate.open.set()
+    assert (await creating).status_code == 201
+
+
+async def test_a_lease_that_is_lost_is_not_renewed(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Once another change took over, the heartbeat ends."""
+    gate, heart = Gate(litellm, "/key/generate", after=True), Heart(clock)
+    other = make_service().signed_in(ALICE)
+    await other.get(keys_path(ALICE))
+    stuck = make_service(ports={"litellm": gate, "heartbeat": heart}).signed_in(ALICE)
+    creating = asyncio.create_task(stuck.post(keys_path(ALICE)))
+    await gate.reached.wait()
+    clock.advance(LEASE_SECONDS + 1)
+    assert (await other.post(keys_path(ALICE))).status_code == 201
+    heart.release()
+    gate.open.set()
+    assert (await creating).status_code == 504
+    assert len(heart.asked) == 1
+
+
+async def test_a_change_waits_until_a_dead_one_has_lost_its_lease(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """At another replica that is by asking again and again, never for long, and no longer than the lease."""
+    asked: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        asked.append(seconds)
+        clock.advance(seconds)
+
+    gate = Gate(litellm, "/key/generate")
+    other = make_service(ports={"sleep": sleep}).signed_in(ALICE)
+    await other.get(keys_path(ALICE))
+    dead = make_service(ports={"litellm": gate}).signed_in(ALICE)
+    creating = asyncio.create_task(dead.post(keys_path(ALICE)))
+    await gate.reached.wait()
+    assert (await other.post(keys_path(ALICE))).status_code == 201
+    assert max(asked) <= 1
+    assert LEASE_SECONDS - 1 <= sum(asked) <= LEASE_SECONDS + 1
+    gate.open.set()
+    assert (await creating).status_code == 504
