@@ -220,6 +220,7 @@ async def test_a_failed_reconciliation_is_retried(
     clock.advance(301)
     await service.run_background_jobs()
     assert [row["action"] for row in await events(working.signed_in(BOB)) if row["outcome"] is None] == ["key.report"]
+    clock.advance(5)
     await working.run_background_jobs()
     assert [row["action"] for row in await events(working.signed_in(BOB)) if row["outcome"] is None] == []
     assert litellm.rows.keys[key["keyId"]]["blocked"] is True, "the report is carried out in the end"
