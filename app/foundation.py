@@ -23,10 +23,12 @@ from state.changes import ChangeTable
 from state.cleanup_runs import CleanupRuns
 from state.database import Database
 from state.directory import Directory
+from state.due import DueQueue
 from state.kept_answers import KeptAnswers
 from state.lease import Lease
 from state.offboardings import Offboardings
 from state.rates import Rates
+from state.repetitions import Repetitions
 from state.revocations import ReportedKeys, Revocations
 from state.root import Root
 from telemetry.metrics import Metrics
@@ -66,8 +68,10 @@ class Foundation:
         self.change_table = ChangeTable(self.database)
         self.kept_answers = KeptAnswers(self.database)
         self.rates = Rates(self.database)
-        self.revocations = Revocations(self.database)
-        self.reported = ReportedKeys(self.database)
+        self.due = DueQueue(self.database)
+        self.revocations = Revocations(self.due)
+        self.reported = ReportedKeys(self.database, self.due)
+        self.repetitions = Repetitions(self.database)
         replica = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         lease_life = min(_LONGEST_LEASE_SECONDS, settings.cleanup.interval)
         self.lease = Lease(self.database, "cleanup", owner=replica, life=lease_life)

@@ -8,11 +8,13 @@ import structlog
 
 from app.foundation import Foundation
 from app.ports import Ports
+from domain.due import Kind
 from domain.identity import Principal
-from services.background import BackgroundJobs
+from services.background import BackgroundJobs, DueWork, Retention
 from services.changes.audit import AuditLog
 from services.changes.changes import Changes, Context
 from services.changes.queue import ChangeQueue
+from services.changes.refusals import Refusals
 from services.changes.sealing import Sealing
 from services.changes.store import ChangeStore
 from services.console import Console
@@ -23,7 +25,7 @@ from services.keys.issuer import KeyIssuer
 from services.keys.keys import Keys
 from services.keys.policy import KeyPolicy
 from services.keys.reconciliation import Reconciliation
-from services.keys.report import ReportKey
+from services.keys.report import LeakedKeys, ReportKey
 from services.keys.revoke import RevokeKeys
 from services.keys.rotate import Replacement, RotateKey
 from services.keys.update import UpdateKey, UpdateRules
@@ -137,12 +139,21 @@ class Orchestrator:
             request_id=_request_id,
             sleep=self.ports.sleep,
             heartbeat=self.ports.heartbeat,
+            patience=self.ports.change_patience,
+        )
+        refusals = Refusals(
+            database=self.foundation.database,
+            changes=self.foundation.change_table,
+            repetitions=self.foundation.repetitions,
+            rates=self.foundation.rates,
+            rate=RatePolicy("refusals", self.settings.refusals_per_minute),
+            metrics=self.foundation.metrics,
         )
         master_key = self.settings.litellm.master_key
         sealing = Sealing(
             self.foundation.root, secrets=(*self.settings.secret_keys, master_key), earlier_root=master_key
         )
-        return Changes(store=store, queue=ChangeQueue(), sealing=sealing, context=context)
+        return Changes(store=store, queue=ChangeQueue(), sealing=sealing, refusals=refusals, context=context)
 
     def _cleanup(self) -> Cleanup | None:
         if self.foundation.catalog is None:
@@ -169,6 +180,8 @@ class Orchestrator:
         litellm, now = foundation.litellm, self.ports.wall_clock
         creates = RatePolicy("creates", self.settings.creates_per_minute)
         reports = RatePolicy("reports", self.settings.creates_per_minute)
+        first_uses = RatePolicy("first uses", self.settings.creates_per_minute)
+        updates = RatePolicy("changes", self.settings.changes_per_minute)
 
         known = KnownUsers(litellm=litellm, seconds=self.settings.known_user_seconds, now=self.ports.clock)
         tiers = Tiers(
@@ -178,7 +191,12 @@ class Orchestrator:
         )
         creation = UserCreation(litellm=litellm, known=known, tiers=tiers, catalog=self._asked_catalog)
         create_user = CreateUser(
-            changes=changes, creation=creation, known=known, directory=foundation.directory, rate=creates
+            changes=changes,
+            creation=creation,
+            known=known,
+            directory=foundation.directory,
+            rate=creates,
+            first_uses=first_uses,
         )
         users = Users(litellm=litellm, known=known, create_user=create_user)
         models = Models(usage=foundation.litellm_usage, litellm=litellm, tiers=tiers, now=self.ports.clock)
@@ -192,6 +210,7 @@ class Orchestrator:
         placing = KeyPlacing(policy=policy, keys=keys, now=now)
         rules = UpdateRules(policy=policy, tiers=tiers, keys=keys, reported=foundation.reported)
         replacement = Replacement(keys=keys, policy=policy, tiers=tiers, reported=foundation.reported, now=now)
+        leaked = LeakedKeys(litellm=litellm, reported=foundation.reported)
         revoke_keys = RevokeKeys(changes=changes, issuer=issuer, revocations=foundation.revocations)
 
         self.services += [
@@ -201,7 +220,7 @@ class Orchestrator:
             keys,
             create_user,
             list_users,
-            UpdateUser(changes=changes, litellm=litellm, models=models, directory=foundation.directory),
+            UpdateUser(changes=changes, litellm=litellm, models=models, directory=foundation.directory, rate=updates),
             RemoveUser(
                 changes=changes,
                 execution=self._execution,
@@ -211,8 +230,15 @@ class Orchestrator:
                 known=known,
             ),
             CreateKey(changes=changes, users=users, tiers=tiers, placing=placing, issuer=issuer, rate=creates),
-            UpdateKey(changes=changes, users=users, keys=keys, litellm=litellm, rules=rules),
-            DeleteKey(changes=changes, users=users, keys=keys, litellm=litellm, revocations=foundation.revocations),
+            UpdateKey(changes=changes, users=users, keys=keys, litellm=litellm, rules=rules, rate=updates),
+            DeleteKey(
+                changes=changes,
+                users=users,
+                keys=keys,
+                litellm=litellm,
+                revocations=foundation.revocations,
+                rate=updates,
+            ),
             RotateKey(
                 changes=changes,
                 users=users,
@@ -221,18 +247,32 @@ class Orchestrator:
                 revoke_keys=revoke_keys,
                 rate=creates,
             ),
-            ReportKey(changes=changes, litellm=litellm, reported=foundation.reported, rate=reports),
+            ReportKey(changes=changes, leaked=leaked, rate=reports),
             Usage(usage=foundation.litellm_usage, litellm=litellm, users=users, now=now),
         ]
+        reconciliation = Reconciliation(
+            changes=changes,
+            table=foundation.change_table,
+            due=foundation.due,
+            litellm=litellm,
+            issuer=issuer,
+            leaked=leaked,
+        )
+        handlers = {
+            Kind.REVOCATION: revoke_keys.revoke_due,
+            Kind.RECONCILIATION: reconciliation.reconcile,
+            Kind.MARK_REVIEW: leaked.review,
+        }
         return BackgroundJobs(
-            revoke_keys=revoke_keys,
-            reconciliation=Reconciliation(
-                changes=changes, interrupted=foundation.change_table, litellm=litellm, issuer=issuer
+            due=DueWork(queue=foundation.due, handlers=handlers, now=self.ports.clock),
+            reconciliation=reconciliation,
+            retention=Retention(
+                changes=foundation.change_table,
+                kept_answers=foundation.kept_answers,
+                rates=foundation.rates,
+                seconds=self.settings.audit_retention,
+                now=self.ports.clock,
             ),
-            changes=foundation.change_table,
-            kept_answers=foundation.kept_answers,
-            rates=foundation.rates,
-            retention=self.settings.audit_retention,
         )
 
 

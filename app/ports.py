@@ -27,7 +27,8 @@ class Ports:
     before retries, `heartbeat` between renewals of a lease. `sign_in` may accept a token before Backstage is asked;
     `people` are the user ids for which it does, each with its role, for the console.
     Without `tracing` there are no traces. `patience` is the time in seconds that a caller waits for a dry run of the
-    cleanup, `dependency_patience` the time within which a dependency has to answer in order to be available.
+    cleanup, `dependency_patience` the time within which a dependency has to answer in order to be available, and
+    `change_patience` the time that a change waits for earlier ones of the same user.
     """
 
     litellm: httpx.AsyncBaseTransport | None = None
@@ -42,3 +43,4 @@ class Ports:
     tracing: Tracing | None = None
     patience: float = 5.0
     dependency_patience: float = 2.0
+    change_patience: float = 10.0

@@ -66,7 +66,10 @@ class Ending:
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """A change in the audit log. `outcome` is None while it is not known. Times are seconds since the epoch."""
+    """A change in the audit log. `outcome` is None while it is not known. Times are seconds since the epoch.
+
+    `repetitions` counts the same refusals of the hour after, which have no event of their own.
+    """
 
     id: int
     operation: str
@@ -83,11 +86,14 @@ class AuditEvent:
     after: Mapping[str, Any] | None = None
     detail: str | None = None
     ended_at: float | None = None
+    repetitions: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFilters:
     """Which events to return; None means any. `concerning` is a user who is the actor or the target.
+
+    What that user reported as leaked has no target then.
 
     `before` is the time and the id of the last event of the page before.
     """

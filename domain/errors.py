@@ -7,10 +7,11 @@ OrchestratorError
 │   ├── NotAllowedError               valid credentials, but not enough authority
 │   ├── NotFoundError                 no such user, or no such key of this user
 │   ├── ConflictError                 the current state does not allow it
-│   │   └── BusyError                 another change is in progress; retry
+│   │   └── BusyError                 the same request, or a cleanup, is in progress; retry
 │   ├── PreconditionFailedError       the resource changed since the caller read it
 │   ├── IdempotencyKeyReusedError     the Idempotency-Key belongs to another request
 │   └── RateLimitedError              too many requests from this caller
+├── OverloadedError                   too much is waiting for the same thing; retry
 └── UpstreamError                     LiteLLM, Backstage or the database
     ├── UpstreamFaultError            it returned an unexpected response or refused our credentials
     │   └── ValuesRefusedError        it refused the values that were sent; in a caller's request an InputError
@@ -61,7 +62,7 @@ class ConflictError(CallerError):
 
 
 class BusyError(ConflictError):
-    """Another change, or the same request, is in progress. `retry_after` is in seconds."""
+    """The same request, or a cleanup, is in progress. `retry_after` is in seconds."""
 
     retry_after = 1
 
@@ -80,6 +81,14 @@ class RateLimitedError(CallerError):
     def __init__(self, rate: RateLimit) -> None:
         super().__init__(f"At most {rate.limit} requests in {rate.window} s. Retry after {rate.retry_after} s.")
         self.rate = rate
+
+
+class OverloadedError(OrchestratorError):
+    """Too much was asked of us for the same user at once. Nothing was changed. `retry_after` is in seconds."""
+
+    def __init__(self, message: str, retry_after: int = 5) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class UpstreamError(OrchestratorError):

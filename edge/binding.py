@@ -7,6 +7,7 @@ malformed bodies. These replace them in its middleware stack.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from inspect import signature
 from typing import Any, get_type_hints
 
 import inflection
@@ -34,7 +35,8 @@ def handler_name(operation_id: str) -> str:
 class BoundOperation:
     """One operation: checks a request against the contract, then calls the handler.
 
-    `services` are passed to the handler's parameters by their type. A body must arrive within `body_seconds`.
+    `services` are passed to the handler's parameters by their type. A body must arrive within `body_seconds`. Raises
+    TypeError if a request would not give the handler what it takes.
     """
 
     def __init__(self, operation: AbstractOperation, services: Mapping[type, Any], body_seconds: float) -> None:
@@ -49,6 +51,7 @@ class BoundOperation:
         self._body_required = bool(body.get("required"))
         self._is_conditional = any(row["name"] == "If-None-Match" for row in operation.parameters)
         self._body = ContractValidator(operation.body_schema("application/json")) if body else None
+        self._require_callable(operation.operation_id)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arguments = self._services | self._parameters.read(scope)
@@ -65,6 +68,17 @@ class BoundOperation:
         elif "etag" in response.headers:
             response = tagged(response)
         await response(scope, receive, send)
+
+    def _require_callable(self, operation_id: str) -> None:
+        """What would fail at the first request fails at the start."""
+        names = {*self._services, *self._parameters.names} - {"if_none_match"}
+        names |= {
+            name for name, is_taken in (("principal", self._takes_principal), ("body", self._takes_body)) if is_taken
+        }
+        try:
+            signature(self._handler).bind(**dict.fromkeys(names))
+        except TypeError as error:
+            raise TypeError(f"The handler of {operation_id} and what its requests give it differ: {error}") from error
 
     def _checked_body(self, body: Any) -> Any | None:
         if body is ABSENT and not self._body_required:

@@ -30,6 +30,7 @@ _STATUS_OF: dict[type, tuple[HTTPStatus, str]] = {
     errors.PreconditionFailedError: (HTTPStatus.PRECONDITION_FAILED, "PreconditionFailedError"),
     errors.IdempotencyKeyReusedError: (HTTPStatus.UNPROCESSABLE_ENTITY, "UnprocessableError"),
     errors.RateLimitedError: (HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequestsError"),
+    errors.OverloadedError: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     errors.UpstreamFaultError: (HTTPStatus.BAD_GATEWAY, "BadGatewayError"),
     errors.UpstreamUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     errors.UpstreamTimeoutError: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutError"),
@@ -78,7 +79,7 @@ def _known(scope: Mapping[str, Any], error: Exception, status: HTTPStatus, name:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, errors.RateLimitedError):
         headers |= {"Retry-After": str(error.rate.retry_after), **rate_headers(error.rate)}
-    if isinstance(error, (errors.BusyError, errors.UpstreamUnavailableError)):
+    if isinstance(error, (errors.BusyError, errors.OverloadedError, errors.UpstreamUnavailableError)):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.UpstreamError):
         log.warning("upstream failed", error=error.message, cause=type(error.__cause__).__name__)

@@ -31,6 +31,11 @@ class Parameters:
         self._query = {row["name"]: _Parameter(row) for row in rows if row["in"] == "query"}
         self._headers = [_Parameter(row) for row in rows if row["in"] == "header"]
 
+    @property
+    def names(self) -> set[str]:
+        """The argument names of what `read` returns."""
+        return {row.argument for row in (*self._path, *self._query.values(), *self._headers)}
+
     def read(self, scope: Scope) -> dict[str, Any]:
         """The values by argument name; None for an absent parameter without a default. Raises InputError."""
         given = self._given(scope["query_string"])

@@ -41,4 +41,5 @@ def _event(event: AuditEvent) -> dict[str, Any]:
         "finishedAt": iso(event.ended_at),
         "after": event.after,
         "detail": event.detail,
+        "repetitions": event.repetitions,
     }

@@ -1,49 +1,97 @@
-"""Background jobs that every replica runs: revoke replaced keys, reconcile interrupted changes, delete old rows."""
+"""What every replica does in the background: what is due, and the deletion of old rows."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 import structlog
 
+from domain.due import Kind, Task
+from domain.errors import OrchestratorError
 from services.keys.reconciliation import Reconciliation
-from services.keys.revoke import RevokeKeys
 from services.repetition import Job
-from state.changes import ChangeTable
+from state.changes import FORGOTTEN_AT_ONCE, ChangeTable
+from state.due import DueQueue
 from state.kept_answers import KeptAnswers
 from state.rates import Rates
 
 log = structlog.get_logger(__name__)
 
+Handler = Callable[[Task], Awaitable[None]]
+_RUN_SECONDS = 10.0
+"""For each part of a run: a part that has more to do does not keep the next run of the others waiting."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class BackgroundJobs:
-    """The jobs. Several replicas can run each at the same time. `retention` of the audit log is in seconds."""
+class DueWork:
+    """Does what is due. A handler removes the task that it has done, or raises. `now` is a clock in seconds."""
 
-    revoke_keys: RevokeKeys
-    reconciliation: Reconciliation
+    queue: DueQueue
+    handlers: Mapping[Kind, Handler]
+    now: Callable[[], float]
+
+    async def run(self, kind: Kind) -> None:
+        """Does all due tasks of one kind, one after the other, for ten seconds. What fails is tried again later."""
+        until = self.now() + _RUN_SECONDS
+        while (task := await self.queue.claim(kind)) is not None:
+            try:
+                await self.handlers[kind](task)
+            except OrchestratorError as error:
+                log.warning(
+                    "not done yet", kind=kind, subject=task.subject, attempts=task.attempts, error=error.message
+                )
+                await self.queue.postpone(task)
+            except Exception:  # a fault of ours with one task must not stop the others
+                log.exception("not done yet", kind=kind, subject=task.subject, attempts=task.attempts)
+                await self.queue.postpone(task)
+            if self.now() >= until:
+                return
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """Deletes rows whose time is over. Changes are kept for `seconds`; `now` is a clock in seconds."""
+
     changes: ChangeTable
     kept_answers: KeptAnswers
     rates: Rates
-    retention: float
+    seconds: float
+    now: Callable[[], float]
+
+    async def forget_changes(self) -> None:
+        """Deletes all that are too old, however many there are, as far as ten seconds suffice."""
+        until = self.now() + _RUN_SECONDS
+        while await self.changes.forget(older_than=self.seconds) == FORGOTTEN_AT_ONCE and self.now() < until:
+            pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackgroundJobs:
+    """The jobs. Several replicas can run each at the same time."""
+
+    due: DueWork
+    reconciliation: Reconciliation
+    retention: Retention
 
     async def run(self) -> None:
-        """Runs each job once. A failure of one does not stop the others."""
-        for job in (
-            self.revoke_keys.revoke_due,
-            self.reconciliation.run,
-            self._forget_changes,
-            self.kept_answers.forget,
-            self.rates.forget,
-        ):
-            try:
-                await job()
-            except Exception:  # an unavailable database must not end the jobs
-                log.exception("background job failed", job=job.__qualname__)
+        """Runs each job once, and the kinds of due work side by side: a slow one does not hold up another."""
+        await _guarded(self.reconciliation.find)
+        await asyncio.gather(
+            *(_guarded(self.due.run, kind) for kind in self.due.handlers),
+            _guarded(self.retention.forget_changes),
+            _guarded(self.retention.kept_answers.forget),
+            _guarded(self.retention.rates.forget),
+        )
 
     def job(self, interval: float) -> Job:
         """Runs the jobs every `interval` seconds."""
         return Job("background jobs", self.run, interval, first=interval)
 
-    async def _forget_changes(self) -> None:
-        await self.changes.forget(older_than=self.retention)
+
+async def _guarded(job: Callable[..., Awaitable[None]], *arguments: Kind) -> None:
+    try:
+        await job(*arguments)
+    except Exception:  # an unavailable database must not end the jobs
+        log.exception("background job failed", job=job.__qualname__)

@@ -159,5 +159,7 @@ class Settings:
     cleanup: CleanupSettings = CleanupSettings()
     directory: DirectorySettings = DirectorySettings()
     creates_per_minute: int = 30
+    changes_per_minute: int = 120
+    refusals_per_minute: int = 30
     audit_retention: float = 365 * 86400.0
     maintenance_interval: float = 10.0

@@ -52,6 +52,7 @@ def from_app_config(tree: Mapping[str, Any]) -> Settings:
         raise SettingsError(problems)
     litellm, backend = tree["liteLLM"], tree.get("backend", {})
     ours = tree.get("litellmOrchestrator", {})
+    rates = ours.get("rateLimit", {})
     backstage, defaults = ours.get("backstage", {}), litellm.get("userDefaults", {})
     host, port = _listen(backend.get("listen"))
     return Settings(
@@ -89,7 +90,9 @@ def from_app_config(tree: Mapping[str, Any]) -> Settings:
         database_url=_database_url(ours.get("database", {}).get("url"), backend.get("database", {})),
         cleanup=_cleanup(ours.get("cleanup", {})),
         directory=_directory(ours.get("directory", {})),
-        creates_per_minute=ours.get("rateLimit", {}).get("createsPerMinute", Settings.creates_per_minute),
+        creates_per_minute=rates.get("createsPerMinute", Settings.creates_per_minute),
+        changes_per_minute=rates.get("changesPerMinute", Settings.changes_per_minute),
+        refusals_per_minute=rates.get("refusalsPerMinute", Settings.refusals_per_minute),
         audit_retention=ours.get("audit", {}).get("retentionDays", Settings.audit_retention / 86400) * 86400.0,
         maintenance_interval=ours.get("maintenanceInterval", Settings.maintenance_interval),
     )

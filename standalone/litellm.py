@@ -34,8 +34,8 @@ _KEY_COLUMNS = frozenset({"token", "created_at", "key_alias", "spend", "max_budg
 class LiteLLMStandIn:
     """LiteLLM in memory. `app` is an ASGI application; `rows` are its tables, `requests` the requests it received.
 
-    `policy` is its configuration, `master_keys` are those that it accepts: several while its replicas are restarted with
-    another one.
+    `policy` is its configuration. `master_keys` are those that it accepts: several while its replicas are restarted
+    with another one.
     """
 
     def __init__(

@@ -16,12 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.audit import Action, AuditEvent, AuditFilters, Ending, Intent, Outcome
 from state.database import Database
-from state.tables import change
+from state.tables import change, repetition
 
 LEASE_SECONDS = 30.0
-_MAX_FORGOTTEN = 1000
+FORGOTTEN_AT_ONCE = 1000
 _columns = change.c
 _is_open = _columns.outcome.is_(None)
+_EVENTS = sa.select(change, sa.func.coalesce(repetition.c.times, 0).label("repetitions")).select_from(
+    change.outerjoin(repetition, repetition.c.change_id == _columns.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +116,11 @@ class ChangeTable:
         row_id = inserted.scalar_one_or_none()
         return None if row_id is None else int(row_id)
 
-    async def insert_ended(self, intent: Intent, ending: Ending) -> None:
+    async def insert_ended(self, connection: AsyncConnection, intent: Intent, ending: Ending) -> None:
         """Inserts a change that ended before it began: a refusal."""
         now = self._database.now()
         row = asdict(intent) | {"started_at": now, "ended_at": now, "outcome": ending.outcome, "detail": ending.detail}
-        async with self._database.transaction() as connection:
-            await connection.execute(sa.insert(change).values(row))
+        await connection.execute(sa.insert(change).values(row))
 
     async def renew(self, change_id: int, holder: str) -> bool:
         """Extends the lease. Returns False if the holder lost it."""
@@ -154,33 +156,42 @@ class ChangeTable:
             except sa.exc.IntegrityError:
                 return False  # another change of the same user is running
 
-    async def interrupted(self, *, older_than: float, limit: int) -> list[AuditEvent]:
-        """The oldest `limit` open changes that nobody runs and that began more than `older_than` seconds ago."""
+    def interrupted(self, *, older_than: float) -> sa.Select[tuple[str, str | None]]:
+        """The ids and targets of open changes that nobody runs and that began more than `older_than` seconds ago."""
         now = self._database.now()
         is_interrupted = sa.or_(_columns.holder.is_(None), _columns.lease_until <= now)
-        query = sa.select(change).where(_is_open, is_interrupted, _columns.started_at < now - older_than)
-        return await self._events(query.order_by(_columns.id).limit(limit))
+        old = (_is_open, is_interrupted, _columns.started_at < now - older_than)
+        return sa.select(sa.cast(_columns.id, sa.Text), _columns.target).where(*old)
+
+    async def open_event(self, change_id: int) -> AuditEvent | None:
+        """The change if it has no outcome yet."""
+        found = await self._events(_EVENTS.where(_columns.id == change_id, _is_open))
+        return found[0] if found else None
 
     async def page(self, filters: AuditFilters, limit: int) -> list[AuditEvent]:
         """The newest `limit` events that match."""
         if filters.concerning is None:
             return await self._events(_newest(filters, limit))
-        # Two index scans, where an OR would read everything.
+        # Two index scans, where an OR would read everything. What a user reported has no target for them, or they would
+        # learn whose key it was.
         user = filters.concerning
-        made = _newest(filters, limit, _columns.actor == user)
-        suffered = _newest(filters, limit, _columns.target == user)
+        own_report = sa.and_(_columns.actor == user, _columns.action == Action.KEY_REPORT)
+        made = _newest(filters, limit, _columns.actor == user, *([] if filters.target is None else [~own_report]))
+        suffered = _newest(filters, limit, _columns.target == user, ~own_report)
         ids = sa.union(*(sa.select(part.subquery().c.id) for part in (made, suffered)))
         return await self._events(_newest(AuditFilters(), limit, _columns.id.in_(ids)))
 
-    async def forget(self, *, older_than: float) -> None:
-        """Deletes ended changes older than `older_than` seconds, at most 1000 at once."""
+    async def forget(self, *, older_than: float) -> int:
+        """Deletes ended changes older than `older_than` seconds, at most 1000. Returns how many."""
         async with self._database.transaction() as connection:
             old = sa.select(_columns.id).where(
                 _columns.outcome.is_not(None), _columns.started_at < self._database.now() - older_than
             )
-            ids = (await connection.execute(old.limit(_MAX_FORGOTTEN))).scalars().all()
+            ids = (await connection.execute(old.limit(FORGOTTEN_AT_ONCE))).scalars().all()
             if ids:
+                await connection.execute(sa.delete(repetition).where(repetition.c.change_id.in_(ids)))
                 await connection.execute(sa.delete(change).where(_columns.id.in_(ids)))
+        return len(ids)
 
     async def _update_held(self, change_id: int, holder: str, values: Mapping[str, Any]) -> bool:
         async with self._database.transaction() as connection:
@@ -197,7 +208,7 @@ def _held(change_id: int, holder: str) -> sa.Update:
 
 def _newest(filters: AuditFilters, limit: int, *more: sa.ColumnElement[bool]) -> sa.Select[Any]:
     newest_first = (_columns.started_at.desc(), _columns.id.desc())
-    return sa.select(change).where(*_conditions(filters), *more).order_by(*newest_first).limit(limit)
+    return _EVENTS.where(*_conditions(filters), *more).order_by(*newest_first).limit(limit)
 
 
 def _conditions(filters: AuditFilters) -> list[sa.ColumnElement[bool]]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from domain.due import Kind
 from state.database import Database
-from state.tables import change, cleanup_run, directory_sweep, directory_user, key_revocation, offboarding
+from state.tables import change, cleanup_run, directory_sweep, directory_user, due, offboarding
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Figures:
     def __init__(self, database: Database) -> None:
         self._database = database
         now = database.now()
-        is_open, is_overdue = change.c.outcome.is_(None), key_revocation.c.revoke_at < now
+        is_open, is_revocation = change.c.outcome.is_(None), due.c.kind == Kind.REVOCATION
+        is_overdue = sa.and_(is_revocation, due.c.due_at < now)
         runs = sa.select(cleanup_run.c.outcome).where(
             cleanup_run.c.fence.is_not(None), cleanup_run.c.finished_at.is_not(None)
         )
@@ -44,9 +46,9 @@ class Figures:
         columns = {
             "open_changes": sa.select(count()).select_from(change).where(is_open),
             "oldest_open_change_seconds": sa.select(now - lowest(change.c.started_at)).where(is_open),
-            "pending_revocations": sa.select(count()).select_from(key_revocation),
-            "overdue_revocations": sa.select(count()).select_from(key_revocation).where(is_overdue),
-            "longest_overdue_seconds": sa.select(now - lowest(key_revocation.c.revoke_at)).where(is_overdue),
+            "pending_revocations": sa.select(count()).select_from(due).where(is_revocation),
+            "overdue_revocations": sa.select(count()).select_from(due).where(is_overdue),
+            "longest_overdue_seconds": sa.select(now - lowest(due.c.due_at)).where(is_overdue),
             "users_offboarding": sa.select(count()).select_from(offboarding),
             "directory_users": sa.select(count()).select_from(directory_user),
             "directory_swept_at": sa.select(directory_sweep.c.swept_at),

@@ -103,14 +103,21 @@ kept_answer = sa.Table(
     sa.Column("resource_id", sa.Text, nullable=False),
     sa.Column("sealed", sa.LargeBinary, nullable=False),
 )
-key_revocation = sa.Table(
-    "key_revocation",
+repetition = sa.Table(
+    "repetition",
     metadata,
-    sa.Column("key_id", sa.Text, primary_key=True),
-    sa.Column("user_id", sa.Text, nullable=False, index=True),
-    sa.Column("replaced_by", sa.Text, nullable=False),
-    sa.Column("revoke_at", sa.Float, nullable=False),
-    sa.Column("next_attempt_at", sa.Float, nullable=False, index=True),
+    sa.Column("change_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("times", sa.BigInteger, nullable=False),
+)
+due = sa.Table(
+    "due",
+    metadata,
+    sa.Column("kind", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=True, index=True),
+    sa.Column("payload", _Json, nullable=True),
+    sa.Column("due_at", sa.Float, nullable=False),
+    sa.Column("next_attempt_at", sa.Float, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
 )
 reported_key = sa.Table(

@@ -169,7 +169,15 @@ class LiteLLM:
         _accepted(reply)
 
     async def owner_of_key(self, key_id: str) -> str | None:
-        """`GET /key/info`: the owner of a key. None if there is no such key."""
+        """`GET /key/info`: the owner of a key. None if there is no such key, or nobody owns it."""
+        info = await self._key_info(key_id)
+        return None if info is None else info.get("user_id")
+
+    async def has_key(self, key_id: str) -> bool:
+        """`GET /key/info`: whether there is such a key, whoever owns it."""
+        return await self._key_info(key_id) is not None
+
+    async def _key_info(self, key_id: str) -> Mapping[str, Any] | None:
         reply = await self._upstream.read("/key/info", {"key": key_id})
         if reply.status == 404:
             return None
@@ -177,7 +185,7 @@ class LiteLLM:
         if not isinstance(info, dict):
             raise unexpected_response("key")
         # LiteLLM returns a deleted key for a while, with this status.
-        return None if info.get("status") == "deleted" else info.get("user_id")
+        return None if info.get("status") == "deleted" else info
 
     async def delete_key(self, key_id: str) -> None:
         """`POST /key/delete`. LiteLLM deletes anybody's key: check the owner first. Raises NotFoundError."""

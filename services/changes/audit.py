@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from domain.audit import AuditEvent, AuditFilters
+from domain.audit import Action, AuditEvent, AuditFilters
 from domain.identity import Principal, Role
 from domain.pages import DEFAULT_PAGE_SIZE, Page, cursor_of, position_in
 from services.access import authorize_member
 from state.changes import ChangeTable
+
+_OF_OWN_REPORT = ("id", "operation", "actor", "via", "action", "request_id", "started_at", "outcome")
+_OF_OWN_CHANGE = (*_OF_OWN_REPORT, "target", "key_id", "requested", "detail", "ended_at", "repetitions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +28,22 @@ class AuditLog:
         Raises NotAllowedError, InputError.
         """
         authorize_member(principal)
-        if Role.ADMIN not in principal.roles:
+        is_admin = Role.ADMIN in principal.roles
+        if not is_admin:
             filters = replace(filters, concerning=principal.subject)
         size = limit or DEFAULT_PAGE_SIZE
         before = position_in(cursor, float, int)
         events = await self.changes.page(replace(filters, before=before), size + 1)
         last = events[size - 1] if len(events) > size else None
-        return Page(events[:size], cursor_of(last.started_at, last.id) if last else None)
+        shown = events if is_admin else [_seen_by(principal.subject, event) for event in events]
+        return Page(shown[:size], cursor_of(last.started_at, last.id) if last else None)
+
+
+def _seen_by(member: str, event: AuditEvent) -> AuditEvent:
+    """What a member may know of an event that they made or that concerns them."""
+    is_own_report = event.actor == member and event.action is Action.KEY_REPORT
+    if event.target == member and not is_own_report:
+        return event
+    # Of a report neither whether the key exists nor whose it is; of another's resources not their state.
+    names = _OF_OWN_REPORT if is_own_report else _OF_OWN_CHANGE
+    return AuditEvent(**{name: getattr(event, name) for name in names})

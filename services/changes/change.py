@@ -73,9 +73,12 @@ class Change:
         """
         await self.end(Ending(Outcome.DONE, key_id, target, self.before, after), answer, connection)
 
-    async def reconciled(self, after: Mapping[str, Any]) -> None:
-        """Records that an interrupted change was repaired; `after` says what was found."""
-        await self.end(Ending(Outcome.RECONCILED, after=after, detail="It was interrupted"))
+    async def reconciled(
+        self, after: Mapping[str, Any], *, target: str | None = None, connection: AsyncConnection | None = None
+    ) -> None:
+        """Records that an interrupted change was repaired; `after` says what was found. Like `done` otherwise."""
+        ending = Ending(Outcome.RECONCILED, target=target, after=after, detail="It was interrupted")
+        await self.end(ending, connection=connection)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:

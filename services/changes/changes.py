@@ -14,43 +14,48 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import structlog
 
 from domain.audit import Action, AuditEvent, Ending, Intent, Outcome
-from domain.errors import BusyError, CallerError, InputError, NotAllowedError, UpstreamError, ValuesRefusedError
+from domain.errors import CallerError, InputError, NotAllowedError, RateLimitedError, UpstreamError, ValuesRefusedError
 from domain.identity import Principal, Role
 from domain.redaction import redact, redacted
 from services.access import Access, authorize_change
 from services.changes.change import Change
-from services.changes.queue import ChangeQueue
-from services.changes.sealing import SealedRequest, Sealing
-from services.changes.store import ChangeStore, Opened
+from services.changes.queue import ChangeQueue, overloaded
+from services.changes.refusals import Refusals
+from services.changes.sealing import Sealing
+from services.changes.store import ChangeStore, Opened, Opening, Write
 from state.changes import LEASE_SECONDS
 from state.rates import RatePolicy
 
 log = structlog.get_logger(__name__)
 
 Sleep = Callable[[float], Awaitable[None]]
-log = structlog.get_logger(__name__)
 
 _RENEWAL_SECONDS = LEASE_SECONDS / 3
 _RETRY_SECONDS = 1.0
 _POLL_SECONDS = 0.2
-_MAX_POLLS = 160
-"""Together longer than a lease: a request that waits for a dead process gets the lock in the end."""
+_LONGEST_SECONDS = LEASE_SECONDS + 2.0
+"""A change that takes access away waits longer than a lease: it gets the lock of a dead process in the end."""
+_TAKE_AWAY = frozenset({Action.KEY_DELETE, Action.KEY_REVOKE, Action.USER_BLOCK, Action.USER_DELETE})
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Where ids and waiting come from. `request_id` is the id of the current request, None outside of one."""
+    """Where ids and waiting come from. `request_id` is the id of the current request, None outside of one.
+
+    A change waits at most `patience` seconds for others of the same user, here and at other replicas together.
+    """
 
     new_id: Callable[[], str]
     request_id: Callable[[], str | None]
     sleep: Sleep
     heartbeat: Sleep
+    patience: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +65,7 @@ class Changes:
     store: ChangeStore
     queue: ChangeQueue
     sealing: Sealing
+    refusals: Refusals
     context: Context
 
     @asynccontextmanager
@@ -73,13 +79,20 @@ class Changes:
         requested: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         rate: RatePolicy | None = None,
+        is_worth_it: Callable[[], Awaitable[bool]] | None = None,
+        also: Write | None = None,
     ) -> AsyncIterator[Change]:
         """One change to the resources of the user `target`, on behalf of `principal`. Without a target it never waits.
 
-        If the same request was answered before, `change.kept_answer` is set, and nothing may be changed. Raises
-        NotAllowedError (recorded), RateLimitedError, IdempotencyKeyReusedError, BusyError (the same request is
-        running, or another change of the user does not end), DatabaseUnavailableError. A change never begins another
-        change of the same user.
+        If the same request was answered before, `change.kept_answer` is set, and nothing may be changed. What `also`
+        writes is written together with the intent.
+
+        A change that takes access away waits as long as it has to. Above the `rate` it begins all the same if
+        `is_worth_it` says that there is something to take away.
+
+        Raises NotAllowedError (recorded), RateLimitedError, IdempotencyKeyReusedError, BusyError (the same request is
+        running), OverloadedError (other changes of the user take too long), DatabaseUnavailableError. A change never
+        begins another change of the same user.
         """
         intent = self._intent(principal, action, target, key_id, requested)
         access = await self._authorize(principal, intent)
@@ -87,8 +100,19 @@ class Changes:
         if idempotency_key is not None:
             content = [action, target, key_id, requested]
             request = await self.sealing.request(principal.subject, idempotency_key, content)
-        async with self.queue.turn(intent.lock, request.name if request else None):
-            opened = await self._open(intent, request, rate)
+        takes_away = _takes_access_away(intent)
+        began = asyncio.get_running_loop().time()
+        patience = None if takes_away else self.context.patience
+        async with self.queue.turn(intent.lock, request.name if request else None, patience=patience):
+            waited = asyncio.get_running_loop().time() - began
+            left = _LONGEST_SECONDS if patience is None else patience - waited
+            opening = Opening(intent, request, rate, also)
+            try:
+                opened = await self._open(opening, left)
+            except RateLimitedError:
+                if not takes_away or is_worth_it is None or not await is_worth_it():
+                    raise
+                opened = await self._open(replace(opening, rate=None), left)
             change = Change(self.store, opened, intent, access, request)
             if change.kept_answer is not None:
                 yield change
@@ -100,11 +124,11 @@ class Changes:
     async def resume(self, event: AuditEvent) -> AsyncIterator[Change]:
         """Takes an interrupted change over to repair it, under its user's lock.
 
-        Raises BusyError if it, or another change of the user, is running.
+        Raises OverloadedError if it, or another change of the user, is running.
         """
         opened = await self.store.resume(event, self.context.new_id())
         if opened is None:
-            raise _another_in_progress(event.target)
+            raise overloaded(event.target)
         intent = Intent(event.operation, event.actor, event.action, event.target)
         change = Change(self.store, opened, intent, Access.FOR_ANOTHER, None)
         async with self._running(change):
@@ -157,23 +181,33 @@ class Changes:
                 log.exception("a lease could not be renewed yet", operation=change.operation)
                 wait = _RETRY_SECONDS
 
-    async def _open(self, intent: Intent, request: SealedRequest | None, rate: RatePolicy | None) -> Opened:
-        for _ in range(_MAX_POLLS):
-            opened = await self.store.open(intent, request, rate)
+    async def _open(self, opening: Opening, seconds: float) -> Opened:
+        for _ in range(max(1, int(seconds / _POLL_SECONDS))):
+            opened = await self.store.open(opening)
             if opened is not None:
                 return opened
             await self.context.sleep(_POLL_SECONDS)
-        raise _another_in_progress(intent.target)
+        raise overloaded(opening.intent.target)
 
-    async def authorize(self, principal: Principal, action: Action, target: str | None) -> Access:
-        """Checks authority as `begin` does, for a change that begins later. Raises NotAllowedError (recorded)."""
-        return await self._authorize(principal, self._intent(principal, action, target, None, None))
+    @asynccontextmanager
+    async def checking(self, principal: Principal, action: Action, target: str | None) -> AsyncIterator[None]:
+        """What has to be checked before a change begins: the authority, as `begin` does, and what stands within.
+
+        A CallerError is recorded as its end. Raises NotAllowedError, RateLimitedError if there were too many such ends.
+        """
+        intent = self._intent(principal, action, target, None, None)
+        await self._authorize(principal, intent)
+        try:
+            yield
+        except CallerError as error:
+            await self.refusals.record(intent, Ending(Outcome.FAILED, detail=redact(error.message)))
+            raise
 
     async def _authorize(self, principal: Principal, intent: Intent) -> Access:
         try:
             return authorize_change(principal, intent.action, intent.target)
         except NotAllowedError as error:
-            await self.store.refuse(intent, Ending(Outcome.DENIED, detail=redact(error.message)))
+            await self.refusals.record(intent, Ending(Outcome.DENIED, detail=redact(error.message)))
             raise
 
     def _intent(
@@ -197,5 +231,7 @@ class Changes:
         )
 
 
-def _another_in_progress(target: str | None) -> BusyError:
-    return BusyError(f"Another change to {target} is in progress; retry")
+def _takes_access_away(intent: Intent) -> bool:
+    if intent.action is Action.KEY_UPDATE:
+        return intent.requested == {"blocked": True}
+    return intent.action in _TAKE_AWAY

@@ -6,7 +6,7 @@ nothing. Ending records the outcome and keeps the answer. Why two are enough: `d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +30,7 @@ from state.kept_answers import KeptAnswer, KeptAnswers
 from state.rates import RatePolicy, Rates
 from telemetry.metrics import Metrics
 
+Write = Callable[[AsyncConnection], Awaitable[None]]
 _REUSED = "This Idempotency-Key was used for another request; choose a new one"
 
 
@@ -43,6 +44,19 @@ class Interrupted:
     operation: str
     action: Action
     same_request: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What opens a change: the intent, the request that may have been sent before, the rate that it counts against.
+
+    What `also` writes is written together with the intent.
+    """
+
+    intent: Intent
+    request: SealedRequest | None = None
+    rate: RatePolicy | None = None
+    also: Write | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +88,7 @@ class ChangeStore:
     rates: Rates
     metrics: Metrics
 
-    async def open(self, intent: Intent, request: SealedRequest | None, policy: RatePolicy | None) -> Opened | None:
+    async def open(self, opening: Opening) -> Opened | None:
         """Transaction 1. Returns None while another change holds the user's lock: try again later.
 
         Raises BusyError while a request with the same Idempotency-Key is running, IdempotencyKeyReusedError if the
@@ -82,10 +96,10 @@ class ChangeStore:
         """
         try:
             async with self.database.transaction() as connection:
-                return await self._open(connection, intent, request, policy)
+                return await self._open(connection, opening)
         except _AlreadyAnsweredError as error:
-            assert request is not None
-            return await self._replay(intent, request, error.kept, policy)
+            assert opening.request is not None
+            return await self._replay(opening.intent, opening.request, error.kept, opening.rate)
 
     def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction for `end` and whatever must be written together with it."""
@@ -94,11 +108,6 @@ class ChangeStore:
     async def resume(self, event: AuditEvent, holder: str) -> Opened | None:
         """Takes an interrupted change over. Returns None if it, or another change of its user, is running."""
         return Opened(event.id, holder) if await self.changes.resume(event.id, holder) else None
-
-    async def refuse(self, intent: Intent, ending: Ending) -> None:
-        """Records a change that was refused before it began."""
-        await self.changes.insert_ended(intent, ending)
-        self.count(intent, ending)
 
     def count(self, intent: Intent, ending: Ending) -> None:
         """Counts a change whose end is committed."""
@@ -126,9 +135,8 @@ class ChangeStore:
         """Renews the lease. Returns False if it is lost."""
         return await self.changes.renew(opened.change_id, opened.holder)
 
-    async def _open(
-        self, connection: AsyncConnection, intent: Intent, request: SealedRequest | None, policy: RatePolicy | None
-    ) -> Opened | None:
+    async def _open(self, connection: AsyncConnection, opening: Opening) -> Opened | None:
+        intent, request = opening.intent, opening.request
         found = await self.changes.find_open(connection, intent.lock, request)
         _require_unclaimed(found, request)
         if found:
@@ -139,7 +147,9 @@ class ChangeStore:
             raise _AlreadyAnsweredError(kept)
         if change_id is None:
             return None
-        rate = None if policy is None else await self._take(connection, policy, intent.actor)
+        rate = None if opening.rate is None else await self._take(connection, opening.rate, intent.actor)
+        if opening.also is not None:
+            await opening.also(connection)
         names = () if request is None else request.names
         interrupted = [Interrupted(row.operation, row.action, row.request_name in names) for row in found]
         return Opened(change_id, intent.operation, rate, interrupted)

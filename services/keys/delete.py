@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
@@ -10,6 +11,7 @@ from domain.identity import Principal
 from services.changes.changes import Changes
 from services.keys.keys import Keys
 from services.users.users import Users
+from state.rates import RatePolicy
 from state.revocations import Revocations
 
 
@@ -22,19 +24,27 @@ class DeleteKey:
     keys: Keys
     litellm: LiteLLM
     revocations: Revocations
+    rate: RatePolicy
 
     async def __call__(
         self, principal: Principal, user_id: str, key_id: str, expected: frozenset[str] | None = None
     ) -> None:
-        """The key must have one of the `expected` versions; None means any.
+        """The key must have one of the `expected` versions; None means any. A key that exists is deleted at any rate.
 
-        Raises NotAllowedError, NotFoundError (also for another's key), PreconditionFailedError, UpstreamError.
+        Raises NotAllowedError, NotFoundError (also for another's key), PreconditionFailedError, RateLimitedError,
+        OverloadedError, UpstreamError.
         """
         await self.users.ensure_own(principal, user_id)
-        async with self.changes.begin(principal, Action.KEY_DELETE, user_id, key_id=key_id) as change:
+        exists = partial(self._exists, user_id, key_id)
+        async with self.changes.begin(
+            principal, Action.KEY_DELETE, user_id, key_id=key_id, rate=self.rate, is_worth_it=exists
+        ) as change:
             key = (await self.keys.read(user_id, key_id, expected=expected)).key
             change.before = key.changeable
             await self.litellm.delete_key(key_id)
             async with change.transaction() as connection:
                 await self.revocations.remove(connection, key_id)
                 await change.done(connection=connection)
+
+    async def _exists(self, user_id: str, key_id: str) -> bool:
+        return await self.litellm.read_key(user_id, key_id) is not None

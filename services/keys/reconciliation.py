@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +9,17 @@ import structlog
 
 from clients.litellm.client import LiteLLM
 from domain.audit import Action, AuditEvent
-from domain.errors import NotFoundError, OrchestratorError
+from domain.due import Kind, Task
 from services.changes.changes import Changes
 from services.keys.issuer import CREATING, KeyIssuer
+from services.keys.report import LeakedKeys
 from state.changes import ChangeTable
+from state.due import DueQueue
 
 log = structlog.get_logger(__name__)
 
 _AFTER_SECONDS = 300.0
 """Longer than any request takes: it calls LiteLLM about ten times, each within the deadline of a call."""
-_BATCH = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,33 +27,40 @@ class Reconciliation:
     """Ends the changes that were interrupted more than five minutes ago."""
 
     changes: Changes
-    interrupted: ChangeTable
+    table: ChangeTable
+    due: DueQueue
     litellm: LiteLLM
     issuer: KeyIssuer
+    leaked: LeakedKeys
 
-    async def run(self) -> None:
-        """Repairs what can be repaired. What fails is retried by the next run."""
-        for event in await self.interrupted.interrupted(older_than=_AFTER_SECONDS, limit=_BATCH):
-            try:
-                async with self.changes.resume(event) as change:
-                    await change.reconciled(await self._repair(event))
-            except OrchestratorError as error:
-                log.warning("an interrupted change is not reconciled yet", change=event.id, error=error.message)
-            else:
-                log.info("reconciled an interrupted change", change=event.id, action=event.action)
+    async def find(self) -> None:
+        """Makes them due."""
+        await self.due.schedule_found(Kind.RECONCILIATION, self.table.interrupted(older_than=_AFTER_SECONDS))
 
-    async def _repair(self, event: AuditEvent) -> dict[str, Any]:
-        """Repairs one change, and returns what it found."""
+    async def reconcile(self, task: Task) -> None:
+        """Repairs and ends one change. Raises OverloadedError while its user is being changed, UpstreamError."""
+        event = await self.table.open_event(int(task.subject))
+        if event is None:
+            await self.due.drop(task)
+            return
+        async with self.changes.resume(event) as change:
+            found, owner = await self._repair(event)
+            async with change.transaction() as connection:
+                await self.due.remove(connection, task.kind, task.subject)
+                await change.reconciled(found, target=owner, connection=connection)
+        log.info("reconciled an interrupted change", change=event.id, action=event.action)
+
+    async def _repair(self, event: AuditEvent) -> tuple[dict[str, Any], str | None]:
+        """Repairs one change. Returns what it found, and the owner of a key that was reported."""
         if event.action in CREATING and event.target is not None:
             # Nobody received the secret: the answer is given after the outcome is recorded.
-            return {"deleted": await self.issuer.delete_created_by(event.target, {event.operation})}
+            return {"deleted": await self.issuer.delete_created_by(event.target, {event.operation})}, None
         if event.action is Action.KEY_REPORT and event.key_id is not None:
-            with suppress(NotFoundError):
-                await self.litellm.set_key_blocked(event.key_id, blocked=True)
-            return {"known": await self.litellm.owner_of_key(event.key_id) is not None}
+            await self.leaked.reported.keep(event.key_id)
+            return {"known": await self.leaked.block(event.key_id)}, await self.leaked.owner(event.key_id)
         if event.target is None:
-            return {}
+            return {}, None
         if event.key_id is None:
-            return {"exists": await self.litellm.user_exists(event.target)}
+            return {"exists": await self.litellm.user_exists(event.target)}, None
         key = await self.litellm.read_key(event.target, event.key_id)
-        return {"exists": key is not None, "blocked": key is not None and key.is_blocked}
+        return {"exists": key is not None, "blocked": key is not None and key.is_blocked}, None

@@ -3,17 +3,53 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+
+import structlog
 
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
-from domain.errors import NotFoundError
+from domain.due import Task
+from domain.errors import NotFoundError, UpstreamError
 from domain.identity import Principal
 from domain.rates import RateLimit
 from services.changes.changes import Changes
 from state.rates import RatePolicy
 from state.revocations import ReportedKeys
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeakedKeys:
+    """What is done about a leaked key, once it is marked."""
+
+    litellm: LiteLLM
+    reported: ReportedKeys
+
+    async def block(self, key_id: str) -> bool:
+        """Blocks the key. Returns whether LiteLLM has it. Raises UpstreamError."""
+        try:
+            await self.litellm.set_key_blocked(key_id, blocked=True)
+        except NotFoundError:
+            return False
+        return True
+
+    async def owner(self, key_id: str) -> str | None:
+        """The owner of the key, for the audit log; None if there is none, or if LiteLLM does not say."""
+        try:
+            return await self.litellm.owner_of_key(key_id)
+        except UpstreamError as error:
+            log.warning("the owner of a leaked key is not known", key=key_id, error=error.message)
+            return None
+
+    async def review(self, task: Task) -> None:
+        """Forgets the mark of a key that LiteLLM does not have. Raises UpstreamError."""
+        if await self.litellm.has_key(task.subject):
+            await self.reported.keep(task.subject)
+        else:
+            await self.reported.forget(task.subject)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,22 +57,23 @@ class ReportKey:
     """Accepts reports of leaked keys."""
 
     changes: Changes
-    litellm: LiteLLM
-    reported: ReportedKeys
+    leaked: LeakedKeys
     rate: RatePolicy
 
     async def __call__(self, principal: Principal, secret: str) -> RateLimit | None:
         """Blocks the key with this secret if it exists; the caller does not learn whether. Any caller may report.
 
-        The report is stored before the key is blocked. Neither the owner nor the cleanup unblocks a reported key.
-        Raises RateLimitedError, UpstreamError.
+        The key is marked together with the intent, then blocked: neither the owner nor the cleanup unblocks a marked
+        key. Raises RateLimitedError, UpstreamError: then reconciliation blocks it.
         """
         key_id = hashlib.sha256(secret.encode()).hexdigest()
+        mark = partial(self.leaked.reported.add, key_id=key_id)
         # Without a target: a leaked key is blocked at once, whatever else happens to its owner.
-        async with self.changes.begin(principal, Action.KEY_REPORT, None, key_id=key_id, rate=self.rate) as change:
-            owner = await self.litellm.owner_of_key(key_id)
-            await self.reported.add(key_id)
-            with suppress(NotFoundError):
-                await self.litellm.set_key_blocked(key_id, blocked=True)
-            await change.done(target=owner, after={"known": owner is not None})
+        async with self.changes.begin(
+            principal, Action.KEY_REPORT, None, key_id=key_id, rate=self.rate, also=mark
+        ) as change:
+            is_known = await self.leaked.block(key_id)
+            # Asked for every key, or the time that it takes would tell which ones exist.
+            owner = await self.leaked.owner(key_id)
+            await change.done(target=owner, after={"known": is_known})
             return change.rate

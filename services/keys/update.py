@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from clients.litellm.client import LiteLLM
@@ -17,6 +18,7 @@ from services.keys.keys import Keys
 from services.keys.policy import KeyPolicy
 from services.users.tiers import Tiers
 from services.users.users import Users
+from state.rates import RatePolicy
 from state.revocations import ReportedKeys
 
 
@@ -29,18 +31,27 @@ class UpdateKey:
     keys: Keys
     litellm: LiteLLM
     rules: UpdateRules
+    rate: RatePolicy
 
     async def __call__(
         self, principal: Principal, user_id: str, key_id: str, requested: KeyChanges, expected: frozenset[str] | None
     ) -> DescribedKey:
         """The key as LiteLLM has it after the change. It must have one of the `expected` versions; None means any.
 
-        Raises NotAllowedError, InputError, NotFoundError (also for another's key), PreconditionFailedError,
-        ConflictError (alias taken), UpstreamError (also if LiteLLM ignored a value).
+        A key that works is blocked above the rate too. Raises NotAllowedError, InputError, NotFoundError (also for
+        another's key), PreconditionFailedError, ConflictError (alias taken), RateLimitedError, OverloadedError,
+        UpstreamError (also if LiteLLM ignored a value).
         """
         await self.users.ensure_own(principal, user_id)
+        works = partial(self._works, user_id, key_id)
         async with self.changes.begin(
-            principal, Action.KEY_UPDATE, user_id, key_id=key_id, requested=requested
+            principal,
+            Action.KEY_UPDATE,
+            user_id,
+            key_id=key_id,
+            requested=requested,
+            rate=self.rate,
+            is_worth_it=works,
         ) as change:
             key = (await self.keys.read(user_id, key_id, expected=expected)).key
             await self.rules.check(principal, change.access, key, requested)
@@ -51,6 +62,10 @@ class UpdateKey:
             await change.done(after=updated.key.changeable)
         _require_applied(updated.key, requested)
         return updated
+
+    async def _works(self, user_id: str, key_id: str) -> bool:
+        key = await self.litellm.read_key(user_id, key_id)
+        return key is not None and not key.is_blocked
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,15 +42,13 @@ class RemoveUser:
         """Blocks the user's keys, then deletes user and keys. Returns the number of deleted keys.
 
         The user must have one of the `expected` versions before the first step; None means any. Raises NotAllowedError,
-        NotFoundError, PreconditionFailedError, BusyError while a cleanup is in progress, UpstreamError: then the
-        next cleanup repairs what was done.
+        NotFoundError, PreconditionFailedError, BusyError while a cleanup is in progress, RateLimitedError if there
+        were too many of those, UpstreamError: then the next cleanup repairs what was done.
         """
-        await self._changes.authorize(principal, Action.USER_DELETE, user_id)
-        await self._require(user_id, expected)
+        async with self._changes.checking(principal, Action.USER_DELETE, user_id):
+            await self._require(user_id, expected)
         async with self._one_at_a_time:
-            held = await self._lease.acquire(only_if_due=False)
-            if held is None:
-                raise BusyError("A cleanup is in progress; retry when it has ended")
+            held = await self._acquire(principal, user_id)
             try:
                 return await self._remove(held, principal, user_id)
             except LeaseLostError as error:
@@ -66,6 +64,13 @@ class RemoveUser:
         user = await self._litellm.read_user(user_id) if expected is not None else None
         if user is not None:
             require_version(user.version, expected, "user")
+
+    async def _acquire(self, principal: Principal, user_id: str) -> HeldLease:
+        async with self._changes.checking(principal, Action.USER_DELETE, user_id):
+            held = await self._lease.acquire(only_if_due=False)
+            if held is None:
+                raise BusyError("A cleanup is in progress; retry when it has ended")
+        return held
 
     async def _remove(self, held: HeldLease, principal: Principal, user_id: str) -> int:
         offboardings = await self._offboardings.all()

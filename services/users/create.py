@@ -11,7 +11,15 @@ import structlog
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
 from domain.directory import entry_of
-from domain.errors import ConflictError, InputError, UpstreamError, UpstreamFaultError, ValuesRefusedError
+from domain.errors import (
+    ConflictError,
+    InputError,
+    OverloadedError,
+    RateLimitedError,
+    UpstreamError,
+    UpstreamFaultError,
+    ValuesRefusedError,
+)
 from domain.identity import Principal
 from domain.keys import LIMITS
 from domain.users import NewUser, User, UserChanges
@@ -104,6 +112,7 @@ class CreateUser:
     known: KnownUsers
     directory: Directory
     rate: RatePolicy
+    first_uses: RatePolicy
 
     async def __call__(self, principal: Principal, user_id: str, idempotency_key: str | None) -> Created[User]:
         """The new user.
@@ -129,11 +138,20 @@ class CreateUser:
             return Created(user, change.rate)
 
     async def on_first_use(self, principal: Principal) -> None:
-        """Creates the principal's own user unless they exist. Raises UpstreamError."""
-        user_id = principal.subject
-        if await self.known.exists(user_id):
+        """Creates the principal's own user unless they exist.
+
+        Raises OverloadedError if it failed too often (no 429: the caller may be reading), UpstreamError.
+        """
+        if await self.known.exists(principal.subject):
             return
-        async with self.changes.begin(principal, Action.USER_CREATE, user_id) as change:
+        try:
+            await self._create_own(principal, principal.subject)
+        except RateLimitedError as error:
+            message = "Creating your LiteLLM user failed too often; retry later"
+            raise OverloadedError(message, error.rate.retry_after) from error
+
+    async def _create_own(self, principal: Principal, user_id: str) -> None:
+        async with self.changes.begin(principal, Action.USER_CREATE, user_id, rate=self.first_uses) as change:
             try:
                 user = await self.creation.create(principal, user_id)
             except ConflictError:

@@ -16,6 +16,7 @@ from domain.versions import require_version
 from services.changes.changes import Changes
 from services.users.models import Models
 from state.directory import Directory
+from state.rates import RatePolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +27,19 @@ class UpdateUser:
     litellm: LiteLLM
     models: Models
     directory: Directory
+    rate: RatePolicy
 
     async def __call__(
         self, principal: Principal, user_id: str, requested: UserChanges, expected: frozenset[str] | None
     ) -> User:
         """The user as LiteLLM has them after the change. They must have one of the `expected` versions; None means any.
 
-        Raises NotAllowedError, InputError, NotFoundError, PreconditionFailedError, UpstreamError (also if LiteLLM
-        ignored a value).
+        Raises NotAllowedError, InputError, NotFoundError, PreconditionFailedError, RateLimitedError, OverloadedError,
+        UpstreamError (also if LiteLLM ignored a value).
         """
-        async with self.changes.begin(principal, Action.USER_UPDATE, user_id, requested=requested) as change:
+        async with self.changes.begin(
+            principal, Action.USER_UPDATE, user_id, requested=requested, rate=self.rate
+        ) as change:
             await self.models.require_served(requested.get("models"))
             before = await self.litellm.read_user(user_id)
             if before is None:

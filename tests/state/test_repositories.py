@@ -12,14 +12,16 @@ import pytest
 import sqlalchemy as sa
 
 from domain.audit import Action, AuditFilters, Ending, Intent, Outcome
+from domain.due import Kind
 from domain.keys import Revocation
 from domain.rates import RateLimit
 from state.changes import ChangeTable, IdempotentRequest
 from state.database import Database
+from state.due import DueQueue
 from state.kept_answers import KeptAnswer, KeptAnswers
 from state.rates import RatePolicy, Rates
-from state.revocations import ReportedKeys, Revocations
-from state.tables import change, kept_answer, key_revocation, metadata
+from state.revocations import ReportedKeys, Revocations, revocation_of
+from state.tables import change, due, kept_answer, metadata
 from tests.conftest import ALICE, BOB, Clock
 from tests.support.postgresql import empty_database
 
@@ -146,22 +148,29 @@ async def test_twenty_changes_at_once_are_one(database: Database, changes: Chang
     assert [change_id is not None for change_id in begun_changes].count(True) == 1
 
 
+async def interrupted(database: Database, changes: ChangeTable, *, older_than: float) -> list[tuple[str, str | None]]:
+    async with database.reading() as connection:
+        return [tuple(row) for row in await connection.execute(changes.interrupted(older_than=older_than))]
+
+
 async def test_an_interrupted_change_can_be_resumed_once(database: Database, changes: ChangeTable) -> None:
     """By one process, and only while no other change of the user is running."""
     first = await begun(database, changes, "one")
     assert first is not None
     assert await changes.resume(first, "reconciler") is False, "it is running"
-    assert await changes.interrupted(older_than=-1, limit=5) == []
+    assert await interrupted(database, changes, older_than=-1) == []
     await changes.interrupt(first, "one")
-    assert [event.id for event in await changes.interrupted(older_than=-1, limit=5)] == [first]
-    assert await changes.interrupted(older_than=300, limit=5) == []
+    assert await interrupted(database, changes, older_than=-1) == [(str(first), ALICE)]
+    assert await interrupted(database, changes, older_than=300) == []
     second = await begun(database, changes, "two")
     assert second is not None
     assert await changes.resume(first, "reconciler") is False, "another change has the lock"
     await ended(database, changes, second, "two")
     assert [await changes.resume(first, name) for name in ("reconciler", "other")] == [True, False]
     assert await ended(database, changes, first, "one") is False
+    assert await changes.open_event(first) is not None
     assert await ended(database, changes, first, "reconciler", Ending(Outcome.RECONCILED)) is True
+    assert await changes.open_event(first) is None
 
 
 async def test_retention_deletes_what_has_ended(database: Database, changes: ChangeTable) -> None:
@@ -169,9 +178,9 @@ async def test_retention_deletes_what_has_ended(database: Database, changes: Cha
     first, second = await begun(database, changes, "one"), await begun(database, changes, "two", lock=BOB)
     assert first is not None
     await ended(database, changes, first, "one")
-    await changes.forget(older_than=100)
+    assert await changes.forget(older_than=100) == 0
     assert len(await changes.page(AuditFilters(), 10)) == 2
-    await changes.forget(older_than=-1)
+    assert await changes.forget(older_than=-1) == 1
     assert [event.id for event in await changes.page(AuditFilters(), 10)] == [second]
 
 
@@ -281,27 +290,29 @@ async def test_a_rolled_back_request_takes_nothing(database: Database) -> None:
         assert (await rates.peek(connection, CREATES, ALICE)).remaining == 30
 
 
-async def test_revocations_come_due(database: Database) -> None:
-    """Each is claimed when its time has come, and again after a while until it is removed."""
-    revocations = Revocations(database)
+async def test_revocations_are_tasks_of_the_queue(database: Database) -> None:
+    """Each is known until it is removed, and due when its time has come."""
+    queue = DueQueue(database)
+    revocations = Revocations(queue)
     async with database.transaction() as connection:
         planned = await revocations.schedule(connection, "old", ALICE, "new", revoke_in=60)
     assert await revocations.of_user(ALICE) == [Revocation("old", ALICE, "new", planned.revoke_at)]
-    assert await revocations.claim_due() == []
-    await shift(database, key_revocation.c.next_attempt_at, 61)
-    assert await revocations.claim_due() == [planned]
-    assert await revocations.claim_due() == []
-    await shift(database, key_revocation.c.next_attempt_at, 6)
-    assert await revocations.claim_due() == [planned]
+    assert await queue.claim(Kind.REVOCATION) is None
+    await shift(database, due.c.next_attempt_at, 61)
+    task = await queue.claim(Kind.REVOCATION)
+    assert task is not None
+    assert revocation_of(task) == planned
     async with database.transaction() as connection:
         await revocations.remove(connection, "old")
     assert await revocations.of_user(ALICE) == []
 
 
 async def test_reported_keys(database: Database) -> None:
-    """A key that is reported twice is reported."""
-    reported = ReportedKeys(database)
+    """A key that is reported twice is reported, until its mark is forgotten."""
+    reported = ReportedKeys(database, DueQueue(database))
     for _ in range(2):
-        await reported.add("a")
+        await reported.keep("a")
     assert await reported.among(["a", "b"]) == {"a"}
     assert await reported.among([]) == set()
+    await reported.forget("a")
+    assert await reported.among(["a"]) == set()

@@ -147,8 +147,8 @@ async def test_a_slow_litellm_does_not_outlive_the_lock(
         clock.advance(25)
         await heart.beat()
         refused = await other.post(keys_path(ALICE))
-        assert (refused.status_code, "in progress" in refused.json()["error"]["message"]) == (409, True)
-        assert refused.headers["retry-after"] == "1"
+        assert (refused.status_code, "in progress" in refused.json()["error"]["message"]) == (503, True)
+        assert refused.headers["retry-after"] == "5"
     gate.open.set()
     assert (await creating).status_code == 201
     assert len(litellm.rows.keys) == 1

@@ -1,0 +1,31 @@
+"""What has to be done at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class Kind(StrEnum):
+    """The kinds of tasks. The comments say what the subject of each is."""
+
+    REVOCATION = "revocation"  # the id of a replaced key, to be deleted
+    RECONCILIATION = "reconciliation"  # the id of an interrupted change, to be ended
+    MARK_REVIEW = "mark review"  # the id of a key that is marked as leaked, to be forgotten if LiteLLM has no such key
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task, due at `due_at` (seconds since the epoch). `attempts` counts how often it was taken up.
+
+    `owner` is the user whom it concerns, None if that is nobody or unknown.
+    """
+
+    kind: Kind
+    subject: str
+    owner: str | None
+    payload: Mapping[str, Any] | None
+    due_at: float
+    attempts: int

@@ -1,0 +1,110 @@
+"""The table `due`: what has to be done at a time. Why one queue: `docs/adr/0025-one-due-queue.md`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.due import Kind, Task
+from state.database import Database
+from state.tables import due
+
+_LEASE_SECONDS = 120.0
+"""Longer than a task takes: it may wait for a lock, and it calls LiteLLM a few times."""
+_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 5.0, 300.0
+_MOST_DOUBLINGS = 10
+_columns = due.c
+
+
+class DueQueue:
+    """The tasks, one for each kind and subject. Methods with a `connection` run in the caller's transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def schedule(
+        self,
+        connection: AsyncConnection,
+        kind: Kind,
+        subject: str,
+        *,
+        due_in: float,
+        owner: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+    ) -> Task:
+        """Makes it due in `due_in` seconds, also if it was scheduled already."""
+        due_at = self._database.now() + due_in
+        values = {"owner": owner, "payload": payload, "due_at": due_at, "next_attempt_at": due_at, "attempts": 0}
+        insert = self._database.insert(due).values(kind=kind, subject=subject, **values)
+        anew = insert.on_conflict_do_update(index_elements=[_columns.kind, _columns.subject], set_=values)
+        return _task((await connection.execute(anew.returning(*_columns))).one())
+
+    async def schedule_found(self, kind: Kind, found: sa.Select[tuple[str, str | None]]) -> None:
+        """Makes what the query finds (subjects and owners) due now, unless it is scheduled already."""
+        rows = found.subquery()
+        subject, owner = rows.c
+        is_scheduled = sa.exists().where(_columns.kind == kind, _columns.subject == subject)
+        new = sa.select(subject, owner).where(~is_scheduled)
+        async with self._database.reading() as connection:
+            if (await connection.execute(new.limit(1))).first() is None:
+                return
+        now = self._database.now()
+        values = sa.select(sa.literal(kind), new.selected_columns[0], new.selected_columns[1], now, now, sa.literal(0))
+        names = [_columns.kind, _columns.subject, _columns.owner, _columns.due_at, _columns.next_attempt_at]
+        insert = self._database.insert(due).from_select([*names, _columns.attempts], values.where(~is_scheduled))
+        async with self._database.transaction() as connection:
+            await connection.execute(insert.on_conflict_do_nothing())
+
+    async def of_owner(self, kind: Kind, owner: str) -> list[Task]:
+        """All tasks of this kind that concern the user, due or not."""
+        async with self._database.reading() as connection:
+            rows = await connection.execute(sa.select(due).where(_columns.owner == owner, _columns.kind == kind))
+            return [_task(row) for row in rows]
+
+    async def claim(self, kind: Kind) -> Task | None:
+        """One due task of this kind, for two minutes: meanwhile no replica gets it, and afterwards it is due again.
+
+        Those that failed less often come first, so that a new one does not wait for those that fail again and again.
+        """
+        now = self._database.now()
+        is_due = (_columns.kind == kind, _columns.next_attempt_at <= now)
+        async with self._database.reading() as connection:
+            if (await connection.execute(sa.select(_columns.subject).where(*is_due).limit(1))).first() is None:
+                return None
+        first = sa.select(due).where(*is_due).order_by(_columns.attempts, _columns.next_attempt_at).limit(1)
+        async with self._database.transaction() as connection:
+            row = (await connection.execute(first.with_for_update(skip_locked=True))).one_or_none()
+            if row is None:
+                return None
+            claimed = {"attempts": row.attempts + 1, "next_attempt_at": now + _LEASE_SECONDS}
+            update = self._update(kind, row.subject).values(claimed).returning(*_columns)
+            return _task((await connection.execute(update)).one())
+
+    async def postpone(self, task: Task) -> None:
+        """Makes a claimed task due again after a while that doubles with each attempt, up to five minutes."""
+        doublings = min(task.attempts - 1, _MOST_DOUBLINGS)
+        wait = min(_FIRST_RETRY_SECONDS * 2**doublings, _LAST_RETRY_SECONDS)
+        # Not if it was claimed again or scheduled anew since.
+        update = self._update(task.kind, task.subject).where(_columns.attempts == task.attempts)
+        async with self._database.transaction() as connection:
+            await connection.execute(update.values(next_attempt_at=self._database.now() + wait))
+
+    async def remove(self, connection: AsyncConnection, kind: Kind, subject: str) -> None:
+        """Removes the task: it is done, or need not be done any more."""
+        await connection.execute(sa.delete(due).where(_columns.kind == kind, _columns.subject == subject))
+
+    async def drop(self, task: Task) -> None:
+        """Removes the task in a transaction of its own."""
+        async with self._database.transaction() as connection:
+            await self.remove(connection, task.kind, task.subject)
+
+    @staticmethod
+    def _update(kind: Kind, subject: str) -> sa.Update:
+        return sa.update(due).where(_columns.kind == kind, _columns.subject == subject)
+
+
+def _task(row: sa.Row[Any]) -> Task:
+    return Task(Kind(row.kind), row.subject, row.owner, row.payload, row.due_at, row.attempts)

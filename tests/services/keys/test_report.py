@@ -1,0 +1,105 @@
+"""Leaked keys: who finds one can report it, and it is blocked for good, whatever fails on the way."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from standalone.litellm import LiteLLMStandIn
+from state.database import Database
+from state.tables import reported_key
+from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path
+from tests.services.changes.test_audit import events
+from tests.support.upstreams import Answer, Overriding, hang, respond
+
+REPORT = f"{BASE}/keys/report"
+FAULTS = {"slow": hang, "failing": respond(500, json={}), "odd": respond(200, json={"info": 7})}
+
+
+async def marks(service: Service) -> set[str]:
+    """The keys that are marked as leaked."""
+    database = Database(service.settings.database_url, service.ports.wall_clock)
+    async with database.reading() as connection:
+        found = set((await connection.execute(sa.select(reported_key.c.key_id))).scalars())
+    await database.aclose()
+    return found
+
+
+async def assert_blocked_for_good(service: Service, key_id: str) -> None:
+    alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
+    assert service.litellm.rows.keys[key_id]["blocked"] is True
+    for client in (alice, bob):
+        refused = await client.patch(keys_path(ALICE, key_id), json={"blocked": False})
+        assert (refused.status_code, "leaked" in refused.json()["error"]["message"]) == (403, True)
+    assert (await alice.post(f"{keys_path(ALICE, key_id)}/regenerate", json={})).status_code == 201
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_a_report_whose_owner_cannot_be_looked_up(
+    make_service: MakeService, litellm: LiteLLMStandIn, fault: Answer
+) -> None:
+    """The key is blocked and marked at once: no admin revives it, and its owner can rotate it."""
+    service = make_service()
+    key = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()
+    lossy = Overriding(httpx.ASGITransport(litellm.app), {"/key/info": fault})
+    reporter = make_service(ports={"litellm": lossy}).signed_in(CAROL)
+    assert (await reporter.post(REPORT, json={"key": key["keySecret"]})).status_code == 202
+    await assert_blocked_for_good(service, key["keyId"])
+
+
+@pytest.mark.parametrize("fault", [hang, respond(500, json={})], ids=["slow", "failing"])
+async def test_a_report_that_could_not_block_is_carried_out_later(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, fault: Answer
+) -> None:
+    """It is marked from the beginning; reconciliation blocks it, and the log then says whose key it was."""
+    service = make_service()
+    key = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()
+    lossy = Overriding(httpx.ASGITransport(litellm.app), {"/key/block": fault})
+    reporter = make_service(ports={"litellm": lossy}).signed_in(CAROL)
+    assert (await reporter.post(REPORT, json={"key": key["keySecret"]})).status_code in (502, 504)
+    clock.advance(301)
+    await service.run_background_jobs()
+    (event,) = await events(service.signed_in(BOB), action="key.report")
+    assert (event["outcome"], event["target"], event["after"]) == ("reconciled", ALICE, {"known": True})
+    await assert_blocked_for_good(service, key["keyId"])
+
+
+async def test_a_report_of_a_key_that_an_older_version_left_half_done(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """A process that dies between the two transactions leaves a mark; repair blocks, also without the reporter."""
+    service = make_service()
+    key = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()
+
+    class Dead(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await make_service(ports={"litellm": Dead()}).signed_in(CAROL).post(REPORT, json={"key": key["keySecret"]})
+    refused = await service.signed_in(BOB).patch(keys_path(ALICE, key["keyId"]), json={"blocked": True})
+    assert refused.status_code == 200
+    refused = await service.signed_in(BOB).patch(keys_path(ALICE, key["keyId"]), json={"blocked": False})
+    assert refused.status_code == 403, "the mark is as old as the report"
+    clock.advance(301)
+    await service.run_background_jobs()
+    await assert_blocked_for_good(service, key["keyId"])
+
+
+async def test_a_made_up_report_is_forgotten_and_a_real_one_is_not(
+    service: Service, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """A mark lasts a day, and for as long as LiteLLM has its key; marks of deleted keys go too."""
+    alice, carol = service.signed_in(ALICE), service.signed_in(CAROL)
+    kept, deleted = [(await alice.post(keys_path(ALICE))).json() for _ in range(2)]
+    for secret in (kept["keySecret"], deleted["keySecret"], *(f"sk-made-up-{number}" for number in range(20))):
+        assert (await carol.post(REPORT, json={"key": secret})).status_code == 202
+    assert (await alice.delete(keys_path(ALICE, deleted["keyId"]))).status_code == 204
+    for _ in range(3):
+        clock.advance(86_401)
+        await service.run_background_jobs()
+    assert await marks(service) == {kept["keyId"]}
+    await assert_blocked_for_good(service, kept["keyId"])
