@@ -14,6 +14,7 @@ from app.ports import Ports
 from clients.backstage.catalog import Catalog
 from clients.backstage.tokens import TokenVerifier
 from clients.breaker import Breaker
+from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
 from clients.litellm.usage import LiteLLMUsage
 from clients.upstream import Upstream
@@ -22,6 +23,7 @@ from settings.model import Settings
 from state.changes import ChangeTable
 from state.cleanup_runs import CleanupRuns
 from state.database import Database
+from state.deletions import Deletions
 from state.directory import Directory
 from state.due import DueQueue
 from state.kept_answers import KeptAnswers
@@ -50,6 +52,7 @@ class Foundation:
         to_litellm = self._litellm()
         self.litellm = LiteLLM(to_litellm)
         self.litellm_usage = LiteLLMUsage(to_litellm)
+        self.litellm_blocking = LiteLLMBlocking(to_litellm, self.litellm)
         self.tokens = TokenVerifier(
             self._backstage(None),
             issuer=settings.backstage.issuer,
@@ -76,6 +79,7 @@ class Foundation:
         lease_life = min(_LONGEST_LEASE_SECONDS, settings.cleanup.interval)
         self.lease = Lease(self.database, "cleanup", owner=replica, life=lease_life)
         self.offboardings = Offboardings(self.database, self.lease)
+        self.deletions = Deletions(self.database, self.lease)
         self.cleanup_runs = CleanupRuns(self.database, owner=replica)
 
         self.metrics.track(self.metrics.cached_tokens, lambda: self.tokens.cached_tokens)

@@ -30,8 +30,12 @@ from services.keys.revoke import RevokeKeys
 from services.keys.rotate import Replacement, RotateKey
 from services.keys.update import UpdateKey, UpdateRules
 from services.monitoring import Monitoring
+from services.offboarding.account import RunAccount
 from services.offboarding.administration import CleanupAdministration
+from services.offboarding.blocking import KeyBlocking
 from services.offboarding.cleanup import Cleanup
+from services.offboarding.deletion import UserDeletion
+from services.offboarding.departures import Departures
 from services.offboarding.execution import PlanExecution
 from services.offboarding.removal import RemoveUser
 from services.offboarding.snapshot import SnapshotReader
@@ -62,10 +66,17 @@ class Orchestrator:
         self._changes = self._write_path()
         self._execution = PlanExecution(
             changes=self._changes,
-            litellm=self.foundation.litellm,
+            blocking=KeyBlocking(
+                keys=self.foundation.litellm_blocking,
+                offboardings=self.foundation.offboardings,
+                reported=self.foundation.reported,
+                lease=self.foundation.lease,
+            ),
+            deletion=UserDeletion(
+                litellm=self.foundation.litellm, deletions=self.foundation.deletions, lease=self.foundation.lease
+            ),
             offboardings=self.foundation.offboardings,
             lease=self.foundation.lease,
-            reported=self.foundation.reported,
             directory=self.foundation.directory,
         )
         self.sweep = DirectorySweep(
@@ -163,7 +174,12 @@ class Orchestrator:
             litellm=self.foundation.litellm,
             directory=self.foundation.directory,
             sweep=self.sweep,
-            offboardings=self.foundation.offboardings,
+            departures=Departures(
+                offboardings=self.foundation.offboardings,
+                deletions=self.foundation.deletions,
+                runs=self.foundation.cleanup_runs,
+                keys=self.foundation.litellm_blocking,
+            ),
             groups=self.settings.groups,
         )
         return Cleanup(
@@ -172,7 +188,9 @@ class Orchestrator:
             runs=self.foundation.cleanup_runs,
             lease=self.foundation.lease,
             settings=self.settings.cleanup,
-            metrics=self.foundation.metrics,
+            account=RunAccount(
+                runs=self.foundation.cleanup_runs, changes=self._changes, metrics=self.foundation.metrics
+            ),
         )
 
     def _users_and_keys(self) -> BackgroundJobs:

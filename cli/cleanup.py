@@ -15,21 +15,24 @@ from rich.table import Table
 from app import Orchestrator, Ports
 from cli.configuration import config_option, secrets_of, settings_or_exit
 from domain.errors import OrchestratorError
-from domain.offboarding import CleanupReport, RunOutcome
+from domain.identity import Principal, Role
+from domain.offboarding import CleanupReport, Plan, RunOutcome
 from edge.logs import configure_logging
+from services.offboarding.account import Order
 from services.offboarding.cleanup import Cleanup
-from services.offboarding.plan import REASONS
-from services.offboarding.report import figures, report_as_json
+from services.offboarding.report import figures, reason_of, report_as_json
 from settings.model import Settings
 
 EXIT_DONE, EXIT_FAILED, EXIT_UNSAFE = 0, 1, 3
 _TRIGGER = "command line"
+_OPERATOR = Principal(_TRIGGER, frozenset({Role.SYSTEM}))
+"""Whoever has the settings, and so the master key."""
 
 
 @click.command()
 @config_option
 @click.option("--apply/--dry-run", default=False, help="Execute the plan, or only print it (the default).")
-@click.option("--plan-hash", help="Confirm the plan with this hash, which was refused as too large.")
+@click.option("--plan-hash", help="Confirm the plan with this hash: also what is refused, or waits for a confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 def cleanup(paths: tuple[Path, ...], plan_hash: str | None, *, apply: bool, as_json: bool) -> None:
     """Remove users who left the groups, once. Exits with 0 (done), 1 (failed) or 3 (refused as unsafe)."""
@@ -72,7 +75,7 @@ async def _apply(cleanup: Cleanup, plan_hash: str | None, *, as_json: bool) -> C
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        return await cleanup.run(held, await cleanup.begin(_TRIGGER, held), plan_hash, progress)
+        return await cleanup.run(held, await cleanup.begin(_TRIGGER, held), Order(_OPERATOR, plan_hash, progress))
 
 
 def _exit_code(report: CleanupReport) -> int:
@@ -83,23 +86,29 @@ def _exit_code(report: CleanupReport) -> int:
 
 
 def _print(report: CleanupReport) -> None:
-    entries = report.plan.entries if report.plan else ()
-    plan_refusal = report.plan.refusal if report.plan else None
-    if entries:
+    plan = report.plan
+    if plan is not None and plan.entries:
         table = Table("user", "action", "keys", "reason")
-        for entry in entries:
-            table.add_row(entry.user_id, entry.step, str(entry.keys or ""), REASONS[entry.step])
+        for entry in plan.entries:
+            table.add_row(entry.user_id, entry.step, str(entry.keys or ""), reason_of(entry, plan))
         Console(width=160).print(table)
     if report.users is not None:
-        counts = Counter(entry.step.value for entry in entries)
+        counts = Counter(entry.step.value for entry in plan.entries) if plan is not None else {}
         steps = ", ".join(f"{count} to {step}" for step, count in sorted(counts.items())) or "nothing to do"
         click.echo(f"{report.members} members, {report.admins} admins, {report.users} users in LiteLLM: {steps}.")
     if report.result is not None:
         click.echo("Done: " + ", ".join(f"{name} {n}" for name, n in figures(report.result).items()) + ".")
-    if refusal := report.reason or plan_refusal:
+    if refusal := report.reason or (plan.refusal if plan is not None else None):
         click.echo(f"{report.outcome.value.capitalize()}: {refusal}.", err=True)
-    if report.plan and plan_refusal:
+    if plan is not None:
+        _print_confirmation(plan)
+
+
+def _print_confirmation(plan: Plan) -> None:
+    waiting = sum(entry.when_confirmed is not entry.step for entry in plan.entries)
+    if waiting:
+        click.echo(f"{waiting} more users are deleted only if you confirm the plan.", err=True)
+    if waiting or plan.refusal:
         click.echo(
-            f"To execute exactly this plan all the same, within an hour: --apply --plan-hash {report.plan.hash}",
-            err=True,
+            f"To execute exactly this plan all the same, within an hour: --apply --plan-hash {plan.hash}", err=True
         )

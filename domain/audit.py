@@ -22,6 +22,7 @@ class Action(StrEnum):
     KEY_REGENERATE = "key.regenerate"
     KEY_REVOKE = "key.revoke"
     KEY_REPORT = "key.report"
+    CLEANUP_RUN = "cleanup.run"
 
 
 class Outcome(StrEnum):

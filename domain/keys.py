@@ -110,6 +110,43 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedKey:
+    """A key as far as blocking it goes. `id`: as in `Key`.
+
+    `token` is the name that LiteLLM's row has for it: the id, or in an odd row perhaps a secret. Then `id` is its
+    SHA-256, and the token is only for LiteLLM.
+    """
+
+    id: str
+    is_blocked: bool
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedKeys:
+    """The keys of a user, as far as blocking them goes, and the number of those that LiteLLM cannot show or name."""
+
+    keys: tuple[ListedKey, ...]
+    unreadable: int = 0
+
+    @property
+    def live(self) -> tuple[ListedKey, ...]:
+        """Those that are not blocked."""
+        return tuple(key for key in self.keys if not key.is_blocked)
+
+
+@dataclass(frozen=True, slots=True)
+class NewestKeys:
+    """Who owns an unblocked key among the newest of a LiteLLM.
+
+    `latest` is when the newest of them was created, in LiteLLM's time: seconds since the epoch, None if no row says so.
+    """
+
+    owners: frozenset[str]
+    latest: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class NewKey:
     """The properties of a key to create. None, and empty `models`, mean no limit of its own. `life` is in seconds."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -14,6 +14,14 @@ class Step(StrEnum):
     HOLD = "hold"
     DELETE = "delete"
     RESTORE = "restore"
+
+
+class Hold(StrEnum):
+    """Why a user whose keys are blocked is not deleted by a run that nobody confirmed."""
+
+    GRACE = "grace"
+    POSTPONED = "postponed"
+    FOREIGN = "foreign"
 
 
 class RunOutcome(StrEnum):
@@ -30,14 +38,33 @@ class RunOutcome(StrEnum):
 class Offboarding:
     """A user being off-boarded. `since` is the first accepted run without them, in seconds since the epoch.
 
-    `blocked_keys` are the keys that this service blocked, or is about to block. `confirmed` is set if an admin
-    confirmed the removal.
+    `blocked_keys` are the keys that this service blocked, or is about to block. `confirmed_by` is who confirmed the
+    removal. At `looked_at` all keys were blocked, and LiteLLM counted `key_count` of them; None where the keys have to
+    be read again.
     """
 
     user_id: str
     since: float
-    confirmed: bool
-    blocked_keys: tuple[str, ...]
+    blocked_keys: tuple[str, ...] = ()
+    confirmed_by: str | None = None
+    key_count: int | None = None
+    looked_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundUser:
+    """A user that LiteLLM has, with the number of their keys. `is_ours`: this service created them."""
+
+    keys: int
+    is_ours: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """A user was deleted, or is about to be, although nobody confirmed it. `at` is in seconds since the epoch."""
+
+    user_id: str
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +81,9 @@ class Snapshot:
 
     `members` and `admins` are user refs in lower case. `users` is the number of Backstage users in the directory,
     `swept_at` the age of the directory (see `Sweep`). `leavers` are LiteLLM's ids, as they are, of those in neither
-    group. `keys` has the number of keys of each user who leaves or is being off-boarded, and exists.
+    group. `found` has each user who leaves or is being off-boarded, and exists. `deletions` are those of the last 24
+    hours. `new_owners` own an unblocked key that was created since the last run, None if that is not known;
+    `newest_key_at` is where the next run begins to look for such keys.
     """
 
     members: frozenset[str]
@@ -62,41 +91,61 @@ class Snapshot:
     users: int
     swept_at: float | None
     leavers: frozenset[str]
-    keys: Mapping[str, int]
+    found: Mapping[str, FoundUser]
     offboardings: Mapping[str, Offboarding]
+    deletions: Sequence[Deletion] = ()
+    new_owners: Collection[str] | None = None
+    newest_key_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RemovalLimits:
-    """`grace_period` is in seconds. `max_removals` None means the larger of 10 users and 10 %."""
+    """What a run may do without a confirmation. `grace_period` is in seconds.
+
+    `max_removals` users are blocked in one run, None means the larger of 10 and 10 %. `max_deletions` are deleted in
+    any 24 hours, None means the larger of 3 and 10 %. `delete_foreign`: users that this service did not create, too.
+    """
 
     grace_period: float
-    max_removals: int | None
+    max_removals: int | None = None
+    max_deletions: int | None = None
+    delete_foreign: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PlanEntry:
-    """The step for one user. `since`: as in `Offboarding`. `keys` is the number of their keys, None without them."""
+    """The step for one user. `since`, `confirmed_by`: as in `Offboarding`.
+
+    `keys` is the number of their keys, None if LiteLLM does not have the user. `hold` says why a step is HOLD, `until`
+    when their grace period ends, in seconds since the epoch. `is_due`: the keys of a user on hold have to be read.
+    """
 
     user_id: str
     step: Step
     since: float | None = None
-    confirmed: bool = False
     keys: int | None = None
+    confirmed_by: str | None = None
+    hold: Hold | None = None
+    until: float | None = None
+    is_due: bool = True
 
     @property
-    def is_removal(self) -> bool:
-        """Whether it counts against `max_removals`. A removal that an admin confirmed does not count again."""
-        return self.step is Step.BLOCK or (self.step is Step.DELETE and not self.confirmed)
+    def when_confirmed(self) -> Step:
+        """The step in a plan that an admin confirmed."""
+        return Step.DELETE if self.hold in (Hold.POSTPONED, Hold.FOREIGN) else self.step
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All steps of a run. `refusal` says why nobody is removed unless an admin confirms the plan by its `hash`."""
+    """All steps of a run. `refusal` says why nobody is removed unless an admin confirms the plan by its `hash`.
+
+    The hash covers whom a confirmed run blocks and deletes. `max_deletions` is the limit for 24 hours that applied.
+    """
 
     entries: tuple[PlanEntry, ...]
     hash: str
     refusal: str | None
+    max_deletions: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,5 +43,5 @@ def _report(report: CleanupReport) -> dict[str, Any]:
     body = report_as_json(report)
     body |= {name: iso(body[name]) for name in ("startedAt", "finishedAt", "sweptAt")}
     for entry in body["plan"]["entries"] if body["plan"] else []:
-        entry["since"] = iso(entry["since"])
+        entry |= {name: iso(entry[name]) for name in ("since", "until")}
     return body

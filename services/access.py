@@ -8,7 +8,7 @@ from domain.audit import Action
 from domain.errors import NotAllowedError
 from domain.identity import Caller, GroupRefs, Principal, Role
 
-_FOR_ADMINS = frozenset({Action.USER_UPDATE, Action.USER_BLOCK, Action.USER_DELETE})
+_FOR_ADMINS = frozenset({Action.USER_UPDATE, Action.USER_BLOCK, Action.USER_DELETE, Action.CLEANUP_RUN})
 _FOR_EVERYBODY = frozenset({Action.KEY_REPORT})
 
 

@@ -108,12 +108,17 @@ class Cors:
 
 @dataclass(frozen=True)
 class CleanupSettings:
-    """How users who left are removed. Times are in seconds; `max_removals` None is the larger of 10 users and 10 %."""
+    """How users who left are removed. Times are in seconds.
+
+    `max_removals` None is the larger of 10 users and 10 %, `max_deletions` None the larger of 3 users and 10 %.
+    """
 
     enabled: bool = True
     interval: float = 300.0
-    grace_period: float = 0.0
+    grace_period: float = 7 * 86400.0
     max_removals: int | None = None
+    max_deletions: int | None = None
+    delete_foreign: bool = False
 
 
 @dataclass(frozen=True)

@@ -184,6 +184,8 @@ def _cleanup(cleanup: Mapping[str, Any]) -> CleanupSettings:
         interval=cleanup.get("interval", CleanupSettings.interval),
         grace_period=cleanup.get("gracePeriod", CleanupSettings.grace_period),
         max_removals=cleanup.get("maxRemovals"),
+        max_deletions=cleanup.get("maxDeletions"),
+        delete_foreign=cleanup.get("deleteForeign", CleanupSettings.delete_foreign),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 import uuid
 from collections import Counter
@@ -130,9 +131,8 @@ class LiteLLMStandIn:
             users = [row for row in users if asked[0].lower() in row["user_id"].lower()]
         elif asked:
             users = [row for row in users if row["user_id"] in asked]
-        shown = [
-            row | {"key_count": len(self._keys_of(row["user_id"]))} for row in users[(page - 1) * size : page * size]
-        ]
+        counts = Counter(key["user_id"] for key in self.rows.keys.values())
+        shown = [row | {"key_count": counts[row["user_id"]]} for row in users[(page - 1) * size : page * size]]
         pages = -(-len(users) // size)
         return JSONResponse(
             {"users": shown, "total": len(users), "page": page, "page_size": size, "total_pages": pages}
@@ -149,6 +149,7 @@ class LiteLLMStandIn:
             if user_id not in self.rows.users:
                 return JSONResponse({"detail": {"error": f"User not found, passed user_id={user_id}"}}, 404)
         for user_id in asked["user_ids"]:
+            _require_readable(self._keys_of(user_id))
             self.rows.delete_user(user_id)
         return JSONResponse(len(asked["user_ids"]))
 
@@ -173,12 +174,14 @@ class LiteLLMStandIn:
         page, size = _number(request, "page", 1), _number(request, "size", 10, at_most=100)
         user_id = request.query_params.get("user_id")
         wanted = {"user_id": user_id, "token": request.query_params.get("key_hash")}
-        keys = [
+        found = [
             key
-            for key in _sorted(request, list(reversed(self.rows.keys.values())), _KEY_COLUMNS)
+            for key in self.rows.keys.values()
             if all(value is None or key[name] == value for name, value in wanted.items())
         ]
+        keys = _sorted(request, _newest_first(found), _KEY_COLUMNS)
         shown: list[Any] = keys[(page - 1) * size : page * size]
+        _require_readable(shown)
         if request.query_params.get("return_full_object") != "true":
             shown = [key["token"] for key in shown]
         pages = -(-len(keys) // size)
@@ -296,6 +299,19 @@ def _sorted(request: Request, rows: list[Row], columns: frozenset[str]) -> list[
         raise HTTPException(400, f"Invalid sort column. Must be one of: {', '.join(sorted(columns))}")
     is_descending = request.query_params.get("sort_order", "asc") == "desc"
     return sorted(rows, key=lambda row: str(row.get(column)), reverse=is_descending)
+
+
+def _newest_first(keys: list[Row]) -> list[Row]:
+    """LiteLLM's own order of keys: those without a time, then by time and token, descending."""
+    return sorted(
+        keys, key=lambda key: (key["created_at"] is None, key["created_at"] or "", key["token"]), reverse=True
+    )
+
+
+def _require_readable(keys: list[Row]) -> None:
+    """LiteLLM's database engine cannot read times after the year 9999, and with them whatever else was asked for."""
+    if any(re.match(r"\d{5}", key["expires"] or "") for key in keys):
+        raise HTTPException(500, "Authentication Error, Inconsistent column data: Conversion failed")
 
 
 def _number(request: Request, name: str, default: int, at_most: int | None = None) -> int:

@@ -12,6 +12,7 @@ from domain.offboarding import (
     AcceptedBaseline,
     CleanupReport,
     ExecutionResult,
+    Hold,
     Plan,
     PlanEntry,
     Progress,
@@ -60,14 +61,17 @@ class CleanupRuns:
         async with self._database.transaction() as connection:
             await connection.execute(update.values(alive_at=self._database.now(), **known))
 
-    async def finish(self, report: CleanupReport, baseline: AcceptedBaseline | None) -> float:
-        """Records the end of a run. Returns its time, in seconds since the epoch."""
+    async def finish(
+        self, report: CleanupReport, baseline: AcceptedBaseline | None, newest_key_at: float | None
+    ) -> float:
+        """Records the end of a run. Returns its time, in seconds since the epoch. `newest_key_at`: see `Snapshot`."""
         values = {
             "finished_at": self._database.now(),
             "outcome": report.outcome.value,
             "plan_hash": report.plan.hash if report.plan else None,
             "accepted_members": baseline.members if baseline else None,
             "accepted_admins": baseline.admins if baseline else None,
+            "newest_key_at": newest_key_at,
             "report": asdict(report),
         }
         update = sa.update(cleanup_run).where(_columns.id == report.run_id).values(**values)
@@ -109,6 +113,12 @@ class CleanupRuns:
             row = (await connection.execute(query.order_by(_columns.id.desc()).limit(1))).one_or_none()
         return None if row is None else AcceptedBaseline(*row)
 
+    async def newest_key_at(self) -> float | None:
+        """Where to begin to look for new keys: what the last run said that executed a plan."""
+        query = sa.select(_columns.newest_key_at).where(_columns.newest_key_at.is_not(None))
+        async with self._database.reading() as connection:
+            return (await connection.execute(query.order_by(_columns.id.desc()).limit(1))).scalar_one_or_none()
+
     async def has_plan(self, plan_hash: str, *, within: float) -> bool:
         """Whether a run or dry run of the last `within` seconds made this plan."""
         recent = _columns.started_at >= self._database.now() - within
@@ -120,9 +130,16 @@ class CleanupRuns:
 def _report(row: Mapping[str, Any]) -> CleanupReport:
     plan, result = row["plan"], row["result"]
     if plan is not None:
-        entries = tuple(PlanEntry(**entry | {"step": Step(entry["step"])}) for entry in plan["entries"])
-        plan = Plan(entries, plan["hash"], plan["refusal"])
+        entries = tuple(map(_entry, plan["entries"]))
+        plan = Plan(entries, plan["hash"], plan["refusal"], plan.get("max_deletions"))
     if result is not None:
         users = {Step(step): ids for step, ids in result["users"].items()}
         result = ExecutionResult(users, {Step(step): n for step, n in result["keys"].items()}, result["failed"])
     return CleanupReport(**{**row, "outcome": RunOutcome(row["outcome"]), "plan": plan, "result": result})
+
+
+def _entry(row: Mapping[str, Any]) -> PlanEntry:
+    # A report that an earlier version wrote has other fields.
+    known = {name: row[name] for name in PlanEntry.__dataclass_fields__ if name in row}
+    hold = row.get("hold")
+    return PlanEntry(**known | {"step": Step(row["step"]), "hold": None if hold is None else Hold(hold)})

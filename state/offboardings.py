@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -11,6 +12,10 @@ from domain.offboarding import Offboarding
 from state.database import Database
 from state.lease import HeldLease, Lease
 from state.tables import offboarding
+
+_SOMEBODY = "an admin"
+"""Who confirmed a removal before the rows said who it was."""
+_columns = offboarding.c
 
 
 class Offboardings:
@@ -24,28 +29,46 @@ class Offboardings:
         """All off-boardings by user id."""
         async with self._database.reading() as connection:
             rows = (await connection.execute(sa.select(offboarding))).all()
-        return {
-            row.user_id: Offboarding(row.user_id, row.since, row.confirmed, tuple(row.blocked_keys)) for row in rows
-        }
+        return {row.user_id: _offboarding(row) for row in rows}
 
-    async def begin(self, held: HeldLease, user_id: str, *, confirmed: bool) -> Offboarding:
-        """Records that the user is gone since now."""
-        row = {"user_id": user_id, "confirmed": confirmed, "blocked_keys": []}
+    async def begin(self, held: HeldLease, user_id: str, *, confirmed_by: str | None) -> Offboarding:
+        """Records that the user is gone since now. `confirmed_by`: as in `Offboarding`."""
+        row = {"user_id": user_id, "confirmed": confirmed_by is not None, "blocked_keys": []}
+        insert = sa.insert(offboarding).values(**row, confirmed_by=confirmed_by, since=self._database.now())
         async with self._database.transaction() as connection:
             await self._lease.assert_held(connection, held)
-            insert = sa.insert(offboarding).values(**row, since=self._database.now()).returning(offboarding.c.since)
-            since = (await connection.execute(insert)).scalar_one()
-        return Offboarding(user_id, since, confirmed, ())
+            since = (await connection.execute(insert.returning(_columns.since))).scalar_one()
+        return Offboarding(user_id, since, confirmed_by=confirmed_by)
 
     async def set_blocked_keys(self, held: HeldLease, user_id: str, key_ids: Sequence[str]) -> None:
         """Records which keys this service blocked or is about to block."""
-        async with self._database.transaction() as connection:
-            await self._lease.assert_held(connection, held)
-            await connection.execute(
-                sa.update(offboarding).where(offboarding.c.user_id == user_id).values(blocked_keys=list(key_ids))
-            )
+        await self._update(held, user_id, {"blocked_keys": list(key_ids)})
+
+    async def begin_look(self, held: HeldLease, user_id: str) -> None:
+        """Records that the user's keys have to be read, whatever happens to the run that is about to do so."""
+        await self._update(held, user_id, {"looked_at": None})
+
+    async def end_look(self, held: HeldLease, user_id: str, *, key_count: int | None) -> None:
+        """Records that all keys of the user are blocked, and how many LiteLLM counted before they were read."""
+        await self._update(held, user_id, {"looked_at": self._database.now(), "key_count": key_count})
 
     async def end(self, connection: AsyncConnection, held: HeldLease, user_id: str) -> None:
         """Ends the off-boarding in the caller's transaction: the user is back, or gone for good."""
         await self._lease.assert_held(connection, held)
-        await connection.execute(sa.delete(offboarding).where(offboarding.c.user_id == user_id))
+        await connection.execute(sa.delete(offboarding).where(_columns.user_id == user_id))
+
+    async def _update(self, held: HeldLease, user_id: str, values: dict[str, Any]) -> None:
+        async with self._database.transaction() as connection:
+            await self._lease.assert_held(connection, held)
+            await connection.execute(sa.update(offboarding).where(_columns.user_id == user_id).values(**values))
+
+
+def _offboarding(row: sa.Row[Any]) -> Offboarding:
+    return Offboarding(
+        user_id=row.user_id,
+        since=row.since,
+        blocked_keys=tuple(row.blocked_keys),
+        confirmed_by=row.confirmed_by or (_SOMEBODY if row.confirmed else None),
+        key_count=row.key_count,
+        looked_at=row.looked_at,
+    )

@@ -41,6 +41,7 @@ cleanup_run = sa.Table(
     sa.Column("report", _Json, nullable=True),
     sa.Column("progress", _Json, nullable=True),
     sa.Column("alive_at", sa.Float, nullable=True),
+    sa.Column("newest_key_at", sa.Float, nullable=True),
 )
 directory_user = sa.Table(
     "directory_user",
@@ -69,6 +70,16 @@ offboarding = sa.Table(
     sa.Column("since", sa.Float, nullable=False),
     sa.Column("confirmed", sa.Boolean, nullable=False),
     sa.Column("blocked_keys", _Json, nullable=False),
+    sa.Column("confirmed_by", sa.Text, nullable=True),
+    sa.Column("key_count", sa.Integer, nullable=True),
+    sa.Column("looked_at", sa.Float, nullable=True),
+)
+cleanup_deletion = sa.Table(
+    "cleanup_deletion",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("user_id", sa.Text, nullable=False),
+    sa.Column("at", sa.Float, nullable=False),
 )
 change = sa.Table(
     "change",

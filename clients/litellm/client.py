@@ -7,7 +7,7 @@ the real product. User ids are LiteLLM's `user_id` (here always a Backstage user
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from msgspec.json import Decoder
@@ -23,6 +23,7 @@ from clients.litellm.rows import (
     created_key_from,
     decoded,
     entry_from,
+    found_from,
     key_from,
     require_success,
     unexpected_response,
@@ -33,6 +34,7 @@ from domain.directory import Window
 from domain.errors import ConflictError, NotFoundError, UpstreamFaultError, ValuesRefusedError
 from domain.identity import USER_REF
 from domain.keys import CreatedKey, Key, KeyAnnotations, NewKey
+from domain.offboarding import FoundUser
 from domain.users import NewUser, User, UserChanges
 
 _PAGE_SIZE = 100  # LiteLLM refuses more with 422
@@ -69,10 +71,11 @@ class LiteLLM:
         pages = [decoded(reply, _USER_PAGES, "list of users") async for reply in self._users_among(user_ids)]
         return {row.user_id: user_from(row) for page in pages for row in page.rows if row.user_id in user_ids}
 
-    async def count_keys(self, user_ids: Sequence[str]) -> dict[str, int]:
-        """`GET /user/list`: the number of keys of those of `user_ids` that exist, whatever else their rows contain."""
+    async def find_users(self, user_ids: Collection[str]) -> dict[str, FoundUser]:
+        """`GET /user/list`: those of `user_ids` that exist, whatever else their rows contain."""
+        wanted = frozenset(user_ids)
         pages = [decoded(reply, _SWEPT_PAGES, "list of users") async for reply in self._users_among(user_ids)]
-        return {row.user_id: row.key_count or 0 for page in pages for row in page.rows if row.user_id in user_ids}
+        return {row.user_id: found_from(row) for page in pages for row in page.rows if row.user_id in wanted}
 
     async def users_around(self, index: int) -> Window:
         """`GET /user/list`: consecutive users in LiteLLM's order of ids, among them the one at `index` (from 0).
@@ -228,7 +231,7 @@ class LiteLLM:
             raise unexpected_response("version")
         return version
 
-    async def _users_among(self, user_ids: Sequence[str]) -> AsyncIterator[Reply]:
+    async def _users_among(self, user_ids: Collection[str]) -> AsyncIterator[Reply]:
         for some in _chunks(user_ids):
             # One id matches substrings, several ids match exactly: so a single id is sent twice.
             joined = ",".join([*some, *some] if len(some) == 1 else some)
@@ -272,7 +275,7 @@ def _no_such_key() -> NotFoundError:
     return NotFoundError("There is no key with that id")
 
 
-def _chunks(user_ids: Sequence[str]) -> Iterator[list[str]]:
+def _chunks(user_ids: Collection[str]) -> Iterator[list[str]]:
     chunk: list[str] = []
     for user_id in user_ids:
         if len(chunk) == _PAGE_SIZE or sum(map(len, chunk)) + len(chunk) + len(user_id) > _MAX_IDS_LENGTH:

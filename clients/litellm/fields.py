@@ -69,6 +69,22 @@ class KeyPage(Struct, kw_only=True):
     total_pages: int
 
 
+class ListedKeyRow(Struct, kw_only=True, gc=False):
+    """Any key in `GET /key/list?return_full_object=true`: what blocking needs, unchecked, so that no row stops it."""
+
+    token: Any = None
+    user_id: Any = None
+    blocked: Any = None
+    created_at: Any = None
+
+
+class ListedKeyPage(Struct, kw_only=True):
+    """`GET /key/list`, whatever else its rows contain."""
+
+    rows: list[ListedKeyRow] = field(name="keys")
+    total_pages: int
+
+
 class UserRow(Struct, kw_only=True):
     """A user in `GET /user/list`."""
 
@@ -100,7 +116,8 @@ class SweptRow(Struct, kw_only=True):
     max_budget: Any = None
     user_alias: Any = None
     user_email: Any = None
-    key_count: int | None = None
+    key_count: Any = None
+    metadata: Any = None
 
 
 class SweptPage(Struct, kw_only=True):

@@ -21,6 +21,7 @@ from clients.upstream import Reply
 from domain.directory import DirectoryEntry, searched_text
 from domain.errors import UpstreamFaultError, UpstreamUnavailableError
 from domain.keys import CreatedKey, Key, KeyAnnotations
+from domain.offboarding import FoundUser
 from domain.users import User
 
 T = TypeVar("T")
@@ -85,6 +86,12 @@ def entry_from(row: SweptRow) -> DirectoryEntry:
     return DirectoryEntry(
         row.user_id, searched_text(row.user_id, *texts), is_over_budget=all(numbers) and row.spend >= row.max_budget
     )
+
+
+def found_from(row: SweptRow) -> FoundUser:
+    """What off-boarding asks of any row of `/user/list`: this service annotates every user that it creates."""
+    keys = row.key_count if isinstance(row.key_count, int) else 0
+    return FoundUser(keys, is_ours=isinstance(row.metadata, dict) and isinstance(row.metadata.get(ANNOTATIONS), dict))
 
 
 def key_from(row: KeyRow, owner: str) -> Key:

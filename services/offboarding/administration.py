@@ -12,6 +12,7 @@ from domain.errors import ConflictError, NotFoundError, OrchestratorError
 from domain.identity import Principal
 from domain.offboarding import CleanupReport, CleanupStatus
 from services.access import authorize_admin
+from services.offboarding.account import Order
 from services.offboarding.cleanup import Cleanup
 
 log = structlog.get_logger(__name__)
@@ -55,7 +56,7 @@ class CleanupAdministration:
         cleanup = self._configured(principal)
         held = await cleanup.take(plan_hash)
         report = await cleanup.begin(principal.subject, held)
-        self._in_background(cleanup.run(held, report, plan_hash))
+        self._in_background(cleanup.run(held, report, Order(principal, plan_hash)))
         return report
 
     async def report(self, principal: Principal, run_id: int) -> CleanupReport:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import structlog
@@ -19,22 +18,21 @@ from domain.offboarding import (
     RunOutcome,
     Snapshot,
 )
+from services.offboarding.account import Order, RunAccount
 from services.offboarding.execution import PlanExecution
-from services.offboarding.plan import ImplausibleSnapshotError, make_plan, without_removals
+from services.offboarding.plan import ImplausibleSnapshotError, judged, make_plan
 from services.offboarding.report import figures
 from services.offboarding.snapshot import SnapshotReader
 from services.repetition import jittered
 from settings.model import CleanupSettings
 from state.cleanup_runs import CleanupRuns
 from state.lease import HeldLease, Lease, LeaseLostError, Schedule
-from telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 _CONFIRMABLE_SECONDS = 3600.0
-ShowProgress = Callable[[int, int], None]
 CLEANUP = Principal("cleanup", frozenset({Role.SYSTEM}))
-"""The actor that blocks, restores and removes users on schedule."""
+"""The actor that blocks, restores and removes users, and that starts runs on schedule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +44,7 @@ class Cleanup:
     runs: CleanupRuns
     lease: Lease
     settings: CleanupSettings
-    metrics: Metrics
+    account: RunAccount
 
     async def begin(self, trigger: str, held: HeldLease | None) -> CleanupReport:
         """Records the start of a run, or of a dry run, which holds no lease."""
@@ -59,21 +57,21 @@ class Cleanup:
             await self.runs.record_progress(report.run_id, progress)
 
         try:
-            snapshot = await self.snapshots.read(beat, is_dry_run=True)
+            snapshot = await self.snapshots.read(beat, report.started_at, is_dry_run=True)
             report = _with_snapshot(report, snapshot)
             plan = await self._plan(snapshot, report.started_at)
             report = replace(report, plan=plan, outcome=RunOutcome.PLANNED)
         except ImplausibleSnapshotError as error:
             report = replace(report, outcome=RunOutcome.REFUSED, reason=str(error))
         except OrchestratorError as error:
-            await self._finish(replace(report, outcome=RunOutcome.FAILED, reason=error.message))
+            await self.account.close(None, replace(report, outcome=RunOutcome.FAILED, reason=error.message))
             raise
-        return await self._finish(report)
+        return await self.account.close(None, report)
 
     async def run_if_due(self) -> CleanupReport | None:
         """A run if one is due and no other replica has the lease."""
         held = await self.lease.acquire(only_if_due=True)
-        return None if held is None else await self.run(held, await self.begin("schedule", held))
+        return None if held is None else await self.run(held, await self.begin("schedule", held), Order(CLEANUP))
 
     async def take(self, plan_hash: str | None) -> HeldLease:
         """The lease for a run that an admin requested.
@@ -89,13 +87,7 @@ class Cleanup:
             raise ConflictError("A run is in progress; read its report and retry")
         return held
 
-    async def run(
-        self,
-        held: HeldLease,
-        report: CleanupReport,
-        plan_hash: str | None = None,
-        show_progress: ShowProgress = lambda *_: None,
-    ) -> CleanupReport:
+    async def run(self, held: HeldLease, report: CleanupReport, order: Order) -> CleanupReport:
         """A run that has begun. Its report contains whatever goes wrong; the next run repairs it."""
 
         async def beat(progress: Progress | None) -> None:
@@ -104,29 +96,33 @@ class Cleanup:
 
         report = replace(report, outcome=RunOutcome.FAILED)
         baseline: AcceptedBaseline | None = None
+        newest_key_at: float | None = None
         try:
-            snapshot = await self.snapshots.read(beat)
+            snapshot = await self.snapshots.read(beat, report.started_at)
             report = _with_snapshot(report, snapshot)
             plan = await self._plan(snapshot, report.started_at)
-            refusal = _refusal(plan, plan_hash)
-            if refusal is None:
+            verdict = judged(plan, order.plan_hash)
+            if verdict.refusal is None:
                 baseline = AcceptedBaseline(len(snapshot.members), len(snapshot.admins))
-            result = await self.execution.run(
-                without_removals(plan) if refusal else plan,
-                snapshot.offboardings,
-                held=held,
-                principal=CLEANUP,
-                confirmed=plan.refusal is not None and refusal is None,
-                progress=show_progress,
-            )
-            report = _with_result(replace(report, plan=plan, result=result), refusal, result)
+            async with self.account.recorded(order, report.run_id, plan, verdict) as counts:
+                result = await self.execution.run(
+                    verdict.entries,
+                    snapshot.offboardings,
+                    held=held,
+                    principal=CLEANUP,
+                    confirmed_by=order.by.subject if verdict.is_confirmed else None,
+                    progress=order.show_progress,
+                )
+                counts.update(figures(result))
+            newest_key_at = snapshot.newest_key_at
+            report = _with_result(replace(report, plan=plan, result=result), verdict.refusal, result)
         except ImplausibleSnapshotError as error:
             report = replace(report, outcome=RunOutcome.REFUSED, reason=str(error))
         except LeaseLostError:
             report = replace(report, reason="Another replica took over")
         except OrchestratorError as error:
             report = replace(report, outcome=RunOutcome.REFUSED, reason=error.message)
-        report = await self._finish(report, baseline)
+        report = await self.account.close(order, report, baseline, newest_key_at)
         await self._release(held)
         return report
 
@@ -143,31 +139,13 @@ class Cleanup:
         return await self.lease.schedule()
 
     async def _plan(self, snapshot: Snapshot, now: float) -> Plan:
-        limits = RemovalLimits(self.settings.grace_period, self.settings.max_removals)
-        return make_plan(snapshot, await self.runs.last_baseline(), limits, now)
-
-    async def _finish(self, report: CleanupReport, baseline: AcceptedBaseline | None = None) -> CleanupReport:
-        write = log.info if report.outcome in (RunOutcome.DONE, RunOutcome.PLANNED) else log.warning
-        write(
-            "cleanup",
-            run=report.run_id,
-            outcome=report.outcome,
-            reason=report.reason,
-            users=report.users,
-            **figures(report.result),
+        limits = RemovalLimits(
+            grace_period=self.settings.grace_period,
+            max_removals=self.settings.max_removals,
+            max_deletions=self.settings.max_deletions,
+            delete_foreign=self.settings.delete_foreign,
         )
-        self._count(report)
-        return replace(report, finished_at=await self.runs.finish(report, baseline))
-
-    def _count(self, report: CleanupReport) -> None:
-        self.metrics.cleanup_runs.labels("dry_run" if report.dry_run else "run", report.outcome).inc()
-        if report.plan is not None and not report.dry_run:
-            for entry in report.plan.entries:
-                self.metrics.cleanup_planned.labels(entry.step).inc()
-        if report.result is not None:
-            for step, users in report.result.users.items():
-                self.metrics.cleanup_users.labels(step).inc(len(users))
-            self.metrics.cleanup_users.labels("failed").inc(len(report.result.failed))
+        return make_plan(snapshot, await self.runs.last_baseline(), limits, now)
 
     async def _release(self, held: HeldLease) -> None:
         try:
@@ -193,12 +171,3 @@ def _with_result(report: CleanupReport, refusal: str | None, result: ExecutionRe
         reason = f"{len(result.failed)} users failed; the next run retries them"
         return replace(report, outcome=RunOutcome.FAILED, reason=reason)
     return replace(report, outcome=RunOutcome.DONE)
-
-
-def _refusal(plan: Plan, confirmed_hash: str | None) -> str | None:
-    """Why nobody may be removed, or None. A confirmation is valid for exactly the plan that it names."""
-    if confirmed_hash is None:
-        return plan.refusal
-    if confirmed_hash != plan.hash:
-        return "The removals have changed since the plan was confirmed; make a new dry run"
-    return None

@@ -4,54 +4,124 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from domain.offboarding import AcceptedBaseline, Plan, PlanEntry, RemovalLimits, Snapshot, Step
+from domain.offboarding import AcceptedBaseline, Hold, Offboarding, Plan, PlanEntry, RemovalLimits, Snapshot, Step
 
 _MIN_MAX_REMOVALS = 10
+_MIN_MAX_DELETIONS = 3
 _MAX_REMOVED_SHARE = 0.10
-
-REASONS = {
-    Step.BLOCK: "in neither group any more: their keys are blocked",
-    Step.HOLD: "in neither group, within the grace period: their keys stay blocked",
-    Step.DELETE: "in neither group since the grace period began: user and keys are deleted",
-    Step.RESTORE: "back in a group: the keys that were blocked are unblocked",
-}
+_DAY_SECONDS = 86400.0
 
 
 class ImplausibleSnapshotError(Exception):
     """The snapshot cannot be right. No admin can confirm it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is executed of a plan. `refusal` is why nobody may be removed. `is_confirmed`: by an admin, by its hash."""
+
+    entries: tuple[PlanEntry, ...]
+    refusal: str | None
+    is_confirmed: bool
+
+
 def make_plan(snapshot: Snapshot, baseline: AcceptedBaseline | None, limits: RemovalLimits, now: float) -> Plan:
     """The plan for `snapshot`, compared with the last accepted one. Raises ImplausibleSnapshotError."""
     if not snapshot.members:
         raise ImplausibleSnapshotError("The allowed group has no members, which is treated as a fault")
-    entries = tuple(sorted(_entries(snapshot, limits, now), key=lambda entry: entry.user_id))
+    most = _at_most(limits.max_deletions, _MIN_MAX_DELETIONS, snapshot.users)
+    found = sorted(_entries(snapshot, limits, now), key=lambda entry: entry.user_id)
+    postponed = _postponed(found, snapshot, most)
+    entries = tuple(_held(entry, Hold.POSTPONED) if entry.user_id in postponed else entry for entry in found)
     refusal = _has_shrunk(snapshot, baseline) or _too_many(entries, snapshot, limits)
-    removals = "\n".join(f"{entry.step} {entry.user_id}" for entry in entries if entry.is_removal)
-    return Plan(entries, hashlib.sha256(removals.encode()).hexdigest(), refusal)
+    removals = (e for e in _confirmed(entries) if e.step in (Step.BLOCK, Step.DELETE))
+    text = "\n".join(f"{entry.step} {entry.user_id}" for entry in removals)
+    return Plan(entries, hashlib.sha256(text.encode()).hexdigest(), refusal, most)
 
 
-def without_removals(plan: Plan) -> Plan:
-    """The part of a refused plan that is executed all the same: restoring and holding."""
-    return replace(plan, entries=tuple(e for e in plan.entries if e.step in (Step.RESTORE, Step.HOLD)))
+def judged(plan: Plan, confirmed_hash: str | None) -> Verdict:
+    """What is executed of `plan` if an admin confirmed the plan with that hash; None if nobody confirmed anything.
+
+    A confirmation is valid for exactly the plan that it names. Restoring and holding is never refused.
+    """
+    if confirmed_hash == plan.hash:
+        return Verdict(tuple(_confirmed(plan.entries)), None, is_confirmed=True)
+    refusal = plan.refusal
+    if confirmed_hash is not None:
+        refusal = "The removals have changed since the plan was confirmed; make a new dry run"
+    if refusal is None:
+        return Verdict(plan.entries, None, is_confirmed=False)
+    harmless = tuple(entry for entry in plan.entries if entry.step in (Step.RESTORE, Step.HOLD))
+    return Verdict(harmless, refusal, is_confirmed=False)
+
+
+def _confirmed(entries: Iterable[PlanEntry]) -> Iterator[PlanEntry]:
+    """The whole plan, with the deletions that waited for a confirmation."""
+    for entry in entries:
+        yield entry if entry.when_confirmed is entry.step else replace(entry, step=entry.when_confirmed, hold=None)
 
 
 def _entries(snapshot: Snapshot, limits: RemovalLimits, now: float) -> Iterator[PlanEntry]:
     staying = snapshot.members | snapshot.admins
     for user_id in snapshot.leavers | snapshot.offboardings.keys():
-        offboarding, keys = snapshot.offboardings.get(user_id), snapshot.keys.get(user_id)
+        offboarding, user = snapshot.offboardings.get(user_id), snapshot.found.get(user_id)
+        keys = None if user is None else user.keys
         if user_id.lower() in staying:
             if offboarding is not None:
-                yield PlanEntry(user_id, Step.RESTORE, offboarding.since, keys=keys)
+                yield PlanEntry(user_id, Step.RESTORE, offboarding.since, keys)
         elif offboarding is None:
             yield PlanEntry(user_id, Step.BLOCK, keys=keys)
         else:
-            is_over = now - offboarding.since >= limits.grace_period
-            step = Step.DELETE if is_over else Step.HOLD
-            yield PlanEntry(user_id, step, offboarding.since, offboarding.confirmed, keys)
+            until = offboarding.since + limits.grace_period
+            is_due = _is_due(offboarding, snapshot, now)
+            entry = PlanEntry(
+                user_id, Step.DELETE, offboarding.since, keys, offboarding.confirmed_by, until=until, is_due=is_due
+            )
+            if now < until:
+                yield _held(entry, Hold.GRACE)
+            elif user is not None and not user.is_ours and not limits.delete_foreign:
+                yield _held(entry, Hold.FOREIGN)
+            else:
+                yield entry
+
+
+def _held(entry: PlanEntry, reason: Hold) -> PlanEntry:
+    return replace(entry, step=Step.HOLD, hold=reason)
+
+
+def _is_due(offboarding: Offboarding, snapshot: Snapshot, now: float) -> bool:
+    """Whether the keys of a user on hold have to be read again: they may have one that is not blocked.
+
+    A key that was made elsewhere shows in the number of keys, or among the newest. One that was unblocked elsewhere
+    shows in neither: so everybody is looked at once a day, after half a day at the earliest, each after a time of their
+    own, because those who left together would otherwise all be looked at in one run.
+    """
+    if offboarding.looked_at is None or snapshot.new_owners is None or offboarding.user_id in snapshot.new_owners:
+        return True
+    user = snapshot.found.get(offboarding.user_id)
+    if user is not None and user.keys != offboarding.key_count:
+        return True
+    share = hashlib.sha256(offboarding.user_id.encode()).digest()[0] / 255
+    return now - offboarding.looked_at >= _DAY_SECONDS * (1 + share) / 2
+
+
+def _postponed(entries: Iterable[PlanEntry], snapshot: Snapshot, most: int) -> frozenset[str]:
+    """Who is not deleted yet, because `most` were in 24 hours. Who left first is deleted first."""
+    free = most - len(snapshot.deletions)
+    # A run that was interrupted may have counted them already.
+    counted = {row.user_id: row.at for row in sorted(snapshot.deletions, key=lambda row: row.at)}
+    waiting = [
+        entry
+        for entry in entries
+        if entry.step is Step.DELETE
+        and entry.confirmed_by is None
+        and counted.get(entry.user_id, -1.0) < (entry.since or 0.0)
+    ]
+    waiting.sort(key=lambda entry: (entry.since or 0.0, entry.user_id))
+    return frozenset(entry.user_id for entry in waiting[max(0, free) :])
 
 
 def _has_shrunk(snapshot: Snapshot, baseline: AcceptedBaseline | None) -> str | None:
@@ -66,9 +136,11 @@ def _has_shrunk(snapshot: Snapshot, baseline: AcceptedBaseline | None) -> str | 
     return None
 
 
-def _too_many(entries: tuple[PlanEntry, ...], snapshot: Snapshot, limits: RemovalLimits) -> str | None:
-    maximum = limits.max_removals
-    if maximum is None:
-        maximum = max(_MIN_MAX_REMOVALS, math.floor(snapshot.users * _MAX_REMOVED_SHARE))
-    removals = sum(entry.is_removal for entry in entries)
-    return f"{removals} removals exceed maxRemovals ({maximum})" if removals > maximum else None
+def _too_many(entries: Iterable[PlanEntry], snapshot: Snapshot, limits: RemovalLimits) -> str | None:
+    maximum = _at_most(limits.max_removals, _MIN_MAX_REMOVALS, snapshot.users)
+    blocked = sum(entry.step is Step.BLOCK for entry in entries)
+    return f"{blocked} users to block exceed maxRemovals ({maximum})" if blocked > maximum else None
+
+
+def _at_most(limit: int | None, least: int, users: int) -> int:
+    return max(least, math.floor(users * _MAX_REMOVED_SHARE)) if limit is None else limit

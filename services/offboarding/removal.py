@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 
+import structlog
+
 from clients.litellm.client import LiteLLM, no_such_user
 from domain.audit import Action
-from domain.errors import BusyError
+from domain.errors import BusyError, OrchestratorError
 from domain.identity import Principal
-from domain.offboarding import PlanEntry, Step
+from domain.offboarding import Offboarding, PlanEntry, Step
 from domain.versions import require_version
 from services.changes.changes import Changes
 from services.offboarding.execution import PlanExecution
 from services.users.known import KnownUsers
 from state.lease import HeldLease, Lease, LeaseLostError
 from state.offboardings import Offboardings
+
+log = structlog.get_logger(__name__)
 
 
 class RemoveUser:
@@ -39,7 +43,7 @@ class RemoveUser:
         self._one_at_a_time = asyncio.Lock()
 
     async def __call__(self, principal: Principal, user_id: str, expected: frozenset[str] | None) -> int:
-        """Blocks the user's keys, then deletes user and keys. Returns the number of deleted keys.
+        """Blocks the user's keys, then deletes user and keys, also if blocking failed. Returns how many keys that were.
 
         The user must have one of the `expected` versions before the first step; None means any. Raises NotAllowedError,
         NotFoundError, PreconditionFailedError, BusyError while a cleanup is in progress, RateLimitedError if there
@@ -73,12 +77,19 @@ class RemoveUser:
         return held
 
     async def _remove(self, held: HeldLease, principal: Principal, user_id: str) -> int:
-        offboardings = await self._offboardings.all()
-        keys = 0
-        for step in (Step.BLOCK, Step.DELETE):
-            entry = PlanEntry(user_id, step)
-            keys = await self._execution.execute(entry, offboardings.get(user_id), held, principal, confirmed=True)
-        return keys
+        offboarding = (await self._offboardings.all()).get(user_id)
+        try:
+            await self._step(held, principal, user_id, Step.BLOCK, offboarding)
+        except OrchestratorError as error:
+            # Deleting takes away the keys that cannot be blocked, too.
+            log.warning("the user's keys could not all be blocked before the deletion", error=error.message)
+        return await self._step(held, principal, user_id, Step.DELETE, offboarding)
+
+    async def _step(
+        self, held: HeldLease, principal: Principal, user_id: str, step: Step, offboarding: Offboarding | None
+    ) -> int:
+        entry = PlanEntry(user_id, step)
+        return await self._execution.execute(entry, offboarding, held, principal, confirmed_by=principal.subject)
 
     async def _release(self, held: HeldLease) -> None:
         try:

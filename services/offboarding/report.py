@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
-from domain.offboarding import CleanupReport, ExecutionResult, Plan, Step
-from services.offboarding.plan import REASONS
+from domain.offboarding import CleanupReport, ExecutionResult, Hold, Plan, PlanEntry, Step
+
+_REASONS = {
+    Step.BLOCK: "in neither group any more: their keys are blocked",
+    Step.HOLD: "in neither group, within the grace period: their keys stay blocked",
+    Step.DELETE: "in neither group since the grace period began: user and keys are deleted",
+    Step.RESTORE: "back in a group: the keys that were blocked are unblocked",
+}
 
 
 def report_as_json(report: CleanupReport) -> dict[str, Any]:
@@ -29,6 +36,19 @@ def report_as_json(report: CleanupReport) -> dict[str, Any]:
     }
 
 
+def reason_of(entry: PlanEntry, plan: Plan) -> str:
+    """Why a user gets this step."""
+    match entry.hold:
+        case Hold.FOREIGN:
+            return "not created by this service: they stay blocked until an admin confirms this plan or deletes them"
+        case Hold.POSTPONED:
+            return f"postponed: at most {plan.max_deletions} deletions in 24 hours, unless an admin confirms this plan"
+        case Hold.GRACE if entry.until is not None:
+            return f"within the grace period until {_minute(entry.until)}: their keys stay blocked"
+        case _:
+            return _REASONS[entry.step]
+
+
 def figures(result: ExecutionResult | None) -> dict[str, int]:
     """The numbers of a result; empty without one."""
     fields = {} if result is None else _result(result)
@@ -40,8 +60,10 @@ def _plan(plan: Plan) -> dict[str, Any]:
         {
             "userId": entry.user_id,
             "action": entry.step.value,
-            "reason": REASONS[entry.step],
+            "whenConfirmed": entry.when_confirmed.value,
+            "reason": reason_of(entry, plan),
             "since": entry.since,
+            "until": entry.until,
             "keys": entry.keys,
         }
         for entry in plan.entries
@@ -60,3 +82,7 @@ def _result(result: ExecutionResult) -> dict[str, Any]:
         "keysRestored": result.keys[Step.RESTORE],
         "failed": [{"userId": user_id, "error": error} for user_id, error in result.failed.items()],
     }
+
+
+def _minute(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

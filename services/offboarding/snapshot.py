@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from clients.backstage.catalog import Catalog
 from clients.litellm.client import LiteLLM
 from domain.identity import GroupRefs
-from domain.offboarding import Progress, Snapshot
+from domain.offboarding import FoundUser, Progress, Snapshot
+from services.offboarding.departures import Departures
 from services.users.sweep import DirectorySweep
 from state.directory import Directory
-from state.offboardings import Offboardings
 
 _USERS_PER_CALL = 100
 Beat = Callable[[Progress | None], Awaitable[None]]
@@ -26,15 +26,15 @@ class SnapshotReader:
     litellm: LiteLLM
     directory: Directory
     sweep: DirectorySweep
-    offboardings: Offboardings
+    departures: Departures
     groups: GroupRefs
 
-    async def read(self, beat: Beat, *, is_dry_run: bool = False) -> Snapshot:
+    async def read(self, beat: Beat, now: float, *, is_dry_run: bool = False) -> Snapshot:
         """A snapshot, or the error of the part that is missing. Raises UpstreamError, and what `beat` raises.
 
         Reads the catalog after LiteLLM, so a user who joins meanwhile counts as a member. Those who seem to have left
         are looked up in LiteLLM: the directory may be old. A dry run does not advance the sweep of a large directory,
-        because somebody waits for it.
+        because somebody waits for it. `now` is in seconds since the epoch.
         """
 
         async def each_page() -> None:
@@ -44,11 +44,21 @@ class SnapshotReader:
         members = await self._members_of(self.groups.allowed, each_page)
         admins = await self._members_of(self.groups.admin, each_page)
         await each_page()
-        offboardings, sweep = await self.offboardings.all(), await self.directory.sweep()
+        record, sweep = await self.departures.read(each_page, now), await self.directory.sweep()
         gone = await self._without(members | admins)
-        keys = await self._keys_of(sorted(gone | offboardings.keys()), beat)
-        users = await self.directory.count()
-        return Snapshot(members, admins, users, sweep.swept_at, gone & keys.keys(), keys, offboardings)
+        found = await self._find(sorted(gone | record.offboardings.keys()), beat)
+        return Snapshot(
+            members=members,
+            admins=admins,
+            users=await self.directory.count(),
+            swept_at=sweep.swept_at,
+            leavers=gone & found.keys(),
+            found=found,
+            offboardings=record.offboardings,
+            deletions=record.deletions,
+            new_owners=record.new_owners,
+            newest_key_at=record.newest_key_at,
+        )
 
     async def _members_of(self, groups: Iterable[str], each_page: Callable[[], Awaitable[None]]) -> frozenset[str]:
         members: frozenset[str] = frozenset()
@@ -62,10 +72,10 @@ class SnapshotReader:
             gone.update(user_id for user_id in chunk if user_id.lower() not in staying)
         return frozenset(gone)
 
-    async def _keys_of(self, user_ids: list[str], beat: Beat) -> dict[str, int]:
-        """The number of keys of those users who exist."""
-        keys: dict[str, int] = {}
+    async def _find(self, user_ids: list[str], beat: Beat) -> dict[str, FoundUser]:
+        """Those of the users who exist."""
+        found: dict[str, FoundUser] = {}
         for start in range(0, len(user_ids), _USERS_PER_CALL):
-            keys |= await self.litellm.count_keys(user_ids[start : start + _USERS_PER_CALL])
+            found |= await self.litellm.find_users(user_ids[start : start + _USERS_PER_CALL])
             await beat(Progress(min(start + _USERS_PER_CALL, len(user_ids)), len(user_ids)))
-        return keys
+        return found

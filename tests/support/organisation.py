@@ -11,9 +11,12 @@ from typing import Any
 import httpx
 
 from app import Orchestrator, Ports
+from clients.litellm.rows import ANNOTATIONS
 from domain.audit import AuditFilters
+from domain.identity import Principal, Role
 from domain.offboarding import CleanupReport
-from services.offboarding.cleanup import Cleanup
+from services.offboarding.account import Order
+from services.offboarding.cleanup import CLEANUP, Cleanup
 from services.offboarding.report import report_as_json
 from settings.model import CleanupSettings
 from standalone.backstage import BackstageStandIn
@@ -25,6 +28,7 @@ from state.offboardings import Offboardings
 from tests.conftest import Clock, migrated_database, never, no_sleep
 
 INTERVAL = 300.0
+BOSS = Principal("user:default/boss", frozenset({Role.ADMIN}))
 LEASE = 61.0
 CHANGES = ("/user/delete", "/user/new", "/user/update", "/key/block", "/key/unblock", "/key/delete", "/key/update")
 
@@ -62,8 +66,15 @@ class Wire(httpx.AsyncBaseTransport):
         return response
 
 
+AT_ONCE = CleanupSettings(interval=INTERVAL, grace_period=0, max_deletions=1000)
+"""Deletes in the run after the one that blocks, as many as there are."""
+
+
 class Organisation:
-    """Members `m0` … and the admin `boss`, all with a LiteLLM user and a key each."""
+    """Members `m0` … and the admin `boss`, all with a LiteLLM user and a key each.
+
+    This service created the users, except those that join as `foreign`.
+    """
 
     def __init__(self, folder: Path, members: int = 3, **settings: Any) -> None:
         self.clock = Clock()
@@ -116,13 +127,19 @@ class Organisation:
     def ref(name: str) -> str:
         return f"user:default/{name}"
 
-    def join(self, name: str, group: str = MEMBERS) -> str:
+    def join(self, name: str, group: str = MEMBERS, *, foreign: bool = False) -> str:
         """Into a group; with a LiteLLM user and a key where there are none yet."""
         ref = self.ref(name)
         self.org.users.setdefault(ref, set()).add(group)
         if ref not in self.litellm.rows.users:
-            self.litellm.rows.add_user({"user_id": ref})
-            self.mint(ref)
+            self.add_user(ref, foreign=foreign)
+        return ref
+
+    def add_user(self, ref: str, *, foreign: bool = False) -> str:
+        """A LiteLLM user with a key, who is in no group."""
+        metadata = {} if foreign else {ANNOTATIONS: {"tier": "userDefaults"}}
+        self.litellm.rows.add_user({"user_id": ref, "metadata": metadata})
+        self.mint(ref)
         return ref
 
     def leave(self, name: str) -> str:
@@ -138,16 +155,16 @@ class Organisation:
         """Their keys, and whether each is blocked."""
         return {token: bool(row["blocked"]) for token, row in self.litellm.rows.keys.items() if row["user_id"] == ref}
 
-    async def run(self, plan_hash: str | None = None, trigger: str = "schedule") -> Any:
+    async def run(self, plan_hash: str | None = None, by: Principal = CLEANUP) -> Any:
         """One run, an interval later."""
         self.clock.advance(INTERVAL * 1.2)
         self.to_litellm.requests.clear()
         self.to_backstage.requests.clear()
-        return report_as_json(await self.run_as(await self.cleanup.take(plan_hash), plan_hash, trigger))
+        return report_as_json(await self.run_as(await self.cleanup.take(plan_hash), plan_hash, by))
 
-    async def run_as(self, held: HeldLease, plan_hash: str | None = None, trigger: str = "schedule") -> CleanupReport:
+    async def run_as(self, held: HeldLease, plan_hash: str | None = None, by: Principal = CLEANUP) -> CleanupReport:
         """One run of the holder of a lease."""
-        return await self.cleanup.run(held, await self.cleanup.begin(trigger, held), plan_hash)
+        return await self.cleanup.run(held, await self.cleanup.begin("schedule", held), Order(by, plan_hash))
 
     async def dry_run(self) -> CleanupReport:
         """What a run would do."""

@@ -22,6 +22,7 @@ def upgrade() -> None:
     _create_root()
     _create_due()
     _create_repetition()
+    _create_patient_deletions()
     # The last one: it freezes the columns that the table has by now.
     _freeze_changes()
 
@@ -29,6 +30,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drops it."""
     _replace_trigger(_FROZEN_BEFORE)
+    _drop_patient_deletions()
     _drop_repetition()
     _drop_due()
     op.drop_table("root")
@@ -160,3 +162,23 @@ def _create_repetition() -> None:
 
 def _drop_repetition() -> None:
     op.drop_table("repetition")
+
+
+def _create_patient_deletions() -> None:
+    op.add_column("offboarding", sa.Column("confirmed_by", sa.Text, nullable=True))
+    op.add_column("offboarding", sa.Column("key_count", sa.Integer, nullable=True))
+    op.add_column("offboarding", sa.Column("looked_at", sa.Float, nullable=True))
+    op.add_column("cleanup_run", sa.Column("newest_key_at", sa.Float, nullable=True))
+    op.create_table(
+        "cleanup_deletion",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("user_id", sa.Text, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+    )
+
+
+def _drop_patient_deletions() -> None:
+    op.drop_table("cleanup_deletion")
+    op.drop_column("cleanup_run", "newest_key_at")
+    for column in ("looked_at", "key_count", "confirmed_by"):
+        op.drop_column("offboarding", column)

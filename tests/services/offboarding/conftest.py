@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.organisation import Organisation
+from tests.support.organisation import AT_ONCE, Organisation
 
 MakeOrganisation = Callable[..., Organisation]
 
@@ -32,3 +32,9 @@ async def make_organisation(tmp_path: Path) -> AsyncIterator[MakeOrganisation]:
 def organisation(make_organisation: MakeOrganisation) -> Organisation:
     """Three members and an admin."""
     return make_organisation()
+
+
+@pytest.fixture
+def impatient(make_organisation: MakeOrganisation) -> Organisation:
+    """Three members and an admin; whoever leaves is blocked in one run and deleted in the next."""
+    return make_organisation(cleanup=AT_ONCE)

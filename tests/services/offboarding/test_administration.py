@@ -59,7 +59,11 @@ async def test_from_plan_to_report(bob: httpx.AsyncClient, litellm: LiteLLMStand
 async def test_the_state_before_and_after_the_first_runs(bob: httpx.AsyncClient) -> None:
     """A dry run is a report too; there is no next run to announce before the first has ended."""
     status = (await bob.get(CLEANUP)).json()
-    assert (status["nextRunAt"], status["gracePeriod"], status["lastReport"]) == (None, 0, None)
+    assert (status["nextRunAt"], status["gracePeriod"], status["lastReport"]) == (
+        None,
+        7 * 86400,
+        None,
+    )
     planned = (await bob.post(CLEANUP)).json()
     assert (await bob.get(CLEANUP)).json()["lastReport"] == planned
 
@@ -206,13 +210,13 @@ async def test_a_dry_run_that_takes_long_is_answered_later(make_service: MakeSer
 async def test_a_dry_run_asks_litellm_once_for_a_hundred_leavers(
     bob: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
-    """It looks them up together, with the number of their keys."""
+    """Three calls to sweep, one for the newest keys, three to look the leavers up with the number of their keys."""
     for number in range(250):
         litellm.rows.add_user({"user_id": f"user:default/gone{number:03}"})
     await bob.get(f"{BASE}/users")
     litellm.requests.clear()
     assert len((await bob.post(CLEANUP)).json()["plan"]["entries"]) == 250
-    assert litellm.requests == ["GET /user/list"] * 6  # three to sweep, three to look up
+    assert litellm.requests == [*["GET /user/list"] * 3, "GET /key/list", *["GET /user/list"] * 3]
 
 
 async def test_a_run_whose_process_died_has_failed(service: Service, bob: httpx.AsyncClient, clock: Clock) -> None:

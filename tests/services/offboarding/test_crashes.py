@@ -11,7 +11,7 @@ from domain.errors import ConflictError
 from domain.offboarding import Step
 from state.lease import LeaseLostError
 from tests.services.offboarding.conftest import MakeOrganisation
-from tests.support.organisation import LEASE, Crash, Organisation
+from tests.support.organisation import AT_ONCE, LEASE, Crash, Organisation
 
 _MOST_REQUESTS = 40
 
@@ -48,7 +48,7 @@ def somebody_elses(organisation: Organisation) -> list[str]:
 async def test_killed_while_blocking(make_organisation: MakeOrganisation, where: str, ending: str) -> None:
     """At every step: the users are removed, or get exactly the keys back that this service blocked."""
     for number in range(_MOST_REQUESTS):
-        organisation = make_organisation(members=6)
+        organisation = make_organisation(members=6, cleanup=AT_ONCE)
         two_leave(organisation)
         if not await killed(organisation, where, number):
             assert number > 5
@@ -84,7 +84,7 @@ async def test_killed_while_deleting_or_restoring(
 ) -> None:
     """At every step of the second run: the third completes it."""
     for number in range(_MOST_REQUESTS):
-        organisation = make_organisation(members=6)
+        organisation = make_organisation(members=6, cleanup=AT_ONCE)
         two_leave(organisation)
         await organisation.run()
         if second is not two_leave:
@@ -172,5 +172,5 @@ async def test_only_the_holder_may_write(organisation: Organisation) -> None:
     organisation.clock.advance(LEASE)
     await organisation.cleanup.take(None)
     with pytest.raises(LeaseLostError):
-        await organisation.offboardings.begin(former, "user:default/m0", confirmed=False)
+        await organisation.offboardings.begin(former, "user:default/m0", confirmed_by=None)
     assert await organisation.offboardings.all() == {}

@@ -9,7 +9,7 @@ import pytest
 
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from tests.services.offboarding.conftest import MakeOrganisation
-from tests.support.organisation import Organisation
+from tests.support.organisation import AT_ONCE, Organisation
 from tests.support.user_list import listing
 
 BY_QUERY = "/api/catalog/entities/by-query"
@@ -174,7 +174,7 @@ async def test_nothing_changes(organisation: Organisation, name: str) -> None:
 
 async def test_a_drop_of_more_than_half_changes_nothing(make_organisation: MakeOrganisation) -> None:
     """Six of ten members are gone since the last accepted run: nothing happens until an admin confirms."""
-    organisation = make_organisation(members=10)
+    organisation = make_organisation(members=10, cleanup=AT_ONCE)
     await organisation.run()
     for number in range(6):
         organisation.leave(f"m{number}")

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 import sqlalchemy as sa
 
+from domain.audit import Action
 from domain.identity import GroupRefs
 from services.offboarding.report import report_as_json
-from settings.model import CleanupSettings, DirectorySettings
+from settings.model import DirectorySettings
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from state.tables import change, cleanup_run
 from tests.services.offboarding.conftest import MakeOrganisation
-from tests.support.organisation import INTERVAL, Organisation
+from tests.support.organisation import AT_ONCE, INTERVAL, Organisation
 from tests.support.user_list import listing
 
 
-async def test_a_user_who_leaves_is_blocked_then_deleted(organisation: Organisation) -> None:
+async def test_a_user_who_leaves_is_blocked_then_deleted(impatient: Organisation) -> None:
     """Keys are blocked in the first accepted run, user and keys deleted in the second; nobody else is affected."""
-    gone = organisation.leave("m0")
-    others = {ref: organisation.keys(ref) for ref in organisation.litellm.rows.users if ref != gone}
-    first = await organisation.run()
+    gone = impatient.leave("m0")
+    others = {ref: impatient.keys(ref) for ref in impatient.litellm.rows.users if ref != gone}
+    first = await impatient.run()
     assert (first["done"]["blocked"], first["done"]["keysBlocked"]) == ([gone], 1)
-    assert list(organisation.keys(gone).values()) == [True]
-    second = await organisation.run()
+    assert list(impatient.keys(gone).values()) == [True]
+    second = await impatient.run()
     assert (second["done"]["deleted"], second["done"]["keysDeleted"]) == ([gone], 1)
-    assert (gone in organisation.litellm.rows.users, organisation.keys(gone)) == (False, {})
-    assert {ref: organisation.keys(ref) for ref in organisation.litellm.rows.users} == others
-    third = await organisation.run()
-    assert (third["outcome"], organisation.to_litellm.changes) == ("done", [])
+    assert (gone in impatient.litellm.rows.users, impatient.keys(gone)) == (False, {})
+    assert {ref: impatient.keys(ref) for ref in impatient.litellm.rows.users} == others
+    third = await impatient.run()
+    assert (third["outcome"], impatient.to_litellm.changes) == ("done", [])
 
 
 async def test_a_renamed_entity_has_left(organisation: Organisation) -> None:
@@ -41,7 +43,7 @@ async def test_a_renamed_entity_has_left(organisation: Organisation) -> None:
 
 async def test_the_grace_period(make_organisation: MakeOrganisation) -> None:
     """It lies between blocking and deleting; a key created meanwhile is blocked too."""
-    organisation = make_organisation(cleanup=CleanupSettings(interval=INTERVAL, grace_period=INTERVAL * 3))
+    organisation = make_organisation(cleanup=replace(AT_ONCE, grace_period=INTERVAL * 3))
     gone = organisation.leave("m0")
     await organisation.run()
     organisation.mint(gone)
@@ -56,10 +58,11 @@ async def test_the_grace_period(make_organisation: MakeOrganisation) -> None:
 
 async def test_refs_in_upper_case_have_the_same_lock(organisation: Organisation) -> None:
     """LiteLLM's ids are case-sensitive, Backstage's refs are not."""
-    organisation.litellm.rows.add_user({"user_id": "user:Default/Gone"})
+    organisation.add_user("user:Default/Gone")
     await organisation.run()
     async with organisation.orchestrator.foundation.database.reading() as connection:
-        rows = (await connection.execute(sa.select(change.c.target, change.c.lock))).all()
+        is_block = change.c.action == Action.USER_BLOCK
+        rows = (await connection.execute(sa.select(change.c.target, change.c.lock).where(is_block))).all()
     assert [tuple(row) for row in rows] == [("user:Default/Gone", "user:default/gone")]
 
 
@@ -77,12 +80,12 @@ async def test_a_user_who_returns_gets_exactly_the_blocked_keys_back(organisatio
     assert (await organisation.run())["done"]["restored"] == []
 
 
-async def test_a_user_deleted_by_somebody_else(organisation: Organisation) -> None:
+async def test_a_user_deleted_by_somebody_else(impatient: Organisation) -> None:
     """Between blocking and deleting: the result is the same."""
-    gone = organisation.leave("m0")
-    await organisation.run()
-    organisation.litellm.rows.delete_user(gone)
-    report = await organisation.run()
+    gone = impatient.leave("m0")
+    await impatient.run()
+    impatient.litellm.rows.delete_user(gone)
+    report = await impatient.run()
     assert (report["outcome"], report["done"]["deleted"]) == ("done", [gone])
 
 
@@ -95,14 +98,16 @@ async def test_a_key_deleted_by_somebody_else(organisation: Organisation) -> Non
     assert (await organisation.run())["outcome"] == "done"
 
 
-async def test_litellm_that_repeats_and_forgets_users(organisation: Organisation) -> None:
-    """A user listed twice is removed once; one who is not listed is found in our own records."""
-    gone = organisation.leave("m0")
-    rows = [row for row in organisation.litellm.rows.users.values() for _ in range(2)]
-    organisation.to_litellm.answers["/user/list"] = listing(lambda: rows)
-    assert (await organisation.run())["done"]["blocked"] == [gone]
-    organisation.to_litellm.answers["/user/list"] = listing(list)
-    assert (await organisation.run())["done"]["deleted"] == [gone]
+async def test_litellm_that_repeats_and_forgets_users(impatient: Organisation) -> None:
+    """A user listed twice is removed once; one who is not listed is not deleted: their row says who created them."""
+    gone = impatient.leave("m0")
+    rows = [row for row in impatient.litellm.rows.users.values() for _ in range(2)]
+    impatient.to_litellm.answers["/user/list"] = listing(lambda: rows)
+    assert (await impatient.run())["done"]["blocked"] == [gone]
+    impatient.to_litellm.answers["/user/list"] = listing(list)
+    assert [row["userId"] for row in (await impatient.run())["done"]["failed"]] == [gone]
+    impatient.to_litellm.answers.clear()
+    assert (await impatient.run())["done"]["deleted"] == [gone]
 
 
 @pytest.mark.parametrize(
@@ -121,7 +126,7 @@ async def test_more_than_max_removals(
     make_organisation: MakeOrganisation, members: int, most: int | None, leaving: int, acts: bool
 ) -> None:
     """The default is the larger of ten and a tenth. Above it nobody is removed until an admin confirms the plan."""
-    organisation = make_organisation(members, cleanup=CleanupSettings(interval=INTERVAL, max_removals=most))
+    organisation = make_organisation(members, cleanup=replace(AT_ONCE, max_removals=most, max_deletions=0))
     gone = [organisation.leave(f"m{number}") for number in range(leaving)]
     report = await organisation.run()
     if acts:
@@ -166,7 +171,7 @@ async def test_a_confirmation_is_for_one_plan_and_one_hour(make_organisation: Ma
 
 async def test_the_failure_of_one_user_does_not_stop_the_others(make_organisation: MakeOrganisation) -> None:
     """The report lists the failure, and the next run retries it."""
-    organisation = make_organisation(members=8)
+    organisation = make_organisation(members=8, cleanup=AT_ONCE)
     gone = sorted(organisation.leave(f"m{number}") for number in range(3))
     await organisation.run()
     deleted: list[Any] = []
@@ -189,13 +194,13 @@ async def test_the_failure_of_one_user_does_not_stop_the_others(make_organisatio
 
 
 @pytest.mark.parametrize(("path", "answer"), [("/user/delete", 1), ("/key/block", {"blocked": True})])
-async def test_each_step_is_verified_in_litellm(organisation: Organisation, path: str, answer: Any) -> None:
+async def test_each_step_is_verified_in_litellm(impatient: Organisation, path: str, answer: Any) -> None:
     """If LiteLLM confirms a step but does not do it, the step is not reported as done."""
-    organisation.leave("m0")
+    impatient.leave("m0")
     if path == "/user/delete":
-        await organisation.run()
-    organisation.to_litellm.answers[path] = lambda _: httpx.Response(200, json=answer)
-    report = await organisation.run()
+        await impatient.run()
+    impatient.to_litellm.answers[path] = lambda _: httpx.Response(200, json=answer)
+    report = await impatient.run()
     assert (report["outcome"], report["done"]["blocked"], report["done"]["deleted"]) == ("failed", [], [])
 
 
@@ -270,7 +275,7 @@ async def test_old_runs_are_deleted_except_the_last_accepted_one(make_organisati
 async def test_a_large_organisation_is_not_read_in_every_run(make_organisation: MakeOrganisation) -> None:
     """A run compares the catalog with the directory, looks up the leavers only, and reads a part of the users."""
     limits = DirectorySettings(full_sweep_users=100, max_pages=1)
-    organisation = make_organisation(members=300, directory=limits)
+    organisation = make_organisation(members=300, directory=limits, cleanup=AT_ONCE)
     gone = [organisation.leave("m7"), organisation.leave("m250")]
     blocked: list[str] = []
     for _ in range(5):
@@ -282,9 +287,9 @@ async def test_a_large_organisation_is_not_read_in_every_run(make_organisation: 
     assert report["sweptAt"] is not None
 
 
-async def test_an_odd_row_of_a_leaver_does_not_protect_them(organisation: Organisation) -> None:
+async def test_an_odd_row_of_a_leaver_does_not_protect_them(impatient: Organisation) -> None:
     """Another tool may have written it; the id is all that the cleanup needs."""
-    gone = organisation.leave("m0")
-    organisation.litellm.rows.users[gone] |= {"created_at": None, "spend": None, "models": "all"}
-    assert (await organisation.run())["done"]["blocked"] == [gone]
-    assert (await organisation.run())["done"]["deleted"] == [gone]
+    gone = impatient.leave("m0")
+    impatient.litellm.rows.users[gone] |= {"created_at": None, "spend": None, "models": "all"}
+    assert (await impatient.run())["done"]["blocked"] == [gone]
+    assert (await impatient.run())["done"]["deleted"] == [gone]

@@ -1,0 +1,149 @@
+"""Blocking keys of LiteLLM whatever their rows contain: an id and whether it is blocked is all that this needs.
+
+A `token` that is no SHA-256 may be a secret. So it never leaves this module but for LiteLLM itself; its own SHA-256
+stands for it everywhere else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec.json import Decoder
+
+from clients.litellm.client import LiteLLM
+from clients.litellm.fields import ListedKeyPage, ListedKeyRow
+from clients.litellm.rows import decoded, is_key_id
+from clients.upstream import Upstream
+from domain.errors import NotFoundError, UpstreamFaultError
+from domain.keys import ListedKey, ListedKeys, NewestKeys
+
+_PAGE_SIZE = 100
+_MAX_PAGES = 1000
+_BEYOND_THE_END = 1_000_000
+_PAGES = Decoder(ListedKeyPage)
+
+
+class LiteLLMBlocking:
+    """The keys of one LiteLLM, for those who only block them. Every call raises UpstreamError."""
+
+    def __init__(self, upstream: Upstream, litellm: LiteLLM) -> None:
+        self._upstream = upstream
+        self._litellm = litellm
+
+    async def keys_of(self, user_id: str) -> ListedKeys:
+        """`GET /key/list`: the keys of exactly this user, each once.
+
+        LiteLLM fails to show a page with a row that it cannot read itself, such as one that expires after the year
+        9999. Then its rows are read one by one.
+        """
+        try:
+            rows, unreadable = await self._rows(user_id), 0
+        except UpstreamFaultError:
+            rows, unreadable = await self._rows_one_by_one(user_id)
+        theirs = [row for row in rows if row.user_id == user_id]
+        keys = {row.token: _listed(row) for row in theirs if isinstance(row.token, str) and row.token}
+        nameless = sum(not isinstance(row.token, str) or not row.token for row in theirs)
+        return ListedKeys(tuple(keys.values()), unreadable + nameless)
+
+    async def set_blocked(self, key: ListedKey, *, blocked: bool) -> None:
+        """`POST /key/block` or `/key/unblock`. Raises NotFoundError.
+
+        LiteLLM 1.104.5 blocks by hash only; a row with another token is reached by `POST /key/update`, unless it begins
+        with `sk-`: LiteLLM hashes that, and has no such row. Such a key is not accepted for calls to models either.
+        """
+        try:
+            await self._litellm.set_key_blocked(key.id, blocked=blocked)
+        except NotFoundError:
+            if key.token == key.id:
+                raise
+            reply = await self._upstream.change("/key/update", {"key": key.token, "blocked": blocked})
+            if reply.status != 200:
+                raise
+
+    async def newest(self, since: float) -> AsyncIterator[NewestKeys]:
+        """`GET /key/list`, newest first: pages with everybody's keys, until one ends before `since`.
+
+        `since` is in LiteLLM's time, in seconds since the epoch. LiteLLM's own order is by time and then by token, so
+        keys with equal times do not wander between pages; keys without a time come first, and are skipped.
+        """
+        number, page = 1, await self._newest_page(1)
+        yield _newest(page.rows)
+        if _has_no_times(page):
+            number = await self._first_page_with_times(page.total_pages)
+        while number < page.total_pages and not _ends_before(page, since):
+            number += 1
+            page = await self._newest_page(number)
+            yield _newest(page.rows)
+
+    async def _first_page_with_times(self, pages: int) -> int:
+        """The page before the first one that ends with a key that has a time, by halving."""
+        without, last = 1, pages
+        while without + 1 < last:
+            middle = (without + last) // 2
+            if _has_no_times(await self._newest_page(middle)):
+                without = middle
+            else:
+                last = middle
+        return without
+
+    async def _newest_page(self, number: int) -> ListedKeyPage:
+        return await self._page({"size": _PAGE_SIZE, "page": number})
+
+    async def _rows(self, user_id: str) -> list[ListedKeyRow]:
+        rows: list[ListedKeyRow] = []
+        for number in range(1, _MAX_PAGES + 1):
+            page = await self._page_of(user_id, number, _PAGE_SIZE)
+            rows += page.rows
+            if number >= page.total_pages or not page.rows:
+                break
+        return rows
+
+    async def _rows_one_by_one(self, user_id: str) -> tuple[list[ListedKeyRow], int]:
+        # A page behind the last one has no row that LiteLLM could fail to read, and says how many there are.
+        total = (await self._page_of(user_id, _BEYOND_THE_END, 1)).total_pages
+        rows: list[ListedKeyRow] = []
+        unreadable = 0
+        for number in range(1, min(total, _MAX_PAGES) + 1):
+            try:
+                rows += (await self._page_of(user_id, number, 1)).rows
+            except UpstreamFaultError:
+                unreadable += 1
+        return rows, unreadable
+
+    async def _page_of(self, user_id: str, number: int, size: int) -> ListedKeyPage:
+        return await self._page({"user_id": user_id, "size": size, "sort_by": "token", "page": number})
+
+    async def _page(self, query: dict[str, Any]) -> ListedKeyPage:
+        reply = await self._upstream.read("/key/list", {"return_full_object": "true", **query})
+        return decoded(reply, _PAGES, "list of keys")
+
+
+def _listed(row: ListedKeyRow) -> ListedKey:
+    key_id = row.token if is_key_id(row.token) else hashlib.sha256(row.token.encode()).hexdigest()
+    return ListedKey(key_id, is_blocked=row.blocked is True, token=row.token)
+
+
+def _newest(rows: list[ListedKeyRow]) -> NewestKeys:
+    owners = frozenset(row.user_id for row in rows if isinstance(row.user_id, str) and row.blocked is not True)
+    return NewestKeys(owners, max((time for row in rows if (time := _time(row)) is not None), default=None))
+
+
+def _has_no_times(page: ListedKeyPage) -> bool:
+    return bool(page.rows) and _time(page.rows[-1]) is None
+
+
+def _ends_before(page: ListedKeyPage, since: float) -> bool:
+    time = _time(page.rows[-1]) if page.rows else None
+    return time is not None and time < since
+
+
+def _time(row: ListedKeyRow) -> float | None:
+    """When the key was created, in seconds since the epoch; None if its row does not say so."""
+    try:
+        time = datetime.fromisoformat(row.created_at)
+    except (TypeError, ValueError):
+        return None
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()

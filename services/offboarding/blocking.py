@@ -1,0 +1,102 @@
+"""Takes the keys of a leaver away, and gives them back.
+
+A key is recorded as blocked by us before it is blocked, and unblocked before that record is removed, so that the next
+run repairs a crash between any two steps. The result is read back from LiteLLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from clients.litellm.blocking import LiteLLMBlocking
+from domain.errors import NotFoundError, UpstreamFaultError
+from domain.keys import ListedKey, ListedKeys
+from domain.offboarding import Offboarding
+from state.lease import HeldLease, Lease
+from state.offboardings import Offboardings
+from state.revocations import ReportedKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """How many keys were blocked, and what is wrong with the others; None if there are none."""
+
+    keys: int
+    problem: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyBlocking:
+    """Blocks and unblocks keys, for the holder of the lease."""
+
+    keys: LiteLLMBlocking
+    offboardings: Offboardings
+    reported: ReportedKeys
+    lease: Lease
+
+    async def look(self, held: HeldLease, offboarding: Offboarding) -> ListedKeys:
+        """The keys of a user on hold. They have to be looked at again until `block` or `all_blocked` ends that."""
+        await self.offboardings.begin_look(held, offboarding.user_id)
+        return await self.keys.keys_of(offboarding.user_id)
+
+    async def all_blocked(self, held: HeldLease, user_id: str, *, key_count: int | None) -> None:
+        """Records that all keys were found blocked, and LiteLLM's number of them at the snapshot."""
+        await self.offboardings.end_look(held, user_id, key_count=key_count)
+
+    async def block(
+        self, held: HeldLease, offboarding: Offboarding, found: ListedKeys | None, *, key_count: int | None
+    ) -> Blocked:
+        """Blocks the live keys among `found`, or of all if that is None. One that cannot be blocked stops no other."""
+        user_id, ours = offboarding.user_id, list(offboarding.blocked_keys)
+        if found is None:
+            found = await self.keys.keys_of(user_id)
+        for key in found.live:
+            await self.lease.renew(held)
+            ours += [key.id] if key.id not in ours else []
+            await self.offboardings.set_blocked_keys(held, user_id, ours)
+            # Whether it was blocked is read back. A key that was deleted meanwhile is as good as blocked.
+            with suppress(NotFoundError, UpstreamFaultError):
+                await self.keys.set_blocked(key, blocked=True)
+        left = await self.keys.keys_of(user_id) if found.live else found
+        if (problem := problem_of(left)) is None:
+            await self.all_blocked(held, user_id, key_count=key_count)
+        return Blocked(max(0, len(found.live) - len(left.live)), problem)
+
+    async def restore(self, held: HeldLease, offboarding: Offboarding) -> int:
+        """Unblocks exactly the keys that this service blocked, but for those that leaked. Returns their number."""
+        user_id, ours = offboarding.user_id, list(offboarding.blocked_keys)
+        reported = await self.reported.among(ours)
+        restored = len(set(ours) - reported)
+        while ours:
+            await self.lease.renew(held)
+            if ours[0] not in reported:
+                await self._unblock(user_id, ours[0])
+            ours.pop(0)
+            await self.offboardings.set_blocked_keys(held, user_id, ours)
+        return restored
+
+    async def _unblock(self, user_id: str, key_id: str) -> None:
+        try:
+            await self.keys.set_blocked(ListedKey(key_id, is_blocked=True, token=key_id), blocked=False)
+        except NotFoundError:
+            # The key was deleted meanwhile, or LiteLLM has another name for it.
+            named: Mapping[str, ListedKey] = {key.id: key for key in (await self.keys.keys_of(user_id)).keys}
+            if key_id in named:
+                with suppress(NotFoundError):
+                    await self.keys.set_blocked(named[key_id], blocked=False)
+
+
+def untried(found: ListedKeys, offboarding: Offboarding) -> bool:
+    """Whether a live key may still be blocked: a key with an odd name that was tried before will not be."""
+    return any(key.token == key.id or key.id not in offboarding.blocked_keys for key in found.live)
+
+
+def problem_of(found: ListedKeys) -> str | None:
+    """What is wrong with the keys of a user who should have no live one; None if nothing is."""
+    problems = {
+        f"LiteLLM still has {len(found.live)} unblocked keys of the user": found.live,
+        f"LiteLLM does not show {found.unreadable} keys of the user, so they could not be blocked": found.unreadable,
+    }
+    return "; ".join(text for text, is_one in problems.items() if is_one) or None
