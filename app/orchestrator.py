@@ -22,6 +22,7 @@ from services.keys.delete import DeleteKey
 from services.keys.issuer import KeyIssuer
 from services.keys.keys import Keys
 from services.keys.policy import KeyPolicy
+from services.keys.predecessors import Predecessors
 from services.keys.reconciliation import Reconciliation
 from services.keys.report import ReportKey
 from services.keys.revoke import RevokeKeys
@@ -187,9 +188,10 @@ class Orchestrator:
         policy = KeyPolicy(models=models, now=now)
         issuer = KeyIssuer(litellm=litellm, known=known)
         placing = KeyPlacing(policy=policy, keys=keys, now=now)
-        rules = UpdateRules(policy=policy, tiers=tiers, keys=keys, reported=foundation.reported)
+        rules = UpdateRules(policy=policy, tiers=tiers, keys=keys, reported=foundation.reported, now=now)
         replacement = Replacement(keys=keys, policy=policy, tiers=tiers, reported=foundation.reported, now=now)
-        revoke_keys = RevokeKeys(changes=changes, issuer=issuer, revocations=foundation.revocations)
+        revoke_keys = RevokeKeys(changes=changes, litellm=litellm, issuer=issuer, revocations=foundation.revocations)
+        predecessors = Predecessors(revocations=foundation.revocations, issuer=issuer)
 
         self.services += [
             tiers,
@@ -209,7 +211,7 @@ class Orchestrator:
             ),
             CreateKey(changes=changes, users=users, tiers=tiers, placing=placing, issuer=issuer, rate=creates),
             UpdateKey(changes=changes, users=users, keys=keys, litellm=litellm, rules=rules),
-            DeleteKey(changes=changes, users=users, keys=keys, litellm=litellm, revocations=foundation.revocations),
+            DeleteKey(changes=changes, users=users, keys=keys, litellm=litellm, predecessors=predecessors),
             RotateKey(
                 changes=changes,
                 users=users,
@@ -224,7 +226,11 @@ class Orchestrator:
         return BackgroundJobs(
             revoke_keys=revoke_keys,
             reconciliation=Reconciliation(
-                changes=changes, interrupted=foundation.change_table, litellm=litellm, issuer=issuer
+                changes=changes,
+                interrupted=foundation.change_table,
+                litellm=litellm,
+                issuer=issuer,
+                predecessors=predecessors,
             ),
             changes=foundation.change_table,
             kept_answers=foundation.kept_answers,
