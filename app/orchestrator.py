@@ -24,6 +24,7 @@ from services.keys.delete import DeleteKey
 from services.keys.issuer import KeyIssuer
 from services.keys.keys import Keys
 from services.keys.policy import KeyPolicy
+from services.keys.predecessors import Predecessors
 from services.keys.reconciliation import Reconciliation
 from services.keys.report import LeakedKeys, ReportKey
 from services.keys.revoke import RevokeKeys
@@ -226,10 +227,11 @@ class Orchestrator:
         policy = KeyPolicy(models=models, now=now)
         issuer = KeyIssuer(litellm=litellm, known=known)
         placing = KeyPlacing(policy=policy, keys=keys, now=now)
-        rules = UpdateRules(policy=policy, tiers=tiers, keys=keys, reported=foundation.reported)
+        rules = UpdateRules(policy=policy, tiers=tiers, keys=keys, reported=foundation.reported, now=now)
         replacement = Replacement(keys=keys, policy=policy, tiers=tiers, reported=foundation.reported, now=now)
         leaked = LeakedKeys(litellm=litellm, reported=foundation.reported)
-        revoke_keys = RevokeKeys(changes=changes, issuer=issuer, revocations=foundation.revocations)
+        revoke_keys = RevokeKeys(changes=changes, litellm=litellm, issuer=issuer, revocations=foundation.revocations)
+        predecessors = Predecessors(revocations=foundation.revocations, issuer=issuer)
 
         self.services += [
             tiers,
@@ -254,7 +256,7 @@ class Orchestrator:
                 users=users,
                 keys=keys,
                 litellm=litellm,
-                revocations=foundation.revocations,
+                predecessors=predecessors,
                 rate=updates,
             ),
             RotateKey(
@@ -275,6 +277,7 @@ class Orchestrator:
             litellm=litellm,
             issuer=issuer,
             leaked=leaked,
+            predecessors=predecessors,
         )
         handlers = {
             Kind.REVOCATION: revoke_keys.revoke_due,

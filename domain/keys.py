@@ -51,6 +51,13 @@ class KeyChanges(TypedDict, total=False):
     blocked: bool
 
 
+class Replaced(StrEnum):
+    """What becomes of a key in its overlap when the key that replaced it is deleted."""
+
+    KEEP = "keep"
+    DELETE = "delete"
+
+
 class KeyStatus(StrEnum):
     """Whether LiteLLM accepts a key."""
 
@@ -59,19 +66,54 @@ class KeyStatus(StrEnum):
     EXPIRED = "expired"
 
 
+class Blocker(StrEnum):
+    """As what somebody blocks a key, from the weakest to the strongest."""
+
+    OWNER = "owner"
+    OFFBOARDING = "offboarding"
+    ADMIN = "admin"
+    REPORT = "report"
+
+
+_STRENGTHS = {str(blocker): strength for strength, blocker in enumerate(Blocker)}
+_STRENGTH_ELSEWHERE = _STRENGTHS[Blocker.OFFBOARDING]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """That `subject` blocked a key through this service.
+
+    `blocker` is a `Blocker`, or what a later version of this service wrote there. `since` is in seconds since the
+    epoch; None for blocks from before it was recorded.
+    """
+
+    subject: str
+    blocker: str
+    since: float | None = None
+
+    def takes_over(self, current: Block | None) -> bool:
+        """Whether it replaces `current`, by which the key is blocked already; None for a block from elsewhere.
+
+        Only the stronger does, so nobody weakens a block by repeating it.
+        """
+        strongest = len(_STRENGTHS)
+        held = _STRENGTH_ELSEWHERE if current is None else _STRENGTHS.get(current.blocker, strongest)
+        return _STRENGTHS.get(self.blocker, strongest) > held
+
+
 @dataclass(frozen=True, slots=True)
 class KeyAnnotations:
     """What this service stores in a key's metadata.
 
-    `operation` is the id of the change that created the key, `replaces` the id of the key that it replaced,
-    `blocked_by` the subject who blocked it through this service. `metadata` is the owner's.
+    `operation` is the id of the change that created the key, `replaces` the id of the key that it replaced. `block`
+    outlives an unblocking elsewhere: see `Key.block`. `metadata` is the owner's.
     """
 
     alias: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     operation: str | None = None
     replaces: str | None = None
-    blocked_by: str | None = None
+    block: Block | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +140,21 @@ class Key:
         return (self.created_at, self.id)
 
     @property
+    def block(self) -> Block | None:
+        """By whom it is blocked; None if it is not, or was blocked elsewhere."""
+        return self.annotations.block if self.is_blocked and self.annotations else None
+
+    @property
+    def to_annotate(self) -> KeyAnnotations:
+        """The annotations to change: for a key that was created elsewhere, what its owner sees of it."""
+        return self.annotations or KeyAnnotations(self.alias, self.other_metadata)
+
+    @property
     def changeable(self) -> dict[str, Any]:
-        """The fields that a caller can change."""
-        return {name: self.fields.get(name) for name in CHANGEABLE}
+        """The fields that a caller can change, and as what somebody blocked it."""
+        return {name: self.fields.get(name) for name in CHANGEABLE} | {
+            "blocked_by": self.block.blocker if self.block else None
+        }
 
     def status(self, now: float) -> KeyStatus:
         """The status at `now`, in seconds since the epoch. An expired key counts as expired even if blocked."""
@@ -179,13 +233,17 @@ class CreatedKey:
 
 @dataclass(frozen=True, slots=True)
 class RotatedKey:
-    """The new key with its secret. The old key `revokes` is deleted at `revoke_at` (seconds since the epoch)."""
+    """The new key with its secret. The old key `revokes` is deleted at `revoke_at` (seconds since the epoch).
+
+    `revoked_at_once` are the ids of the keys that the old one had replaced, and whose overlap ends now.
+    """
 
     user_id: str
     key_id: str
     secret: str = field(repr=False)
     revokes: str
     revoke_at: float
+    revoked_at_once: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from domain.keys import (
     DescribedKey,
     KeyChanges,
     KeyRequest,
+    Replaced,
     Revocation,
     RotatedKey,
     RotationRequest,
@@ -67,10 +68,10 @@ async def update_user_key(
 
 
 async def delete_user_key(
-    service: DeleteKey, principal: Principal, user_id: str, key_id: str, if_match: str | None
+    service: DeleteKey, principal: Principal, user_id: str, key_id: str, *, replaced: str, if_match: str | None
 ) -> Response:
     """`DELETE /users/{userId}/keys/{keyId}`: 204."""
-    await service(principal, user_id.lower(), key_id, versions(if_match))
+    await service(principal, user_id.lower(), key_id, Replaced(replaced), versions(if_match))
     return Response(status_code=204)
 
 
@@ -103,16 +104,21 @@ def _in_force(key: CreatedKey) -> dict[str, Any]:
 
 
 def _rotated(key: RotatedKey) -> dict[str, Any]:
-    return _created(key) | {"revokes": {"keyId": key.revokes, "revokeAt": iso(key.revoke_at)}}
+    return _created(key) | {
+        "revokes": {"keyId": key.revokes, "revokeAt": iso(key.revoke_at)},
+        "revokedAtOnce": list(key.revoked_at_once),
+    }
 
 
 def _key(described: DescribedKey) -> dict[str, Any]:
-    revocation = described.revocation
+    revocation, block = described.revocation, described.key.block
     return {
         **described.key.fields,
         "pendingRevocations": [_pending(row) for row in described.replaced],
         "revokeAt": iso(revocation.revoke_at) if revocation else None,
         "replacedBy": revocation.replaced_by if revocation else None,
+        "blockedBy": block.blocker if block else None,
+        "blockedAt": iso(block.since) if block else None,
     }
 
 

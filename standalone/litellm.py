@@ -63,6 +63,7 @@ class LiteLLMStandIn:
             ("POST", "/key/block", self._key_block),
             ("POST", "/key/unblock", self._key_block),
             ("POST", "/key/{token}/regenerate", self._key_regenerate),
+            ("POST", "/budget/new", self._budget_new),
             ("GET", "/models", self._models),
             ("GET", "/model/info", self._model_info),
             ("GET", "/health/readiness/details", self._details),
@@ -180,7 +181,7 @@ class LiteLLMStandIn:
             if all(value is None or key[name] == value for name, value in wanted.items())
         ]
         keys = _sorted(request, _newest_first(found), _KEY_COLUMNS)
-        shown: list[Any] = keys[(page - 1) * size : page * size]
+        shown: list[Any] = [self.rows.listed(key) for key in keys[(page - 1) * size : page * size]]
         _require_readable(shown)
         if request.query_params.get("return_full_object") != "true":
             shown = [key["token"] for key in shown]
@@ -192,7 +193,7 @@ class LiteLLMStandIn:
         row = self.rows.keys.get(token) or self.rows.deleted_keys.get(token)
         if row is None:
             raise HTTPException(404, "Key not found in database")
-        return JSONResponse({"key": token, "info": {name: value for name, value in row.items() if name != "token"}})
+        return JSONResponse({"key": token, "info": self.rows.described(row)})
 
     async def _key_update(self, request: Request) -> Response:
         asked = await _body(request, key=str)
@@ -224,6 +225,11 @@ class LiteLLMStandIn:
 
     async def _key_regenerate(self, request: Request) -> Response:
         raise HTTPException(500, _REGENERATE)
+
+    async def _budget_new(self, request: Request) -> Response:
+        asked = await _body(request, budget_id=str)
+        self.rows.budgets[asked["budget_id"]] = asked
+        return JSONResponse(asked)
 
     async def _models(self, request: Request) -> Response:
         return JSONResponse({"data": [{"id": name, "object": "model"} for name in MODELS], "object": "list"})

@@ -14,10 +14,8 @@ _NOT_SET = dict.fromkeys(
     [
         "agent_id",
         "project_id",
-        "org_id",
+        "organization_id",
         "object_permission_id",
-        "object_permission",
-        "litellm_budget_table",
         "budget_id",
         "last_active",
         "settings_updated_at",
@@ -25,6 +23,12 @@ _NOT_SET = dict.fromkeys(
         "last_rotation_at",
         "key_rotation_at",
         "budget_limits",
+        "tpd_limit",
+        "max_parallel_requests",
+    ]
+)
+_ONLY_LISTED = dict.fromkeys(
+    [
         "team_spend",
         "team_alias",
         "team_tpm_limit",
@@ -74,7 +78,10 @@ _NOT_SET = dict.fromkeys(
         "team_object_permission",
         "jwt_claims",
     ]
-)
+) | {"team_models": [], "team_blocked": False, "is_session_token": False}
+_ONLY_IN_INFO = dict.fromkeys(["litellm_organization_table", "litellm_project_table", "jwt_key_mappings"])
+_NOT_LISTED = ("organization_id", "policies")
+"""Columns that `/key/list` does not have; it calls the first one `org_id`."""
 _USER_UPDATES = (
     "max_budget",
     "budget_duration",
@@ -97,6 +104,17 @@ _KEY_UPDATES = (
     "tpm_limit",
     "rpm_limit",
     "spend",
+    "budget_id",
+    "agent_id",
+    "permissions",
+    "config",
+    "router_settings",
+    "rotation_interval",
+    "aliases",
+    "tpd_limit",
+    "max_parallel_requests",
+    "access_group_ids",
+    "allowed_cache_controls",
 )
 _BUDGET_DURATION = re.compile(r"([1-9]\d*)(s|m|h|d|w)|1mo")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -107,7 +125,10 @@ class UnsupportedDurationError(Exception):
 
 
 class Rows:
-    """Users by id and keys by hash. `now` is a clock in seconds since the epoch, `new_id` names secrets."""
+    """Users by id and keys by hash. `now` is a clock in seconds since the epoch, `new_id` names secrets.
+
+    `defaults` are LiteLLM's `default_key_generate_params`.
+    """
 
     def __init__(self, now: Callable[[], float], new_id: Callable[[], str]) -> None:
         self._now = now
@@ -115,6 +136,9 @@ class Rows:
         self.users: dict[str, Row] = {}
         self.keys: dict[str, Row] = {}
         self.deleted_keys: dict[str, Row] = {}
+        self.budgets: dict[str, Row] = {}
+        self.permissions: dict[str, Row] = {}
+        self.defaults: Row = {}
         self.usage = Usage()
 
     def stamp(self, seconds_ahead: float = 0) -> str:
@@ -167,7 +191,8 @@ class Rows:
             self.delete_key(token)
 
     def add_key(self, asked: Row) -> tuple[Row, str]:
-        """A new key and its secret. Raises UnsupportedDurationError."""
+        """A new key and its secret. `defaults` are filled in. Raises UnsupportedDurationError."""
+        asked = self.defaults | asked
         secret = asked.get("key") or f"sk-{self._new_id()}"
         token = hashlib.sha256(secret.encode()).hexdigest()
         if token in self.keys:
@@ -195,8 +220,7 @@ class Rows:
             "expires": self._expiry(asked.get("duration")),
             "tpm_limit": asked.get("tpm_limit"),
             "rpm_limit": asked.get("rpm_limit"),
-            "tpd_limit": None,
-            "max_parallel_requests": None,
+            **{name: asked[name] for name in ("max_parallel_requests", "organization_id") if name in asked},
             "metadata": asked.get("metadata") or {},
             "blocked": asked.get("blocked"),
             "model_spend": {},
@@ -205,23 +229,45 @@ class Rows:
             "soft_budget_cooldown": False,
             "allowed_cache_controls": [],
             "access_group_ids": [],
-            "team_models": [],
-            "team_blocked": False,
+            "policies": [],
             "auto_rotate": False,
             "rotation_count": 0,
-            "is_session_token": False,
             "created_at": self.stamp(),
             "created_by": "default_user_id",
             "updated_at": self.stamp(),
             "updated_by": "default_user_id",
         }
+        self._permit(row, asked)
         self.keys[token] = row
         return row, secret
+
+    def listed(self, row: Row) -> Row:
+        """A key as `/key/list` shows it."""
+        columns = {name: value for name, value in row.items() if name not in _NOT_LISTED}
+        return _ONLY_LISTED | columns | self._joined(row) | {"org_id": row["organization_id"]}
+
+    def described(self, row: Row) -> Row:
+        """A key as `/key/info` shows it."""
+        columns = {name: value for name, value in row.items() if name != "token"}
+        return _ONLY_IN_INFO | {"status": "active"} | columns | self._joined(row)
+
+    def _joined(self, row: Row) -> Row:
+        return {
+            "litellm_budget_table": self.budgets.get(row["budget_id"]),
+            "object_permission": self.permissions.get(row["object_permission_id"]),
+        }
+
+    def _permit(self, row: Row, asked: Row) -> None:
+        """Each key that gets permissions gets a row of its own for them."""
+        if asked.get("object_permission"):
+            permission_id = row["object_permission_id"] = f"permission-{len(self.permissions)}"
+            self.permissions[permission_id] = {"object_permission_id": permission_id, **asked["object_permission"]}
 
     def update_key(self, token: str, asked: Row) -> Row:
         """Change what is named; null clears."""
         row = self.keys[token]
         row |= {name: asked[name] for name in _KEY_UPDATES if name in asked}
+        self._permit(row, asked)
         if "duration" in asked:
             row["expires"] = self._expiry(asked["duration"])
         row["updated_at"] = self.stamp()

@@ -159,10 +159,25 @@ class LiteLLM:
         keys = await self._listed(user_id, {"key_hash": key_id})
         return next((key for key in keys if key.id == key_id), None)
 
+    async def read_row(self, user_id: str, key_id: str) -> dict[str, Any] | None:
+        """`GET /key/info`: all that LiteLLM has of this user's key, by its names, without our annotations.
+
+        Only to compare keys, never to show: the operator's secrets may be among it. `/key/list` leaves columns out,
+        such as `policies`. None if there is no such key.
+        """
+        info = await self._info(key_id)
+        if info is None or info.get("user_id") != user_id:
+            return None
+        metadata = info.get("metadata")
+        if not isinstance(metadata, dict):
+            return info
+        return info | {"metadata": {name: value for name, value in metadata.items() if name != ANNOTATIONS}}
+
     async def update_key(self, key: Key, changes: Mapping[str, Any], annotations: KeyAnnotations) -> None:
         """`POST /key/update` of limits, `blocked` and our annotations. None clears a field. Raises NotFoundError.
 
-        LiteLLM replaces metadata as a whole, so what others store there is sent again.
+        LiteLLM replaces metadata as a whole, so what others store there is sent again. This is the way to block a key
+        and to say in the same moment who did: `{"blocked": True}` together with `annotations.block`.
         """
         sent = {name: [] if name == "models" and value is None else value for name, value in changes.items()}
         metadata = annotated(annotations, key.other_metadata)
@@ -173,22 +188,12 @@ class LiteLLM:
 
     async def owner_of_key(self, key_id: str) -> str | None:
         """`GET /key/info`: the owner of a key. None if there is no such key, or nobody owns it."""
-        info = await self._key_info(key_id)
+        info = await self._info(key_id)
         return None if info is None else info.get("user_id")
 
     async def has_key(self, key_id: str) -> bool:
         """`GET /key/info`: whether there is such a key, whoever owns it."""
-        return await self._key_info(key_id) is not None
-
-    async def _key_info(self, key_id: str) -> Mapping[str, Any] | None:
-        reply = await self._upstream.read("/key/info", {"key": key_id})
-        if reply.status == 404:
-            return None
-        info = as_object(reply).get("info")
-        if not isinstance(info, dict):
-            raise unexpected_response("key")
-        # LiteLLM returns a deleted key for a while, with this status.
-        return None if info.get("status") == "deleted" else info
+        return await self._info(key_id) is not None
 
     async def delete_key(self, key_id: str) -> None:
         """`POST /key/delete`. LiteLLM deletes anybody's key: check the owner first. Raises NotFoundError."""
@@ -230,6 +235,16 @@ class LiteLLM:
         if not isinstance(version, str):
             raise unexpected_response("version")
         return version
+
+    async def _info(self, key_id: str) -> dict[str, Any] | None:
+        reply = await self._upstream.read("/key/info", {"key": key_id})
+        if reply.status == 404:
+            return None
+        info = as_object(reply).get("info")
+        if not isinstance(info, dict):
+            raise unexpected_response("key")
+        # LiteLLM returns a deleted key for a while, with this status.
+        return None if info.get("status") == "deleted" else info
 
     async def _users_among(self, user_ids: Collection[str]) -> AsyncIterator[Reply]:
         for some in _chunks(user_ids):

@@ -20,7 +20,7 @@ from clients.litellm.refusals import is_without_database
 from clients.upstream import Reply
 from domain.directory import DirectoryEntry, searched_text
 from domain.errors import UpstreamFaultError, UpstreamUnavailableError
-from domain.keys import CreatedKey, Key, KeyAnnotations
+from domain.keys import Block, Blocker, CreatedKey, Key, KeyAnnotations
 from domain.offboarding import FoundUser
 from domain.users import User
 
@@ -35,6 +35,8 @@ ALL_MODELS = "all-proxy-models"
 _NOT_IN_ALIAS = re.compile(r"[^A-Za-z0-9._-]+")
 _OPERATION_DIGITS = 8
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
+_BLOCKER = re.compile(r"[a-z]{1,64}")
+_LATEST_TIME = datetime.max.replace(tzinfo=UTC).timestamp()
 
 
 def decoded(reply: Reply, decoder: Decoder[T], expected: str) -> T:
@@ -100,7 +102,7 @@ def key_from(row: KeyRow, owner: str) -> Key:
         raise unexpected_response("key")
     fields = to_builtins(row)
     other_metadata = dict(row.metadata)
-    annotations = _annotations(other_metadata.pop(ANNOTATIONS, None))
+    annotations = _annotations(other_metadata.pop(ANNOTATIONS, None), owner)
     if annotations is not None:
         fields["key_alias"], fields["metadata"] = annotations.alias, dict(annotations.metadata)
     return Key(
@@ -140,7 +142,13 @@ def annotated(annotations: KeyAnnotations, other_metadata: Mapping[str, Any]) ->
         "metadata": dict(annotations.metadata),
         "operation": annotations.operation,
     }
-    optional = {"replaces": annotations.replaces, "blocked_by": annotations.blocked_by}
+    block = annotations.block
+    optional = {
+        "replaces": annotations.replaces,
+        "blocked_by": block and block.subject,
+        "blocked_as": block and block.blocker,
+        "blocked_at": block and block.since,
+    }
     given = {name: value for name, value in optional.items() if value is not None}
     return {**other_metadata, ANNOTATIONS: written | given}
 
@@ -165,15 +173,29 @@ def unexpected_response(expected: str) -> UpstreamFaultError:
     return UpstreamFaultError(f"LiteLLM returned an unexpected response (expected: {expected})")
 
 
-def _annotations(value: Any) -> KeyAnnotations | None:
+def _annotations(value: Any, owner: str) -> KeyAnnotations | None:
     if not isinstance(value, dict):
         return None
-    texts = {name: value.get(name) for name in ("alias", "operation", "replaces", "blocked_by")}
+    texts = {name: value.get(name) for name in ("alias", "operation", "replaces")}
     metadata = value.get("metadata")
     return KeyAnnotations(
         metadata=metadata if isinstance(metadata, dict) else {},
+        block=_block(value, owner),
         **{name: text if isinstance(text, str) else None for name, text in texts.items()},
     )
+
+
+def _block(annotations: Mapping[str, Any], owner: str) -> Block | None:
+    subject, blocker, since = (annotations.get(name) for name in ("blocked_by", "blocked_as", "blocked_at"))
+    if not isinstance(subject, str):
+        return None
+    if blocker is None:
+        # Version 0.2 recorded only who it was; besides the owner, only admins could block.
+        blocker = Blocker.OWNER if subject == owner else Blocker.ADMIN
+    elif not (isinstance(blocker, str) and _BLOCKER.fullmatch(blocker)):
+        blocker = Blocker.ADMIN
+    is_time = isinstance(since, int | float) and not isinstance(since, bool) and 0 <= since < _LATEST_TIME
+    return Block(subject, str(blocker), since if is_time else None)
 
 
 def _seconds(moment: str | None) -> float | None:

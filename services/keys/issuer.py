@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from clients.litellm.client import LiteLLM, no_such_user
 from domain.audit import Action
-from domain.errors import NotFoundError
+from domain.errors import CallerError, ConflictError, NotFoundError, UpstreamFaultError
 from domain.keys import CreatedKey, NewKey
+from domain.succession import losses, plain_losses
 from services.changes.store import Interrupted
 from services.users.known import KnownUsers
 
@@ -36,6 +38,25 @@ class KeyIssuer:
         await self.delete(key.key_id)
         raise no_such_user(user_id)
 
+    async def create_from(self, old_id: str, user_id: str, new: NewKey, *, changed: Collection[str]) -> CreatedKey:
+        """A key made out of the user's key `old_id`, which stays. Every property but the `changed` ones must be kept.
+
+        Raises ConflictError that names what the new key would lose, and leaves none; NotFoundError, UpstreamError.
+        Whatever makes one key out of another creates it here.
+        """
+        _require_kept(plain_losses(await self._row(user_id, old_id)))
+        created = await self.create(user_id, new)
+        try:
+            copy = await self.litellm.read_row(user_id, created.key_id)
+            if copy is None:
+                raise UpstreamFaultError("LiteLLM does not have the key that it created")
+            # Read again, and last: an operator may have set something meanwhile.
+            _require_kept(losses(await self._row(user_id, old_id), copy, changed=changed))
+        except CallerError:
+            await self.delete(created.key_id)
+            raise
+        return created
+
     async def delete_abandoned(self, user_id: str, interrupted: Sequence[Interrupted]) -> list[str]:
         """Deletes the keys that interrupted changes created; nobody received their secrets. Returns their ids."""
         return await self.delete_created_by(user_id, {row.operation for row in interrupted if row.action in CREATING})
@@ -57,3 +78,14 @@ class KeyIssuer:
         """Deletes a key that may be gone already."""
         with suppress(NotFoundError):
             await self.litellm.delete_key(key_id)
+
+    async def _row(self, user_id: str, key_id: str) -> dict[str, Any]:
+        row = await self.litellm.read_row(user_id, key_id)
+        if row is None:
+            raise NotFoundError(f"{user_id} has no key with that id")
+        return row
+
+
+def _require_kept(lost: Sequence[str]) -> None:
+    if lost:
+        raise ConflictError(f"A new key would lose properties that were set elsewhere: {', '.join(lost)}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from clients.litellm.client import LiteLLM
 from domain.errors import NotFoundError
 from domain.identity import Principal
-from domain.keys import DescribedKey, Key, Revocation
+from domain.keys import DescribedKey, Key, KeyStatus, Revocation
 from domain.pages import Page, cursor_of, position_in
 from domain.versions import require_version
 from services.access import Access, authorize
@@ -49,7 +49,7 @@ class Keys:
         matching = [key for key in rest if self._matches(key, alias, status)]
         shown = matching if limit is None else matching[:limit]
         next_cursor = cursor_of(*shown[-1].position) if len(matching) > len(shown) else None
-        return Page(_described(shown, await self._revocations_among(user_id, keys)), next_cursor)
+        return Page(_described(shown, await self.revocations.of_user(user_id)), next_cursor)
 
     async def get(self, principal: Principal, user_id: str, key_id: str) -> DescribedKey:
         """One key. Raises NotAllowedError, NotFoundError (also for a key of another user), UpstreamError."""
@@ -70,16 +70,21 @@ class Keys:
         return described
 
     async def active(self, user_id: str) -> list[Key]:
-        """The user's keys except those that another key has replaced."""
+        """The user's keys except those that another unexpired key has replaced."""
         keys = await self.litellm.list_keys(user_id)
-        replaced = {row.key_id for row in await self._revocations_among(user_id, keys)}
+        unexpired = {key.id for key in keys if self._is_unexpired(key)}
+        replaced = {row.key_id for row in await self.revocations.of_user(user_id) if row.replaced_by in unexpired}
         return [key for key in keys if key.id not in replaced]
 
-    async def _revocations_among(self, user_id: str, keys: Sequence[Key]) -> Sequence[Revocation]:
-        # Most users never rotated a key: their reads cost no query.
-        if not any(key.annotations and key.annotations.replaces for key in keys):
-            return ()
-        return await self.revocations.of_user(user_id)
+    async def is_replaced(self, described: DescribedKey) -> bool:
+        """Whether an unexpired key has replaced it. Raises UpstreamError."""
+        if described.revocation is None:
+            return False
+        replacement = await self.litellm.read_key(described.key.owner, described.revocation.replaced_by)
+        return replacement is not None and self._is_unexpired(replacement)
+
+    def _is_unexpired(self, key: Key) -> bool:
+        return key.status(self.now()) is not KeyStatus.EXPIRED
 
     def _matches(self, key: Key, alias: str | None, status: str | None) -> bool:
         return (alias is None or key.alias == alias) and (status is None or key.status(self.now()) == status)

@@ -10,8 +10,10 @@ import structlog
 from clients.litellm.client import LiteLLM
 from domain.audit import Action, AuditEvent
 from domain.due import Kind, Task
+from domain.keys import Replaced
 from services.changes.changes import Changes
 from services.keys.issuer import CREATING, KeyIssuer
+from services.keys.predecessors import Predecessors, outcome
 from services.keys.report import LeakedKeys
 from state.changes import ChangeTable
 from state.due import DueQueue
@@ -32,6 +34,7 @@ class Reconciliation:
     litellm: LiteLLM
     issuer: KeyIssuer
     leaked: LeakedKeys
+    predecessors: Predecessors
 
     async def find(self) -> None:
         """Makes them due."""
@@ -63,4 +66,15 @@ class Reconciliation:
         if event.key_id is None:
             return {"exists": await self.litellm.user_exists(event.target)}, None
         key = await self.litellm.read_key(event.target, event.key_id)
+        if event.action is Action.KEY_DELETE and key is None:
+            return {"exists": False} | await self._end_deletion(event.target, event.key_id, event), None
         return {"exists": key is not None, "blocked": key is not None and key.is_blocked}, None
+
+    async def _end_deletion(self, user_id: str, key_id: str, event: AuditEvent) -> dict[str, Any]:
+        """What the deletion of a key had left to do once LiteLLM had done it."""
+        replaced = Replaced((event.requested or {}).get("replaced", Replaced.KEEP))
+        older = await self.predecessors.in_overlap(user_id, key_id, at=event.started_at)
+        await self.predecessors.settle(older, replaced)
+        async with self.changes.store.transaction() as connection:
+            await self.predecessors.release(connection, [key_id, *older])
+        return outcome(older, replaced)

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from clients.litellm.client import LiteLLM
 from domain.audit import Action
 from domain.due import Task
-from domain.errors import OrchestratorError
+from domain.errors import BusyError, OrchestratorError
 from domain.identity import Principal, Role
-from domain.keys import CreatedKey, Revocation
+from domain.keys import CreatedKey, DescribedKey, Revocation
+from services.changes.change import Change
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
 from state.revocations import Revocations, revocation_of
@@ -27,16 +29,28 @@ class RevokeKeys:
     """Schedules and executes revocations."""
 
     changes: Changes
+    litellm: LiteLLM
     issuer: KeyIssuer
     revocations: Revocations
 
     async def schedule(
-        self, connection: AsyncConnection, key_id: str, replaced_by: CreatedKey, overlap: int
-    ) -> Revocation:
-        """Schedules the deletion of `key_id` in `overlap` seconds, in the caller's transaction."""
-        return await self.revocations.schedule(
-            connection, key_id, replaced_by.user_id, replaced_by.key_id, revoke_in=overlap
-        )
+        self, connection: AsyncConnection, old: DescribedKey, replaced_by: CreatedKey, overlap: int
+    ) -> tuple[Revocation, list[Revocation]]:
+        """Schedules the deletion of `old` in `overlap` seconds, and of the keys that it had replaced at once.
+
+        A key has one predecessor that still works, so rotations do not multiply keys. Runs in the caller's
+        transaction. Returns the revocation of `old`, and those of the others.
+        """
+        user_id = replaced_by.user_id
+        await self.revocations.remove(connection, old.key.id)  # that of an earlier rotation whose key is gone
+        ending = await self.revocations.schedule(connection, old.key.id, user_id, replaced_by.key_id, revoke_in=overlap)
+        at_once = []
+        for row in old.replaced:
+            await self.revocations.remove(connection, row.key_id)
+            at_once.append(
+                await self.revocations.schedule(connection, row.key_id, user_id, row.replaced_by, revoke_in=0)
+            )
+        return ending, at_once
 
     async def revoke_due(self, task: Task) -> None:
         """Deletes the replaced key of a task of the due queue. Raises OverloadedError, UpstreamError."""
@@ -54,7 +68,18 @@ class RevokeKeys:
         async with self.changes.begin(
             ROTATION, Action.KEY_REVOKE, revocation.user_id, key_id=revocation.key_id, requested=requested
         ) as change:
+            # Another change had the lock until now: it may have kept the key, or deleted it.
+            if revocation not in await self.revocations.of_user(revocation.user_id):
+                await change.done(after={"deleted": []})
+                return
+            await self._require_settled(change, revocation)
             await self.issuer.delete(revocation.key_id)
             async with change.transaction() as connection:
                 await self.revocations.remove(connection, revocation.key_id)
                 await change.done(connection=connection)
+
+    async def _require_settled(self, change: Change, revocation: Revocation) -> None:
+        """Raises BusyError while an interrupted deletion of the newer key has not said what becomes of this one."""
+        is_deletion_open = any(row.action is Action.KEY_DELETE for row in change.interrupted)
+        if is_deletion_open and await self.litellm.read_key(revocation.user_id, revocation.replaced_by) is None:
+            raise BusyError("The deletion of the key that replaced this one was interrupted; it is reconciled first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from clients.litellm.client import LiteLLM
 from domain.audit import Action
 from domain.errors import NotAllowedError, UpstreamFaultError
 from domain.identity import Principal, Role
-from domain.keys import LIMITS, DescribedKey, Key, KeyAnnotations, KeyChanges
+from domain.keys import LIMITS, Block, Blocker, DescribedKey, Key, KeyAnnotations, KeyChanges
 from services import limits
 from services.access import Access
 from services.changes.changes import Changes
@@ -57,7 +58,10 @@ class UpdateKey:
             await self.rules.check(principal, change.access, key, requested)
             change.before = key.changeable
             fields = {name: value for name, value in requested.items() if name in (*LIMITS, "blocked")}
-            await self.litellm.update_key(key, fields, _annotations(key, requested, principal))
+            block = self.rules.block_after(principal, change.access, key, requested)
+            await self.litellm.update_key(key, fields, _annotations(key, requested, block))
+            if requested.get("blocked") is False:
+                await self._keep_reported_blocked(key_id)
             updated = await self.keys.read(user_id, key_id)
             await change.done(after=updated.key.changeable)
         _require_applied(updated.key, requested)
@@ -67,15 +71,24 @@ class UpdateKey:
         key = await self.litellm.read_key(user_id, key_id)
         return key is not None and not key.is_blocked
 
+    async def _keep_reported_blocked(self, key_id: str) -> None:
+        # A report waits for nobody: it marks the key, then blocks it, and may have come after we looked.
+        try:
+            await self.rules.require_unreported(key_id)
+        except NotAllowedError:
+            await self.litellm.set_key_blocked(key_id, blocked=True)
+            raise
+
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateRules:
-    """What may be changed of a key, and by whom."""
+    """What may be changed of a key, and by whom. `now` is in seconds since the epoch."""
 
     policy: KeyPolicy
     tiers: Tiers
     keys: Keys
     reported: ReportedKeys
+    now: Callable[[], float]
 
     async def check(self, principal: Principal, access: Access, key: Key, requested: KeyChanges) -> None:
         """Raises InputError, NotAllowedError, ConflictError (alias taken), UpstreamError."""
@@ -86,11 +99,25 @@ class UpdateRules:
         if key.is_blocked and requested.get("blocked") is False:
             await self._require_unblockable(principal, key)
 
-    async def _require_unblockable(self, principal: Principal, key: Key) -> None:
-        if await self.reported.among([key.id]):
+    def block_after(self, principal: Principal, access: Access, key: Key, requested: KeyChanges) -> Block | None:
+        """Whose block it is after the change: a stronger one takes over the block of a key that is blocked already."""
+        if not requested.get("blocked", key.is_blocked):
+            return None
+        if "blocked" not in requested:
+            return key.block
+        blocker = Blocker.OWNER if access is Access.OWN else Blocker.ADMIN
+        block = Block(principal.subject, blocker, self.now())
+        return block if not key.is_blocked or block.takes_over(key.block) else key.block
+
+    async def require_unreported(self, key_id: str) -> None:
+        """Raises NotAllowedError for a key that was reported as leaked."""
+        if await self.reported.among([key_id]):
             raise NotAllowedError("This key was reported as leaked and stays blocked; create a new one")
-        blocked_by = key.annotations.blocked_by if key.annotations else None
-        if blocked_by != principal.subject and Role.ADMIN not in principal.roles:
+
+    async def _require_unblockable(self, principal: Principal, key: Key) -> None:
+        await self.require_unreported(key.id)
+        is_owners = key.block is not None and key.block.blocker == Blocker.OWNER
+        if not is_owners and Role.ADMIN not in principal.roles:
             raise NotAllowedError("Only an admin may unblock a key that its owner did not block here")
 
 
@@ -107,12 +134,10 @@ def _cleared(value: Any) -> Any:
     return None if value is False or value in ([], {}) else value
 
 
-def _annotations(key: Key, requested: KeyChanges, principal: Principal) -> KeyAnnotations:
-    annotations = key.annotations or KeyAnnotations(key.alias, key.other_metadata)
+def _annotations(key: Key, requested: KeyChanges, block: Block | None) -> KeyAnnotations:
+    annotations = replace(key.to_annotate, block=block)
     if "alias" in requested:
         annotations = replace(annotations, alias=requested["alias"])
     if "metadata" in requested:
         annotations = replace(annotations, metadata=requested["metadata"])
-    if "blocked" in requested and requested["blocked"] is not key.is_blocked:
-        annotations = replace(annotations, blocked_by=principal.subject if requested["blocked"] else None)
     return annotations
