@@ -123,6 +123,13 @@ class Upstream:
         """POST, once: it may have taken effect even without a response. Raises UpstreamError."""
         return await self._within_deadline(lambda deadline: self._send("POST", path, deadline, body=body))
 
+    async def watch(self, path: str) -> Reply:
+        """GET, once, for those who only want to know how the upstream is. Raises UpstreamError.
+
+        Its failure does not open the circuit: what a probe asks for may fail while all that callers need works.
+        """
+        return await self._within_deadline(lambda deadline: self._send("GET", path, deadline, is_watching=True))
+
     async def _read_with_retries(self, target: str, token: str | None, deadline: asyncio.Timeout) -> Reply:
         # Our own loop: a retry library took a sixth of the CPU time of the usual request, which is never retried.
         for longest_wait in _LONGEST_WAITS:
@@ -152,6 +159,7 @@ class Upstream:
         *,
         body: Mapping[str, Any] | None = None,
         token: str | None = None,
+        is_watching: bool = False,
     ) -> Reply:
         headers = self._headers if token is None else _authorization(token)
         content = None
@@ -174,7 +182,7 @@ class Upstream:
             raise
         finally:
             self._observe(outcome, time.perf_counter() - started)
-            self._breaker.record(generation, failed=failed)
+            self._breaker.record(generation, failed=None if failed and is_watching else failed)
         return Reply(status, received)
 
     def _admitted(self) -> int:

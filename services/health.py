@@ -15,32 +15,30 @@ from services.single_flight import SingleFlight
 from state.database import Database
 
 _CACHE_SECONDS = 2.0
-_CHECK = "readiness"
+_PROBE_SECONDS = 0.5
+_CHECK = "dependencies"
 
 
 @dataclass(frozen=True, slots=True)
-class Readiness:
-    """Which dependencies are available, and the circuits towards `LiteLLM` and `Backstage`.
-
-    Backstage is available while tokens can be verified; `backstage_answers` says whether it would answer now.
-    """
+class Dependencies:
+    """Which dependencies answer now, and the circuits towards `LiteLLM` and `Backstage`."""
 
     litellm: bool
     backstage: bool
-    backstage_answers: bool
     database: bool
     circuits: Mapping[str, Circuit]
 
     @property
-    def is_ready(self) -> bool:
-        """Whether requests can be served. Without the database, reads still can."""
-        return self.litellm and self.backstage
+    def all_answer(self) -> bool:
+        """Whether everything works."""
+        return self.litellm and self.backstage and self.database
 
 
 class Health:
-    """Checks readiness at most every 2 seconds: anybody may ask, and that must not load the dependencies.
+    """Asks the dependencies at most every 2 seconds: anybody may ask, and that must not load them.
 
-    A dependency that does not answer within `patience` seconds is not available.
+    It only watches: what it asks changes nothing for callers. A dependency that does not answer within `patience`
+    seconds is down.
     """
 
     def __init__(
@@ -59,30 +57,33 @@ class Health:
         self._breakers = breakers
         self._now = now
         self._patience = patience
-        self._checks: SingleFlight[Readiness] = SingleFlight()
-        self._last: tuple[float, Readiness] | None = None
+        self._checks: SingleFlight[Dependencies] = SingleFlight()
+        self._last: tuple[float, Dependencies] | None = None
 
-    async def readiness(self) -> Readiness:
-        """The readiness, at most 2 seconds old."""
+    async def dependencies(self) -> Dependencies:
+        """How the dependencies were, at most 2 seconds ago."""
         if self._last is not None and self._now() - self._last[0] < _CACHE_SECONDS:
             return self._last[1]
         return await self._checks.run(_CHECK, self._check)
 
-    async def _check(self) -> Readiness:
-        litellm, backstage_answers, database = await asyncio.gather(
+    async def known_soon(self) -> Dependencies:
+        """The same for probes, which are impatient: after half a second, what was known before."""
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                return await self.dependencies()
+        except TimeoutError:
+            return self._last[1] if self._last is not None else await self.dependencies()
+
+    async def _check(self) -> Dependencies:
+        litellm, backstage, database = await asyncio.gather(
             self._answers(self._litellm.is_ready()),
             self._answers(self._tokens.backstage_answers()),
             self._answers(self._database.is_ready()),
         )
-        backstage = backstage_answers or await self._answers(self._can_verify())
         circuits = {name: breaker.circuit for name, breaker in self._breakers.items()}
-        readiness = Readiness(litellm, backstage, backstage_answers, database, circuits)
-        self._last = (self._now(), readiness)
-        return readiness
-
-    async def _can_verify(self) -> bool:
-        await self._tokens.require_keys()
-        return True
+        dependencies = Dependencies(litellm, backstage, database, circuits)
+        self._last = (self._now(), dependencies)
+        return dependencies
 
     async def _answers(self, check: Awaitable[bool]) -> bool:
         try:

@@ -56,12 +56,12 @@ class Monitoring:
 
     async def exposition(self) -> bytes:
         """The metrics as text. What a dependency does not tell in time is left out."""
-        readiness, figures = await asyncio.gather(self._health.readiness(), self._recent_figures())
+        dependencies, figures = await asyncio.gather(self._health.dependencies(), self._recent_figures())
         up = GaugeMetricFamily(f"{NAMESPACE}_dependency_up", "Whether it is available.", labels=["dependency"])
         for dependency, is_up in {
-            "litellm": readiness.litellm,
-            "backstage": readiness.backstage_answers,
-            "database": readiness.database,
+            "litellm": dependencies.litellm,
+            "backstage": dependencies.backstage,
+            "database": dependencies.database,
         }.items():
             up.add_metric([dependency], is_up)
         return self._metrics.exposition([up, *(_families(figures) if figures else ())])

@@ -56,6 +56,10 @@ class BackstageStandIn:
         """Sign user tokens with a new key; the old one is not published any more."""
         self._user_key = _new_key()
 
+    def rotate_plugin_keys(self) -> None:
+        """Sign the plugin's tokens with a new key; the old one is not published any more."""
+        self._plugin_key = _new_key()
+
     def user_token(self, ref: str, **claims: Any) -> str:
         """A user token for `ref`; `claims` override the usual ones, None leaves one out."""
         subject = ref.lower()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Collection
-from contextlib import suppress
 
 from cachetools import LRUCache
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey
 
-from clients.upstream import Upstream
+from clients.upstream import Reply, Upstream
 from domain.errors import AuthenticationError, UpstreamError, UpstreamFaultError, UpstreamUnavailableError
 
 _MAX_AGE_SECONDS = 600.0
 _MIN_INTERVAL_SECONDS = 10.0
+_MIN_INTERVAL_WITHOUT_KEYS_SECONDS = 1.0
 _MAX_UNCONFIRMED_PLUGINS = 256
 _UNCONFIRMED_FETCHES = 20
 _UNCONFIRMED_WINDOW_SECONDS = 60.0
@@ -25,13 +26,22 @@ class UnknownKeyError(Exception):
     """The issuer publishes no such key."""
 
 
-class SigningKeys:
-    """The ES256 keys published at `path`, by `kid`. `now` is a clock in seconds.
+class KeyNotReadYetError(UpstreamUnavailableError):
+    """The issuer may publish the key, and has not told yet. `retry_after` is in seconds."""
 
-    An unknown `kid` causes one more fetch, at most every 10 seconds: keys rotate, and each replica of an issuer signs
-    with its own. A fetched set is kept until a newer one arrives. While there is none, all who wait for a fetch share
-    its failure. If the issuer may not exist (`is_optional`), a 404 is an empty set. `before_fetch` may raise
-    UpstreamError to forbid a fetch.
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"The token's signing key is not known here yet; retry after {retry_after} s")
+        self.retry_after = retry_after
+
+
+class SigningKeys:
+    """The ES256 keys published at `path`, by `kid`. `now` is a clock in seconds since the epoch.
+
+    An unknown `kid` causes a fetch: keys rotate, and each replica of an issuer signs with its own. Anybody can make one
+    up, so a fetch begins 10 seconds after the end of the last one; a second, while no set was ever fetched. All who
+    wait share a fetch, and it goes on without them: only its end counts. A fetched set is kept until a newer one
+    arrives. If the issuer may not exist (`is_optional`), a 404 is an empty set. `before_fetch` may raise UpstreamError
+    to forbid a fetch.
     """
 
     def __init__(
@@ -41,68 +51,73 @@ class SigningKeys:
         now: Callable[[], float],
         *,
         is_optional: bool = False,
-        before_fetch: Callable[[], None] = lambda: None,
     ) -> None:
         self._upstream = upstream
         self._path = path
         self._now = now
         self._is_optional = is_optional
-        self.before_fetch = before_fetch
+        self.before_fetch: Callable[[], None] = lambda: None
         self._keys: dict[str, ECKey] | None = None
-        self._fetched_at = self._tried_at = float("-inf")
-        self._failures: list[UpstreamError] = []
-        self._fetching = asyncio.Lock()
+        self._read_at = self._ended_at = -math.inf
+        self._failure: UpstreamError | None = None
+        self._fetch: asyncio.Task[None] | None = None
 
-    async def get(self, kid: str) -> ECKey:
-        """The key `kid`. Raises UnknownKeyError, or UpstreamError if no set was ever fetched."""
-        keys = self._keys
-        if keys is None or kid not in keys or self._now() - self._fetched_at > _MAX_AGE_SECONDS:
-            keys = await self._refreshed(kid)
-        if kid not in keys:
-            raise UnknownKeyError
-        return keys[kid]
+    async def get(self, kid: str, *, signed_by: float) -> ECKey:
+        """The key `kid` of a token that was signed at the time `signed_by` or before.
+
+        Raises UnknownKeyError if the issuer does not publish it, KeyNotReadYetError if that cannot be told now, and
+        UpstreamError if no set was ever fetched.
+        """
+        if self._keys is not None and kid in self._keys and self._is_within(_MAX_AGE_SECONDS, self._read_at):
+            return self._keys[kid]
+        was_begun = self._begin_fetch()
+        keys = await self._fetched()
+        if kid in keys:
+            return keys[kid]
+        # An issuer publishes a key before it signs with it. So a set that was read after that is proof.
+        if self._failure is not None or (not was_begun and signed_by >= self._read_at):
+            raise KeyNotReadYetError(self._retry_after()) from self._failure
+        raise UnknownKeyError
 
     async def require(self) -> None:
         """Fetches a set to verify with if there is none. Raises UpstreamError."""
-        await self._refreshed(None)
+        if self._keys is None:
+            self._begin_fetch()
+            await self._fetched()
 
-    async def issuer_answers(self) -> bool:
-        """Whether the issuer answered the last fetch. Fetches again if that was 10 seconds ago or more."""
-        async with self._fetching:
-            if self._now() - self._tried_at >= _MIN_INTERVAL_SECONDS:
-                with suppress(UpstreamError):
-                    await self._fetch_now()
-            return self._fetched_at == self._tried_at
+    async def are_published(self) -> bool:
+        """Whether the issuer publishes a set now. Raises UpstreamError. Only watches: `get` learns nothing from it."""
+        self._parsed(await self._upstream.watch(self._path))
+        return True
 
-    async def _refreshed(self, kid: str | None) -> dict[str, ECKey]:
-        failures = self._failures
-        async with self._fetching:
-            if self._keys is None and failures:
-                raise failures[0].with_traceback(None)
-            now = self._now()
-            if self._keys is not None:
-                is_fresh = now - self._fetched_at <= _MAX_AGE_SECONDS and (kid is None or kid in self._keys)
-                if is_fresh or now - self._tried_at < _MIN_INTERVAL_SECONDS:
-                    return self._keys
-            try:
-                return await self._fetch_now()
-            except UpstreamError as error:
-                if self._keys is None:
-                    # Those who wait hold the old list; the next one to come gets a new fetch.
-                    self._failures.append(error)
-                    self._failures = []
-                    raise
-                return self._keys
-
-    async def _fetch_now(self) -> dict[str, ECKey]:
+    def _begin_fetch(self) -> bool:
+        """Begins a fetch, unless one is running or has just ended. Whether it did. Raises UpstreamError."""
+        if self._fetch is not None or self._is_within(self._interval, self._ended_at):
+            return False
         self.before_fetch()
-        now = self._tried_at = self._now()
-        keys = self._keys = await self._fetch()
-        self._fetched_at = now
-        return keys
+        self._fetch = asyncio.create_task(self._run())
+        return True
 
-    async def _fetch(self) -> dict[str, ECKey]:
-        reply = await self._upstream.read(self._path)
+    async def _fetched(self) -> dict[str, ECKey]:
+        """The newest set, after the end of the fetch that is running. Raises UpstreamError if there is none."""
+        if self._fetch is not None:
+            await asyncio.shield(self._fetch)
+        if self._keys is None:
+            assert self._failure is not None
+            raise self._failure.with_traceback(None)
+        return self._keys
+
+    async def _run(self) -> None:
+        began_at = self._now()
+        try:
+            self._keys = self._parsed(await self._upstream.read(self._path))
+            self._read_at, self._failure = began_at, None
+        except UpstreamError as error:
+            self._failure = error
+        finally:
+            self._ended_at, self._fetch = self._now(), None
+
+    def _parsed(self, reply: Reply) -> dict[str, ECKey]:
         if reply.status == 404 and self._is_optional:
             return {}
         body = reply.parsed()
@@ -119,13 +134,25 @@ class SigningKeys:
                     continue
         return keys
 
+    @property
+    def _interval(self) -> float:
+        return _MIN_INTERVAL_WITHOUT_KEYS_SECONDS if self._keys is None else _MIN_INTERVAL_SECONDS
+
+    def _is_within(self, seconds: float, since: float) -> bool:
+        # A clock that was set back must not stop the fetches until it is as late again.
+        return 0 <= self._now() - since < seconds
+
+    def _retry_after(self) -> int:
+        return max(1, math.ceil(self._ended_at + self._interval - self._now()))
+
 
 class PluginKeys:
-    """The signing keys of Backstage's plugins, one set per plugin. `now` is a clock in seconds.
+    """The signing keys of Backstage's plugins, one set per plugin. `now` is a clock in seconds since the epoch.
 
     The plugin's name comes from a token that is not verified yet. So fetches for plugins that have never presented a
-    valid token share one budget, and they cannot displace the keys of those that have. `allowed` lists the plugins that
-    may call; None means any.
+    valid token share one budget, and they cannot displace the keys of those that have. Calls on behalf of a user, whose
+    token is verified first, have a budget of their own: who has no token of a user cannot use it up. `allowed` lists
+    the plugins that may call; None means any.
     """
 
     def __init__(self, upstream: Upstream, now: Callable[[], float], *, allowed: Collection[str] | None) -> None:
@@ -134,19 +161,23 @@ class PluginKeys:
         self._allowed = allowed
         self._confirmed: dict[str, SigningKeys] = {}
         self._unconfirmed: LRUCache[str, SigningKeys] = LRUCache(_MAX_UNCONFIRMED_PLUGINS)
-        self._fetches: deque[float] = deque()
+        self._budgets = {has_user: _Budget(now) for has_user in (False, True)}
 
-    def of(self, plugin: str) -> SigningKeys:
-        """The keys of `plugin`. Raises AuthenticationError if it may not call."""
+    def of(self, plugin: str, *, has_user: bool) -> SigningKeys:
+        """The keys of `plugin`, which calls on behalf of a user or for itself.
+
+        Raises AuthenticationError if it may not call.
+        """
         if self._allowed is not None and plugin not in self._allowed:
             raise AuthenticationError(f"The plugin {plugin} may not call this service")
-        keys = self._confirmed.get(plugin) or self._unconfirmed.get(plugin)
+        if plugin in self._confirmed:
+            return self._confirmed[plugin]
+        keys = self._unconfirmed.get(plugin)
         if keys is None:
             path = f"/api/{plugin}/.backstage/auth/v1/jwks.json"
-            keys = SigningKeys(self._upstream, path, self._now, is_optional=True)
-            if self._allowed is None:
-                keys.before_fetch = self._take_from_budget
-            self._unconfirmed[plugin] = keys
+            keys = self._unconfirmed[plugin] = SigningKeys(self._upstream, path, self._now, is_optional=True)
+        if self._allowed is None:
+            keys.before_fetch = self._budgets[has_user].take
         return keys
 
     def confirm(self, plugin: str, keys: SigningKeys) -> None:
@@ -156,7 +187,16 @@ class PluginKeys:
             self._confirmed[plugin] = keys
             self._unconfirmed.pop(plugin, None)
 
-    def _take_from_budget(self) -> None:
+
+class _Budget:
+    """Twenty fetches a minute."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._fetches: deque[float] = deque()
+
+    def take(self) -> None:
+        """Takes one. Raises UpstreamUnavailableError if none is left."""
         while self._fetches and self._now() - self._fetches[0] > _UNCONFIRMED_WINDOW_SECONDS:
             self._fetches.popleft()
         if len(self._fetches) >= _UNCONFIRMED_FETCHES:

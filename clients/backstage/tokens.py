@@ -14,6 +14,7 @@ import base64
 import hashlib
 import hmac
 import json
+import math
 import re
 from collections.abc import Callable, Collection, Sequence
 from enum import StrEnum
@@ -80,8 +81,8 @@ class TokenVerifier:
         await self._user_keys.require()
 
     async def backstage_answers(self) -> bool:
-        """Whether Backstage answers now, which it need not do while its signing keys are known."""
-        return await self._user_keys.issuer_answers()
+        """Whether Backstage publishes signing keys now. Raises UpstreamError. Only watches: no token depends on it."""
+        return await self._user_keys.are_published()
 
     @property
     def cached_tokens(self) -> int:
@@ -138,17 +139,21 @@ class TokenVerifier:
         return Caller(subject, refs), claims["exp"]
 
     async def _plugin(self, token: str) -> tuple[Caller, float]:
-        plugin = _unverified(token, 1).get("sub")
+        unverified = _unverified(token, 1)
+        plugin, obo = unverified.get("sub"), unverified.get("obo")
         if not isinstance(plugin, str) or not _PLUGIN.fullmatch(plugin):
             raise AuthenticationError("The token's sub is not a plugin id")
-        keys = self._plugin_keys.of(plugin)
+        if not isinstance(obo, str | None):
+            raise AuthenticationError("The token's obo is not a token")
+        # First, because it tells made-up plugins from those that hold a user's token.
+        limited = None
+        if obo is not None:
+            limited = await self._claims(obo, _Typ.LIMITED, self._user_keys, audience=None, issuer=None)
+        keys = self._plugin_keys.of(plugin, has_user=limited is not None)
         claims = await self._claims(token, _Typ.PLUGIN, keys, audience=PLUGIN_ID, issuer=None)
         self._plugin_keys.confirm(plugin, keys)
-        if (obo := claims.get("obo")) is None:
+        if obo is None or limited is None:
             return Caller(f"plugin:{plugin}"), claims["exp"]
-        if not isinstance(obo, str):
-            raise AuthenticationError("The token's obo is not a token")
-        limited = await self._claims(obo, _Typ.LIMITED, self._user_keys, audience=None, issuer=None)
         subject = _user_ref(limited)
         caller = Caller(subject, await self._ownership(obo, subject), via=f"plugin:{plugin}")
         return caller, min(claims["exp"], limited["exp"])
@@ -161,7 +166,8 @@ class TokenVerifier:
         if header.get("typ") != typ or header.get("alg") not in _ALGORITHMS or not isinstance(kid, str):
             raise AuthenticationError("The token's header is not that of a Backstage token")
         try:
-            return self._checked(token, await keys.get(kid), audience, issuer)
+            key = await keys.get(kid, signed_by=_issued_at(token) + _LEEWAY_SECONDS)
+            return self._checked(token, key, audience, issuer)
         except UnknownKeyError as error:
             raise AuthenticationError("The token is signed with a key that Backstage does not publish") from error
         except ExpiredTokenError as error:
@@ -204,6 +210,12 @@ def _unverified(token: str, part: int) -> dict[str, Any]:
     if len(parts) != 3 or not isinstance(decoded, dict):
         raise AuthenticationError("The token is not a Backstage token")
     return decoded
+
+
+def _issued_at(token: str) -> float:
+    """When `token` says that it was issued, unverified. Backstage's tokens say it: one that does not is of any age."""
+    issued_at = _unverified(token, 1).get("iat")
+    return issued_at if isinstance(issued_at, int | float) else -math.inf
 
 
 def _user_ref(claims: dict[str, Any]) -> str:

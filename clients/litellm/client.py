@@ -225,7 +225,7 @@ class LiteLLM:
 
     async def is_ready(self) -> bool:
         """`GET /health/readiness`: whether LiteLLM answers and has its database. Raises UpstreamError."""
-        reply = await self._upstream.read("/health/readiness")
+        reply = await self._upstream.watch("/health/readiness")
         body = reply.parsed()
         return reply.status == 200 and isinstance(body, dict) and body.get("db") == "connected"
 

@@ -36,6 +36,7 @@ class CatalogMembership:
         self._users: TTLCache[str, CatalogUser] = TTLCache(_MAX_USERS, ttl=seconds, timer=now)
         self._trees: TTLCache[str, frozenset[str]] = TTLCache(_MAX_GROUPS, ttl=seconds, timer=now)
         self._lookups: SingleFlight[CatalogUser] = SingleFlight()
+        self._tree_lookups: SingleFlight[frozenset[str]] = SingleFlight()
 
     async def principal(self, caller: Caller) -> Principal:
         """The caller with roles. Service and plugin callers are not in the catalog. Raises UpstreamError."""
@@ -69,6 +70,10 @@ class CatalogMembership:
         return found
 
     async def _tree(self, group: str) -> frozenset[str]:
-        if (known := self._trees.get(group)) is None:
-            known = self._trees[group] = await self._catalog.groups_under(group)
-        return known
+        if (known := self._trees.get(group)) is not None:
+            return known
+        return await self._tree_lookups.run(group, lambda: self._read_tree(group))
+
+    async def _read_tree(self, group: str) -> frozenset[str]:
+        found = self._trees[group] = await self._catalog.groups_under(group)
+        return found

@@ -183,12 +183,15 @@ async def test_callers_readiness_and_metrics_see_it(
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
     assert len(transport.seen) == seen
     ready = await service.client().get("/.backstage/health/v1/readiness")
-    assert (ready.status_code, ready.json()["circuits"]) == (503, {"litellm": "open", "backstage": "closed"})
+    assert (ready.json()["status"], ready.json()["circuits"]) == (
+        "degraded",
+        {"litellm": "open", "backstage": "closed"},
+    )
     paused = 'litellm_orchestrator_upstream_paused{upstream="LiteLLM"}'
     assert f"{paused} 1.0" in (await service.client().get("/metrics")).text
     transport.answers = {}
     clock.advance(5)
     ready = await service.client().get("/.backstage/health/v1/readiness")
-    assert (ready.status_code, ready.json()["circuits"]) == (200, {"litellm": "closed", "backstage": "closed"})
+    assert (ready.json()["status"], ready.json()["circuits"]) == ("ok", {"litellm": "closed", "backstage": "closed"})
     assert f"{paused} 0.0" in (await service.client().get("/metrics")).text
     assert (await service.signed_in(ALICE).get(user_path(ALICE))).status_code == 200

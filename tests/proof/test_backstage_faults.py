@@ -5,6 +5,7 @@ The caller is bob, an admin: he may do everything, so only the fault can stop hi
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -14,10 +15,10 @@ import pytest
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BOB, CAROL, Clock, MakeService, Service, user_path
+from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, user_path
 from tests.proof.conftest import Cells
 from tests.support.requests import API, REQUESTS, send
-from tests.support.upstreams import Answer, Overriding, hang, refuse, respond
+from tests.support.upstreams import Answer, Holding, Overriding, hang, refuse, respond
 
 JWKS, USERINFO = "/api/auth/.well-known/jwks.json", "/api/auth/v1/userinfo"
 BY_NAME = "/api/catalog/entities/by-name/user/default/bob"
@@ -43,6 +44,11 @@ class World:
     async def rotate(self) -> None:
         """Backstage signs with a new key, ten seconds and more after the keys were fetched."""
         await self.warm_up()
+        self.backstage.rotate_keys()
+
+    async def rotate_at_once(self) -> None:
+        """Backstage signs with a new key as soon as the old one was fetched."""
+        await self.service.client(self.backstage.user_token(BOB)).get(f"{BASE}/me")
         self.backstage.rotate_keys()
 
 
@@ -82,7 +88,10 @@ FAULTS = {
     "keys refused, some known": Fault(WORKS, {JWKS: refuse}, World.warm_up),
     "keys hang, some known": Fault(WORKS, {JWKS: hang}, World.warm_up),
     "keys rotated": Fault(WORKS, {}, World.rotate),
-    "keys rotated and refused": Fault({401}, {JWKS: refuse}, World.rotate),
+    "keys rotated and refused": Fault({503}, {JWKS: refuse}, World.rotate),
+    "keys rotated and hang": Fault({503}, {JWKS: hang}, World.rotate),
+    "keys rotated and 500": Fault({503}, {JWKS: respond(500)}, World.rotate),
+    "keys rotated just after they were read": Fault({503}, {}, World.rotate_at_once),
     "an unknown kid": Fault({401}, {}, token=of_an_impostor),
     "userinfo 500": Fault({502}, {USERINFO: respond(500)}, token=without_ownership),
     "userinfo refused": Fault({503}, {USERINFO: refuse}, token=without_ownership),
@@ -136,18 +145,43 @@ def test_every_operation_has_a_request() -> None:
     assert set(API) <= REQUESTS.keys()
 
 
+async def test_probes_beside_a_slow_backstage(
+    make_service: MakeService, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """Every ten seconds keys rotate, a probe gives up on Backstage, and ten people come with new tokens: all get in."""
+    to_backstage = Holding(httpx.ASGITransport(backstage.app))
+    service = make_service(ports={"backstage": to_backstage, "dependency_patience": 0.01})
+    assert (await service.signed_in(BOB).get(f"{BASE}/me")).status_code == 200
+    to_backstage.held = {JWKS}
+    statuses = []
+    for _ in range(7):
+        clock.advance(10)
+        backstage.rotate_keys()
+        ready = await service.client().get("/.backstage/health/v1/readiness")
+        assert (ready.status_code, ready.json()["dependencies"]["backstage"]) == (200, "down")
+        to_backstage.arrived.clear()
+        people = [asyncio.create_task(service.signed_in(BOB).get(f"{BASE}/me")) for _ in range(10)]
+        await to_backstage.arrived.wait()
+        to_backstage.released.set()
+        statuses += [answer.status_code for answer in await asyncio.gather(*people)]
+        to_backstage.released.clear()
+    assert statuses == [200] * 70
+
+
 async def test_a_flood_of_unknown_keys_is_bounded(make_service: MakeService, backstage: BackstageStandIn) -> None:
     """A thousand kids that nobody published cost two fetches, and everybody else goes on."""
     to_backstage = Overriding(httpx.ASGITransport(backstage.app), {})
     service = make_service(ports={"backstage": to_backstage})
     impostor = BackstageStandIn(now=backstage._now)
     client = service.client()
+    statuses = set()
     for _ in range(1000):
         impostor.rotate_keys()
         response = await client.get(
             user_path(BOB), headers={"Authorization": f"Bearer {impostor.user_token(BOB, uip='x')}"}
         )
-        assert response.status_code == 401
+        statuses.add(response.status_code)
+    assert statuses == {401, 503}
     assert sum(request.url.path == JWKS for request in to_backstage.seen) <= 2
     assert (await service.signed_in(BOB).get(user_path(BOB))).status_code == 200
 

@@ -61,3 +61,19 @@ class Hanging(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         await asyncio.Event().wait()
         raise AssertionError
+
+
+class Holding(httpx.AsyncBaseTransport):
+    """Passes requests on. What it answers for the paths in `held` arrives late: once `released` is set."""
+
+    def __init__(self, inner: httpx.AsyncBaseTransport) -> None:
+        self._inner = inner
+        self.held: set[str] = set()
+        self.arrived, self.released = asyncio.Event(), asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        if request.url.path in self.held:
+            self.arrived.set()
+            await self.released.wait()
+        return response

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -10,7 +12,7 @@ from standalone.backstage import BASE_URL, BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, CAROL, SERVICE_TOKEN, Clock, MakeService, keys_path, user_path
-from tests.support.upstreams import Overriding, refuse
+from tests.support.upstreams import Holding, Overriding, refuse
 
 DAVE = "user:default/dave"
 BY_NAME = "/api/catalog/entities/by-name/user/default/"
@@ -59,6 +61,21 @@ async def test_the_catalog_is_asked_once_a_minute(make_service: MakeService, bac
     for _ in range(3):
         assert await status(alice, ALICE) == 200
     assert sum("/api/catalog/" in request for request in backstage.requests) == 4
+
+
+async def test_a_crowd_asks_the_catalog_once(make_service: MakeService, backstage: BackstageStandIn) -> None:
+    """Fifty people after a start: once for each of them, and once for each of the three groups that count."""
+    people = [f"user:default/person-{number}" for number in range(50)]
+    backstage.org.users |= {person: {MEMBERS} for person in people}
+    to_backstage = Holding(httpx.ASGITransport(backstage.app))
+    to_backstage.held = {"/api/catalog/entities/by-name/group/default/litellm-users"}
+    service = make_service(membership="catalog", ports={"backstage": to_backstage})
+    crowd = [asyncio.create_task(service.signed_in(person).get(f"{BASE}/me")) for person in people]
+    await to_backstage.arrived.wait()
+    to_backstage.released.set()
+    assert {answer.status_code for answer in await asyncio.gather(*crowd)} == {200}
+    asked = [request for request in backstage.requests if "/api/catalog/" in request]
+    assert len(asked) == len(people) + 3
 
 
 async def test_services_and_plugins_are_not_in_the_catalog(
