@@ -17,7 +17,6 @@ COPY edge /app/edge
 COPY handlers /app/handlers
 COPY services /app/services
 COPY settings /app/settings
-COPY standalone /app/standalone
 COPY state /app/state
 COPY telemetry /app/telemetry
 # The root file system is read-only, so Python could not cache what it compiles.

@@ -47,11 +47,11 @@ $(dev_stamp): requirements-dev.lock pyproject.toml $(run_stamp)
 
 .PHONY: run
 run: $(run_stamp) ## Try it: the service on embedded stand-ins, with curl lines to paste (PORT=7007)
-	exec $(bin)/python -m cli standalone --port $(PORT)
+	exec $(bin)/python -m standalone --port $(PORT)
 
 .PHONY: mock
 mock: $(run_stamp) ## The service on stand-ins with the contents of a file, for tests of its callers (SEED=docs/mock.yaml)
-	exec $(bin)/python -m cli standalone --port $(PORT) --seed $(SEED)
+	exec $(bin)/python -m standalone --port $(PORT) --seed $(SEED)
 
 .PHONY: serve
 serve: $(run_stamp) ## Serve for real (CONFIG=app-config.yaml WORKERS=1)

@@ -1,4 +1,4 @@
-"""The command line: `litellm-orchestrator serve`, `standalone`, `check`, `config` and `cleanup`."""
+"""The command line: `litellm-orchestrator serve`, `check`, `config` and `cleanup`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from cli.check import check
 from cli.cleanup import cleanup
 from cli.config import config
 from cli.serve import serve
-from cli.standalone import standalone
 
 
 @click.group()
@@ -16,5 +15,5 @@ def main() -> None:
     """Self-service for LiteLLM users and keys, authorised by Backstage."""
 
 
-for command in (serve, standalone, check, config, cleanup):
+for command in (serve, check, config, cleanup):
     main.add_command(command)

@@ -1,6 +1,6 @@
 """Builds typed settings from a checked `app-config.yaml` tree.
 
-`schema.json` describes everything that is read; the README documents every key of it.
+`schema.json` describes everything that is read; `docs/settings.md` documents every key of it.
 """
 
 from __future__ import annotations

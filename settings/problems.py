@@ -81,7 +81,7 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         "enum": f"expected one of {rule}",
         "pattern": f"expected a match of {rule}",
         "minLength": f"expected at least {rule} characters",
-        "oneOf": "expected one of the forms in the README",
+        "oneOf": "expected one of the forms in docs/settings.md",
     }.get(str(error.validator), f"expected {error.validator} {rule}")
     return f"{path}: {expected}"
 

@@ -1,1 +1,1 @@
-"""What this service tells its operators about itself: metrics."""
+"""What this service tells its operators about itself: metrics and traces."""

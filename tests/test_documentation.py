@@ -5,12 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from subprocess import check_output
 
 import pytest
 
 from tests.support.processes import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "sdk").glob("*/*.md")]
+
+
+def is_code(name: str) -> bool:
+    """Whether a tracked file is a program, or settings of one; this test is neither."""
+    known = Path(name).suffix in {".py", ".yml", ".yaml", ".json", ".js"} or Path(name).name in {"run", "Makefile"}
+    return known and name != "tests/test_documentation.py"
 
 
 def links(page: Path) -> Iterator[str]:
@@ -23,6 +30,19 @@ def anchors(page: Path) -> set[str]:
     """The headings of a page, as GitHub addresses them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+CODE = [ROOT / name for name in check_output(["git", "ls-files"], cwd=ROOT, text=True).split() if is_code(name)]
+
+
+def test_code_points_to_the_page_that_says_it() -> None:
+    """A page that exists, under a heading that it has; never to the README, which leaves the details to the pages."""
+    for file in CODE:
+        text = file.read_text()
+        assert not re.search(r"\bthe README\b", text), file
+        for name, anchor in re.findall(r"(?<![\w/])(docs/[\w/-]+\.md)(?:#([\w-]+))?", text):
+            assert (ROOT / name).exists(), (file, name)
+            assert not anchor or anchor in anchors(ROOT / name), (file, name, anchor)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -1,7 +1,6 @@
 // Who changed what, for admins: filters, what it was before and after, export.
 
 import { html, nothing } from './lit.js';
-import { read, readAll } from './api.js';
 import { exact, nameOf, when } from './format.js';
 import { download, empty, field, pill } from './ui.js';
 import { PAGE, PagedView } from './paged-view.js';
@@ -34,7 +33,7 @@ class AuditView extends PagedView {
 
   /** @param {string | null} cursor */
   async page(cursor) {
-    const { events, nextCursor } = await read(['audit'], { ...this.#query, limit: PAGE, cursor });
+    const { events, nextCursor } = await this.api.read(['audit'], { ...this.#query, limit: PAGE, cursor });
     return { rows: events, next: nextCursor };
   }
 
@@ -78,7 +77,7 @@ class AuditView extends PagedView {
   async #export() {
     this.exported = 0;
     try {
-      const rows = await readAll(['audit'], 'events', this.#query, MOST_EXPORTED, count => (this.exported = count));
+      const rows = await this.api.readAll(['audit'], 'events', this.#query, MOST_EXPORTED, count => (this.exported = count));
       this.#save(rows);
       this.failure = rows.length < MOST_EXPORTED ? null : { message: words.exportedMost(MOST_EXPORTED) };
     } catch (error) {

@@ -1,7 +1,6 @@
 // Off-boarding, for admins: the last run, a plan with reasons, and its confirmation by hash.
 
 import { html, nothing } from './lit.js';
-import { call, read } from './api.js';
 import { ConfirmDialog, open } from './dialog.js';
 import { duration, exact, number, when } from './format.js';
 import { empty, pill } from './ui.js';
@@ -29,7 +28,7 @@ class CleanupView extends View {
   }
 
   async load() {
-    const status = await read(['cleanup']);
+    const status = await this.api.read(['cleanup']);
     clearTimeout(this.#timer);
     if (status.running && this.isConnected) this.#timer = window.setTimeout(() => this.reload(), POLL);
     return { status };
@@ -41,7 +40,7 @@ class CleanupView extends View {
   }
 
   actions() {
-    return html`<button type="button" class="primary" ?disabled=${this.isBusy} @click=${() => this.#show(run({ dryRun: true }))}>${words.dryRun}</button>`;
+    return html`<button type="button" class="primary" ?disabled=${this.isBusy} @click=${() => this.#show(this.#run({ dryRun: true }))}>${words.dryRun}</button>`;
   }
 
   content() {
@@ -102,14 +101,19 @@ class CleanupView extends View {
       word: String(affected),
       button: words.apply(affected),
       act: async () => {
-        const answer = run({ dryRun: false, planHash: report.plan.hash });
+        const answer = this.#run({ dryRun: false, planHash: report.plan.hash });
         await answer;
         this.#show(answer);
       },
     });
   }
 
-  /** Shows the report of a run, and follows one that takes long. @param {ReturnType<typeof run>} answer */
+  /** @param {{dryRun: boolean, planHash?: string}} body */
+  #run(body) {
+    return this.api.call('POST', ['cleanup'], { body });
+  }
+
+  /** Shows the report of a run, and follows one that takes long. @param {ReturnType<import('./api.js').Api['call']>} answer */
   async #show(answer) {
     this.isBusy = true;
     try {
@@ -126,7 +130,7 @@ class CleanupView extends View {
   /** @param {number} runId */
   async #followed(runId) {
     for (;;) {
-      this.report = await read(['cleanup', 'runs', String(runId)]);
+      this.report = await this.api.read(['cleanup', 'runs', String(runId)]);
       if (this.report.outcome !== 'running' || !this.isConnected) return this.report;
       this.requestUpdate();
       await new Promise(resolve => setTimeout(resolve, POLL));
@@ -134,6 +138,3 @@ class CleanupView extends View {
   }
 }
 customElements.define('cleanup-view', CleanupView);
-
-/** @param {{dryRun: boolean, planHash?: string}} body */
-const run = body => call('POST', ['cleanup'], { body });

@@ -1,6 +1,7 @@
 // Dialogs: a form that keeps what was typed when it fails, and returns the focus to where it was.
 
 import { LitElement, html, nothing } from './lit.js';
+import { Api } from './api.js';
 import { failed } from './ui.js';
 import { text } from './text.js';
 
@@ -13,6 +14,7 @@ export class FormDialog extends LitElement {
     /** @type {any} */ this.failure = null;
   }
 
+  api = new Api();
   heading = '';
   lead = '';
   danger = false;

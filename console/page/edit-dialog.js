@@ -1,7 +1,6 @@
 // A dialog over what somebody else may change meanwhile: sends only what differs, and shows both versions of a conflict.
 
 import { html, nothing } from './lit.js';
-import { call } from './api.js';
 import { FormDialog } from './dialog.js';
 import { field } from './ui.js';
 import { text } from './text.js';
@@ -39,10 +38,10 @@ export class EditDialog extends FormDialog {
   async submit(form) {
     const body = differing(this.typed(form), this.fieldsOf(this.row));
     try {
-      await call('PATCH', this.path, { body, ifMatch: this.theirs ? this.theirs.etag : this.etag });
+      await this.api.call('PATCH', this.path, { body, ifMatch: this.theirs ? this.theirs.etag : this.etag });
     } catch (error) {
       if (/** @type {any} */ (error).status !== 412) throw error;
-      const { body: row, etag } = await call('GET', this.path);
+      const { body: row, etag } = await this.api.call('GET', this.path);
       this.theirs = { row, etag };
       return;
     }

@@ -12,12 +12,14 @@ const SOON = 24 * 3600;
 /** @param {Key} key */
 export const keyName = key => key.key_alias || key.key_name || text.keys.unnamed;
 
-/** @param {Key} key @param {number} now milliseconds */
+/** As the API has it: what has expired is expired, also if it is blocked. @param {Key} key @param {number} now milliseconds */
 export function statusOf(key, now = Date.now()) {
-  if (key.blocked) return 'blocked';
   if (key.expires && Date.parse(key.expires) <= now) return 'expired';
-  return 'active';
+  return key.blocked ? 'blocked' : 'active';
 }
+
+/** Whether a tier's number of keys includes it: not if it has expired or was replaced. @param {Key} key */
+export const takesRoom = key => statusOf(key) !== 'expired' && !key.replacedBy;
 
 /** @param {Key} key @param {number} now milliseconds */
 export function statusPill(key, now = Date.now()) {

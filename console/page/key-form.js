@@ -1,7 +1,6 @@
 // Creates or edits a key, and refuses early what the tier would refuse.
 
 import { html, nothing } from './lit.js';
-import { call } from './api.js';
 import { EditDialog, amount } from './edit-dialog.js';
 import { field, randomId } from './ui.js';
 import { text } from './text.js';
@@ -115,7 +114,7 @@ export class KeyForm extends EditDialog {
     // A second try of the same request makes no second key; a changed request is another one.
     const sent = JSON.stringify(body);
     if (this.#attempt.body !== sent) this.#attempt = { body: sent, id: randomId() };
-    const created = (await call('POST', ['users', this.userId, 'keys'], { body, idempotencyKey: this.#attempt.id })).body;
+    const created = (await this.api.call('POST', ['users', this.userId, 'keys'], { body, idempotencyKey: this.#attempt.id })).body;
     this.close();
     this.created(created, String(body.alias ?? ''));
   }

@@ -1,7 +1,6 @@
 // Reports a leaked key, whoever it belongs to.
 
 import { html } from './lit.js';
-import { call } from './api.js';
 import { FormDialog } from './dialog.js';
 import { field } from './ui.js';
 import { text } from './text.js';
@@ -26,7 +25,7 @@ export class KeyReport extends FormDialog {
 
   /** @param {FormData} form */
   async submit(form) {
-    await call('POST', ['keys', 'report'], { body: { key: String(form.get('key')).trim() } });
+    await this.api.call('POST', ['keys', 'report'], { body: { key: String(form.get('key')).trim() } });
     this.close();
     this.reported();
   }

@@ -1,7 +1,6 @@
 // Rotates a key: says in words until when the old one works.
 
 import { html } from './lit.js';
-import { call } from './api.js';
 import { FormDialog } from './dialog.js';
 import { field, randomId } from './ui.js';
 import { text } from './text.js';
@@ -43,7 +42,7 @@ class KeyRotate extends FormDialog {
     const overlap = this.#overlap;
     if (!this.#ids.has(overlap)) this.#ids.set(overlap, randomId());
     const path = ['users', this.userId, 'keys', this.key.token, 'regenerate'];
-    const created = (await call('POST', path, { body: { overlap }, idempotencyKey: this.#ids.get(overlap) })).body;
+    const created = (await this.api.call('POST', path, { body: { overlap }, idempotencyKey: this.#ids.get(overlap) })).body;
     this.close();
     this.saved(created, this.key.key_alias ?? '');
   }

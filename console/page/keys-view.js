@@ -1,12 +1,11 @@
 // The keys of a user: the table, and everything that can be done to a key.
 
 import { html, nothing, repeat } from './lit.js';
-import { call, read } from './api.js';
 import { ConfirmDialog, open } from './dialog.js';
 import { KeyForm } from './key-form.js';
 import { KeyReport } from './key-report.js';
 import { KeyRotate } from './key-rotate.js';
-import { SORTABLE, keyName, matches, rates, sorted, statusPill } from './key-facts.js';
+import { SORTABLE, keyName, matches, rates, sorted, statusPill, takesRoom } from './key-facts.js';
 import { dayOf, exact, money, when } from './format.js';
 import { showMenu } from './menu.js';
 import { bar, empty } from './ui.js';
@@ -40,9 +39,9 @@ class KeysView extends View {
 
   async load() {
     // The user first: asking for it creates the user of a member who is here for the first time.
-    const user = await read(['users', this.userId]);
-    const [list, models] = await Promise.all([read(['users', this.userId, 'keys']), read(['models'])]);
-    read(['users', this.userId, 'usage']).then(usage => {
+    const user = await this.api.read(['users', this.userId]);
+    const [list, models] = await Promise.all([this.api.read(['users', this.userId, 'keys']), this.api.read(['models'])]);
+    this.api.read(['users', this.userId, 'usage']).then(usage => {
       this.budget = usage.budget;
       this.requestUpdate();
     }, () => {});
@@ -58,14 +57,19 @@ class KeysView extends View {
     return this.rows.find(row => row.token === keyId)?.models[0] ?? this.models[0] ?? 'MODEL';
   }
 
+  /** The number of keys that the tier's limit is about. */
+  get #count() {
+    return this.rows.filter(row => takesRoom(row)).length;
+  }
+
   get #isFull() {
-    return this.#limits.maxKeys !== null && this.rows.length >= (this.#limits.maxKeys ?? Infinity);
+    return this.#count >= (this.#limits.maxKeys ?? Infinity);
   }
 
   actions() {
     return html`<button type="button" @click=${() => this.#report()}>${words.report}</button>
       <button type="button" class="primary" data-create ?disabled=${this.#isFull} aria-describedby="full" @click=${() => this.create()}>${words.create}</button>
-      ${this.#isFull ? html`<small id="full">${words.full(this.rows.length, this.#limits.maxKeys)}</small>` : nothing}`;
+      ${this.#isFull ? html`<small id="full">${words.full(this.#count, this.#limits.maxKeys)}</small>` : nothing}`;
   }
 
   content() {
@@ -85,7 +89,7 @@ class KeysView extends View {
         ${maxBudget === null ? nothing : bar(spend, maxBudget, tiles.spent)}</div>
       <div class="tile"><span>${tiles.resets}</span><strong title=${exact(this.budget?.resetsAt)}>${this.budget?.resetsAt ? dayOf(this.budget.resetsAt) : this.budget ? tiles.noReset : '…'}</strong>
         <small>${this.budget?.resetsAt ? when(this.budget.resetsAt) : nothing}</small></div>
-      <div class="tile"><span>${tiles.keys}</span><strong>${this.rows.length}${this.#limits.maxKeys ? html` <small>${tiles.of} ${this.#limits.maxKeys}</small>` : nothing}</strong>
+      <div class="tile"><span>${tiles.keys}</span><strong>${this.#limits.maxKeys ? this.#count : this.rows.length}${this.#limits.maxKeys ? html` <small>${tiles.of} ${this.#limits.maxKeys}</small>` : nothing}</strong>
         <small>${tier && tier !== 'userDefaults' ? `${tiles.tier} ${tier}` : nothing}</small></div>
     </section>`;
   }
@@ -144,7 +148,7 @@ class KeysView extends View {
   /** @param {any} row */
   async #edit(row) {
     try {
-      const { body, etag } = await call('GET', ['users', this.userId, 'keys', row.token]);
+      const { body, etag } = await this.api.call('GET', ['users', this.userId, 'keys', row.token]);
       open(new KeyForm(), { userId: this.userId, row: body, etag, limits: this.#limits, models: this.models, changed: () => this.reload() });
     } catch (error) {
       this.failure = error;
@@ -156,7 +160,7 @@ class KeysView extends View {
     row.blocked = blocked;
     this.requestUpdate();
     try {
-      await call('PATCH', ['users', this.userId, 'keys', row.token], { body: { blocked } });
+      await this.api.call('PATCH', ['users', this.userId, 'keys', row.token], { body: { blocked } });
       this.failure = null;
     } catch (error) {
       row.blocked = !blocked;
@@ -172,7 +176,7 @@ class KeysView extends View {
       word: keyName(row),
       button: text.dialogs.removeButton(keyName(row)),
       act: async () => {
-        await call('DELETE', ['users', this.userId, 'keys', row.token]);
+        await this.api.call('DELETE', ['users', this.userId, 'keys', row.token]);
         this.rows = this.rows.filter(other => other !== row);
         this.requestUpdate();
       },

@@ -1,10 +1,9 @@
 // The frame: who is signed in, which view is shown, shortcuts.
 
 import { LitElement, html, keyed, nothing } from './lit.js';
-import { read } from './api.js';
 import { nameOf } from './format.js';
 import { session } from './session.js';
-import { failed } from './ui.js';
+import { failed, skeletonRows } from './ui.js';
 import { text } from './text.js';
 import './keys-view.js';
 import './spending-view.js';
@@ -39,16 +38,12 @@ function routeNow() {
 }
 
 class Console extends LitElement {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { me: { state: true }, route: { state: true }, failure: { state: true }, isStarted: { state: true }, isOffline: { state: true } };
+  /** @type {import('lit').PropertyDeclarations} */ static properties = { route: { state: true }, isOffline: { state: true } };
 
   constructor() {
     super();
-    /** @type {any} */ this.me = null;
-    /** @type {any} */ this.failure = null;
-    this.isStarted = false;
     this.isOffline = !navigator.onLine;
     this.route = routeNow();
-    this.wasRefused = false;
   }
 
   createRenderRoot() {
@@ -62,40 +57,19 @@ class Console extends LitElement {
     addEventListener('keydown', event => this.#pressed(event));
     addEventListener('online', () => (this.isOffline = false));
     addEventListener('offline', () => (this.isOffline = true));
-    await this.#start();
+    await session.start();
   }
 
-  async #start() {
-    try {
-      await session.start();
-      this.failure = null;
-    } catch {
-      this.failure = { message: text.errors.unreachable };
-    }
-    this.isStarted = true;
-  }
-
+  /** What one person began ends with them. */
   async #sessionChanged() {
     this.requestUpdate();
-    if (session.isAsking || session.subject !== null) return;
-    for (const dialog of this.querySelectorAll('dialog')) dialog.close();
-    this.me = null;
-    this.failure = null;
-    if (session.token === null) return;
-    try {
-      const me = await read(['me']);
-      await this.#go();
-      this.me = me;
-      session.subject = me.subject;
-      this.wasRefused = false;
-    } catch (error) {
-      this.failure = error;
-      if (/** @type {any} */ (error).status === 401) {
-        this.wasRefused = true;
-        session.signOut();
-      }
-    }
+    if (session.person === this.#shown) return;
+    this.#shown = session.person;
+    for (const open of this.querySelectorAll('dialog')) open.close();
+    await this.#go();
   }
+
+  /** @type {import('./session.js').Person | null} */ #shown = null;
 
   /** Above whatever dialog is open. */
   updated() {
@@ -104,13 +78,17 @@ class Console extends LitElement {
   }
 
   get #isAdmin() {
-    return this.me?.roles.includes('admin');
+    return session.person?.roles.includes('admin');
   }
 
   async #go() {
-    const route = routeNow();
-    await MODULES[route.name]?.();
-    this.route = route;
+    this.route = routeNow();
+    const { name } = this.route;
+    if (MODULES[name] && !this.#modules.has(name)) {
+      await MODULES[name]();
+      this.#modules.add(name);
+      this.requestUpdate();
+    }
     await this.updateComplete;
     document.title = `${this.querySelector('h1')?.textContent ?? ''} · ${text.name}`;
   }
@@ -127,6 +105,7 @@ class Console extends LitElement {
     else if (event.key === '?') this.#help();
   }
 
+  /** The names of the views whose module is there. @type {Set<string>} */ #modules = new Set();
   #prefix = '';
 
   /** @param {KeyboardEvent} event @param {string} selector */
@@ -147,18 +126,19 @@ class Console extends LitElement {
   }
 
   render() {
-    if (!this.isStarted) return html`<div class="app" aria-busy="true"></div>`;
-    if (!this.me && this.failure && this.failure.status !== 401) return html`<main class="alone">${this.#refused()}</main>`;
-    if (!this.me) return html`<main class="alone">${session.token ? nothing : html`<sign-in ?wasRefused=${this.wasRefused}></sign-in>`}</main>`;
+    const { person, failure } = session;
+    if (!session.isStarted && !failure) return html`<div class="app" aria-busy="true"></div>`;
+    if (!person && failure && (failure.status === 403 || !session.isStarted)) return html`<main class="alone">${this.#refused(failure)}</main>`;
+    if (!person) return html`<main class="alone"><sign-in></sign-in></main>`;
     return html`<a class="skip" href="#content" @click=${(/** @type {MouseEvent} */ event) => (event.preventDefault(), /** @type {any} */ (this.querySelector('main')).focus())}>${text.skip}</a>
       <div class="app">
         <nav aria-label=${nav.label}><div class="brand"><span class="mark" aria-hidden="true">⌁</span>${text.name}</div>
           ${FOR_ALL.map(name => this.#link(name))}
           ${this.#isAdmin ? html`<h2>${nav.admin}</h2>${FOR_ADMINS.map(name => this.#link(name))}` : nothing}
-          <div class="who"><b>${nameOf(this.me.subject)}</b><span>${this.me.subject}${this.#isAdmin ? ` · ${text.admin}` : ''}</span>
+          <div class="who"><b>${nameOf(person.subject)}</b><span>${person.subject}${this.#isAdmin ? ` · ${text.admin}` : ''}</span>
             <div><button type="button" class="quiet" aria-label=${text.theme.toggle} @click=${this.#switchTheme}>${document.documentElement.dataset.theme === 'dark' ? text.theme.light : text.theme.dark}</button>
             <button type="button" class="quiet" @click=${() => session.signOut()}>${text.signOut}</button></div></div></nav>
-        <main id="content" tabindex="-1">${this.isOffline ? html`<div class="notice warn" role="status">${text.offline}</div>` : nothing}${this.#view()}</main>
+        <main id="content" tabindex="-1">${this.isOffline ? html`<div class="notice warn" role="status">${text.offline}</div>` : nothing}${keyed(person, this.#view(person))}</main>
       </div>
       ${session.isAsking ? html`<dialog class="again" aria-labelledby="sign-in-heading" @cancel=${(/** @type {Event} */ event) => event.preventDefault()}><sign-in .isAgain=${true}></sign-in></dialog>` : nothing}
       <dialog class="help" aria-labelledby="help-heading"><h2 id="help-heading">${text.shortcuts.title}</h2>
@@ -166,11 +146,12 @@ class Console extends LitElement {
         <form method="dialog"><button autofocus>${text.close}</button></form></dialog>`;
   }
 
-  #refused() {
-    const isOutsider = this.failure.status === 403;
+  /** @param {import('./http.js').ApiError} failure */
+  #refused(failure) {
+    const isOutsider = failure.status === 403;
     return html`<section class="sign-in"><h1>${isOutsider ? signIn.outsider : text.errors.title}</h1>
-      ${isOutsider ? html`<p>${signIn.ask(session.settings.contact)}</p><p class="sub">${this.failure.message}</p><button type="button" @click=${() => session.signOut()}>${text.signOut}</button>`
-        : failed(this.failure, () => (session.token ? this.#sessionChanged() : this.#start()))}</section>`;
+      ${isOutsider ? html`<p>${signIn.ask(session.settings.contact)}</p><p class="sub">${failure.message}</p><button type="button" @click=${() => session.signOut()}>${text.signOut}</button>`
+        : failed(failure, () => session.retry())}</section>`;
   }
 
   /** @param {keyof typeof nav} name */
@@ -179,16 +160,19 @@ class Console extends LitElement {
     return html`<a href="#/${name}" aria-current=${isHere ? 'page' : nothing}>${nav[name]}</a>`;
   }
 
-  #view() {
-    const { subject } = this.me;
-    switch (this.#isAdmin || FOR_ALL.some(name => name === this.route.name) ? this.route.name : 'keys') {
+  /** @param {import('./session.js').Person} person */
+  #view(person) {
+    const { subject } = person;
+    const route = this.#isAdmin || FOR_ALL.some(name => name === this.route.name) ? this.route.name : 'keys';
+    if (MODULES[route] && !this.#modules.has(route)) return html`<section class="card" aria-busy="true">${skeletonRows()}</section>`;
+    switch (route) {
       case 'spending': return html`<spending-view .userId=${subject}></spending-view>`;
       case 'users': return html`<users-view></users-view>`;
-      case 'user': return keyed(this.route.userId, html`<user-view .userId=${this.route.userId} .me=${this.me}></user-view>`);
+      case 'user': return keyed(this.route.userId, html`<user-view .userId=${this.route.userId} .me=${person}></user-view>`);
       case 'cleanup': return html`<cleanup-view></cleanup-view>`;
       case 'audit': return html`<audit-view></audit-view>`;
       case 'health': return html`<health-view></health-view>`;
-      default: return html`<keys-view .userId=${subject} .me=${this.me}></keys-view>`;
+      default: return html`<keys-view .userId=${subject} .me=${person}></keys-view>`;
     }
   }
 }

@@ -1,88 +1,140 @@
 // Who is signed in. The token stays in memory: a page that is closed has forgotten it.
 
+import { ApiError, fetched, request } from './http.js';
+import { text } from './text.js';
+
 const settingsUrl = new URL('../settings', import.meta.url);
-const meUrl = new URL('../../me', import.meta.url);
 
-/** @typedef {{userId: string, role: string}} Person */
-/** @typedef {{modelsUrl: string | null, refreshUrl: string | null, contact: string | null, people: Person[]}} Settings */
+/** @typedef {{userId: string, role: string}} Choice */
+/** @typedef {{modelsUrl: string | null, refreshUrl: string | null, contact: string | null, people: Choice[]}} Settings */
+/** @typedef {{subject: string, roles: string[], tier: string | null, limits: any}} Person the answer of /me */
 
+/**
+ * A token is used for /me and for nothing else until /me has said whose it is; whoever it cannot confirm is nobody. The
+ * person is the same object for as long as the same person is signed in, also with a renewed token.
+ */
 class Session extends EventTarget {
-  /** @type {string | null} */ token = null;
   /** @type {Settings} */ settings = { modelsUrl: null, refreshUrl: null, contact: null, people: [] };
-  /** @type {string | null} who was seen to be signed in: from then on, a refused token has expired */ subject = null;
+  /** @type {Person | null} */ person = null;
+  /** The token of that person. */
+  token = '';
+  /** @type {ApiError | null} why the last token made nobody a person */ failure = null;
   /** Whether a token has to be renewed by the user while a view waits for it. */
   isAsking = false;
-  /** @type {Promise<boolean> | null} */ #renewal = null;
-  /** @type {((signedIn: boolean) => void) | null} */ #answer = null;
+  /** Whether /me is being asked. */
+  isConfirming = false;
+  /** Whether the settings are known, and whether anybody is signed in at Backstage. */
+  isStarted = false;
+  /** @type {Promise<void> | null} */ #renewal = null;
+  /** @type {(() => void) | null} */ #answer = null;
+  /** @type {() => void} */ #again = () => {};
+  #trial = 0;
 
   /** Reads the settings, and takes over a session of Backstage if there is one. */
   async start() {
-    const response = await fetch(settingsUrl);
-    if (!response.ok) throw new Error(`${response.status}`);
-    this.settings = await response.json();
-    await this.#refresh();
+    this.#again = () => this.start();
+    this.failure = null;
+    try {
+      const response = await fetched(settingsUrl);
+      if (!response.ok) throw new ApiError(text.errors.status(response.status), response.status);
+      this.settings = await response.json();
+      await this.#resume();
+      this.isStarted = true;
+    } catch (error) {
+      this.failure = /** @type {ApiError} */ (error);
+    }
     this.#changed();
   }
 
   /** @param {string} token */
-  signIn(token) {
-    this.token = token;
-    this.isAsking = false;
-    this.#answer?.(true);
-    this.#changed();
+  async signIn(token) {
+    this.#again = () => this.signIn(token);
+    await this.#confirm(token);
+  }
+
+  /** Repeats what ended with the failure. */
+  retry() {
+    this.#again();
   }
 
   signOut() {
-    this.token = null;
-    this.subject = null;
-    this.isAsking = false;
-    this.#answer?.(false);
-    this.#changed();
+    this.#trial += 1;
+    this.isConfirming = false;
+    this.failure = null;
+    this.#settle(null, '');
   }
 
   /**
-   * The token was refused: renews it, with the user's help if need be. Several callers share one renewal. It fails if
-   * somebody else signs in: nothing that one person began is done in the name of another.
+   * A token was refused: renews it, with the user's help if need be. Several callers share one renewal. If somebody else
+   * signs in instead, they are the person from then on.
+   *
+   * @param {string} refused
    */
-  renew() {
+  async renew(refused) {
+    if (refused !== this.token) return;
     this.#renewal ??= this.#renewed().finally(() => (this.#renewal = null));
-    return this.#renewal;
+    await this.#renewal;
   }
 
   async #renewed() {
-    return ((await this.#refresh()) || (await this.#asked())) && this.#isSamePerson();
-  }
-
-  /** @returns {Promise<boolean>} whether the user signed in again */
-  async #asked() {
-    if (this.subject === null) return false;
+    this.#again = () => this.#resume();
+    if (await this.#resume()) return;
     this.isAsking = true;
     this.#changed();
-    return new Promise(resolve => (this.#answer = resolve));
+    await new Promise(resolve => (this.#answer = () => resolve(undefined)));
   }
 
-  async #isSamePerson() {
-    if (this.subject === null) return true;
-    const response = await fetch(meUrl, { headers: { Authorization: `Bearer ${this.token}` } }).catch(() => null);
-    // Without an answer about the person, the request itself will get the same one.
-    if (!response?.ok && response?.status !== 403) return true;
-    if (response.ok && (await response.json()).subject === this.subject) return true;
-    this.subject = null;
+  /** Signs in whoever is signed in at Backstage. @returns {Promise<boolean>} whether it is known who that is */
+  async #resume() {
+    const trial = this.#trial;
+    const token = await this.#backstageToken();
+    return trial !== this.#trial || (token !== null && this.#confirm(token));
+  }
+
+  /** Asks whose a token is. @param {string} token @returns {Promise<boolean>} whether that is known */
+  async #confirm(token) {
+    const trial = ++this.#trial;
+    this.isConfirming = true;
+    this.failure = null;
     this.#changed();
-    return false;
+    /** @type {Person | null} */ let found = null;
+    /** @type {ApiError | null} */ let failure = null;
+    try {
+      found = (await request(token, 'GET', ['me'])).body;
+    } catch (error) {
+      failure = /** @type {ApiError} */ (error);
+    }
+    // Somebody signed in or out meanwhile.
+    if (trial !== this.#trial) return true;
+    this.isConfirming = false;
+    this.failure = failure;
+    const isKnown = found !== null || failure?.status === 403;
+    if (isKnown) this.#settle(found, token);
+    else this.#changed();
+    return isKnown;
   }
 
-  /** Asks Backstage for a token of whoever is signed in there; it wants this header against forged requests. */
-  async #refresh() {
-    if (!this.settings.refreshUrl) return false;
+  /** @param {Person | null} found @param {string} token */
+  #settle(found, token) {
+    const isSame = found !== null && found.subject === this.person?.subject;
+    this.person = isSame ? Object.assign(/** @type {Person} */ (this.person), found) : found;
+    this.token = found === null ? '' : token;
+    this.isAsking = false;
+    this.#answer?.();
+    this.#answer = null;
+    this.#changed();
+  }
+
+  /** The token of whoever is signed in at Backstage, which wants this header against forged requests. */
+  async #backstageToken() {
+    if (!this.settings.refreshUrl) return null;
     try {
       const headers = { 'X-Requested-With': 'XMLHttpRequest' };
       const response = await fetch(this.settings.refreshUrl, { credentials: 'include', headers });
       const token = response.ok ? (await response.json()).backstageIdentity?.token : null;
-      if (typeof token === 'string') this.token = token;
-      return typeof token === 'string';
+      return typeof token === 'string' ? token : null;
     } catch {
-      return false;
+      return null;
     }
   }
 

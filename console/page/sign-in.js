@@ -3,23 +3,32 @@
 import { LitElement, html, nothing } from './lit.js';
 import { nameOf } from './format.js';
 import { mockToken, session } from './session.js';
-import { field } from './ui.js';
+import { failed, field } from './ui.js';
 import { text } from './text.js';
 
 const { signIn: words } = text;
 
 class SignIn extends LitElement {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { wasRefused: { type: Boolean } };
-
   constructor() {
     super();
-    this.wasRefused = false;
     this.isAgain = false;
   }
 
   createRenderRoot() {
     return this;
   }
+
+  connectedCallback() {
+    super.connectedCallback();
+    session.addEventListener('change', this.#changed);
+  }
+
+  disconnectedCallback() {
+    session.removeEventListener('change', this.#changed);
+    super.disconnectedCallback();
+  }
+
+  #changed = () => this.requestUpdate();
 
   firstUpdated() {
     /** @type {HTMLElement | null} */ (this.querySelector('[autofocus]'))?.focus();
@@ -34,7 +43,7 @@ class SignIn extends LitElement {
 
   render() {
     const { people } = session.settings;
-    return html`<section class="sign-in" aria-labelledby="sign-in-heading">
+    return html`<section class="sign-in" aria-busy=${session.isConfirming} aria-labelledby="sign-in-heading">
       <h1 id="sign-in-heading">${words.title}</h1>
       ${this.isAgain ? html`<p role="status">${words.expired}</p>` : nothing}
       ${people.length
@@ -42,9 +51,16 @@ class SignIn extends LitElement {
             <b>${nameOf(person.userId)}</b><small>${words.roles[/** @type {'member'} */ (person.role)]}</small></button>`)}</div>`
         : html`<form @submit=${this.#submitted}>
             ${field(words.label, html`<input name="token" type="password" autocomplete="off" autofocus required>`, words.token)}
-            ${this.wasRefused ? html`<div class="notice bad" role="alert">${words.refused}</div>` : nothing}
             <button class="primary">${words.submit}</button></form>`}
+      ${this.#failure()}
     </section>`;
+  }
+
+  #failure() {
+    const { failure } = session;
+    if (!failure) return nothing;
+    if (failure.status === 401) return html`<div class="notice bad" role="alert">${words.refused}</div>`;
+    return failed(failure, () => session.retry());
   }
 }
 customElements.define('sign-in', SignIn);

@@ -1,7 +1,6 @@
 // What a user has spent: the budget, a chart by day, and the same numbers as a table.
 
 import { html, nothing } from './lit.js';
-import { read } from './api.js';
 import { SERIES, chart, daysBetween } from './chart.js';
 import { dayOf, exact, money, number, when } from './format.js';
 import { bar, download, empty } from './ui.js';
@@ -32,8 +31,8 @@ class SpendingView extends View {
     const to = new Date();
     const period = { from: dateOf(new Date(to.getTime() - (this.days - 1) * DAY)), to: dateOf(to) };
     const [byDay, report] = await Promise.all([
-      read(path, { ...period, groupBy: 'day', splitBy: this.by === 'day' ? null : this.by }),
-      this.by === 'day' ? null : read(path, { ...period, groupBy: this.by }),
+      this.api.read(path, { ...period, groupBy: 'day', splitBy: this.by === 'day' ? null : this.by }),
+      this.by === 'day' ? null : this.api.read(path, { ...period, groupBy: this.by }),
     ]);
     return { byDay, report: report ?? byDay };
   }

@@ -48,6 +48,7 @@ export const text = {
     status: status => `The service answered with status ${status}.`,
     unreachable: 'The service cannot be reached. Try again in a moment.',
     offline: 'You are offline.',
+    ended: 'Your session ended before this was answered.',
   },
   keys: {
     title: 'Keys',

@@ -1,7 +1,6 @@
 // One user, for admins: limits, off-boarding, keys and spending.
 
 import { html } from './lit.js';
-import { call } from './api.js';
 import { ConfirmDialog, open } from './dialog.js';
 import { money, nameOf } from './format.js';
 import { LimitsForm } from './limits-form.js';
@@ -19,7 +18,7 @@ class UserView extends View {
   /** @type {string | null} */ etag = null;
 
   async load() {
-    const { body, etag } = await call('GET', ['users', this.userId]);
+    const { body, etag } = await this.api.call('GET', ['users', this.userId]);
     return { user: body, etag };
   }
 
@@ -52,7 +51,7 @@ class UserView extends View {
       lead: words.resetLead(money(this.user.spend)),
       button: words.resetSpend,
       act: async () => {
-        await call('PATCH', ['users', this.userId], { body: { spend: 0 } });
+        await this.api.call('PATCH', ['users', this.userId], { body: { spend: 0 } });
         await this.#show();
       },
     });
@@ -66,7 +65,7 @@ class UserView extends View {
 
   async #offboard() {
     try {
-      const { body } = await call('GET', ['users', this.userId, 'keys']);
+      const { body } = await this.api.call('GET', ['users', this.userId, 'keys']);
       const name = nameOf(this.userId);
       open(new ConfirmDialog(), {
         heading: words.offboardTitle(name),
@@ -74,7 +73,7 @@ class UserView extends View {
         word: name,
         button: words.offboardButton(name),
         act: async () => {
-          await call('DELETE', ['users', this.userId]);
+          await this.api.call('DELETE', ['users', this.userId]);
           location.hash = '#/users';
         },
       });

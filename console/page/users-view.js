@@ -1,7 +1,6 @@
 // All users, for admins: search, status, tier and spend, page by page.
 
 import { html, repeat } from './lit.js';
-import { read } from './api.js';
 import { exact, money, when } from './format.js';
 import { bar, empty, pill } from './ui.js';
 import { PAGE, PagedView } from './paged-view.js';
@@ -23,7 +22,7 @@ class UsersView extends PagedView {
 
   /** @param {string | null} cursor */
   async page(cursor) {
-    const { users, nextCursor, sweptAt } = await read(['users'], { limit: PAGE, query: this.query, status: this.status, cursor });
+    const { users, nextCursor, sweptAt } = await this.api.read(['users'], { limit: PAGE, query: this.query, status: this.status, cursor });
     return { rows: users, next: nextCursor, lead: sweptAt ? `${words.lead} ${words.swept(when(sweptAt))}` : words.lead };
   }
 

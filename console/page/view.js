@@ -1,6 +1,7 @@
 // A page of the console: loads, and shows a skeleton, an error or its content.
 
 import { LitElement, html, nothing } from './lit.js';
+import { Api } from './api.js';
 import { failed, skeletonRows } from './ui.js';
 
 /** The period of a view that counts down, in milliseconds. */
@@ -9,6 +10,7 @@ export const COUNTDOWN = 30_000;
 export class View extends LitElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = { failure: { state: true }, isLoaded: { state: true } };
 
+  api = new Api();
   #ticking = 0;
   #loading = 0;
 

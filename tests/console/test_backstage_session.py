@@ -82,3 +82,31 @@ async def test_an_expired_token_is_renewed_without_a_word(
     await expect(opened.page.locator("[data-secret]")).to_be_visible()
     assert len(refreshes) == 2
     assert len(portal.litellm.rows.keys) == 1
+
+
+async def test_a_renewed_token_of_somebody_unknown_sends_nothing(
+    opened: Opened, refreshes: list[Request], refresh_port: int, portal: Portal
+) -> None:
+    """Backstage gives the token of whoever is there now; while `/me` fails, nobody knows whether that is alice."""
+    opened.allowed = f"http://127.0.0.1:{refresh_port}/refresh"
+    page, sent = opened.page, []
+    await opened.go()
+    await opened.loaded()
+
+    async def refuse_first(route: BrowserRoute) -> None:
+        sent.append(route.request.method)
+        await (route.fulfill(status=401, json={"error": {}}) if len(sent) == 1 else route.continue_())
+
+    await page.route("**/me", lambda route: route.fulfill(status=503, json={"error": {"message": "not now"}}))
+    await page.route(
+        "**/keys", lambda route: refuse_first(route) if route.request.method == "POST" else route.continue_()
+    )
+    await page.keyboard.press("c")
+    await page.locator("[name=alias]").fill("whose")
+    await page.locator("dialog .primary").click()
+    await expect(page.locator("dialog.again").get_by_role("alert")).to_contain_text("not now")
+    assert sent == ["POST"]
+    await page.unroute("**/me")
+    await page.locator("dialog.again").get_by_role("button", name="Try again").click()
+    await expect(page.locator("[data-secret]")).to_be_visible()
+    assert len(portal.litellm.rows.keys) == 1

@@ -169,6 +169,27 @@ async def test_what_the_tier_refuses_is_refused_early(opened: Opened) -> None:
     await expect(page.get_by_text("You have 3 of 3 keys. Delete one first.")).to_be_visible()
 
 
+async def test_keys_that_the_tier_does_not_count(opened: Opened) -> None:
+    """Expired and replaced ones take no room: the page offers what the API allows."""
+    page = opened.page
+    await opened.sign_in("alice")
+    for alias in ("one", "two", "three"):
+        await create(page, alias)
+    await expect(page.get_by_role("button", name="Create key")).to_be_disabled()
+    next(iter(opened.portal.litellm.rows.keys.values()))["expires"] = "2020-01-01T00:00:00Z"
+    async with opened.portal.as_person(ALICE) as alice:
+        keys = (await alice.get(keys_path(ALICE))).json()["keys"]
+        rotated = next(row["token"] for row in keys if row["key_alias"] == "three")
+        rotate = f"{keys_path(ALICE, rotated)}/regenerate"
+        assert (await alice.post(rotate, json={"overlap": 3600})).status_code == 201
+    await page.get_by_role("link", name="Spending").click()
+    await page.get_by_role("link", name="Keys").click()
+    await expect(page.locator("tbody tr")).to_have_count(4)
+    await expect(page.locator(".tile", has_text="Keys")).to_contain_text("2 of 3")
+    await create(page, "four")
+    await expect(page.get_by_text("You have 3 of 3 keys.")).to_be_visible()
+
+
 async def test_rotation_says_when_the_old_key_ends(opened: Opened) -> None:
     """In the button before, and as a countdown in the table after; both keys work meanwhile."""
     page = opened.page

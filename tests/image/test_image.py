@@ -228,6 +228,14 @@ async def test_it_says_what_is_wrong_with_its_settings(image: Image) -> None:
     assert "Traceback" not in printed
 
 
+async def test_nobody_signs_in_as_anybody(image: Image) -> None:
+    """The stand-ins, and the program that serves on them, are not in it."""
+    code, printed = await image.output("python3", "-m", "standalone")
+    assert (code, "No module named standalone" in printed) == (1, True)
+    code, printed = await image.output(*image.settings["Entrypoint"], "standalone")
+    assert (code, "No such command 'standalone'" in printed) == (2, True)
+
+
 async def test_it_is_also_the_command_line(image: Image) -> None:
     """`check`, `cleanup` and `config print` are arguments of the same image."""
     code, printed = await image.output(*image.settings["Entrypoint"], "--help")

@@ -45,7 +45,7 @@ def read_and_try(browser: Chrome, page: str) -> str:
 
 async def test_the_page_reads_and_tries_the_api(browser: Chrome) -> None:
     """On it alice signs in and reads her own user; nothing is blocked or missing."""
-    async with listening("standalone", "--port", "0") as running:
+    async with listening("--port", "0", program="standalone") as running:
         table = await asyncio.to_thread(read_and_try, browser, f"{running.origin}{BASE}/docs")
     if "SCREENSHOT" in os.environ:
         browser.save_screenshot(os.environ["SCREENSHOT"])

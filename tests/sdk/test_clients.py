@@ -103,7 +103,7 @@ def proxied(request: pytest.FixtureRequest) -> bool:
 
 async def test_the_whole_story(wheel: Path, package: Path, proxied: bool, unused_tcp_port: int) -> None:
     """In Python and in TypeScript, with no response that violates the contract."""
-    async with listening("standalone", "--port", "0", "--seed", "docs/mock.yaml") as running:
+    async with listening("--port", "0", "--seed", "docs/mock.yaml", program="standalone") as running:
         url = running.origin + BASE
         if not proxied:
             await asyncio.to_thread(python_story, wheel, url)
@@ -148,7 +148,7 @@ async def test_the_examples_do_what_they_say(wheel: Path, package: Path, tmp_pat
     run(NODE_MODULES / ".bin" / "tsc", "--project", package, cwd=package)
     commands = {tmp_path: (sys.executable, "example.py"), package: ("node", "example.js")}
     for folder, command in commands.items():
-        async with listening("standalone", "--port", "0") as running:
+        async with listening("--port", "0", program="standalone") as running:
             environment = {"PYTHONPATH": str(wheel), "ORCHESTRATOR_URL": running.origin + BASE}
             made, listed = (await asyncio.to_thread(run, *command, cwd=folder, **environment)).splitlines()
             assert made.split()[1].startswith("sk-")

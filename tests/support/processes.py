@@ -67,17 +67,17 @@ class Running:
         return await self.printed_to_the_end()
 
 
-async def start(*arguments: str, **environment: str) -> Process:
-    """Start the command line with both outputs in one."""
+async def start(*arguments: str, program: str = "cli", **environment: str) -> Process:
+    """Start the command line, or another program of this repository, with both outputs in one."""
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cli", *arguments, cwd=ROOT, stdout=PIPE, stderr=STDOUT, env=os.environ | environment
+        sys.executable, "-m", program, *arguments, cwd=ROOT, stdout=PIPE, stderr=STDOUT, env=os.environ | environment
     )
 
 
 @asynccontextmanager
-async def listening(*arguments: str, **environment: str) -> AsyncIterator[Running]:
-    """The command line once it answers."""
-    running = Running(await start(*arguments, **environment))
+async def listening(*arguments: str, program: str = "cli", **environment: str) -> AsyncIterator[Running]:
+    """The program once it answers."""
+    running = Running(await start(*arguments, program=program, **environment))
     try:
         await running.ready()
         yield running
@@ -87,8 +87,8 @@ async def listening(*arguments: str, **environment: str) -> AsyncIterator[Runnin
         await running.printed_to_the_end()
 
 
-async def output(*arguments: str, **environment: str) -> tuple[int | None, str]:
-    """Exit code and output of a command line that ends by itself."""
-    process = await start(*arguments, **environment)
+async def output(*arguments: str, program: str = "cli", **environment: str) -> tuple[int | None, str]:
+    """Exit code and output of a program that ends by itself."""
+    process = await start(*arguments, program=program, **environment)
     printed, _ = await asyncio.wait_for(process.communicate(), _PATIENCE)
     return process.returncode, printed.decode()

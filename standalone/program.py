@@ -1,4 +1,4 @@
-"""`litellm-orchestrator standalone`."""
+"""The program of `make run` and `make mock`. It is no part of what is deployed: it signs in anybody as anybody."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ _BANNER = "\n".join(
 )
 
 
-@click.command(short_help="Serve on embedded stand-ins, to try it out.")
+@click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=7007, show_default=True)
 @click.option("--creates-per-minute", type=click.IntRange(1, 100000), default=30, show_default=True)
 @click.option("--seed", type=click.Path(path_type=Path), help="A YAML file of people, users and keys to begin with.")
-def standalone(host: str, port: int, creates_per_minute: int, seed: Path | None) -> None:
+def main(host: str, port: int, creates_per_minute: int, seed: Path | None) -> None:
     """Serve on embedded stand-ins of LiteLLM and Backstage with mock sign-in. For trying it out, not for real use."""
     os.environ[_CREATES_VARIABLE] = str(creates_per_minute)
     if seed is not None:
@@ -63,7 +63,7 @@ def standalone(host: str, port: int, creates_per_minute: int, seed: Path | None)
         except SeedError as error:
             raise click.UsageError(str(error)) from error
         os.environ[_SEED_VARIABLE] = str(seed)
-    run_server("cli.standalone:application", host, port, 1, limits=ConnectionLimits(), banner=_BANNER)
+    run_server("standalone.program:application", host, port, 1, limits=ConnectionLimits(), banner=_BANNER)
 
 
 def application() -> ASGIApp:

@@ -22,7 +22,7 @@ def signed_in(origin: str, user: str) -> httpx.AsyncClient:
 
 async def test_the_example_is_served() -> None:
     """People, their roles, users and keys are those of the file, under the names of the API."""
-    async with listening("standalone", "--port", "0", "--seed", str(EXAMPLE)) as running:
+    async with listening("--port", "0", "--seed", str(EXAMPLE), program="standalone") as running:
         async with signed_in(running.origin, ALICE) as alice, signed_in(running.origin, BOB) as bob:
             keys = {row["key_alias"]: row for row in (await alice.get(keys_path(ALICE))).json()["keys"]}
             assert keys.keys() == {"laptop", "ci", "trial"}
@@ -60,5 +60,5 @@ def test_a_seed_that_is_wrong_gets_a_sentence(tmp_path: Path, seed: Any, says: s
 
 async def test_a_seed_that_is_missing_ends_the_command() -> None:
     """With exit code 2 and no trace."""
-    code, printed = await output("standalone", "--seed", "/nowhere/seed.yaml")
+    code, printed = await output("--seed", "/nowhere/seed.yaml", program="standalone")
     assert (code, "/nowhere/seed.yaml cannot be read" in printed, "Traceback" in printed) == (2, True, False)

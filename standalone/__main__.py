@@ -1,0 +1,5 @@
+"""`python -m standalone`."""
+
+from standalone.program import main
+
+main(prog_name="standalone")
