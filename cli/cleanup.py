@@ -13,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from app import Orchestrator, Ports
-from cli.configuration import config_option, secrets_of, settings_or_exit
+from cli.configuration import config_option, settings_or_exit
 from domain.errors import OrchestratorError
 from domain.offboarding import CleanupReport, RunOutcome
 from edge.logs import configure_logging
@@ -21,6 +21,7 @@ from services.offboarding.cleanup import Cleanup
 from services.offboarding.plan import REASONS
 from services.offboarding.report import figures, report_as_json
 from settings.model import Settings
+from settings.secrets import secrets_in
 
 EXIT_DONE, EXIT_FAILED, EXIT_UNSAFE = 0, 1, 3
 _TRIGGER = "command line"
@@ -34,7 +35,7 @@ _TRIGGER = "command line"
 def cleanup(paths: tuple[Path, ...], plan_hash: str | None, *, apply: bool, as_json: bool) -> None:
     """Remove users who left the groups, once. Exits with 0 (done), 1 (failed) or 3 (refused as unsafe)."""
     settings = settings_or_exit(paths)
-    configure_logging(secrets=secrets_of(settings))
+    configure_logging(secrets=secrets_in(settings))
     raise SystemExit(run(settings, apply=apply, plan_hash=plan_hash, as_json=as_json))
 
 

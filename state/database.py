@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from domain.errors import UpstreamUnavailableError
+from settings.secrets import without_password
 
 REVISION = "0003"
 """The newest migration."""
@@ -143,7 +144,7 @@ class Database:
                 right = sa.text("select has_schema_privilege(current_user, current_schema(), 'create')")
                 may_create = (await connection.execute(right)).scalar_one()
                 revision = await connection.run_sync(_revision)
-        where = self._engine.url.render_as_string(hide_password=True)
+        where = without_password(self._engine.url)
         return DatabaseState(where, revision, REVISION, bool(may_create), math.inf)
 
     @asynccontextmanager
@@ -163,7 +164,7 @@ class Database:
         try:
             yield
         except (sa.exc.DBAPIError, sa.exc.TimeoutError, sqlite3.Error, OSError, NewerSchemaError) as error:
-            raise DatabaseUnavailableError(self._engine.url.render_as_string(hide_password=True)) from error
+            raise DatabaseUnavailableError(without_password(self._engine.url)) from error
 
     async def _migrate(self) -> None:
         if not self._is_postgresql:

@@ -20,7 +20,6 @@ from typing import Any
 from domain.audit import Action, AuditEvent, Ending, Intent, Outcome
 from domain.errors import BusyError, CallerError, NotAllowedError, UpstreamError
 from domain.identity import Principal
-from domain.redaction import redact, redacted
 from services.access import Access, authorize_change
 from services.changes.change import Change
 from services.changes.queue import ChangeQueue
@@ -113,7 +112,7 @@ class Changes:
         except CallerError as error:
             if not change.is_ended:
                 outcome = Outcome.DENIED if isinstance(error, NotAllowedError) else Outcome.FAILED
-                await change.end(Ending(outcome, before=change.before, detail=redact(error.message)))
+                await change.end(Ending(outcome, before=change.before, detail=error.message))
             raise
         except BaseException:
             with suppress(UpstreamError):
@@ -145,7 +144,7 @@ class Changes:
         try:
             return authorize_change(principal, intent.action, intent.target)
         except NotAllowedError as error:
-            await self.store.refuse(intent, Ending(Outcome.DENIED, detail=redact(error.message)))
+            await self.store.refuse(intent, Ending(Outcome.DENIED, detail=error.message))
             raise
 
     def _intent(
@@ -165,7 +164,7 @@ class Changes:
             lock=None if target is None else target.lower(),
             key_id=key_id,
             request_id=self.context.request_id(),
-            requested=redacted(requested),
+            requested=requested,
         )
 
 
