@@ -59,14 +59,10 @@ class Redaction:
         if value is None or isinstance(value, (bool, int, float)):
             return value
         if isinstance(value, Mapping):
-            return self.mapping(value)
+            return {self.text(str(name)): self.value(part) for name, part in value.items()}
         if isinstance(value, (list, tuple, set, frozenset)):
             return [self.value(part) for part in value]
         return self.text(repr(value))
-
-    def mapping(self, fields: Mapping[Any, Any]) -> dict[str, Any]:
-        """As `value`, for an object."""
-        return {self.text(str(name)): self.value(part) for name, part in fields.items()}
 
 
 def _parts(secret: str) -> Iterator[str]:

@@ -18,7 +18,8 @@ def configure_logging(secrets: Iterable[str], stream: TextIO | None = None) -> N
     redaction = Redaction(secrets)
 
     def masked(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        return redaction.mapping(event)
+        # The names are our own.
+        return {name: redaction.value(value) for name, value in event.items()}
 
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
