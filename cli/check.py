@@ -46,7 +46,7 @@ async def _findings(settings: Settings, ports: Ports, *, as_json: bool) -> list[
     checks = (
         LiteLLMCheck(settings=settings.litellm, litellm=foundation.litellm, usage=foundation.litellm_usage),
         BackstageCheck(settings=settings, tokens=foundation.tokens, catalog=foundation.catalog, clock_difference=ahead),
-        DatabaseCheck(database=foundation.database),
+        DatabaseCheck(database=foundation.database, directory=foundation.directory),
     )
     findings = []
     async with aclosing(foundation):

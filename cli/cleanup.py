@@ -95,6 +95,8 @@ def _print(report: CleanupReport) -> None:
         counts = Counter(entry.step.value for entry in entries)
         steps = ", ".join(f"{count} to {step}" for step, count in sorted(counts.items())) or "nothing to do"
         click.echo(f"{report.members} members, {report.admins} admins, {report.users} users in LiteLLM: {steps}.")
+    for finding in report.findings:
+        click.echo(f"{finding.user_id}: {finding.message}.")
     if report.result is not None:
         click.echo("Done: " + ", ".join(f"{name} {n}" for name, n in figures(report.result).items()) + ".")
     if refusal := report.reason or plan_refusal:

@@ -49,6 +49,15 @@ class AcceptedBaseline:
 
 
 @dataclass(frozen=True, slots=True)
+class CleanupFinding:
+    """A user whom the cleanup leaves as they are, and why an admin should look. `kind` names the kind of reason."""
+
+    kind: str
+    user_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What LiteLLM, Backstage and our own records said at one moment.
 
@@ -64,6 +73,7 @@ class Snapshot:
     leavers: frozenset[str]
     keys: Mapping[str, int]
     offboardings: Mapping[str, Offboarding]
+    findings: tuple[CleanupFinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +144,7 @@ class CleanupReport:
     progress: Progress | None = None
     plan: Plan | None = None
     result: ExecutionResult | None = None
+    findings: tuple[CleanupFinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from typing import Any
 from domain.audit import Action, AuditEvent, Ending, Intent, Outcome
 from domain.errors import BusyError, CallerError, NotAllowedError, UpstreamError
 from domain.identity import Principal
+from domain.refs import canonical
 from services.access import Access, authorize_change
 from services.changes.change import Change
 from services.changes.queue import ChangeQueue
@@ -161,7 +162,7 @@ class Changes:
             via=principal.via,
             action=action,
             target=target,
-            lock=None if target is None else target.lower(),
+            lock=None if target is None else canonical(target),
             key_id=key_id,
             request_id=self.context.request_id(),
             requested=requested,

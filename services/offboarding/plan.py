@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from domain.offboarding import AcceptedBaseline, Plan, PlanEntry, RemovalLimits, Snapshot, Step
+from domain.refs import canonical
 
 _MIN_MAX_REMOVALS = 10
 _MAX_REMOVED_SHARE = 0.10
@@ -43,7 +44,7 @@ def _entries(snapshot: Snapshot, limits: RemovalLimits, now: float) -> Iterator[
     staying = snapshot.members | snapshot.admins
     for user_id in snapshot.leavers | snapshot.offboardings.keys():
         offboarding, keys = snapshot.offboardings.get(user_id), snapshot.keys.get(user_id)
-        if user_id.lower() in staying:
+        if canonical(user_id) in staying:
             if offboarding is not None:
                 yield PlanEntry(user_id, Step.RESTORE, offboarding.since, keys=keys)
         elif offboarding is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from domain.offboarding import CleanupReport, ExecutionResult, Plan, Step
+from domain.offboarding import CleanupFinding, CleanupReport, ExecutionResult, Plan, Step
 from services.offboarding.plan import REASONS
 
 
@@ -26,6 +26,7 @@ def report_as_json(report: CleanupReport) -> dict[str, Any]:
         "progress": None if report.progress is None else asdict(report.progress),
         "plan": None if report.plan is None else _plan(report.plan),
         "done": None if report.result is None else _result(report.result),
+        "findings": [_finding(row) for row in report.findings],
     }
 
 
@@ -33,6 +34,10 @@ def figures(result: ExecutionResult | None) -> dict[str, int]:
     """The numbers of a result; empty without one."""
     fields = {} if result is None else _result(result)
     return {name: len(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+def _finding(finding: CleanupFinding) -> dict[str, str]:
+    return {"kind": finding.kind, "userId": finding.user_id, "message": finding.message}
 
 
 def _plan(plan: Plan) -> dict[str, Any]:

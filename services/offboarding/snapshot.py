@@ -9,6 +9,8 @@ from clients.backstage.catalog import Catalog
 from clients.litellm.client import LiteLLM
 from domain.identity import GroupRefs
 from domain.offboarding import Progress, Snapshot
+from domain.refs import canonical
+from services.offboarding.findings import misspelt_ids
 from services.users.sweep import DirectorySweep
 from state.directory import Directory
 from state.offboardings import Offboardings
@@ -48,7 +50,8 @@ class SnapshotReader:
         gone = await self._without(members | admins)
         keys = await self._keys_of(sorted(gone | offboardings.keys()), beat)
         users = await self.directory.count()
-        return Snapshot(members, admins, users, sweep.swept_at, gone & keys.keys(), keys, offboardings)
+        findings = await misspelt_ids(self.directory)
+        return Snapshot(members, admins, users, sweep.swept_at, gone & keys.keys(), keys, offboardings, findings)
 
     async def _members_of(self, groups: Iterable[str], each_page: Callable[[], Awaitable[None]]) -> frozenset[str]:
         members: frozenset[str] = frozenset()
@@ -59,7 +62,7 @@ class SnapshotReader:
     async def _without(self, staying: Collection[str]) -> frozenset[str]:
         gone: set[str] = set()
         async for chunk in self.directory.ids():
-            gone.update(user_id for user_id in chunk if user_id.lower() not in staying)
+            gone.update(user_id for user_id in chunk if canonical(user_id) not in staying)
         return frozenset(gone)
 
     async def _keys_of(self, user_ids: list[str], beat: Beat) -> dict[str, int]:
