@@ -69,4 +69,5 @@ def create_app(
         now=ports.clock,
         metrics=orchestrator.foundation.metrics,
         tracing=ports.tracing,
+        redaction=orchestrator.redaction,
     )

@@ -10,6 +10,7 @@ from app.foundation import Foundation
 from app.ports import Ports
 from domain.due import Kind
 from domain.identity import Principal
+from domain.redaction import Redaction
 from services.background import BackgroundJobs, DueWork, Retention
 from services.changes.audit import AuditLog
 from services.changes.changes import Changes, Context
@@ -52,6 +53,7 @@ from services.users.tiers import Tiers
 from services.users.update import UpdateUser
 from services.users.users import Users
 from settings.model import Settings
+from settings.secrets import secrets_in
 from state.figures import Figures
 from state.rates import RatePolicy
 
@@ -62,6 +64,7 @@ class Orchestrator:
     def __init__(self, settings: Settings, ports: Ports | None = None) -> None:
         self.settings = settings
         self.ports = ports or Ports()
+        self.redaction = Redaction(secrets_in(settings))
         self.foundation = Foundation(settings, self.ports)
         self._asked_catalog = self._catalog_membership()
         self._changes = self._write_path()
@@ -145,6 +148,7 @@ class Orchestrator:
             kept_answers=self.foundation.kept_answers,
             rates=self.foundation.rates,
             metrics=self.foundation.metrics,
+            redaction=self.redaction,
         )
         context = Context(
             new_id=self.ports.new_id,
@@ -160,6 +164,7 @@ class Orchestrator:
             rates=self.foundation.rates,
             rate=RatePolicy("refusals", self.settings.refusals_per_minute),
             metrics=self.foundation.metrics,
+            redaction=self.redaction,
         )
         master_key = self.settings.litellm.master_key
         sealing = Sealing(

@@ -12,11 +12,12 @@ from pathlib import Path
 import click
 
 from app import Foundation, Ports
-from cli.configuration import config_option, secrets_of, settings_or_exit
+from cli.configuration import config_option, settings_or_exit
 from clients.backstage.clock import clock_difference
 from edge.logs import configure_logging
 from services.diagnosis import BackstageCheck, DatabaseCheck, Finding, LiteLLMCheck, Verdict
 from settings.model import Settings
+from settings.secrets import secrets_in
 
 EXIT_FAILED = 1
 
@@ -27,7 +28,7 @@ EXIT_FAILED = 1
 def check(paths: tuple[Path, ...], *, as_json: bool) -> None:
     """Try LiteLLM, Backstage and the database, and change nothing. Exits with 1 if something does not work."""
     settings = settings_or_exit(paths)
-    configure_logging(secrets=secrets_of(settings))
+    configure_logging(secrets=secrets_in(settings))
     raise SystemExit(run(settings, as_json=as_json))
 
 
@@ -45,7 +46,7 @@ async def _findings(settings: Settings, ports: Ports, *, as_json: bool) -> list[
     checks = (
         LiteLLMCheck(settings=settings.litellm, litellm=foundation.litellm, usage=foundation.litellm_usage),
         BackstageCheck(settings=settings, tokens=foundation.tokens, catalog=foundation.catalog, clock_difference=ahead),
-        DatabaseCheck(database=foundation.database),
+        DatabaseCheck(database=foundation.database, directory=foundation.directory),
     )
     findings = []
     async with aclosing(foundation):

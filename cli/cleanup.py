@@ -13,7 +13,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from app import Orchestrator, Ports
-from cli.configuration import config_option, secrets_of, settings_or_exit
+from cli.configuration import config_option, settings_or_exit
 from domain.errors import OrchestratorError
 from domain.identity import Principal, Role
 from domain.offboarding import CleanupReport, Plan, RunOutcome
@@ -22,6 +22,7 @@ from services.offboarding.account import Order
 from services.offboarding.cleanup import Cleanup
 from services.offboarding.report import figures, reason_of, report_as_json
 from settings.model import Settings
+from settings.secrets import secrets_in
 
 EXIT_DONE, EXIT_FAILED, EXIT_UNSAFE = 0, 1, 3
 _TRIGGER = "command line"
@@ -37,7 +38,7 @@ _OPERATOR = Principal(_TRIGGER, frozenset({Role.SYSTEM}))
 def cleanup(paths: tuple[Path, ...], plan_hash: str | None, *, apply: bool, as_json: bool) -> None:
     """Remove users who left the groups, once. Exits with 0 (done), 1 (failed) or 3 (refused as unsafe)."""
     settings = settings_or_exit(paths)
-    configure_logging(secrets=secrets_of(settings))
+    configure_logging(secrets=secrets_in(settings))
     raise SystemExit(run(settings, apply=apply, plan_hash=plan_hash, as_json=as_json))
 
 
@@ -96,6 +97,8 @@ def _print(report: CleanupReport) -> None:
         counts = Counter(entry.step.value for entry in plan.entries) if plan is not None else {}
         steps = ", ".join(f"{count} to {step}" for step, count in sorted(counts.items())) or "nothing to do"
         click.echo(f"{report.members} members, {report.admins} admins, {report.users} users in LiteLLM: {steps}.")
+    for finding in report.findings:
+        click.echo(f"{finding.user_id}: {finding.message}.")
     if report.result is not None:
         click.echo("Done: " + ", ".join(f"{name} {n}" for name, n in figures(report.result).items()) + ".")
     if refusal := report.reason or (plan.refusal if plan is not None else None):

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy.engine import make_url
 
 from cli.configuration import config_option, settings_or_exit
 from domain.redaction import MASK
+from settings.secrets import without_password
 
 
 @click.group(short_help="Show the settings.")
@@ -38,10 +38,10 @@ def masked(value: Any) -> Any:
         return {name: masked(part) for name, part in value.items()}
     if isinstance(value, (tuple, list, set, frozenset)):
         return [masked(part) for part in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
-    return value
+    return without_password(value) if isinstance(value, str) and value.startswith(("http://", "https://")) else value
 
 
 def _masked_secret(value: str | tuple[str, ...] | None) -> Any:
     if not isinstance(value, str) or "://" not in value:
         return MASK if value else value
-    return make_url(value).render_as_string(hide_password=True)
+    return without_password(value)

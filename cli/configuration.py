@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from sqlalchemy.engine import make_url
 
 from settings.app_config import AppConfigError, load
 from settings.model import Settings
@@ -36,12 +35,3 @@ def settings_or_exit(paths: Sequence[Path]) -> Settings:
         for problem in error.problems:
             click.echo(f"  {problem}", err=True)
     raise SystemExit(EXIT_SETTINGS)
-
-
-def secrets_of(settings: Settings) -> list[str]:
-    """The secrets in the settings, for the log to mask."""
-    tokens = [row.token for row in settings.service_tokens]
-    database = make_url(settings.database_url).password
-    key = settings.certificate.key if settings.certificate else ""
-    upstream = [settings.litellm.master_key, settings.backstage.catalog_token or ""]
-    return [*upstream, database or "", key, *tokens, *settings.secret_keys]

@@ -14,11 +14,12 @@ from starlette.types import ASGIApp
 
 from app import Ports, create_app
 from app.contract import contract
-from cli.configuration import EXIT_SETTINGS, config_option, secrets_of, settings_or_exit
+from cli.configuration import EXIT_SETTINGS, config_option, settings_or_exit
 from cli.server import TlsFiles, run_server
-from domain.redaction import redact
+from domain.redaction import Redaction
 from edge.logs import configure_logging
 from settings.model import Certificate, Settings
+from settings.secrets import secrets_in
 from state.database import Database, DatabaseUnavailableError
 from telemetry.metrics import SHARED_FOLDER
 from telemetry.tracing import TracingError, traces_are_on, tracing_from
@@ -56,7 +57,7 @@ def serve(paths: tuple[Path, ...], host: str | None, port: int | None, workers: 
 def application() -> ASGIApp:
     """The application of one worker process."""
     settings = settings_or_exit([Path(path) for path in json.loads(os.environ[_CONFIG_VARIABLE])])
-    configure_logging(secrets=secrets_of(settings))
+    configure_logging(secrets=secrets_in(settings))
     tracing = tracing_from(os.environ, contract()["info"]["version"])
     return create_app(settings, Ports(tracing=tracing), on_start=_tune_garbage_collector)
 
@@ -96,14 +97,12 @@ def _migrate_or_exit(settings: Settings) -> None:
     try:
         asyncio.run(migrate())
     except DatabaseUnavailableError as error:
-        click.echo(
-            f"The database {error.where} cannot be used: {_root_cause(error)}. Check litellmOrchestrator.database.url.",
-            err=True,
-        )
+        found = f"The database {error.where} cannot be used: {_root_cause(error, settings)}."
+        click.echo(f"{found} Check litellmOrchestrator.database.url.", err=True)
         raise SystemExit(EXIT_DATABASE) from error
 
 
-def _root_cause(error: BaseException) -> str:
-    """The first line of the driver's message."""
+def _root_cause(error: BaseException, settings: Settings) -> str:
+    """The first line of the driver's message, without secrets."""
     cause = getattr(error.__cause__, "orig", None) or error.__cause__
-    return redact(str(cause).strip().splitlines()[0])
+    return Redaction(secrets_in(settings)).text(str(cause).strip().splitlines()[0])

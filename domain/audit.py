@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
+
+from domain.redaction import Redaction
 
 
 class Action(StrEnum):
@@ -52,6 +54,10 @@ class Intent:
     request_id: str | None = None
     requested: Mapping[str, Any] | None = None
 
+    def masked(self, redaction: Redaction) -> Intent:
+        """The intent as the audit log may have it."""
+        return replace(self, requested=redaction.value(self.requested))
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:
@@ -63,6 +69,11 @@ class Ending:
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
     detail: str | None = None
+
+    def masked(self, redaction: Redaction) -> Ending:
+        """The ending as the audit log may have it."""
+        texts = {"before": self.before, "after": self.after, "detail": self.detail}
+        return replace(self, **{name: redaction.value(text) for name, text in texts.items()})
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from domain.users import User
 
 @dataclass(frozen=True, slots=True)
 class DirectoryEntry:
-    """A user in the directory. `searched` is the text in lower case that a search looks at."""
+    """A user in the directory. `searched` is the text in lower case that a search looks at; it begins with the id."""
 
     user_id: str
     searched: str

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from domain import refs
+
 PLUGIN_ID = "litellm-orchestrator"
-USER_REF = re.compile(r"user:[a-z0-9-]{1,63}/[a-z0-9._-]{1,63}", re.IGNORECASE)
-"""A Backstage user entity ref (https://backstage.io/docs/features/software-catalog/references)."""
 
 ServiceRole = Literal["member", "admin"]
 
@@ -39,7 +38,7 @@ class Caller:
     @property
     def is_user(self) -> bool:
         """Whether this is a Backstage user, not a service or a plugin."""
-        return USER_REF.fullmatch(self.subject) is not None
+        return refs.is_user(self.subject)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class Principal:
     @property
     def is_user(self) -> bool:
         """Whether this is a Backstage user, not a service or a plugin."""
-        return USER_REF.fullmatch(self.subject) is not None
+        return refs.is_user(self.subject)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,6 +76,15 @@ class AcceptedBaseline:
 
 
 @dataclass(frozen=True, slots=True)
+class CleanupFinding:
+    """A user whom the cleanup leaves as they are, and why an admin should look. `kind` names the kind of reason."""
+
+    kind: str
+    user_id: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What LiteLLM, Backstage and our own records said at one moment.
 
@@ -96,6 +105,7 @@ class Snapshot:
     deletions: Sequence[Deletion] = ()
     new_owners: Collection[str] | None = None
     newest_key_at: float | None = None
+    findings: tuple[CleanupFinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +193,7 @@ class CleanupReport:
     progress: Progress | None = None
     plan: Plan | None = None
     result: ExecutionResult | None = None
+    findings: tuple[CleanupFinding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

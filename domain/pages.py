@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,22 +27,35 @@ class Page(Generic[T]):
 
 def cursor_of(*position: str | float) -> str:
     """The cursor of the page after `position`."""
-    return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
+    text = json.dumps(position, ensure_ascii=False, separators=(", ", ": "))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def position_in(cursor: str | None, *types: type) -> tuple[Any, ...] | None:
-    """The position that `cursor` names, or None without a cursor. Raises InputError."""
+    """The position that `cursor` names, or None without a cursor.
+
+    Raises InputError for a cursor that no list made: of other parts, of values that no database has, or spelled
+    otherwise than `cursor_of` does.
+    """
     if cursor is None:
         return None
     try:
         position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, binascii.Error, RecursionError) as error:
+        is_ours = (
+            isinstance(position, list)
+            and [type(part) for part in position] == list(types)
+            and all(map(_is_storable, position))
+            and cursor_of(*position) == cursor
+        )
+    except (ValueError, RecursionError) as error:
         raise _invalid_cursor() from error
-    if not isinstance(position, list) or [type(part) for part in position] != list(types):
-        raise _invalid_cursor()
-    if any(isinstance(part, (int, float)) and not abs(part) < _MAX_INTEGER for part in position):
+    if not is_ours:
         raise _invalid_cursor()
     return tuple(position)
+
+
+def _is_storable(part: str | float) -> bool:
+    return "\0" not in part if isinstance(part, str) else abs(part) < _MAX_INTEGER
 
 
 def _invalid_cursor() -> InputError:

@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.errors import AuthenticationError
 from domain.identity import Principal
+from domain.redaction import Redaction
 from edge.binding import BoundOperation, Handler, bind_principal, handler_name
 from edge.capacity import Capacity
 from edge.cors import middleware_options
@@ -56,13 +57,14 @@ def build(
     now: Callable[[], float],
     metrics: Metrics,
     tracing: Tracing | None,
+    redaction: Redaction,
 ) -> ASGIApp:
     """An ASGI application that serves `contract` with `handlers`, by the names of `handler_name`.
 
     Handlers get `services` by type. `authenticate` verifies a bearer token. A body must arrive within `body_seconds`.
     """
     middlewares: list[Any] = [
-        partial(RequestLog, new_id=new_id, now=now, metrics=metrics, tracing=tracing),
+        partial(RequestLog, new_id=new_id, now=now, metrics=metrics, tracing=tracing, redaction=redaction),
         # Outside of Errors: error responses need the CORS headers too.
         *([partial(CORSMiddleware, **middleware_options(cors))] if cors.origins else []),
         Errors,

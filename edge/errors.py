@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from domain import errors
-from domain.redaction import redact
+from domain.redaction import BY_FORM
 from edge.redaction import redacted_path
 from handlers.responses import rate_headers
 
@@ -89,7 +89,7 @@ def _known(scope: Mapping[str, Any], error: Exception, status: HTTPStatus, name:
 def _response(
     scope: Mapping[str, Any], status: HTTPStatus, name: str, message: str, headers: Mapping[str, str]
 ) -> JSONResponse:
-    body = error_body(status, name, redact(message), method=scope["method"], url=redacted_path(scope["raw_path"]))
+    body = error_body(status, name, BY_FORM.text(message), method=scope["method"], url=redacted_path(scope["raw_path"]))
     return JSONResponse(body, status.value, headers={**headers, "Cache-Control": "no-store"})
 
 

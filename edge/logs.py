@@ -1,39 +1,33 @@
-"""Logs: one JSON object per line. Secrets are masked in the last step."""
+"""Logs: one JSON object per line. Secrets are masked in each value, just before it is rendered."""
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, MutableMapping
 from typing import Any, TextIO
 
 import structlog
 
-from domain.redaction import MASK, redact
+from domain.redaction import Redaction
 
 
-class _Redacting:
-    """The last step of structlog: masks keys, tokens and the given secrets in the rendered line."""
-
-    def __init__(self, secrets: Sequence[str]) -> None:
-        self._secrets = [secret for secret in secrets if secret]
-
-    def __call__(self, _logger: Any, _method: str, line: str) -> str:
-        for secret in self._secrets:
-            line = line.replace(secret, MASK)
-        return redact(line)
-
-
-def configure_logging(secrets: Sequence[str], stream: TextIO | None = None) -> None:
+def configure_logging(secrets: Iterable[str], stream: TextIO | None = None) -> None:
     """Sends the records of structlog and of the standard library to `stream` as JSON, without `secrets`."""
     stream = stream or sys.stderr
+    redaction = Redaction(secrets)
+
+    def masked(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        # The names are our own.
+        return {name: redaction.value(value) for name, value in event.items()}
+
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    rendering: list[Any] = [structlog.processors.JSONRenderer(), _Redacting(secrets)]
+    rendering: list[Any] = [masked, structlog.processors.JSONRenderer()]
     structlog.configure(
         processors=[*shared, *rendering],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from urllib.parse import quote, unquote_to_bytes
 
-from domain.redaction import MASK, redact
+from domain.redaction import BY_FORM, MASK
 
 _LONGEST_SEGMENT = 200
 _REMEMBERED = 1024
@@ -20,4 +20,4 @@ def redacted_path(raw_path: bytes) -> str:
 @lru_cache(_REMEMBERED)
 def _redacted_segment(segment: bytes) -> str:
     decoded = unquote_to_bytes(segment).decode("utf-8", "replace")
-    return MASK if redact(decoded) != decoded else quote(segment, safe="%:@!$&'()*+,;=~")
+    return MASK if BY_FORM.text(decoded) != decoded else quote(segment, safe="%:@!$&'()*+,;=~")

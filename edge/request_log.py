@@ -12,6 +12,7 @@ from connexion.middleware.routing import ROUTING_CONTEXT
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from domain.redaction import Redaction
 from edge.binding import PRINCIPAL
 from edge.redaction import redacted_path
 from telemetry.metrics import Metrics
@@ -24,7 +25,10 @@ _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestLog:
-    """ASGI middleware. It is outside of error handling, so it must not raise. `now` is a clock in seconds."""
+    """ASGI middleware. It is outside of error handling, so it must not raise. `now` is a clock in seconds.
+
+    A caller's own id is kept unless it has characters that a log or a header may not have, or is a secret.
+    """
 
     def __init__(
         self,
@@ -34,12 +38,14 @@ class RequestLog:
         now: Callable[[], float],
         metrics: Metrics,
         tracing: Tracing | None,
+        redaction: Redaction,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._tracing = tracing
         self._new_id = new_id
         self._now = now
+        self._redaction = redaction
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,7 +53,8 @@ class RequestLog:
             return
         headers = Headers(scope=scope)
         offered = headers.get(HEADER, "")
-        request_id = offered if _ACCEPTABLE.fullmatch(offered) else self._new_id()
+        is_kept = _ACCEPTABLE.fullmatch(offered) and self._redaction.text(offered) == offered
+        request_id = offered if is_kept else self._new_id()
         extensions: dict[str, Any] = scope.setdefault("extensions", {})
         status, started = 0, self._now()
 
@@ -71,7 +78,7 @@ class RequestLog:
                 described = {
                     "operation": operation,
                     "method": scope["method"],
-                    "path": redacted_path(scope["raw_path"]),
+                    "path": self._redaction.text(redacted_path(scope["raw_path"])),
                     "status": status,
                 }
                 if span is not None:

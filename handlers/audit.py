@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from domain import refs
 from domain.audit import AuditEvent, AuditFilters
 from domain.identity import Principal
 from handlers.responses import iso, json_response, next_link, seconds
@@ -17,8 +18,8 @@ async def get_audit(
 ) -> Response:
     """`GET /audit`: 200 with a page of events."""
     since, until = seconds(query["since"], "since"), seconds(query["until"], "until")
-    actor, target = (ref and ref.lower() for ref in (query["actor"], query["target"]))
-    filters = AuditFilters(actor=actor, target=target, action=query["action"], since=since, until=until)
+    actor = query["actor"] and refs.canonical(query["actor"])
+    filters = AuditFilters(actor=actor, target=query["target"], action=query["action"], since=since, until=until)
     page = await service.page(principal, filters, limit=limit, cursor=cursor)
     link = next_link(("audit",), page.next_cursor, {**query, "limit": limit})
     events = [_event(event) for event in page.items]

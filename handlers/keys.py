@@ -31,7 +31,7 @@ async def create_user_key(
 ) -> Response:
     """`POST /users/{userId}/keys`: 201 with the key and its secret, shown once."""
     requested = cast("KeyRequest", snake_case(body))
-    created = await service(principal, user_id.lower(), requested, idempotency_key)
+    created = await service(principal, user_id, requested, idempotency_key)
     body = _created(created.resource) | _in_force(created.resource)
     return json_response(body, 201, rate_headers(created.rate))
 
@@ -40,7 +40,7 @@ async def get_user_keys(
     service: Keys, principal: Principal, user_id: str, limit: int | None, **query: str | None
 ) -> Response:
     """`GET /users/{userId}/keys`: 200 with the keys, under LiteLLM's field names."""
-    page = await service.page(principal, user_id.lower(), limit=limit, **query)
+    page = await service.page(principal, user_id, limit=limit, **query)
     link = next_link(("users", user_id, "keys"), page.next_cursor, {**query, "limit": limit})
     cursor = {} if limit is None else {"nextCursor": page.next_cursor}
     return json_response({"keys": [_key(row) for row in page.items]} | cursor, headers=link)
@@ -48,7 +48,7 @@ async def get_user_keys(
 
 async def get_user_key(service: Keys, principal: Principal, user_id: str, key_id: str) -> Response:
     """`GET /users/{userId}/keys/{keyId}`: 200 with the key."""
-    key = await service.get(principal, user_id.lower(), key_id)
+    key = await service.get(principal, user_id, key_id)
     return json_response(_key(key), headers=entity_tag(key.version))
 
 
@@ -63,7 +63,7 @@ async def update_user_key(
 ) -> Response:
     """`PATCH /users/{userId}/keys/{keyId}`: 200 with the changed key."""
     requested = cast("KeyChanges", snake_case(body))
-    key = await service(principal, user_id.lower(), key_id, requested, versions(if_match))
+    key = await service(principal, user_id, key_id, requested, versions(if_match))
     return json_response(_key(key), headers=entity_tag(key.version))
 
 
@@ -71,7 +71,7 @@ async def delete_user_key(
     service: DeleteKey, principal: Principal, user_id: str, key_id: str, *, replaced: str, if_match: str | None
 ) -> Response:
     """`DELETE /users/{userId}/keys/{keyId}`: 204."""
-    await service(principal, user_id.lower(), key_id, Replaced(replaced), versions(if_match))
+    await service(principal, user_id, key_id, Replaced(replaced), versions(if_match))
     return Response(status_code=204)
 
 
@@ -86,7 +86,7 @@ async def regenerate_user_key(
     """`POST /users/{userId}/keys/{keyId}/regenerate`: 201 with the new key and the end of the old one."""
     requested, expected = cast("RotationRequest", snake_case(body)), versions(headers["if_match"])
     once = headers["idempotency_key"]
-    rotated = await service(principal, user_id.lower(), key_id, requested, expected=expected, idempotency_key=once)
+    rotated = await service(principal, user_id, key_id, requested, expected=expected, idempotency_key=once)
     return json_response(_rotated(rotated.resource), 201, rate_headers(rotated.rate))
 
 

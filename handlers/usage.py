@@ -28,7 +28,7 @@ async def get_user_usage(
     **query: Any,
 ) -> Response:
     """`GET /users/{userId}/usage`: 200 with the usage in total and by group."""
-    report = await service.of(principal, user_id.lower(), first=from_, last=to, **query)
+    report = await service.of(principal, user_id, first=from_, last=to, **query)
     groups = [_group(row) for row in report.groups]
     span = {"from": report.first.isoformat(), "to": report.last.isoformat(), "groupBy": query["group_by"]}
     sums = {"total": _figures(report.total), "groups": groups, "budget": _budget(report)}

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from starlette.responses import Response
 
+from domain import refs
 from domain.identity import Principal
 from domain.users import Tier, User, UserChanges
 from handlers.responses import entity_tag, iso, json_response, next_link, rate_headers, snake_case, versions
@@ -46,13 +47,13 @@ async def create_user(
     service: CreateUser, principal: Principal, body: dict[str, Any], idempotency_key: str | None
 ) -> Response:
     """`POST /users`: 201 with the new user."""
-    created = await service(principal, body["userId"].lower(), idempotency_key)
+    created = await service(principal, refs.user_id(body["userId"]), idempotency_key)
     return json_response(_user(created.resource), 201, rate_headers(created.rate))
 
 
 async def get_user(service: Users, principal: Principal, user_id: str) -> Response:
     """`GET /users/{userId}`: 200 with the user."""
-    user = await service.get(principal, user_id.lower())
+    user = await service.get(principal, user_id)
     return json_response(_user(user), headers=entity_tag(user.version))
 
 
@@ -61,14 +62,14 @@ async def update_user(
 ) -> Response:
     """`PATCH /users/{userId}`: 200 with the changed user."""
     requested = cast("UserChanges", snake_case(body))
-    user = await service(principal, user_id.lower(), requested, versions(if_match))
+    user = await service(principal, user_id, requested, versions(if_match))
     return json_response(_user(user), headers=entity_tag(user.version))
 
 
 async def delete_user(service: RemoveUser, principal: Principal, user_id: str, if_match: str | None) -> Response:
     """`DELETE /users/{userId}`: 200 with the number of deleted keys."""
-    keys = await service(principal, user_id.lower(), versions(if_match))
-    return json_response({"userId": user_id.lower(), "keysDeleted": keys})
+    keys = await service(principal, user_id, versions(if_match))
+    return json_response({"userId": user_id, "keysDeleted": keys})
 
 
 def _user(user: User) -> dict[str, Any]:

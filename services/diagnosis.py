@@ -15,9 +15,11 @@ from domain.errors import UpstreamError, UpstreamFaultError
 from services.versions import advice_about
 from settings.model import LiteLLMSettings, Settings
 from state.database import Database, DatabaseUnavailableError
+from state.directory import Directory
 
 _MAX_CLOCK_DIFFERENCE_SECONDS = 30.0
 _MIN_FREE_BYTES = 1 << 30
+_SHOWN_IDS = 3
 
 
 class Verdict(StrEnum):
@@ -161,9 +163,10 @@ class BackstageCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class DatabaseCheck:
-    """The database: whether it can be used, its schema, and the room for it."""
+    """The database: whether it can be used, its schema, the room for it, and what it knows of LiteLLM's users."""
 
     database: Database
+    directory: Directory
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Each finding, as soon as it is there."""
@@ -182,6 +185,10 @@ class DatabaseCheck:
         schema = "up to date" if state.revision == state.newest else f"at {state.revision or 'none'}"
         migrates = "" if state.revision == state.newest else f"; the next start migrates it to {state.newest}"
         yield Finding(subject, Verdict.OK, f"{state.where}, its schema is {schema}{migrates}")
+        if state.revision == state.newest and (ids := await self.directory.misspelt(_SHOWN_IDS)):
+            found = f"LiteLLM has users whose id is not in lower case, such as {', '.join(ids)}"
+            remedy = "Rename them in LiteLLM: they are off-boarded when they leave, and cannot be opened here."
+            yield Finding("ids of users", Verdict.WARNING, found, remedy)
         if state.free_bytes < _MIN_FREE_BYTES:
             remedy = "Make room: without it no change can be recorded, and none is made."
             yield Finding("disk", Verdict.WARNING, f"{state.free_bytes / (1 << 20):.0f} MiB are free", remedy)

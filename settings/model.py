@@ -49,7 +49,7 @@ class ConsoleSettings:
 
 @dataclass(frozen=True)
 class ServiceToken:
-    """A caller that is not a Backstage user."""
+    """A caller that is not a Backstage user. `subject` is in lower case."""
 
     token: str = field(repr=False)
     subject: str

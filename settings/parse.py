@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from domain.identity import GroupRefs
+from domain.refs import EntityRef, canonical
 from domain.users import Tier
 from settings.model import (
     DEFAULT_PORT,
@@ -78,7 +79,7 @@ def from_app_config(tree: Mapping[str, Any]) -> Settings:
             refresh_url=ours.get("console", {}).get("refreshUrl"),
             contact=ours.get("console", {}).get("contact"),
         ),
-        service_tokens=tuple(ServiceToken(**row) for row in ours.get("serviceTokens", [])),
+        service_tokens=tuple(map(_service_token, ours.get("serviceTokens", []))),
         secret_keys=_strings(ours.get("secretKey", [])),
         timeouts=Timeouts(**ours.get("timeouts", {})),
         circuit_breaker=CircuitSettings(**ours.get("circuitBreaker", {})),
@@ -104,9 +105,12 @@ def full_group_ref(ref: str) -> str:
     Backstage completes kind and namespace the same way in fields that name a group
     (https://backstage.io/docs/features/software-catalog/references).
     """
-    kind, _, rest = ref.rpartition(":")
-    namespace, _, name = rest.rpartition("/")
-    return f"{kind or 'group'}:{namespace or 'default'}/{name}".lower()
+    return str(EntityRef.parse(ref, kind="group", namespace="default"))
+
+
+def _service_token(row: Mapping[str, Any]) -> ServiceToken:
+    """The subject as the audit log records and finds it: like a ref, in lower case."""
+    return ServiceToken(token=row["token"], subject=canonical(row["subject"]), role=row["role"])
 
 
 def _groups(litellm: Mapping[str, Any], name: str) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from clients.litellm.rows import annotated
-from domain.identity import USER_REF
 from domain.keys import KeyAnnotations
+from domain.refs import is_user
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS, Org
 from standalone.litellm import LiteLLMStandIn
@@ -57,7 +57,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _org(people: dict[str, Any]) -> Org:
-    if wrong := [ref for ref in people if not USER_REF.fullmatch(ref)]:
+    if wrong := [ref for ref in people if not is_user(ref)]:
         raise SeedError(f"people.{wrong[0]} is not a user ref such as user:default/alice")
     profiles = {
         ref.lower(): {name: person[name] for name in ("displayName", "email") if name in person}

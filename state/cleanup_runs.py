@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from domain.offboarding import (
     AcceptedBaseline,
+    CleanupFinding,
     CleanupReport,
     ExecutionResult,
     Hold,
@@ -135,7 +136,10 @@ def _report(row: Mapping[str, Any]) -> CleanupReport:
     if result is not None:
         users = {Step(step): ids for step, ids in result["users"].items()}
         result = ExecutionResult(users, {Step(step): n for step, n in result["keys"].items()}, result["failed"])
-    return CleanupReport(**{**row, "outcome": RunOutcome(row["outcome"]), "plan": plan, "result": result})
+    # Reports of an older version have none.
+    findings = tuple(CleanupFinding(**finding) for finding in row.get("findings", ()))
+    nouns = {"outcome": RunOutcome(row["outcome"]), "plan": plan, "result": result, "findings": findings}
+    return CleanupReport(**{**row, **nouns})
 
 
 def _entry(row: Mapping[str, Any]) -> PlanEntry:

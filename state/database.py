@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from domain.errors import UpstreamUnavailableError
+from settings.secrets import without_password
 from state.outage import is_outage
 
 REVISION = "0003"
@@ -153,7 +154,7 @@ class Database:
                 right = sa.text("select has_schema_privilege(current_user, current_schema(), 'create')")
                 may_create = (await connection.execute(right)).scalar_one()
                 revision = await connection.run_sync(_revision)
-        where = self._engine.url.render_as_string(hide_password=True)
+        where = without_password(self._engine.url)
         return DatabaseState(where, revision, REVISION, bool(may_create), math.inf)
 
     @asynccontextmanager
@@ -185,7 +186,7 @@ class Database:
             raise self._unavailable() from error
 
     def _unavailable(self) -> DatabaseUnavailableError:
-        return DatabaseUnavailableError(self._engine.url.render_as_string(hide_password=True))
+        return DatabaseUnavailableError(without_password(self._engine.url))
 
     async def _migrate(self) -> None:
         if not self._is_postgresql:

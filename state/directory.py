@@ -16,6 +16,8 @@ from state.tables import directory_sweep, directory_user, offboarding
 _CHUNK = 5000
 _columns = directory_user.c
 _position = directory_sweep.c
+# What a search looks at begins with the id in lower case, as Python has it: databases lower-case fewer letters.
+_is_canonical = sa.func.substr(_columns.searched, 1, sa.func.length(_columns.user_id)) == _columns.user_id
 _is_leaving = sa.exists().where(offboarding.c.user_id == _columns.user_id)
 _WITH_STATUS = {
     UserStatus.OFFBOARDING: (_is_leaving,),
@@ -35,9 +37,10 @@ class Directory:
     ) -> list[tuple[str, bool]]:
         """The first `limit` users after `after`, in order, and whether each is being off-boarded.
 
-        `text` is in lower case. The status is that of the last sweep.
+        Only those whose id is in lower case: no other can be named. `text` is in lower case. The status is that of the
+        last sweep.
         """
-        query = sa.select(_columns.user_id, _is_leaving).order_by(_columns.user_id).limit(limit)
+        query = sa.select(_columns.user_id, _is_leaving).where(_is_canonical).order_by(_columns.user_id).limit(limit)
         query = query if after is None else query.where(_columns.user_id > after)
         query = query if text is None else query.where(_columns.searched.contains(text, autoescape=True))
         query = query if status is None else query.where(*_WITH_STATUS[status])
@@ -55,6 +58,18 @@ class Directory:
                 return
             yield chunk
             after = chunk[-1]
+
+    async def misspelt(self, limit: int) -> list[str]:
+        """The first `limit` ids that are not in lower case."""
+        query = sa.select(_columns.user_id).where(~_is_canonical).order_by(_columns.user_id).limit(limit)
+        async with self._database.reading() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def among(self, user_ids: Collection[str]) -> frozenset[str]:
+        """Those of `user_ids` that are in the directory."""
+        query = sa.select(_columns.user_id).where(_columns.user_id.in_(user_ids))
+        async with self._database.reading() as connection:
+            return frozenset((await connection.execute(query)).scalars())
 
     async def put(self, connection: AsyncConnection, entries: Collection[DirectoryEntry]) -> None:
         """Adds or replaces users, as seen by the running sweep."""

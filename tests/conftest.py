@@ -27,6 +27,7 @@ from standalone.environment import standalone_ports, standalone_settings
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from state.database import Database
 from tests.support.contract import checked_client
+from tests.support.postgresql import empty_database
 
 BASE = "/api/litellm-orchestrator"
 TARGETS = ["stand-in", pytest.param("real", marks=pytest.mark.live)]
@@ -158,6 +159,16 @@ def contract_validated_once() -> Iterator[None]:
 def is_real(request: pytest.FixtureRequest) -> bool:
     """Whether to use the real product."""
     return bool(request.param == "real")
+
+
+@pytest.fixture
+async def database_settings(*, is_real: bool) -> AsyncIterator[dict[str, Any]]:
+    """SQLite as usual, and a real PostgreSQL."""
+    if not is_real:
+        yield {}
+        return
+    async with empty_database() as url:
+        yield {"database_url": url}
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from clients.upstream import Reply, Upstream
 from domain.errors import UpstreamFaultError
+from domain.refs import EntityRef, canonical
 
 _PAGE_SIZE = 500
 _MAX_PAGES = 2000
@@ -119,9 +120,8 @@ class Catalog:
         raise TruncatedMembersError("Backstage's catalog returned too many pages of members")
 
     async def _entity(self, ref: str) -> dict[str, Any] | None:
-        kind, _, rest = ref.partition(":")
-        namespace, _, name = rest.partition("/")
-        parts = "/".join(quote(part, safe="") for part in (kind, namespace, name))
+        parsed = EntityRef.parse(ref)
+        parts = "/".join(quote(part, safe="") for part in (parsed.kind, parsed.namespace, parsed.name))
         reply = await self._upstream.read(f"/api/catalog/entities/by-name/{parts}")
         return None if reply.status == 404 else self._object(reply)
 
@@ -151,13 +151,13 @@ def _related(entity: dict[str, Any], kind: str) -> Iterator[str]:
     relations = entity.get("relations", [])
     for row in relations if isinstance(relations, list) else []:
         if isinstance(row, dict) and row.get("type") == kind and isinstance(row.get("targetRef"), str):
-            yield row["targetRef"].lower()
+            yield canonical(row["targetRef"])
 
 
 def _ref(entity: Any) -> str:
     try:
         metadata = entity["metadata"]
-        return f"{entity['kind']}:{metadata.get('namespace', 'default')}/{metadata['name']}".lower()
+        return canonical(f"{entity['kind']}:{metadata.get('namespace', 'default')}/{metadata['name']}")
     except (TypeError, KeyError, AttributeError) as error:
         raise CatalogFaultError("Backstage's catalog returned an unexpected response (expected: an entity)") from error
 

@@ -27,8 +27,9 @@ from joserfc.jwk import ECKey
 
 from clients.backstage.signing_keys import PluginKeys, SigningKeys, UnknownKeyError
 from clients.upstream import Upstream
+from domain import refs
 from domain.errors import AuthenticationError, UpstreamError, UpstreamFaultError
-from domain.identity import PLUGIN_ID, USER_REF, Caller
+from domain.identity import PLUGIN_ID, Caller
 from settings.model import ServiceToken
 
 _ALGORITHMS = ["ES256"]
@@ -220,16 +221,16 @@ def _issued_at(token: str) -> float:
 
 def _user_ref(claims: dict[str, Any]) -> str:
     subject = claims.get("sub")
-    if not isinstance(subject, str) or not USER_REF.fullmatch(subject):
+    if not isinstance(subject, str) or not refs.is_user(subject):
         raise AuthenticationError("The token's sub is not a user entity ref")
-    return subject.lower()
+    return refs.canonical(subject)
 
 
 def _refs(value: Any) -> frozenset[str] | None:
     if not isinstance(value, list) or not all(isinstance(ref, str) for ref in value):
         return None
-    return frozenset(ref.lower() for ref in value)
+    return frozenset(map(refs.canonical, value))
 
 
 def _same_ref(value: Any, subject: str) -> bool:
-    return isinstance(value, str) and value.lower() == subject
+    return isinstance(value, str) and refs.canonical(value) == subject

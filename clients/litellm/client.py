@@ -30,9 +30,9 @@ from clients.litellm.rows import (
     user_from,
 )
 from clients.upstream import NOT_JSON, Reply, Upstream
+from domain import refs
 from domain.directory import Window
 from domain.errors import ConflictError, NotFoundError, UpstreamFaultError, ValuesRefusedError
-from domain.identity import USER_REF
 from domain.keys import CreatedKey, Key, KeyAnnotations, NewKey
 from domain.offboarding import FoundUser
 from domain.users import NewUser, User, UserChanges
@@ -87,7 +87,7 @@ class LiteLLM:
         number = index // size
         query = {"page": number + 1, "page_size": size, "sort_by": "user_id", "sort_order": "asc"}
         page = decoded(await self._upstream.read("/user/list", query), _SWEPT_PAGES, "list of users")
-        entries = [entry_from(row) for row in page.rows if USER_REF.fullmatch(row.user_id)]
+        entries = [entry_from(row) for row in page.rows if refs.is_user(row.user_id)]
         return Window(number * size, [row.user_id for row in page.rows], entries, page.total)
 
     async def create_user(self, user_id: str, new: NewUser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, is_dataclass, replace
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.audit import Ending, Intent, Outcome
 from domain.rates import RateLimit
-from domain.redaction import redacted
 from services.access import Access
 from services.changes.sealing import SealedRequest
 from services.changes.store import ChangeStore, Interrupted, Opened
@@ -91,7 +90,7 @@ class Change:
 
     async def end(self, ending: Ending, answer: Any = None, connection: AsyncConnection | None = None) -> None:
         """Records how the change ended. Raises UpstreamTimeoutError if another change took over meanwhile."""
-        ending = self._ending = replace(ending, before=redacted(ending.before), after=redacted(ending.after))
+        self._ending = ending
         kept = None
         if self._request is not None and is_dataclass(answer) and not isinstance(answer, type):
             sealed = self._request.seal(orjson.dumps(asdict(answer)))

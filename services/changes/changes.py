@@ -22,7 +22,7 @@ import structlog
 from domain.audit import Action, AuditEvent, Ending, Intent, Outcome
 from domain.errors import CallerError, InputError, NotAllowedError, RateLimitedError, UpstreamError, ValuesRefusedError
 from domain.identity import Principal, Role
-from domain.redaction import redact, redacted
+from domain.refs import canonical
 from services.access import Access, authorize_change
 from services.changes.change import Change
 from services.changes.queue import ChangeQueue, overloaded
@@ -144,7 +144,7 @@ class Changes:
         except CallerError as error:
             if not change.is_ended:
                 outcome = Outcome.DENIED if isinstance(error, NotAllowedError) else Outcome.FAILED
-                await change.end(Ending(outcome, before=change.before, detail=redact(error.message)))
+                await change.end(Ending(outcome, before=change.before, detail=error.message))
             raise
         except BaseException:
             with suppress(UpstreamError):
@@ -200,14 +200,14 @@ class Changes:
         try:
             yield
         except CallerError as error:
-            await self.refusals.record(intent, Ending(Outcome.FAILED, detail=redact(error.message)))
+            await self.refusals.record(intent, Ending(Outcome.FAILED, detail=error.message))
             raise
 
     async def _authorize(self, principal: Principal, intent: Intent) -> Access:
         try:
             return authorize_change(principal, intent.action, intent.target)
         except NotAllowedError as error:
-            await self.refusals.record(intent, Ending(Outcome.DENIED, detail=redact(error.message)))
+            await self.refusals.record(intent, Ending(Outcome.DENIED, detail=error.message))
             raise
 
     def _intent(
@@ -224,10 +224,10 @@ class Changes:
             via=principal.via,
             action=action,
             target=target,
-            lock=None if target is None else target.lower(),
+            lock=None if target is None else canonical(target),
             key_id=key_id,
             request_id=self.context.request_id(),
-            requested=redacted(requested),
+            requested=requested,
         )
 
 

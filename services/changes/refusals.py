@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from domain.audit import Ending, Intent
 from domain.errors import RateLimitedError
+from domain.redaction import Redaction
 from state.changes import ChangeTable
 from state.database import Database
 from state.rates import RatePolicy, Rates
@@ -25,12 +26,14 @@ class Refusals:
     rates: Rates
     rate: RatePolicy
     metrics: Metrics
+    redaction: Redaction
 
     async def record(self, intent: Intent, ending: Ending) -> None:
         """Records that the change was refused. The same again within an hour is counted beside the first.
 
         Raises RateLimitedError above the rate: then it is counted if it is such a repetition, and not recorded.
         """
+        intent, ending = intent.masked(self.redaction), ending.masked(self.redaction)
         async with self.database.transaction() as connection:
             rate = await self.rates.take(connection, self.rate, intent.actor)
             is_repetition = await self.repetitions.count(connection, intent, ending, within=_REPETITION_SECONDS)

@@ -1,5 +1,7 @@
 """The two transactions of a change: one that opens it, one that ends it.
 
+What they record is masked here, so that no secret that a caller misplaced is kept.
+
 Opening claims the user's lock and the Idempotency-Key, takes from the rate limit and records the intent, all or
 nothing. Ending records the outcome and keeps the answer. Why two are enough: `docs/adr/0008-a-change-is-one-row.md`.
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -22,6 +24,7 @@ from domain.errors import (
     UpstreamTimeoutError,
 )
 from domain.rates import RateLimit
+from domain.redaction import Redaction
 from services.changes.queue import request_in_progress
 from services.changes.sealing import SealedRequest
 from state.changes import ChangeTable, OpenChange
@@ -87,6 +90,7 @@ class ChangeStore:
     kept_answers: KeptAnswers
     rates: Rates
     metrics: Metrics
+    redaction: Redaction
 
     async def open(self, opening: Opening) -> Opened | None:
         """Transaction 1. Returns None while another change holds the user's lock: try again later.
@@ -94,6 +98,7 @@ class ChangeStore:
         Raises BusyError while a request with the same Idempotency-Key is running, IdempotencyKeyReusedError if the
         key belongs to another request, RateLimitedError.
         """
+        opening = replace(opening, intent=opening.intent.masked(self.redaction))
         try:
             async with self.database.transaction() as connection:
                 return await self._open(connection, opening)
@@ -121,7 +126,7 @@ class ChangeStore:
         answer: tuple[SealedRequest, KeptAnswer] | None = None,
     ) -> None:
         """Transaction 2, on `connection`. Raises UpstreamTimeoutError if another change took over in the meantime."""
-        if not await self.changes.end(connection, opened.change_id, opened.holder, ending):
+        if not await self.changes.end(connection, opened.change_id, opened.holder, ending.masked(self.redaction)):
             raise UpstreamTimeoutError("The operation timed out and was rolled back; retry")
         if answer is not None:
             request, kept = answer

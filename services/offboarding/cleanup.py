@@ -161,6 +161,7 @@ def _with_snapshot(report: CleanupReport, snapshot: Snapshot) -> CleanupReport:
         admins=len(snapshot.admins),
         users=snapshot.users,
         swept_at=snapshot.swept_at,
+        findings=snapshot.findings,
     )
 
 

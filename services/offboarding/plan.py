@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from domain.offboarding import AcceptedBaseline, Hold, Offboarding, Plan, PlanEntry, RemovalLimits, Snapshot, Step
+from domain.refs import canonical
 
 _MIN_MAX_REMOVALS = 10
 _MIN_MAX_DELETIONS = 3
@@ -69,7 +70,7 @@ def _entries(snapshot: Snapshot, limits: RemovalLimits, now: float) -> Iterator[
     for user_id in snapshot.leavers | snapshot.offboardings.keys():
         offboarding, user = snapshot.offboardings.get(user_id), snapshot.found.get(user_id)
         keys = None if user is None else user.keys
-        if user_id.lower() in staying:
+        if canonical(user_id) in staying:
             if offboarding is not None:
                 yield PlanEntry(user_id, Step.RESTORE, offboarding.since, keys)
         elif offboarding is None:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from domain.offboarding import CleanupReport, ExecutionResult, Hold, Plan, PlanEntry, Step
+from domain.offboarding import CleanupFinding, CleanupReport, ExecutionResult, Hold, Plan, PlanEntry, Step
 
 _REASONS = {
     Step.BLOCK: "in neither group any more: their keys are blocked",
@@ -33,6 +33,7 @@ def report_as_json(report: CleanupReport) -> dict[str, Any]:
         "progress": None if report.progress is None else asdict(report.progress),
         "plan": None if report.plan is None else _plan(report.plan),
         "done": None if report.result is None else _result(report.result),
+        "findings": [_finding(row) for row in report.findings],
     }
 
 
@@ -53,6 +54,10 @@ def figures(result: ExecutionResult | None) -> dict[str, int]:
     """The numbers of a result; empty without one."""
     fields = {} if result is None else _result(result)
     return {name: len(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+def _finding(finding: CleanupFinding) -> dict[str, str]:
+    return {"kind": finding.kind, "userId": finding.user_id, "message": finding.message}
 
 
 def _plan(plan: Plan) -> dict[str, Any]:

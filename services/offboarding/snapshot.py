@@ -9,7 +9,9 @@ from clients.backstage.catalog import Catalog
 from clients.litellm.client import LiteLLM
 from domain.identity import GroupRefs
 from domain.offboarding import FoundUser, Progress, Snapshot
+from domain.refs import canonical
 from services.offboarding.departures import Departures
+from services.offboarding.findings import misspelt_ids
 from services.users.sweep import DirectorySweep
 from state.directory import Directory
 
@@ -58,6 +60,7 @@ class SnapshotReader:
             deletions=record.deletions,
             new_owners=record.new_owners,
             newest_key_at=record.newest_key_at,
+            findings=await misspelt_ids(self.directory),
         )
 
     async def _members_of(self, groups: Iterable[str], each_page: Callable[[], Awaitable[None]]) -> frozenset[str]:
@@ -69,7 +72,7 @@ class SnapshotReader:
     async def _without(self, staying: Collection[str]) -> frozenset[str]:
         gone: set[str] = set()
         async for chunk in self.directory.ids():
-            gone.update(user_id for user_id in chunk if user_id.lower() not in staying)
+            gone.update(user_id for user_id in chunk if canonical(user_id) not in staying)
         return frozenset(gone)
 
     async def _find(self, user_ids: list[str], beat: Beat) -> dict[str, FoundUser]:

@@ -145,6 +145,19 @@ def test_it_changes_nothing(place: Place, capsys: pytest.CaptureFixture[str]) ->
     assert not file.exists()
 
 
+def test_ids_in_another_spelling(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody can open them, so an operator hears of it."""
+    with sqlite3.connect(place.folder / "state.sqlite3") as connection:
+        row = "insert into directory_user (user_id, searched, is_over_budget, sweep) values (?, ?, false, 1)"
+        connection.executemany(
+            row, [(user_id, user_id.lower()) for user_id in ("user:default/Zoe", "user:default/amy")]
+        )
+    connection.close()
+    assert place.run() == 0
+    said = capsys.readouterr().out
+    assert "warning  ids of users: LiteLLM has users whose id is not in lower case, such as user:default/Zoe\n" in said
+
+
 def test_little_room(place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Less than a gibibyte on the disk of an SQLite file."""
     monkeypatch.setattr("services.diagnosis._MIN_FREE_BYTES", 1 << 60)

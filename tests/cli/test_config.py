@@ -16,7 +16,7 @@ def config_file(folder: Path, database: str) -> Path:
     path.write_text(
         f"""
         liteLLM:
-          baseUrl: http://litellm:4000
+          baseUrl: http://proxy:canary-proxy@litellm:4000
           masterKey: canary-master
           adminGroup: admins
           allowedGroup: users
@@ -34,11 +34,12 @@ def config_file(folder: Path, database: str) -> Path:
 def test_the_settings_in_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the file, from the environment and from the defaults; secrets are masked, and what is not set is null."""
     monkeypatch.setenv("APP_CONFIG_liteLLM_userDefaults_maxBudget", "7")
-    path = config_file(tmp_path, "postgresql://user:canary-database@db/state")
+    path = config_file(tmp_path, "postgresql://user:canary-database@db/state?sslpassword=canary-ssl")
     result = CliRunner().invoke(main, ["config", "print", "--config", str(path)])
     assert (result.exit_code, "canary" in result.output) == (0, False), result.output
     settings = json.loads(result.output)
     assert settings["litellm"]["master_key"] == "[redacted]"
+    assert settings["litellm"]["base_url"] == "http://proxy:***@litellm:4000"
     assert settings["litellm"]["user_defaults"]["max_budget"] == 7
     assert settings["litellm"]["group_defaults"][0]["max_budget"] == 0
     assert settings["database_url"] == "postgresql+psycopg://user:***@db/state"

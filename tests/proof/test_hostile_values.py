@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from domain.identity import USER_REF
+from domain.refs import is_user
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, MakeService, keys_path
@@ -152,7 +152,7 @@ async def test_hostile(  # noqa: PLR0917
         cells.record(f"{path}: {value[:40]!r}", wrong)
     routes = {entry.partition(" ")[2].partition("?")[0] for entry in litellm.requests}
     cells.record("routes of LiteLLM", sorted(routes - ROUTES))
-    cells.record("users", sorted(user_id for user_id in litellm.rows.users if not USER_REF.fullmatch(user_id)))
+    cells.record("users", sorted(user_id for user_id in litellm.rows.users if not is_user(user_id)))
     cells.record("one user for each", sorted({user_id for user_id in litellm.rows.users if user_id != user_id.lower()}))
     lines = log.getvalue().splitlines()
     cells.record("lines of the log", [line for line in lines if not isinstance(json.loads(line), dict)])

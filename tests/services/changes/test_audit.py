@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from domain.pages import cursor_of
+from settings.parse import from_app_config
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
+from tests.conftest import ALICE, BASE, BOB, CAROL, SERVICE_TOKEN, Clock, MakeService, Service, keys_path, user_path
 from tests.services.keys.test_keys import made
 from tests.support.upstreams import Overriding, answering
 
@@ -90,6 +91,22 @@ async def test_members_read_their_own_events(service: Service) -> None:
     assert {row["target"] for row in await events(alice, actor=BOB)} == {ALICE}
     assert await events(alice, target=BOB) == []
     assert (await service.signed_in(CAROL).get(AUDIT)).status_code == 403
+
+
+async def test_a_service_is_found_however_its_subject_is_written(make_service: MakeService, tmp_path: Path) -> None:
+    """In the settings or in a filter: it is recorded and compared in lower case, like the refs of users."""
+    tree = {
+        "liteLLM": {"baseUrl": "http://x", "masterKey": "m", "adminGroup": "a", "allowedGroup": "b"},
+        "backend": {"baseUrl": "http://x"},
+        "litellmOrchestrator": {
+            "serviceTokens": [{"token": SERVICE_TOKEN, "subject": "Terraform", "role": "admin"}],
+        },
+    }
+    service = make_service(service_tokens=from_app_config(tree).service_tokens)
+    terraform = service.client(SERVICE_TOKEN)
+    assert (await terraform.post(f"{BASE}/users", json={"userId": BOB})).status_code == 201
+    for actor in ("Terraform", "terraform"):
+        assert [row["actor"] for row in await events(terraform, actor=actor)] == ["terraform"]
 
 
 async def test_filters_and_pages(service: Service, clock: Clock) -> None:

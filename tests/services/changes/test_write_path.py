@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, keys_path, user_path
-from tests.support.postgresql import empty_database
 
 NAMED = {"Idempotency-Key": "write-path"}
 
@@ -45,16 +44,6 @@ def counted() -> Iterator[Traffic]:
     finally:
         sa.event.remove(sa.Engine, "commit", on_commit)
         sa.event.remove(sa.Engine, "before_cursor_execute", on_statement)
-
-
-@pytest.fixture
-async def database_settings(*, is_real: bool) -> AsyncIterator[dict[str, Any]]:
-    """SQLite as usual, and a real PostgreSQL."""
-    if not is_real:
-        yield {}
-        return
-    async with empty_database() as url:
-        yield {"database_url": url}
 
 
 async def test_what_each_change_costs(

@@ -66,6 +66,31 @@ async def test_refs_in_upper_case_have_the_same_lock(organisation: Organisation)
     assert [tuple(row) for row in rows] == [("user:Default/Gone", "user:default/gone")]
 
 
+async def test_ids_in_upper_case_are_found_and_off_boarded(organisation: Organisation) -> None:
+    """LiteLLM's spelling is used to it. Who stays is a finding, with what to do, and nothing happens to them."""
+    rows, staying = organisation.litellm.rows, "user:default/M1"
+    for user_id in ("user:default/Gone", "user:default/Zoe", "user:default/zoe", staying):
+        rows.add_user({"user_id": user_id})
+    keys = {user_id: organisation.mint(user_id) for user_id in ("user:default/Gone", staying)}
+    report = await organisation.run()
+    assert {"user:default/Gone", "user:default/Zoe", "user:default/zoe"} <= set(report["done"]["blocked"])
+    assert (organisation.keys("user:default/Gone"), organisation.keys(staying)) == (
+        {keys["user:default/Gone"]: True},
+        {keys[staying]: False},
+    )
+    assert [(row["kind"], row["userId"]) for row in report["findings"]] == [
+        ("spelling", "user:default/Gone"),
+        ("twoSpellings", staying),
+        ("twoSpellings", "user:default/Zoe"),
+    ]
+    assert "rename it to user:default/gone in LiteLLM" in report["findings"][0]["message"]
+    stored = await organisation.orchestrator.foundation.cleanup_runs.last_report()
+    assert stored is not None
+    assert report_as_json(stored)["findings"] == report["findings"]
+    assert {"user:default/Gone", "user:default/Zoe"} <= set((await organisation.run())["done"]["deleted"])
+    assert staying in rows.users
+
+
 async def test_a_user_who_returns_gets_exactly_the_blocked_keys_back(organisation: Organisation) -> None:
     """Keys that somebody else blocked stay blocked."""
     gone = organisation.leave("m0")

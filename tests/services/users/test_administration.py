@@ -53,6 +53,23 @@ async def test_all_backstage_users_and_nobody_else(bob: httpx.AsyncClient, litel
     assert len((await bob.get(USERS)).json()["users"]) == 50
 
 
+async def test_whoever_is_listed_can_be_opened(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """LiteLLM compares ids to the letter, and no request can name one in upper case."""
+    for user_id in (
+        "user:default/zoe",
+        "user:default/Zoe",
+        "USER:default/yan",
+        "user:default/xia",
+        "user:default/ann\u0130",
+    ):
+        litellm.rows.add_user({"user_id": user_id})
+    for query in ({}, {"limit": 1}, {"query": "zoe"}, {"status": "active"}):
+        ids = await listed(bob, **query)
+        assert [(await bob.get(user_path(user_id))).status_code for user_id in ids] == [200] * len(ids)
+    assert await listed(bob) == ["user:default/xia", "user:default/zoe"]
+    assert (await bob.get(user_path("user:default/Zoe"))).json()["userId"] == "user:default/zoe"
+
+
 async def test_pages_stay_consistent_while_users_come_and_go(
     bob: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:

@@ -1,0 +1,62 @@
+"""Entity refs of Backstage, `<kind>:<namespace>/<name>`: the one place that parses ids and brings them to one spelling.
+
+Backstage compares refs without regard to case, by their lower case
+(`stringifyEntityRef` in `@backstage/catalog-model`), and so does this service: lower-cased, never case-folded or
+normalised, because `ß` and `ss` are two people. Within this service ids are texts in that spelling. LiteLLM compares
+ids to the letter, so what it calls a user is sent back to it as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from domain.errors import InputError
+
+_NAMESPACE = re.compile(r"[A-Za-z0-9-]{1,63}")
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class EntityRef:
+    """A ref in lower case."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.namespace}/{self.name}"
+
+    @classmethod
+    def parse(cls, ref: str, *, kind: str = "", namespace: str = "") -> EntityRef:
+        """The parts of `ref`, which may lack `kind` and `namespace`, as in Backstage's settings. Checks nothing."""
+        given = _parts(ref)
+        return cls(canonical(given[0]) or kind, canonical(given[1]) or namespace, canonical(given[2]))
+
+
+def canonical(ref: str) -> str:
+    """`ref` in the spelling by which refs are compared. For anything that has the place of a ref, also a service."""
+    return ref.lower()
+
+
+def is_user(ref: str) -> bool:
+    """Whether `ref`, in any case, is that of a Backstage user."""
+    kind, namespace, name = _parts(ref)
+    return canonical(kind) == "user" and bool(_NAMESPACE.fullmatch(namespace) and _NAME.fullmatch(name))
+
+
+def user_id(ref: str, name: str = "userId") -> str:
+    """The id of a user from what a caller sent as `name`. Raises InputError."""
+    if not is_user(ref):
+        raise InputError(f"{name} must be a Backstage user entity ref like user:default/alice")
+    return canonical(ref)
+
+
+def _parts(ref: str) -> tuple[str, str, str]:
+    """Kind, namespace and name, each as it is. A colon after the slash belongs to the name (`parseEntityRef`)."""
+    kind, colon, rest = ref.partition(":")
+    if not colon or "/" in kind:
+        kind, rest = "", ref
+    namespace, slash, name = rest.partition("/")
+    return (kind, namespace, name) if slash else (kind, "", rest)
