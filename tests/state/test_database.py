@@ -77,7 +77,7 @@ async def test_a_file_of_somebody_else_is_used_with_a_warning(
 ) -> None:
     """Who shares it by its group knows of it, and only its owner can change the mode."""
 
-    def refuse(*_: Any) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     (tmp_path / "state.sqlite3").touch(0o660)
