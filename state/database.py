@@ -7,14 +7,16 @@ import math
 import os
 import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -22,6 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from domain.errors import UpstreamUnavailableError
 from settings.secrets import without_password
 from state.outage import is_outage
+
+log = structlog.get_logger(__name__)
 
 REVISION = "0003"
 """The newest migration."""
@@ -245,7 +249,20 @@ def _create_file(path: str) -> None:
     """Creates the file for its owner only, and its folder if necessary. Raises OSError or sqlite3.Error."""
     Path(path).parent.mkdir(mode=0o700, exist_ok=True)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    # An earlier one may be open to others, by its creator's umask or a copy. SQLite gives new companions its mode.
+    for name in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
+        with suppress(FileNotFoundError):
+            _close_to_others(Path(name))
     sqlite3.connect(path).close()
+
+
+def _close_to_others(file: Path) -> None:
+    """Raises FileNotFoundError."""
+    if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        try:
+            file.chmod(stat.S_IRUSR | stat.S_IWUSR)
+        except PermissionError:
+            log.warning("others may use this file, and only its owner can change that", file=str(file))
 
 
 def _inspect_file(path: str) -> DatabaseState:

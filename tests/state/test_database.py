@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import sqlite3
 import stat
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,6 +25,15 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def modes(folder: Path) -> dict[str, int]:
+    return {path.name: mode(path) for path in folder.iterdir()}
+
+
+def open_to_others(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.chmod(0o664)
+
+
 def test_the_newest_migration_is_known_without_alembic() -> None:
     """It is loaded only to migrate."""
     config = Config()
@@ -36,11 +48,46 @@ async def test_only_the_owner_may_read_the_file(tmp_path: Path) -> None:
     await database.migrate()
     async with database.transaction() as connection:
         await connection.execute(sa.text("update lease set fence = 1"))
-        files = {path.name: mode(path) for path in folder.iterdir()}
+        files = modes(folder)
     await database.aclose()
     assert mode(folder) == 0o700
     assert set(files) == {"state.sqlite3", "state.sqlite3-wal", "state.sqlite3-shm"}
     assert set(files.values()) == {0o600}
+
+
+async def test_a_file_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
+    """At the start, with what SQLite keeps beside it and an earlier process left there."""
+    file = tmp_path / "state.sqlite3"
+    earlier = Database(f"sqlite+aiosqlite:///{file}")
+    await earlier.migrate()
+    async with earlier.transaction() as connection:
+        await connection.execute(sa.text("update lease set fence = 1"))
+    open_to_others(tmp_path)
+    database = Database(f"sqlite+aiosqlite:///{file}")
+    await database.migrate()
+    assert modes(tmp_path) == dict.fromkeys(["state.sqlite3", "state.sqlite3-wal", "state.sqlite3-shm"], 0o600)
+    async with database.reading() as connection:
+        assert (await connection.execute(sa.text("select fence from lease"))).scalar_one() == 1
+    await database.aclose()
+    await earlier.aclose()
+
+
+async def test_a_file_of_somebody_else_is_used_with_a_warning(
+    tmp_path: Path, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who shares it by its group knows of it, and only its owner can change the mode."""
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    (tmp_path / "state.sqlite3").touch(0o660)
+    (tmp_path / "state.sqlite3").chmod(0o660)
+    monkeypatch.setattr("os.chmod", refuse)
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.sqlite3")
+    assert await database.is_ready()
+    await database.aclose()
+    (line,) = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert (line["level"], line["file"]) == ("warning", str(tmp_path / "state.sqlite3"))
 
 
 async def test_a_commit_survives_a_power_failure(tmp_path: Path) -> None:
