@@ -49,15 +49,15 @@ class Departures:
         offboardings, deletions = await self.offboardings.all(), await self.deletions.recent()
         since = await self.runs.newest_key_at()
         owners: set[str] = set()
-        latest = now if since is None else since
+        times = [] if since is None else [since]
         try:
             async for page in self.keys.newest(math.inf if since is None else since - _OVERLAP_SECONDS):
                 owners |= page.owners
-                if page.latest is not None:
-                    # A time in the future would hide every key that is made before it.
-                    latest = max(since or 0.0, min(page.latest, now))
+                # A time in the future would hide every key that is made before it.
+                times += [] if page.latest is None else [min(page.latest, now)]
                 await each_page()
         except UpstreamFaultError as error:
             log.warning("LiteLLM does not show its newest keys", error=error.message)
-            latest = now if since is None else since
-        return OnRecord(offboardings, deletions, None if since is None else frozenset(owners), latest)
+            times = [] if since is None else [since]
+        new_owners = None if since is None else frozenset(owners)
+        return OnRecord(offboardings, deletions, new_owners, max(times, default=now))

@@ -15,7 +15,7 @@ from cli import cleanup as cli_cleanup
 from settings.model import BackstageSettings, CleanupSettings, Settings
 from standalone.backstage import BASE_URL
 from standalone.environment import standalone_settings
-from tests.support.organisation import INTERVAL, Organisation
+from tests.support.organisation import AT_ONCE, INTERVAL, Organisation
 
 
 @pytest.fixture
@@ -57,11 +57,27 @@ def test_nothing_to_do(organisation: Organisation, capsys: pytest.CaptureFixture
 def test_applying(organisation: Organisation, capsys: pytest.CaptureFixture[str]) -> None:
     """Blocks, then deletes; the figures are printed."""
     gone = organisation.leave("m0")
-    assert run(organisation, apply=True) == 0
+    assert run(organisation, apply=True, cleanup=AT_ONCE) == 0
     assert "blocked 1" in capsys.readouterr().out
-    assert run(organisation, apply=True) == 0
+    assert run(organisation, apply=True, cleanup=AT_ONCE) == 0
     assert "deleted 1" in capsys.readouterr().out
     assert gone not in organisation.litellm.rows.users
+
+
+def test_what_waits_for_a_confirmation(organisation: Organisation, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table says why, the line to confirm it is printed, and it is no refusal."""
+    foreign = organisation.join("of-the-plugin", foreign=True)
+    organisation.leave("of-the-plugin")
+    at_once: dict[str, Any] = {"cleanup": AT_ONCE}
+    assert run(organisation, apply=True, **at_once) == 0
+    assert "--plan-hash" not in capsys.readouterr().err
+    assert run(organisation, apply=True, **at_once) == 0
+    printed = capsys.readouterr()
+    assert "not created by this service" in printed.out
+    assert "1 more users are deleted only if you confirm the plan." in printed.err
+    confirmed = printed.err.split("--plan-hash ")[1].split()[0]
+    assert run(organisation, apply=True, plan_hash=confirmed, **at_once) == 0
+    assert foreign not in organisation.litellm.rows.users
 
 
 def test_json_is_the_whole_report(organisation: Organisation, capsys: pytest.CaptureFixture[str]) -> None:
@@ -80,7 +96,7 @@ def test_a_refusal_exits_3_and_can_be_confirmed(organisation: Organisation, caps
     assert run(organisation, **strict) == 3
     assert run(organisation, apply=True, **strict) == 3
     told = capsys.readouterr().err
-    assert "Refused: 1 removals exceed maxRemovals (0)." in told
+    assert "Refused: 1 users to block exceed maxRemovals (0)." in told
     confirmed = told.split("--plan-hash ")[1].split()[0]
     assert run(organisation, apply=True, plan_hash=confirmed, **strict) == 0
     assert all(organisation.keys(organisation.ref("m0")).values())

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from domain.identity import GroupRefs
+from settings.model import CleanupSettings
 from settings.page import PAGE, page
 from settings.parse import SettingsError, from_app_config, full_group_ref, litellm_duration
 
@@ -197,12 +198,22 @@ def test_settings_that_need_each_other() -> None:
 def test_the_cleanups_settings() -> None:
     """Seconds and users."""
     ours = {
-        "cleanup": {"enabled": False, "interval": 60, "gracePeriod": 5, "maxRemovals": 0},
+        "cleanup": {
+            "enabled": False,
+            "interval": 60,
+            "gracePeriod": 5,
+            "maxRemovals": 0,
+            "maxDeletions": 1,
+            "deleteForeign": True,
+        },
         "includeNestedGroups": False,
     }
     read = from_app_config(config(litellmOrchestrator=ours))
     assert (read.cleanup.enabled, read.cleanup.interval, read.cleanup.grace_period) == (False, 60, 5)
     assert (read.cleanup.max_removals, read.include_nested_groups) == (0, False)
+    assert (read.cleanup.max_deletions, read.cleanup.delete_foreign) == (1, True)
+    by_default = CleanupSettings()
+    assert (by_default.grace_period, by_default.max_deletions, by_default.delete_foreign) == (7 * 86400, None, False)
 
 
 def test_secrets_are_not_in_a_repr() -> None:

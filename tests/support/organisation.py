@@ -44,6 +44,7 @@ class Wire(httpx.AsyncBaseTransport):
         self._inner = httpx.ASGITransport(app)
         self.answers: dict[str, Callable[[httpx.Request], httpx.Response]] = {}
         self.requests: list[str] = []
+        self.urls: list[httpx.URL] = []
         self.crash_before: int | None = None
         self.crash_after: int | None = None
 
@@ -56,6 +57,7 @@ class Wire(httpx.AsyncBaseTransport):
         if len(self.requests) == self.crash_before:
             raise Crash
         self.requests.append(request.url.path)
+        self.urls.append(request.url)
         if answer := self.answers.get(request.url.path):
             await request.aread()
             return answer(request)
@@ -159,6 +161,7 @@ class Organisation:
         """One run, an interval later."""
         self.clock.advance(INTERVAL * 1.2)
         self.to_litellm.requests.clear()
+        self.to_litellm.urls.clear()
         self.to_backstage.requests.clear()
         return report_as_json(await self.run_as(await self.cleanup.take(plan_hash), plan_hash, by))
 

@@ -1,0 +1,177 @@
+"""People on hold cost nothing while nothing changes, and a key that is made for them does not live for long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import sqlalchemy as sa
+
+from settings.model import DirectorySettings
+from state.tables import cleanup_run, offboarding
+from tests.services.offboarding.conftest import MakeOrganisation
+from tests.support.organisation import INTERVAL, Organisation
+
+
+async def rest(organisation: Organisation, names: list[str]) -> list[str]:
+    """Those people are on hold, and have been looked at."""
+    gone = sorted(organisation.leave(name) for name in names)
+    assert (await organisation.run())["done"]["blocked"] == gone
+    assert (await organisation.run())["done"]["held"] == gone
+    return gone
+
+
+def looks(organisation: Organisation) -> int:
+    """How often the last run read the keys of one user."""
+    listed = [url for url in organisation.to_litellm.urls if url.path == "/key/list"]
+    return sum("user_id" in url.params for url in listed)
+
+
+async def test_ten_thousand_people_on_hold(make_organisation: MakeOrganisation) -> None:
+    """A run asks for a hundred of them in one call, for the newest keys, and for nobody alone."""
+    rolling = DirectorySettings(full_sweep_users=100)
+    organisation = make_organisation(members=20, directory=rolling)
+    gone = [organisation.add_user(f"user:default/gone{number:05}") for number in range(10_000)]
+    for key in organisation.litellm.rows.keys.values():
+        key["blocked"] = "gone" in key["user_id"]
+    organisation.clock.advance(3600)
+    now, held = organisation.clock(), {"confirmed": False, "blocked_keys": [], "key_count": 1}
+    async with organisation.orchestrator.foundation.database.transaction() as connection:
+        rows = [held | {"user_id": ref, "since": now, "looked_at": now} for ref in gone]
+        await connection.execute(sa.insert(offboarding), rows)
+        mark = {"trigger": "schedule", "owner": "test", "outcome": "done", "newest_key_at": now, "started_at": now}
+        await connection.execute(sa.insert(cleanup_run), mark)
+    report = await organisation.run()
+    assert (report["outcome"], len(report["done"]["held"]), looks(organisation)) == ("done", 10_000, 0)
+    assert len(organisation.to_litellm.requests) <= 120
+
+
+async def test_a_new_key_is_blocked_in_the_next_run(make_organisation: MakeOrganisation) -> None:
+    """Whoever made it; the others on hold are not asked for."""
+    organisation = make_organisation(members=9)
+    gone = await rest(organisation, ["m0", "m1", "m2"])
+    organisation.mint(gone[1])
+    report = await organisation.run()
+    assert (report["done"]["held"], report["done"]["keysBlocked"], looks(organisation)) == (gone, 1, 2)
+    assert all(organisation.keys(gone[1]).values())
+    for _ in range(3):
+        assert ((await organisation.run())["done"]["keysBlocked"], looks(organisation)) == (0, 0)
+
+
+async def test_a_key_in_place_of_another(make_organisation: MakeOrganisation) -> None:
+    """The number of keys is the same: it is found among the newest, also behind two hundred of others."""
+    organisation = make_organisation(members=9)
+    gone = await rest(organisation, ["m0", "m1", "m2"])
+    organisation.litellm.rows.delete_key(next(iter(organisation.keys(gone[0]))))
+    organisation.mint(gone[0])
+    for _ in range(250):
+        organisation.mint(organisation.ref("m5"))
+    assert (await organisation.run())["done"]["keysBlocked"] == 1
+    assert all(organisation.keys(gone[0]).values())
+
+
+async def test_a_key_that_is_made_in_the_middle_of_a_run(make_organisation: MakeOrganisation) -> None:
+    """After the newest were read, and in the very second in which the newest was made: the next run finds it."""
+    organisation = make_organisation(members=9)
+    gone = await rest(organisation, ["m0", "m1"])
+    organisation.clock.advance(3600)
+    await organisation.run()
+    leaving = organisation.leave("m2")
+    organisation.clock.advance(INTERVAL * 1.2)
+    organisation.mint(organisation.ref("m3"))
+    organisation.clock.advance(-INTERVAL * 1.2)
+    answers = organisation.to_litellm.answers
+
+    def while_blocking(_: httpx.Request) -> httpx.Response:
+        del answers["/key/block"]
+        organisation.litellm.rows.delete_key(next(iter(organisation.keys(gone[1]))))
+        organisation.mint(gone[1])
+        (key,) = organisation.keys(leaving)
+        return httpx.Response(200, json=organisation.litellm.rows.update_key(key, {"blocked": True}))
+
+    answers["/key/block"] = while_blocking
+    assert (await organisation.run())["done"]["blocked"] == [leaving]
+    assert False in organisation.keys(gone[1]).values()
+    assert ((await organisation.run())["done"]["keysBlocked"], looks(organisation)) == (1, 2)
+    assert all(organisation.keys(gone[1]).values())
+
+
+async def test_keys_without_a_time(make_organisation: MakeOrganisation) -> None:
+    """LiteLLM lists them first, however many: they neither hide a new key nor cost a call for each page of them."""
+    organisation = make_organisation(members=9)
+    other = organisation.ref("m5")
+    for _ in range(1500):
+        organisation.litellm.rows.keys[organisation.mint(other)]["created_at"] = None
+    gone = await rest(organisation, ["m0", "m1"])
+    organisation.litellm.rows.delete_key(next(iter(organisation.keys(gone[0]))))
+    organisation.mint(gone[0])
+    assert (await organisation.run())["done"]["keysBlocked"] == 1
+    organisation.clock.advance(3600)
+    await organisation.run()
+    assert (looks(organisation), organisation.to_litellm.requests.count("/key/list") <= 7) == (0, True)
+
+
+async def test_a_key_from_the_future_hides_none(make_organisation: MakeOrganisation) -> None:
+    """A clock that was wrong for a while wrote it."""
+    organisation = make_organisation(members=9)
+    future = organisation.mint(organisation.ref("m5"))
+    organisation.litellm.rows.keys[future]["created_at"] = "2099-01-01T00:00:00.000000Z"
+    gone = await rest(organisation, ["m0", "m1"])
+    organisation.clock.advance(3600)
+    await organisation.run()
+    organisation.litellm.rows.delete_key(next(iter(organisation.keys(gone[0]))))
+    organisation.mint(gone[0])
+    assert (await organisation.run())["done"]["keysBlocked"] == 1
+
+
+async def test_a_key_that_somebody_unblocked_elsewhere(make_organisation: MakeOrganisation) -> None:
+    """Neither the number of keys nor the newest show it: everybody is looked at once a day, not all in one run."""
+    organisation = make_organisation(members=40)
+    gone = await rest(organisation, [f"m{number}" for number in range(10)])
+    organisation.clock.advance(3600)
+    for _ in range(100):  # what stands on the first page with the newest is seen in any case
+        organisation.mint(organisation.ref("m20"))
+    organisation.clock.advance(3600)
+    organisation.mint(organisation.ref("m20"))
+    await organisation.run()
+    for ref in gone:
+        for key in organisation.keys(ref):
+            organisation.litellm.rows.update_key(key, {"blocked": False})
+    looked: list[int] = []
+    for _ in range(25):
+        organisation.clock.advance(3600 - INTERVAL * 1.2)
+        assert (await organisation.run())["outcome"] == "done"
+        looked.append(looks(organisation) // 2)
+    assert all(all(organisation.keys(ref).values()) for ref in gone)
+    assert (sum(looked[:11]), max(looked) < 10) == (0, True)
+
+
+async def test_a_look_that_fails_is_made_again(make_organisation: MakeOrganisation) -> None:
+    """In the next run, although the number of keys and the newest do not tell any more."""
+    organisation = make_organisation(members=9)
+    gone = await rest(organisation, ["m0"])
+    organisation.mint(gone[0])
+    organisation.to_litellm.answers["/key/block"] = lambda _: httpx.Response(500)
+    assert [row["userId"] for row in (await organisation.run())["done"]["failed"]] == gone
+    organisation.to_litellm.answers.clear()
+    organisation.clock.advance(3600)
+    assert (await organisation.run())["done"]["keysBlocked"] == 1
+
+
+async def test_newest_keys_that_litellm_cannot_show(make_organisation: MakeOrganisation) -> None:
+    """A row that it cannot read is among them: the number of keys still tells, and nobody is looked at in vain."""
+    organisation = make_organisation(members=9)
+    gone = await rest(organisation, ["m0", "m1"])
+    broken = organisation.mint(organisation.ref("m5"))
+    organisation.litellm.rows.keys[broken]["expires"] = "20000-01-01T00:00:00Z"
+    organisation.mint(gone[0])
+    assert (await organisation.run())["done"]["keysBlocked"] == 1
+    organisation.litellm.rows.delete_key(next(iter(organisation.keys(gone[1]))))
+    organisation.mint(gone[1])
+    report: Any = await organisation.run()
+    assert (report["outcome"], report["done"]["keysBlocked"], looks(organisation)) == ("done", 0, 0)
+    organisation.clock.advance(3600)
+    organisation.litellm.rows.delete_key(broken)
+    assert (await organisation.run())["done"]["keysBlocked"] == 1, (
+        "the next run that can be shown them asks further back"
+    )
