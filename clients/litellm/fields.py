@@ -55,7 +55,7 @@ class KeyRow(Struct, kw_only=True, gc=False):
     last_rotation_at: str | UnsetType | None = UNSET
     key_rotation_at: str | UnsetType | None = UNSET
     last_active: str | UnsetType | None = UNSET
-    created_at: str | UnsetType = UNSET
+    created_at: str | UnsetType | None = UNSET
     created_by: str | UnsetType | None = UNSET
     updated_at: str | UnsetType | None = UNSET
     updated_by: str | UnsetType | None = UNSET

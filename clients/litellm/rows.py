@@ -101,6 +101,8 @@ def key_from(row: KeyRow, owner: str) -> Key:
     if not is_key_id(row.token):
         raise unexpected_response("key")
     fields = to_builtins(row)
+    if row.created_at is None:
+        del fields["created_at"]  # a row that is older than the column
     other_metadata = dict(row.metadata)
     annotations = _annotations(other_metadata.pop(ANNOTATIONS, None), owner)
     if annotations is not None:

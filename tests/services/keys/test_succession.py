@@ -96,6 +96,17 @@ async def test_the_plugins_keys_are_rotated(alice: httpx.AsyncClient, litellm: L
     assert (await alice.get(keys_path(ALICE, new["token"]))).json()["key_alias"] == "mine"
 
 
+async def test_a_key_that_is_older_than_a_column_is_rotated(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """LiteLLM has null there; such a key is listed, after those whose age is known, and replaced."""
+    old, newer = await made(alice, alias="old"), await made(alice)
+    litellm.rows.keys[old] |= {"created_at": None, "key_type": None, "router_settings": None, "budget_fallbacks": None}
+    listed = (await alice.get(keys_path(ALICE))).json()["keys"]
+    assert ([row["token"] for row in listed], "created_at" in listed[1]) == ([newer, old], False)
+    assert (await alice.get(keys_path(ALICE), params={"limit": 1})).json()["nextCursor"] is not None
+    new = await rotated(alice, old)
+    assert (await alice.get(keys_path(ALICE, new["keyId"]))).json()["key_alias"] == "old"
+
+
 async def test_a_reported_key_with_an_operators_value_stays_blocked(
     alice: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
