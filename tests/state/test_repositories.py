@@ -17,9 +17,9 @@ from domain.keys import Revocation
 from domain.rates import RateLimit
 from state.changes import ChangeTable, IdempotentRequest
 from state.database import Database, DatabaseUnavailableError
+from state.due import DueQueue
 from state.kept_answers import KeptAnswer, KeptAnswers
 from state.rates import RatePolicy, Rates
-from state.due import DueQueue
 from state.revocations import ReportedKeys, Revocations, revocation_of
 from state.tables import change, due, kept_answer, metadata
 from tests.conftest import ALICE, BOB, Clock
@@ -150,7 +150,8 @@ async def test_twenty_changes_at_once_are_one(database: Database, changes: Chang
 
 async def interrupted(database: Database, changes: ChangeTable, *, older_than: float) -> list[tuple[str, str | None]]:
     async with database.reading() as connection:
-        return [tuple(row) for row in await connection.execute(changes.interrupted(older_than=older_than))]
+        rows = await connection.execute(changes.interrupted(older_than=older_than))
+        return [(change_id, target) for change_id, target in rows]
 
 
 async def test_an_interrupted_change_can_be_resumed_once(database: Database, changes: ChangeTable) -> None:
