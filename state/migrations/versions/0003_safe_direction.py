@@ -134,8 +134,8 @@ def _drop_due() -> None:
     )
     op.create_index("ix_key_revocation_user_id", "key_revocation", ["user_id"])
     op.create_index("ix_key_revocation_next_attempt_at", "key_revocation", ["next_attempt_at"])
-    columns = [sa.column(name) for name in ("subject", "owner", "due_at", "next_attempt_at", "attempts")]
-    due = sa.table("due", sa.column("kind"), sa.column("payload", sa.JSON), *columns)
+    names = ("kind", "subject", "owner", "due_at", "next_attempt_at", "attempts")
+    due = sa.table("due", sa.column("payload", sa.JSON), *map(sa.column, names))
     rows = op.get_bind().execute(sa.select(due).where(due.c.kind == "revocation"))
     restored = [
         {
