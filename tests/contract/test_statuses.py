@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from domain.identity import Principal, Role
+from domain.redaction import BY_FORM
 from edge import application
 from edge.binding import handler_name
 from settings.model import ConnectionLimits, Cors, Timeouts
@@ -294,6 +295,7 @@ def application_of(handlers: dict[str, Any]) -> Any:
         body_seconds=30,
         lifespan=asyncio.timeout,  # type: ignore[arg-type]  # never entered: this transport has no lifespan
         new_id=lambda: "request-1",
+        redaction=BY_FORM,
         now=lambda: 0.0,
         metrics=Metrics("0.0.0"),
         tracing=None,

@@ -60,7 +60,7 @@ async def created(dave: httpx.AsyncClient, **body: Any) -> Any:
 
 async def listed(shop: Live) -> set[str]:
     """The ids of dave's keys in LiteLLM."""
-    query = {"user_id": DAVE, "size": 100}
+    query = {"user_id": DAVE, "size": "100"}
     return set((await shop.products.litellm.get("/key/list", params=query)).json()["keys"])
 
 

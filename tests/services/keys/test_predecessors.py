@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from app import Orchestrator
+from domain.due import Kind
 from domain.users import Tier
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
@@ -199,9 +200,9 @@ async def test_a_revocation_that_is_already_claimed_leaves_a_key_that_is_kept(
     first = await made(alice)
     second = (await rotated(alice, first, overlap=60))["keyId"]
     replica = Orchestrator(service.settings, service.ports)
-    (claimed,) = await replica.foundation.revocations.of_user(ALICE)
+    (claimed,) = await replica.foundation.due.of_owner(Kind.REVOCATION, ALICE)
     await alice.delete(keys_path(ALICE, second))
-    await replica.background.revoke_keys.try_to_revoke(claimed)
+    await replica.background.due.handlers[Kind.REVOCATION](claimed)
     await replica.aclose()
     assert list(litellm.rows.keys) == [first]
     assert [event["after"] for event in await events_of(service, "key.revoke")] == [{"deleted": []}]
