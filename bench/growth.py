@@ -122,7 +122,9 @@ async def _audit_times(table: ChangeTable, due: DueQueue) -> dict[str, float]:
         "oldest 500 s": AuditFilters(since=_FIRST_EVENT, until=_FIRST_EVENT + 500),
         "concerning a member": AuditFilters(concerning=someone),
     }
-    calls = {f"audit log, filter: {name}": partial(table.page, chosen, 51) for name, chosen in filters.items()}
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        f"audit log, filter: {name}": partial(table.page, chosen, 51) for name, chosen in filters.items()
+    }
     interrupted = table.interrupted(older_than=300)
     calls["reconciliation"] = partial(due.schedule_found, Kind.RECONCILIATION, interrupted)
     return {name: await milliseconds(call) for name, call in calls.items()}

@@ -148,10 +148,10 @@ async def test_twenty_changes_at_once_are_one(database: Database, changes: Chang
     assert [change_id is not None for change_id in begun_changes].count(True) == 1
 
 
-async def interrupted(database: Database, changes: ChangeTable, *, older_than: float) -> list[tuple[str, str | None]]:
+async def interrupted(database: Database, changes: ChangeTable, *, older_than: float) -> list[Any]:
     async with database.reading() as connection:
         rows = await connection.execute(changes.interrupted(older_than=older_than))
-        return [(row[0], row[1]) for row in rows]
+        return list(map(tuple, rows))
 
 
 async def test_an_interrupted_change_can_be_resumed_once(database: Database, changes: ChangeTable) -> None:
