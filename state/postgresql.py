@@ -32,7 +32,7 @@ _LIMITS = {
     "lock_timeout": STATEMENT_SECONDS,
     "statement_timeout": STATEMENT_SECONDS,
     # We have left, and the server does not know: it ends the transaction, and with it the locks.
-    "idle_in_transaction_session_timeout": 20.0,
+    "idle_in_transaction_session_timeout": 10.0,
 }
 _MIGRATION_LOCK = 0x6C6C6F  # any number that all replicas agree on
 _SOCKET = {

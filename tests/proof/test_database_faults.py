@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import httpx
 import psycopg
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import make_url
 
+from app import Ports
 from standalone.litellm import LiteLLMStandIn
-from state import database
-from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
+from state import database, postgresql
+from state.changes import LEASE_SECONDS
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.proof.conftest import Cells
 from tests.support.contract import operations
+from tests.support.faults import Line
 from tests.support.postgresql import empty_database
 from tests.support.requests import API, NO_KEY, REQUESTS
 
@@ -146,7 +153,8 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
 
 
 @pytest.fixture
-async def postgresql() -> AsyncIterator[str]:
+async def url() -> AsyncIterator[str]:
+    """A database of its own."""
     async with empty_database() as url:
         yield url
 
@@ -158,30 +166,35 @@ def end_connections(url: str) -> None:
         connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
 
 
-@pytest.mark.live
-@pytest.mark.parametrize("at", range(8))
-async def test_postgresql_restarts(
-    make_service: MakeService, litellm: LiteLLMStandIn, later: Callable[[float], None], postgresql: str, at: int
-) -> None:
-    """Before each transaction begins, and before each commits: the same request again makes one key."""
-    service = make_service(database_url=postgresql)
-    alice = service.signed_in(ALICE)
-    received = {await a_key(alice)}
-    steps = 0
+@contextmanager
+def at_step(number: int, fault: Callable[[], None]) -> Iterator[None]:
+    """The fault happens before a transaction begins, or before one commits: at the step of this number."""
+    steps = count()
 
     def step(_: Any) -> None:
-        nonlocal steps
-        if steps == at:
-            end_connections(postgresql)
-        steps += 1
+        if next(steps) == number:
+            fault()
 
     for event in ("begin", "commit"):
         sa.event.listen(sa.Engine, event, step)
     try:
-        first = await alice.post(keys_path(ALICE), json={}, headers={"Idempotency-Key": "laptop"})
+        yield
     finally:
         for event in ("begin", "commit"):
             sa.event.remove(sa.Engine, event, step)
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("at", range(8))
+async def test_postgresql_restarts(
+    make_service: MakeService, litellm: LiteLLMStandIn, later: Callable[[float], None], url: str, at: int
+) -> None:
+    """Before each transaction begins, and before each commits: the same request again makes one key."""
+    service = make_service(database_url=url)
+    alice = service.signed_in(ALICE)
+    received = {await a_key(alice)}
+    with at_step(at, lambda: end_connections(url)):
+        first = await alice.post(keys_path(ALICE), json={}, headers={"Idempotency-Key": "laptop"})
     assert first.status_code in (201, 503), first.text
     later(400)
     await service.run_background_jobs()
@@ -196,13 +209,13 @@ async def test_postgresql_restarts(
 
 @pytest.mark.live
 async def test_serialization_failures(
-    make_service: MakeService, litellm: LiteLLMStandIn, later: Callable[[float], None], postgresql: str
+    make_service: MakeService, litellm: LiteLLMStandIn, later: Callable[[float], None], url: str
 ) -> None:
     """Where PostgreSQL refuses concurrent transactions, a 503 says so; the same request again makes one key."""
-    name = postgresql.rpartition("/")[2]
-    with psycopg.connect(postgresql.replace("+psycopg", ""), autocommit=True) as connection:
+    name = url.rpartition("/")[2]
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute(f"alter database {name} set default_transaction_isolation = 'serializable'".encode())
-    service = make_service(database_url=postgresql, creates_per_minute=100_000)
+    service = make_service(database_url=url, creates_per_minute=100_000)
     bob = service.signed_in(BOB)
     owners = [f"user:default/member-{number}" for number in range(8)]
     for owner in owners:
@@ -224,19 +237,179 @@ async def test_serialization_failures(
 
 
 @pytest.mark.live
-async def test_a_lock_in_postgresql(
-    make_service: MakeService, postgresql: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_lock_in_postgresql(make_service: MakeService, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change waits for it, or for the only connection, as long as it may, and is a 503; then it works again."""
-    monkeypatch.setattr(database, "_WAIT_SECONDS", 0.2)
-    monkeypatch.setattr(database, "_CONNECTIONS", 1)
-    service = make_service(database_url=postgresql)
+    monkeypatch.setattr(postgresql, "STATEMENT_SECONDS", 0.2)
+    monkeypatch.setitem(postgresql._LIMITS, "lock_timeout", 0.2)
+    monkeypatch.setattr(postgresql, "CONNECTIONS", 1)
+    service = make_service(database_url=url)
     alice = service.signed_in(ALICE)
     await a_key(alice)
-    other = psycopg.connect(postgresql.replace("+psycopg", ""), autocommit=False)
+    other = psycopg.connect(url.replace("+psycopg", ""), autocommit=False)
     other.execute("lock table change in access exclusive mode")
     bob = service.signed_in(BOB)
     for refused in await asyncio.gather(alice.post(keys_path(ALICE), json={}), bob.post(keys_path(BOB), json={})):
         assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
     other.close()
     await a_key(alice)
+
+
+Way = tuple[Line, str]
+
+
+@pytest.fixture
+async def way(url: str) -> AsyncIterator[Way]:
+    """A line to PostgreSQL, and the URL of the database at its other end."""
+    server = make_url(url)
+    line = Line(server.host or "", server.port or 5432)
+    await line.mend()
+    yield line, server.set(host="127.0.0.1", port=line.local_port).render_as_string(hide_password=False)
+    line.cut()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given up after seconds is given up sooner; less than two for a connection, the driver does not know."""
+    limits = {"TRANSACTION_SECONDS": 3.0, "ANSWER_SECONDS": 0.6, "CONNECT_SECONDS": 2, "PING_SECONDS": 0.3}
+    for name, seconds in limits.items():
+        monkeypatch.setattr(postgresql, name, seconds)
+
+
+@pytest.mark.live
+async def test_postgresql_hangs(make_service: MakeService, way: Way) -> None:
+    """All who wait have a 503 with `Retry-After` in about ten seconds, and health says so; then it works at once."""
+    line, url = way
+    service = make_service(database_url=url, creates_per_minute=100_000)
+    alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
+    await asyncio.gather(*(a_key(alice) for _ in range(5)))
+    line.stall()
+    began = time.monotonic()
+    waiting = [bob.patch(user_path(ALICE), json={"maxBudget": 5}), *(bob.get(f"{BASE}/audit") for _ in range(40))]
+    answers = await asyncio.gather(*waiting)
+    took = time.monotonic() - began
+    assert {(answer.status_code, answer.headers.get("retry-after")) for answer in answers} == {(503, "5")}
+    assert took < 11
+    health = (await service.client().get("/.backstage/health/v1/readiness")).json()
+    assert health["dependencies"]["database"] == "down"
+    line.flow()
+    began = time.monotonic()
+    await a_key(alice)
+    print(f"answered after {took:.1f} s, worked again after {time.monotonic() - began:.1f} s")
+
+
+@dataclass
+class Hanging:
+    """A PostgreSQL that hangs until it goes on; or one that fails over, to a server without the open transactions."""
+
+    line: Line
+    url: str
+    direct_url: str
+    fails_over: bool
+
+    def begin(self) -> None:
+        if self.fails_over:
+            self.line.fail_over()
+            end_connections(self.direct_url)
+        else:
+            self.line.stall()
+
+    def end(self) -> None:
+        self.line.flow()
+
+
+@pytest.fixture(params=[False, True], ids=["goes on", "fails over"])
+def hanging(way: Way, url: str, request: pytest.FixtureRequest) -> Hanging:
+    """Both kinds."""
+    return Hanging(*way, url, request.param)
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("at", range(8))
+async def test_postgresql_hangs_in_the_middle(
+    make_service: MakeService,
+    litellm: LiteLLMStandIn,
+    later: Callable[[float], None],
+    hanging: Hanging,
+    at: int,
+) -> None:
+    """Before each transaction begins, and before each commits: an answer in time, and one key in the end."""
+    service = make_service(database_url=hanging.url)
+    alice = service.signed_in(ALICE)
+    received = {await a_key(alice)}
+    with at_step(at, hanging.begin):
+        async with asyncio.timeout(10):
+            first = await alice.post(keys_path(ALICE), json={}, headers={"Idempotency-Key": "laptop"})
+    assert first.status_code in (201, 503), first.text
+    hanging.end()
+    later(400)
+    await service.run_background_jobs()
+    again = await alice.post(keys_path(ALICE), json={}, headers={"Idempotency-Key": "laptop"})
+    assert again.status_code == 201, again.text
+    assert first.status_code == 503 or first.json() == again.json()
+    received.add(again.json()["keyId"])
+    assert set(litellm.rows.keys) == received
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("hasty")
+async def test_a_transaction_that_the_server_does_not_know_to_be_over(
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch, way: Way
+) -> None:
+    """A network that forgot the connection: the locks of the transaction do not outlive it for long."""
+    monkeypatch.setitem(postgresql._LIMITS, "idle_in_transaction_session_timeout", 1.0)
+    line, url = way
+    alice = make_service(database_url=url).signed_in(ALICE)
+    await a_key(alice)
+    with at_step(2, line.fail_over):
+        statuses = [(await alice.post(keys_path(ALICE), headers={"Idempotency-Key": "a"})).status_code]
+    while statuses[-1] == 503 and len(statuses) < 6:
+        statuses.append((await alice.post(keys_path(ALICE), headers={"Idempotency-Key": "a"})).status_code)
+    assert (statuses[0], statuses[-1]) == (503, 201)
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("hasty")
+async def test_what_nobody_waits_for_any_more(make_service: MakeService, way: Way) -> None:
+    """A caller or a probe that is given up itself ends at once, and does not ask a server that hangs to cancel."""
+    line, url = way
+    service = make_service(database_url=url)
+    await a_key(service.signed_in(ALICE))
+    own = database.Database(service.settings.database_url)
+    async with own.reading() as connection:
+        await connection.execute(sa.text("select 1"))
+    began = time.monotonic()
+    for fault in (line.stall, line.flow, line.stall):
+        fault()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0.2), own.reading() as connection:
+                await connection.execute(sa.text("select pg_sleep(10)"))
+    assert time.monotonic() - began < 3
+    line.flow()
+    assert await own.is_ready()
+    await own.aclose()
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("hasty")
+async def test_a_migration_takes_the_time_that_it_takes(url: str) -> None:
+    """Another replica's too: it is waited for, for longer than for anything else."""
+    with psycopg.connect(url.replace("+psycopg", "")) as other:
+        other.execute("select pg_advisory_xact_lock(%s)", (postgresql._MIGRATION_LOCK,))
+        own = database.Database(url)
+        migrating = asyncio.create_task(own.migrate())
+        await asyncio.sleep(postgresql.TRANSACTION_SECONDS + 0.5)
+        assert not migrating.done()
+    await migrating
+    assert await own.is_ready()
+    await own.aclose()
+
+
+def test_the_patience_with_postgresql() -> None:
+    """Each limit lets the one below it speak first, and what a caller can meet in a row is about ten seconds."""
+    assert Ports().dependency_patience > postgresql.PING_SECONDS
+    assert postgresql.STATEMENT_SECONDS < postgresql.ANSWER_SECONDS < postgresql.TRANSACTION_SECONDS
+    assert postgresql._LIMITS["idle_in_transaction_session_timeout"] > postgresql.TRANSACTION_SECONDS
+    # Its answer does not come, and that it is interrupted cannot be said on a new connection either.
+    assert postgresql.ANSWER_SECONDS + postgresql.CONNECT_SECONDS <= 10
+    assert postgresql.TRANSACTION_SECONDS < LEASE_SECONDS / 3

@@ -91,15 +91,26 @@ def answer(status: int, body: object, media_type: str = "application/json", **he
     return respond
 
 
+def _flowing() -> asyncio.Event:
+    flows = asyncio.Event()
+    flows.set()
+    return flows
+
+
 @dataclass
 class Line:
-    """A TCP connection to `host` and `port` that can be cut: what is open ends, and what is new is refused."""
+    """A TCP connection to `host` and `port` that can be cut (what is open ends, and what is new is refused) or stalled.
+
+    A line that is stalled accepts connections and what is sent on them, and passes nothing on, not even their end.
+    """
 
     host: str
     port: int
     local_port: int = 0
     _server: asyncio.Server | None = None
     _writers: set[asyncio.StreamWriter] = field(default_factory=set)
+    _flows: asyncio.Event = field(default_factory=_flowing)
+    _lost: list[asyncio.Event] = field(default_factory=list)
 
     async def mend(self) -> None:
         """Accepts connections, each time at the same port."""
@@ -112,19 +123,42 @@ class Line:
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()
+        for flows in (self._flows, *self._lost):
+            flows.set()
+
+    def stall(self) -> None:
+        """Nothing is passed on, on those connections that there are and on new ones."""
+        self._flows.clear()
+
+    def flow(self) -> None:
+        """Everything is passed on, also what was held back."""
+        self._flows.set()
+
+    def fail_over(self) -> None:
+        """Nothing is ever passed on again on the connections that there are; new ones work."""
+        self._flows.clear()
+        self._lost.append(self._flows)
+        self._flows = _flowing()
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
-        ends = {writer, far_writer}
-        self._writers |= ends
+        flows = self._flows
+        self._writers.add(writer)
         with suppress(ConnectionError):
-            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
-        self._writers -= ends
+            await flows.wait()
+            far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
+            self._writers.add(far_writer)
+            await asyncio.gather(_copy(reader, far_writer, flows), _copy(far_reader, writer, flows))
+            self._writers.discard(far_writer)
+        self._writers.discard(writer)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flows: asyncio.Event) -> None:
     try:
-        while received := await reader.read(65536):
+        while True:
+            received = await reader.read(65536)
+            await flows.wait()
+            if not received:
+                return
             writer.write(received)
             await writer.drain()
     finally:
