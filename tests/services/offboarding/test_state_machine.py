@@ -14,12 +14,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from domain.errors import ConflictError
+from settings.model import CleanupSettings
 from standalone.catalog import ADMINS, MEMBERS
-from tests.support.organisation import LEASE, Crash, Organisation
+from tests.support.organisation import INTERVAL, LEASE, Crash, Organisation
 from tests.support.user_list import listing
 
 SOAK = "SOAK" in os.environ
 NAMES = [f"m{number}" for number in range(6)]
+FOREIGN = {"m4", "m5"}
+"""The names of those whom this service did not create; the others are its own."""
+MOST_IN_A_DAY = 3
+DAY = 86400.0
 STRANGERS = ["svc-ci", "default_user_id", "dave@example.com"]
 name = st.sampled_from(NAMES)
 
@@ -27,11 +32,19 @@ name = st.sampled_from(NAMES)
 class ComeAndGo(RuleBasedStateMachine):
     """Members come and go, keys are made and blocked by hand, upstreams fail, processes die, time passes."""
 
+    cleanup = CleanupSettings(interval=INTERVAL)
+
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
         self.folder = tempfile.TemporaryDirectory()
-        self.organisation = Organisation(Path(self.folder.name), members=len(NAMES))
+        self.organisation = Organisation(Path(self.folder.name), members=0, cleanup=self.cleanup)
+        for name in NAMES:
+            self.organisation.join(name, foreign=name in FOREIGN)
+        self.present = set(self.organisation.litellm.rows.users)
+        self.left_at: dict[str, float] = {}
+        self.first_missed_at: dict[str, float] = {}
+        self.deleted_at: list[float] = []
         for stranger in STRANGERS:
             self.organisation.litellm.rows.add_user({"user_id": stranger})
             self.organisation.mint(stranger)
@@ -45,12 +58,14 @@ class ComeAndGo(RuleBasedStateMachine):
 
     @rule(name=name, group=st.sampled_from([MEMBERS, ADMINS]))
     def join(self, name: str, group: str) -> None:
-        self.organisation.join(name, group)
-        self.missed_runs.pop(self.organisation.ref(name), None)
+        ref = self.organisation.join(name, group, foreign=name in FOREIGN)
+        self.present.add(ref)
+        for absences in (self.missed_runs, self.left_at, self.first_missed_at):
+            absences.pop(ref, None)
 
     @rule(name=name)
     def leave(self, name: str) -> None:
-        self.organisation.leave(name)
+        self.left_at.setdefault(self.organisation.leave(name), self.organisation.clock())
 
     @rule(name=name)
     def make_a_key(self, name: str) -> None:
@@ -78,7 +93,7 @@ class ComeAndGo(RuleBasedStateMachine):
         if status != 200:
             self.organisation.to_backstage.answers[path] = lambda _: httpx.Response(status)
 
-    @rule(seconds=st.sampled_from([1, 61, 3600, 86400]))
+    @rule(seconds=st.sampled_from([1, 61, 3600, 86400, 7 * 86400]))
     def time_passes(self, seconds: int) -> None:
         self.organisation.clock.advance(seconds)
 
@@ -110,7 +125,7 @@ class ComeAndGo(RuleBasedStateMachine):
     @rule(name=name)
     def a_short_absence(self, name: str) -> None:
         """Missed by one run, and back before the next."""
-        self.organisation.leave(name)
+        self.leave(name)
         self.a_run()
         self.join(name, MEMBERS)
         self.a_run()
@@ -125,23 +140,42 @@ class ComeAndGo(RuleBasedStateMachine):
 
     def check(self, report: Any) -> None:
         """What holds after a run that ended by itself."""
+        done = report["done"]
         if report["outcome"] == "refused":
-            assert set(self.organisation.to_litellm.changes) <= {"/key/unblock"}
+            assert done is None or done["blocked"] == done["deleted"] == []
             return
-        assert report["outcome"] == "done", report
+        # One whom LiteLLM has and does not list is not deleted.
+        assert {row["userId"] for row in done["failed"]} <= {self.forgotten}, report
         for ref in map(self.organisation.ref, NAMES):
-            seen = ref != self.forgotten or ref in str(report["done"])
             if self.organisation.org.users[ref]:
                 self.missed_runs.pop(ref, None)
                 blocked = {key for key, is_so in self.organisation.keys(ref).items() if is_so}
                 assert blocked == self.by_hand & self.organisation.keys(ref).keys(), (
                     "given back is exactly what was taken"
                 )
-            elif seen:
+            elif ref != self.forgotten:
+                self.first_missed_at.setdefault(ref, self.organisation.clock())
                 self.missed_runs[ref] = self.missed_runs.get(ref, 0) + 1
                 assert all(self.organisation.keys(ref).values()), "a leaver keeps no live key after a plausible run"
-                if self.missed_runs[ref] >= 2:
-                    assert ref not in self.organisation.litellm.rows.users, "nor are they there after two"
+                self.check_that_they_go(ref)
+
+    def check_that_they_go(self, ref: str) -> None:
+        """Whoever may be deleted is, as far as the limit allows."""
+        is_over = self.organisation.clock() - self.first_missed_at[ref] >= self.cleanup.grace_period
+        if is_over and self.missed_runs[ref] >= 2 and ref.rpartition("/")[2] not in FOREIGN:
+            counted = self.runner.run(self.organisation.orchestrator.foundation.deletions.recent())
+            assert ref not in self.organisation.litellm.rows.users or len(counted) >= MOST_IN_A_DAY
+
+    @invariant()
+    def deleting_is_patient(self) -> None:
+        """Only our own users, after their grace period, and three in any 24 hours."""
+        now = self.organisation.clock()
+        for ref in self.present - self.organisation.litellm.rows.users.keys():
+            assert ref.rpartition("/")[2] not in FOREIGN
+            assert now - self.left_at[ref] >= self.cleanup.grace_period
+            self.deleted_at.append(now)
+        self.present &= self.organisation.litellm.rows.users.keys()
+        assert sum(at > now - DAY for at in self.deleted_at) <= MOST_IN_A_DAY
 
     @invariant()
     def nobody_else_is_touched(self) -> None:
@@ -160,8 +194,14 @@ class ComeAndGo(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-ComeAndGo.TestCase.settings = settings(
-    max_examples=500 if SOAK else 50,
+class ComeAndGoAtOnce(ComeAndGo):
+    """The same without a grace period."""
+
+    cleanup = CleanupSettings(interval=INTERVAL, grace_period=0)
+
+
+ComeAndGo.TestCase.settings = ComeAndGoAtOnce.TestCase.settings = settings(
+    max_examples=500 if SOAK else 40,
     stateful_step_count=50 if SOAK else 30,
     derandomize=not SOAK,
     deadline=None,
@@ -170,3 +210,4 @@ ComeAndGo.TestCase.settings = settings(
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestPeopleComeAndGo = ComeAndGo.TestCase
+TestPeopleComeAndGoAtOnce = ComeAndGoAtOnce.TestCase
