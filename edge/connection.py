@@ -32,6 +32,10 @@ class _Part(Enum):
     BODY = 2
 
 
+class _HeadTooLargeError(Exception):
+    """Stops the parser."""
+
+
 class Connection(HttpToolsProtocol):
     """Uvicorn's connection with deadlines. Refuses what came too late, or is too large, with Backstage's error body."""
 
@@ -41,7 +45,7 @@ class Connection(HttpToolsProtocol):
         self._writing: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._deadline_of = self._incomplete = _Part.NONE
-        self._head_bytes = 0
+        self._parsed_bytes = self._unparsed_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
@@ -60,10 +64,10 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._incomplete is _Part.HEAD:
-            self._head_bytes += len(data)
-            if self._head_bytes > _MAX_HEAD_BYTES:
-                message = f"The path and the headers are larger than {_MAX_HEAD_BYTES} bytes"
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "RequestHeaderFieldsTooLargeError", message)
+            # Also a single header that has no end: the parser tells of each when it is complete.
+            self._unparsed_bytes += len(data)
+            if self._unparsed_bytes > _MAX_HEAD_BYTES:
+                self._refuse_head()
                 return
         # Only now: most requests arrive at once, and need no timer. Between two requests the parser skips empty lines,
         # for which uvicorn stops its own timer.
@@ -73,7 +77,17 @@ class Connection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["state"][CROWDED] = len(self.connections) > self._limits.max_connections
-        self._incomplete, self._head_bytes = _Part.HEAD, 0
+        self._incomplete = _Part.HEAD
+        self._parsed_bytes = self._unparsed_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header, or a trailer after a body in chunks."""
+        self._count(len(name) + len(value) + len(": \r\n"))
+        super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
@@ -95,7 +109,10 @@ class Connection(HttpToolsProtocol):
             self._writing = None
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's text says nothing more
-        self._refuse(HTTPStatus.BAD_REQUEST, "InputError", "The request is not valid HTTP/1.1")
+        if self._parsed_bytes > _MAX_HEAD_BYTES:
+            self._refuse_head()
+        else:
+            self._refuse(HTTPStatus.BAD_REQUEST, "InputError", "The request is not valid HTTP/1.1")
 
     @property
     def _is_responding(self) -> bool:
@@ -115,6 +132,16 @@ class Connection(HttpToolsProtocol):
             # The application answers a late body; this is for a body that nobody reads.
             seconds = self._limits.body_seconds + _SECONDS_AFTER_BODY
             self._deadline = self.loop.call_later(seconds, self.transport.close)
+
+    def _count(self, size: int) -> None:
+        """Counts what was parsed, however many reads it came in. Raises _HeadTooLargeError, which uvicorn refuses."""
+        self._parsed_bytes += size
+        if self._parsed_bytes > _MAX_HEAD_BYTES:
+            raise _HeadTooLargeError
+
+    def _refuse_head(self) -> None:
+        message = f"The path and the headers are larger than {_MAX_HEAD_BYTES} bytes"
+        self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "RequestHeaderFieldsTooLargeError", message)
 
     def _head_is_late(self) -> None:
         message = f"The path and the headers did not arrive within {self._limits.head_seconds:g} s"

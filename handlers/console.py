@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from starlette.responses import HTMLResponse, Response
 
 from domain.errors import NotFoundError
-from handlers.responses import json_response
+from handlers.responses import accepts, json_response
 from services.console import Console
 
 _PAGE = Path(__file__).parent.parent / "console" / "page"
@@ -45,7 +45,7 @@ async def get_console_asset(version: str, asset: str, accept_encoding: str | Non
     content, compressed = _asset(asset)
     headers = {"Vary": "Accept-Encoding", "Cache-Control": _YEAR if version == _version() else "no-store"}
     media_type = _MEDIA_TYPES[Path(asset).suffix]
-    if "gzip" in (accept_encoding or ""):
+    if accepts(accept_encoding, "gzip"):
         return Response(compressed, headers=headers | {"Content-Encoding": "gzip"}, media_type=media_type)
     return Response(content, headers=headers, media_type=media_type)
 

@@ -16,6 +16,7 @@ from domain.errors import InputError
 from domain.rates import RateLimit
 
 _BASE = "/api/litellm-orchestrator"
+_WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 _ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
 
 
@@ -77,6 +78,16 @@ def rate_headers(rate: RateLimit | None) -> dict[str, str]:
         "RateLimit": f'"{rate.name}";r={rate.remaining};t={rate.reset}',
         "RateLimit-Policy": f'"{rate.name}";q={rate.limit};w={rate.window}',
     }
+
+
+def accepts(accept_encoding: str | None, coding: str) -> bool:
+    """Whether `Accept-Encoding` allows `coding` (RFC 9110, section 12.5.3). A weight that is no number is none."""
+    weights = {"*": 0.0}
+    for part in (accept_encoding or "").lower().split(","):
+        name, *parameters = (text.strip() for text in part.split(";"))
+        given = [value for key, _, value in (text.partition("=") for text in parameters) if key.strip() == "q"]
+        weights[name] = float(given[0]) if given and _WEIGHT.fullmatch(given[0].strip()) else float(not given)
+    return weights.get(coding, weights["*"]) > 0
 
 
 def iso(seconds: float | None) -> str | None:

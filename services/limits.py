@@ -11,6 +11,7 @@ from domain.keys import Key, KeyChanges, KeyRequest, KeyStatus
 from domain.users import Tier
 
 _SHORTEST_LIFE_SECONDS = 60
+_LONGEST_LIFE_SECONDS = 315_360_000
 _LONGEST_METADATA_NAME = 64
 
 
@@ -51,6 +52,8 @@ def life_of(requested: KeyRequest, now: float) -> int | None:
         raise InputError("expiresAt must be a time such as 2026-11-23T12:00:00Z") from error
     if life < _SHORTEST_LIFE_SECONDS:
         raise InputError(f"expiresAt must be at least {_SHORTEST_LIFE_SECONDS} seconds from now")
+    if life > _LONGEST_LIFE_SECONDS:
+        raise InputError(f"expiresAt must be at most {_LONGEST_LIFE_SECONDS} seconds (ten years) from now")
     return life
 
 

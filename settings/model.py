@@ -100,7 +100,14 @@ class Cors:
 
     origins: tuple[str, ...] = ()
     methods: tuple[str, ...] = ("GET", "HEAD", "PUT", "PATCH", "POST", "DELETE")
-    allowed_headers: tuple[str, ...] = ("Authorization", "Content-Type", "Idempotency-Key", "If-Match", "X-Request-Id")
+    allowed_headers: tuple[str, ...] = (
+        "Authorization",
+        "Content-Type",
+        "Idempotency-Key",
+        "If-Match",
+        "If-None-Match",
+        "X-Request-Id",
+    )
     exposed_headers: tuple[str, ...] = ()
     credentials: bool = False
     max_age: int = 600

@@ -18,6 +18,7 @@ OTHERWISE_LOWERED = {
     "edge/application.py": "the scheme of a header",
     "edge/bodies.py": "a media type",
     "edge/request_log.py": "the name of a header",
+    "handlers/responses.py": "codings of a body",
     "handlers/health.py": "the names of the upstreams",
     "telemetry/tracing.py": "a variable of the environment",
 }

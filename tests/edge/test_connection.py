@@ -170,6 +170,41 @@ async def test_a_head_has_64_kibibytes(caller: Caller) -> None:
     assert caller.loop.pending == []
 
 
+LONG = b"X-A: " + b"a" * 1000 + b"\r\n"
+HEADS = {
+    "headers": b"GET /x HTTP/1.1\r\n" + LONG * 100 + b"\r\n",
+    "one header": b"GET /x HTTP/1.1\r\nX-A: " + b"a" * 100_000 + b"\r\n\r\n",
+    "a path": b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n",
+    "a query": b"GET /x?" + b"y=1&" * 25_000 + b" HTTP/1.1\r\n\r\n",
+    "trailers": b"POST /x HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + LONG * 100 + b"\r\n",
+    "the second of two": HEAD + b"1234" + b"GET /x HTTP/1.1\r\n" + LONG * 100 + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("piece", [1_000_000, 4096, 7], ids=["in one read", "in pages", "in drops"])
+@pytest.mark.parametrize("head", HEADS)
+async def test_a_head_of_100_kilobytes_is_refused_however_it_comes(caller: Caller, head: str, piece: int) -> None:
+    """A sender may write it at once or in any pieces; behind a request that is being answered it only closes."""
+    sent = HEADS[head]
+    for start in range(0, len(sent), piece):
+        if not caller.transport.closed:
+            caller.sends(sent[start : start + piece])
+    assert caller.transport.closed
+    if head not in ("trailers", "the second of two"):
+        assert caller.transport.refusal == (431, "RequestHeaderFieldsTooLargeError")
+    assert caller.loop.pending == []
+
+
+@pytest.mark.parametrize("piece", [1_000_000, 4096], ids=["in one read", "in pages"])
+async def test_a_large_head_may_have_a_large_body(caller: Caller, piece: int) -> None:
+    """60 KB of headers and 60 KB of body, which has a limit of its own."""
+    sent = b"POST /x HTTP/1.1\r\nContent-Length: 60000\r\n" + LONG * 60 + b"\r\n" + b"b" * 60_000
+    for start in range(0, len(sent), piece):
+        caller.sends(sent[start : start + piece])
+    assert (caller.transport.closed, caller.transport.written) == (False, b"")
+    assert len(list(caller.connection.scope["headers"])) == 61
+
+
 async def test_what_is_not_http_is_refused(caller: Caller) -> None:
     """In the same form as every other error."""
     caller.sends(b"\x16\x03\x01\x02\x00 hello")

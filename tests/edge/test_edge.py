@@ -34,6 +34,37 @@ def preflight(origin: str) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize(
+    ("offered", "coding"),
+    [
+        (None, None), ("", None), ("br", None), ("identity", None), ("gzip;q=0", None), ("gzip; Q=0.000, br", None),
+        ("*;q=0", None), ("gzip;q=0, *", None), ("gzip;q=much", None), ("gzip;q=", None), ("xgzipx", None),
+        ("gzip", "gzip"), ("GZIP", "gzip"), ("br, gzip;q=0.1", "gzip"), ("*", "gzip"), ("gzip;q=1, *;q=0", "gzip"),
+        ("deflate ;q=0.5,gzip ; q=0.5", "gzip"),
+    ],
+)  # fmt: skip
+async def test_a_file_is_compressed_for_whoever_wants_it(
+    nobody: httpx.AsyncClient, offered: str | None, coding: str | None
+) -> None:
+    """By the weights of `Accept-Encoding`: zero means not acceptable (RFC 9110, section 12.4.2)."""
+    path = f"{BASE}/console/{'0' * 16}/main.js"
+    del nobody.headers["accept-encoding"]
+    answer = await nobody.get(path, headers={} if offered is None else {"Accept-Encoding": offered})
+    assert (answer.status_code, answer.headers.get("content-encoding")) == (200, coding)
+
+
+@pytest.mark.parametrize("header", ["authorization", "idempotency-key", "if-match", "if-none-match", "x-request-id"])
+async def test_a_browser_may_send_every_header_of_the_contract(make_service: MakeService, header: str) -> None:
+    """A preflight that names one of them is granted, without a setting."""
+    service = make_service(cors=Cors(origins=(ORIGIN,)))
+    service.client()
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(service._app), base_url="http://orchestrator"
+    ) as browser:
+        asked = preflight(ORIGIN) | {"Access-Control-Request-Headers": header}
+        assert (await browser.options(user_path(ALICE), headers=asked)).status_code == 200
+
+
 async def test_a_browser_on_an_allowed_origin_may_call(make_service: MakeService) -> None:
     """Preflight, answers and errors alike carry the headers, and the request id can be read."""
     service = make_service(cors=Cors(origins=(ORIGIN,), credentials=True))

@@ -211,6 +211,8 @@ async def test_metadata_does_not_reach_litellms_own_names(make_service: MakeServ
     [
         ({"expiresIn": 3600, "expiresAt": "2027-02-01T00:00:00Z"}, "either expiresIn or expiresAt"),
         ({"expiresAt": "2026-01-01T00:00:00Z"}, "at least 60 seconds from now"),
+        ({"expiresAt": "2037-01-13T08:00:01Z"}, "at most 315360000 seconds (ten years) from now"),
+        ({"expiresIn": 315_360_001}, "from 60 to 315360000 (ten years)"),
         ({"expiresAt": "2027-02-30T00:00:00Z"}, "a time such as"),
         ({"expiresAt": "tomorrow"}, "a time such as"),
         ({"expiresIn": 59}, "seconds from 60"),
