@@ -10,7 +10,7 @@ import tracemalloc
 from collections import Counter
 from pathlib import Path
 
-from tests.support.organisation import Organisation
+from tests.support.organisation import AT_ONCE, Organisation
 
 _LEAVERS = 100
 
@@ -18,7 +18,7 @@ _LEAVERS = 100
 async def main(users: int) -> None:
     """Two runs: the first blocks the leavers, the second deletes them. Upstreams answer within this process."""
     with tempfile.TemporaryDirectory() as folder:
-        organisation = Organisation(Path(folder), members=users - 1)
+        organisation = Organisation(Path(folder), members=users - 1, cleanup=AT_ONCE)
         for number in range(_LEAVERS):
             organisation.leave(f"m{number}")
         for name in ("blocks", "deletes"):

@@ -8,6 +8,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from clients.litellm.rows import ANNOTATIONS
+from settings.model import CleanupSettings
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from state.database import Database
@@ -160,6 +162,23 @@ async def test_the_cleanup_and_the_directory(service: Service, clock: Clock) -> 
     assert found["directory_swept_timestamp_seconds"] == clock() - 60
     outcomes = [found[f'cleanup_last_run{{outcome="{outcome}"}}'] for outcome in ("done", "refused", "failed")]
     assert outcomes == [1, 0, 0]
+
+
+async def test_users_whose_deletion_waits(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """Those not created here, and those above the limit of a day, are steps of their own in the plans of runs."""
+    patient = CleanupSettings(enabled=False, grace_period=0, max_deletions=0)
+    service = make_service(cleanup=patient)
+    litellm.rows.add_user({"user_id": "user:default/of.the.plugin"})
+    litellm.rows.add_user({"user_id": "user:default/ours", "metadata": {ANNOTATIONS: {"tier": "userDefaults"}}})
+    bob = service.signed_in(BOB)
+    for _ in range(2):
+        await send(bob, "runCleanup", json={"dryRun": False})
+        while (await send(bob, "getCleanup")).json()["running"]:
+            pass
+    found = await metrics_of(service)
+    assert found['cleanup_planned_users_total{step="foreign"}'] == 1
+    assert found['cleanup_planned_users_total{step="postponed"}'] == 1
+    assert found['cleanup_users_total{step="hold"}'] == 2
 
 
 async def test_a_hanging_dependency_does_not_cost_the_scrape(make_service: MakeService) -> None:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from playwright.async_api import expect
 
+from clients.litellm.rows import ANNOTATIONS
 from tests.conftest import ALICE, BASE, BOB, keys_path
 from tests.live.conftest import Live
 from tests.live.test_console import opened, sign_in
@@ -80,14 +81,15 @@ async def organisation(tmp_path: Path, products: RealProducts) -> AsyncIterator[
         litellmOrchestrator:
           backstage: {{catalogToken: '${{BACKSTAGE_CATALOG_TOKEN}}'}}
           database: {{url: 'sqlite:///{tmp_path}/state.sqlite3'}}
-          cleanup: {{interval: 2}}
+          cleanup: {{interval: 2, gracePeriod: 0}}
         """
     )
 
     litellm = products.litellm
     await products.empty_litellm()
+    ours = {"metadata": {ANNOTATIONS: {"tier": "userDefaults"}}}
     for user_id in (ALICE, BOB, *_STRANGERS):
-        await litellm.post("/user/new", json={"user_id": user_id, "auto_create_key": False})
+        await litellm.post("/user/new", json={"user_id": user_id, "auto_create_key": False, **ours})
     organisation = LiveOrganisation(products, Path(os.environ["BACKSTAGE_ORG"]), config)
     await organisation.set_membership("litellm-users")
     yield organisation

@@ -17,11 +17,13 @@ from domain.keys import Revocation
 from domain.rates import RateLimit
 from state.changes import ChangeTable, IdempotentRequest
 from state.database import Database
+from state.deletions import Deletions
 from state.due import DueQueue
 from state.kept_answers import KeptAnswer, KeptAnswers
+from state.lease import HeldLease, Lease, LeaseLostError
 from state.rates import RatePolicy, Rates
 from state.revocations import ReportedKeys, Revocations, revocation_of
-from state.tables import change, due, kept_answer, metadata
+from state.tables import change, cleanup_deletion, due, kept_answer, metadata
 from tests.conftest import ALICE, BOB, Clock
 from tests.support.postgresql import empty_database
 
@@ -317,3 +319,42 @@ async def test_reported_keys(database: Database) -> None:
     assert await reported.among([]) == set()
     await reported.forget("a")
     assert await reported.among(["a"]) == set()
+
+
+async def held_lease(database: Database) -> tuple[Lease, HeldLease]:
+    """The lease of the cleanup, for a minute."""
+    lease = Lease(database, "cleanup", owner="this replica", life=60)
+    held = await lease.acquire(only_if_due=False)
+    assert held is not None
+    return lease, held
+
+
+async def test_deletions_count_for_a_day(database: Database, clock: Clock, *, is_real: bool) -> None:
+    """Once for each off-boarding, however often it is tried; after a day they are forgotten."""
+    lease, held = await held_lease(database)
+    deletions = Deletions(database, lease)
+    for _ in range(2):
+        await deletions.reserve(held, ALICE, since=0)
+    await deletions.reserve(held, BOB, since=0)
+    assert sorted(row.user_id for row in await deletions.recent()) == [ALICE, BOB]
+    later = (await deletions.recent())[0].at + 1
+    await deletions.reserve(held, ALICE, since=later)
+    assert len(await deletions.recent()) == 3
+    if is_real:
+        await shift(database, cleanup_deletion.c.at, 86401)
+    else:
+        clock.advance(86401)
+    assert await deletions.recent() == []
+    await deletions.forget()
+    async with database.reading() as connection:
+        assert (await connection.execute(sa.select(cleanup_deletion))).all() == []
+
+
+async def test_only_the_holder_of_the_lease_counts_deletions(database: Database) -> None:
+    """So two replicas never exceed the limit together."""
+    lease, held = await held_lease(database)
+    await lease.release(held, next_run_in=None)
+    await held_lease(database)
+    with pytest.raises(LeaseLostError):
+        await Deletions(database, lease).reserve(held, ALICE, since=0)
+    assert await Deletions(database, lease).recent() == []

@@ -1,0 +1,50 @@
+"""What LiteLLM does as far as off-boarding relies on it: lists of keys, their names, and who created a user."""
+
+from __future__ import annotations
+
+import pytest
+
+from clients.litellm.rows import ANNOTATIONS
+from tests.conformance.conftest import Proxy
+
+
+async def test_keys_are_listed_from_the_newest(proxy: Proxy) -> None:
+    """Unless another order is asked for: a run reads as many pages as have new keys."""
+    user_id = await proxy.user("a")
+    made = [(await proxy.key(user_id))["token"] for _ in range(3)]
+    listed = [
+        (await proxy.get("/key/list", user_id=user_id, return_full_object="true", size=1, page=page)).json()["keys"]
+        for page in (1, 2, 3)
+    ]
+    assert [row["token"] for (row,) in listed] == made[::-1]
+    times = [row["created_at"] for (row,) in listed]
+    assert times == sorted(times, reverse=True)
+
+
+async def test_a_page_behind_the_last_one(proxy: Proxy) -> None:
+    """It is empty and tells the number of pages, without a look at any row."""
+    user_id = await proxy.user("a")
+    for _ in range(2):
+        await proxy.key(user_id)
+    answer = await proxy.get("/key/list", user_id=user_id, return_full_object="true", size=1, page=1_000_000)
+    assert (answer.status_code, answer.json()["keys"], answer.json()["total_pages"]) == (200, [], 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "status"), [("0" * 64, 404), ("A" * 64, 404), ("sk-unknown-0123456789", 404), ("a-name-of-its-own", 400)]
+)
+async def test_names_of_keys_to_block(proxy: Proxy, name: str, status: int) -> None:
+    """A hash, or a secret, which is hashed."""
+    assert (await proxy.post("/key/block", key=name)).status_code == status
+
+
+async def test_a_row_of_a_user_says_who_created_them_and_counts_their_keys(proxy: Proxy) -> None:
+    """Our annotation is in the metadata; the users of others lack it. Blocked keys count, too."""
+    ours = await proxy.user("ours", metadata={ANNOTATIONS: {"tier": "userDefaults"}})
+    theirs = await proxy.user("theirs")
+    key = await proxy.key(theirs)
+    await proxy.key(theirs)
+    await proxy.post("/key/block", key=key["token"])
+    rows = (await proxy.get("/user/list", user_ids=f"{ours},{theirs}", page=1, page_size=100)).json()["users"]
+    told = {row["user_id"]: (ANNOTATIONS in row["metadata"], row["key_count"]) for row in rows}
+    assert told == {ours: (True, 0), theirs: (False, 2)}
