@@ -1,6 +1,7 @@
 // Calls the public API for the person who was signed in when a view or dialog began, and for nobody else.
 
 import { ApiError, request } from './http.js';
+import { secrets } from './secrets.js';
 import { session } from './session.js';
 import { text } from './text.js';
 
@@ -10,22 +11,40 @@ const PAGE = 100;
 
 export class Api {
   #person = session.person;
+  #cancelled;
+
+  /** @param {AbortSignal | null} cancelled once it is aborted, nothing is sent any more */
+  constructor(cancelled = null) {
+    this.#cancelled = cancelled;
+  }
 
   /**
    * Asks once more with a renewed token, if the first has expired. Once somebody else is signed in, or nobody, nothing is
    * sent any more, and an answer that is late is an ApiError: it is not for them.
    *
    * @param {string} method @param {string[]} path segments, not encoded @param {Options} [options]
+   * @param {(answer: import('./http.js').Answer) => void} [arrived] gets the answer in any case
    */
-  async call(method, path, options) {
+  async call(method, path, options, arrived) {
     const token = this.#token;
     try {
-      return await this.#asked(token, method, path, options);
+      return await this.#asked(token, method, path, options, arrived);
     } catch (error) {
       if (/** @type {ApiError} */ (error).status !== 401) throw error;
     }
     await session.renew(token);
-    return this.#asked(this.#token, method, path, options);
+    return this.#asked(this.#token, method, path, options, arrived);
+  }
+
+  /**
+   * Makes a key. Its secret is kept for whoever asked for it, wherever they are when it comes.
+   *
+   * @param {string[]} path @param {Options} options @param {{alias: string, model: string}} about what the code beside the secret shows
+   */
+  async mint(path, options, about) {
+    const asker = this.#person?.subject ?? '';
+    const keep = (/** @type {any} */ { body }) => secrets.keep(asker, { ...about, keyId: body.keyId, userId: body.userId, secret: body.keySecret });
+    return (await this.call('POST', path, options, keep)).body;
   }
 
   get #token() {
@@ -33,10 +52,16 @@ export class Api {
     return session.token;
   }
 
-  /** @param {string} token @param {string} method @param {string[]} path @param {Options} [options] */
-  async #asked(token, method, path, options) {
+  /**
+   * @param {string} token @param {string} method @param {string[]} path @param {Options} [options]
+   * @param {(answer: import('./http.js').Answer) => void} [arrived]
+   */
+  async #asked(token, method, path, options, arrived) {
+    if (this.#cancelled?.aborted) throw new ApiError(text.errors.cancelled, 0);
     try {
-      return await request(token, method, path, options);
+      const answer = await request(token, method, path, options);
+      arrived?.(answer);
+      return answer;
     } finally {
       void this.#token; // Whoever asked may have gone meanwhile.
     }

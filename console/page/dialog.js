@@ -14,7 +14,9 @@ export class FormDialog extends LitElement {
     /** @type {any} */ this.failure = null;
   }
 
-  api = new Api();
+  #closed = new AbortController();
+  /** What it has not sent when it is closed, it does not send any more. */
+  api = new Api(this.#closed.signal);
   heading = '';
   lead = '';
   danger = false;
@@ -64,14 +66,15 @@ export class FormDialog extends LitElement {
   }
 
   render() {
-    return html`<dialog aria-labelledby="dialog-heading" @close=${() => this.remove()}>
+    return html`<dialog aria-labelledby="dialog-heading" closedby=${this.isBusy ? 'none' : 'closerequest'} @close=${() => (this.#closed.abort(), this.remove())}>
       <form @submit=${this.#submitted} @input=${() => this.requestUpdate()}>
         <h2 id="dialog-heading">${this.heading}</h2>
         ${this.lead ? html`<p>${this.lead}</p>` : nothing}
         ${this.fields()}
         ${this.failure ? failed(this.failure) : nothing}
         <footer>
-          <button type="button" @click=${() => this.close()}>${text.cancel}</button>
+          <small role="status">${this.isBusy ? text.tooLate : nothing}</small>
+          <button type="button" ?disabled=${this.isBusy} @click=${() => this.close()}>${text.cancel}</button>
           <button class=${this.danger ? 'danger' : 'primary'} ?disabled=${this.isBusy || !this.isComplete}>${this.doing}</button>
         </footer>
       </form>
@@ -97,7 +100,7 @@ export class ConfirmDialog extends FormDialog {
   danger = true;
   word = '';
   button = '';
-  /** @type {() => Promise<void>} */ act = async () => {};
+  /** @type {(api: Api) => Promise<void>} */ act = async () => {};
 
   get doing() {
     return this.button;
@@ -114,7 +117,7 @@ export class ConfirmDialog extends FormDialog {
   }
 
   async submit() {
-    await this.act();
+    await this.act(this.api);
     this.close();
   }
 }

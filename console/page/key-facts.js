@@ -32,6 +32,9 @@ export function statusPill(key, now = Date.now()) {
   return pill('warn', word, exact(end));
 }
 
+/** A model to show code with: one that the key may call. @param {string[]} own @param {string[]} served */
+export const modelFor = (own, served) => own[0] ?? served[0] ?? 'MODEL';
+
 /** @param {Key} key */
 export const rates = key => text.keys.rates(key.rpm_limit, key.tpm_limit);
 

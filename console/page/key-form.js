@@ -5,7 +5,7 @@ import { EditDialog, amount } from './edit-dialog.js';
 import { field, randomId } from './ui.js';
 import { text } from './text.js';
 import { duration, money } from './format.js';
-import { keyName } from './key-facts.js';
+import { keyName, modelFor } from './key-facts.js';
 
 const DAY = 86400;
 const LIVES = [7, 30, 90, 365];
@@ -18,7 +18,6 @@ export class KeyForm extends EditDialog {
   userId = '';
   /** @type {any} TierLimits */ limits = {};
   /** @type {string[]} */ models = [];
-  /** @type {(created: any, alias: string) => void} */ created = () => {};
   #attempt = { body: '', id: '' };
 
   connectedCallback() {
@@ -114,9 +113,10 @@ export class KeyForm extends EditDialog {
     // A second try of the same request makes no second key; a changed request is another one.
     const sent = JSON.stringify(body);
     if (this.#attempt.body !== sent) this.#attempt = { body: sent, id: randomId() };
-    const created = (await this.api.call('POST', ['users', this.userId, 'keys'], { body, idempotencyKey: this.#attempt.id })).body;
+    const about = { alias: String(body.alias ?? ''), model: modelFor(form.getAll('models').map(String), this.models) };
+    await this.api.mint(['users', this.userId, 'keys'], { body, idempotencyKey: this.#attempt.id }, about);
     this.close();
-    this.created(created, String(body.alias ?? ''));
+    this.changed();
   }
 }
 customElements.define('key-form', KeyForm);

@@ -5,7 +5,7 @@ import { FormDialog } from './dialog.js';
 import { field, randomId } from './ui.js';
 import { text } from './text.js';
 import { dayOf, duration, timeOfDay } from './format.js';
-import { keyName } from './key-facts.js';
+import { keyName, modelFor } from './key-facts.js';
 
 const OVERLAPS = [0, 300, 900, 3600, 4 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 86400];
 const USUAL = 3;
@@ -13,7 +13,8 @@ const USUAL = 3;
 class KeyRotate extends FormDialog {
   userId = '';
   /** @type {any} */ key = null;
-  /** @type {(created: any, alias: string) => void} */ saved = () => {};
+  /** @type {string[]} */ models = [];
+  changed = () => {};
   #ids = new Map();
 
   connectedCallback() {
@@ -42,9 +43,10 @@ class KeyRotate extends FormDialog {
     const overlap = this.#overlap;
     if (!this.#ids.has(overlap)) this.#ids.set(overlap, randomId());
     const path = ['users', this.userId, 'keys', this.key.token, 'regenerate'];
-    const created = (await this.api.call('POST', path, { body: { overlap }, idempotencyKey: this.#ids.get(overlap) })).body;
+    const about = { alias: this.key.key_alias ?? '', model: modelFor(this.key.models, this.models) };
+    await this.api.mint(path, { body: { overlap }, idempotencyKey: this.#ids.get(overlap) }, about);
     this.close();
-    this.saved(created, this.key.key_alias ?? '');
+    this.changed();
   }
 }
 customElements.define('key-rotate', KeyRotate);

@@ -11,12 +11,11 @@ import { showMenu } from './menu.js';
 import { bar, empty } from './ui.js';
 import { text } from './text.js';
 import { COUNTDOWN, View } from './view.js';
-import './secret-card.js';
 
 const { keys: words } = text;
 
 class KeysView extends View {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { query: { state: true }, status: { state: true }, by: { state: true }, created: { state: true }, note: { state: true } };
+  /** @type {import('lit').PropertyDeclarations} */ static properties = { query: { state: true }, status: { state: true }, by: { state: true }, note: { state: true } };
 
   heading = words.title;
   lead = words.lead;
@@ -34,7 +33,6 @@ class KeysView extends View {
     this.status = '';
     this.by = '';
     this.note = '';
-    /** @type {{secret: string, alias: string, keyId: string} | null} */ this.created = null;
   }
 
   async load() {
@@ -50,11 +48,6 @@ class KeysView extends View {
 
   get #limits() {
     return this.userId === this.me.subject ? this.me.limits : {};
-  }
-
-  /** A model that a key may call, for its snippets. @param {string} keyId */
-  #modelOf(keyId) {
-    return this.rows.find(row => row.token === keyId)?.models[0] ?? this.models[0] ?? 'MODEL';
   }
 
   /** The number of keys that the tier's limit is about. */
@@ -75,7 +68,6 @@ class KeysView extends View {
   content() {
     return html`
       <div aria-live="polite">${this.note ? html`<div class="notice good">${this.note}</div>` : nothing}</div>
-      ${this.created ? html`<secret-card .secret=${this.created.secret} .alias=${this.created.alias} .model=${this.#modelOf(this.created.keyId)} @done=${() => (this.created = null)}></secret-card>` : nothing}
       ${this.#tiles()}
       ${this.rows.length ? this.#table() : html`<section class="card">${empty(words.empty, html`<button type="button" @click=${() => this.create()}>${words.create}</button>`)}</section>`}`;
   }
@@ -124,7 +116,7 @@ class KeysView extends View {
       <td class="wider">${rates(row)}</td>
       <td class="wider" title=${exact(row.last_active)}>${when(row.last_active)}</td>
       <td class="wide" title=${exact(row.expires)}>${when(row.expires)}</td>
-      <td class="num"><button type="button" class="quiet" aria-haspopup="menu" aria-label=${words.actions(keyName(row))} @click=${(/** @type {MouseEvent} */ event) => this.#menu(event, row)}>⋯</button></td>
+      <td class="num"><button type="button" class="quiet" data-key=${row.token} aria-haspopup="menu" aria-label=${words.actions(keyName(row))} @click=${(/** @type {MouseEvent} */ event) => this.#menu(event, row)}>⋯</button></td>
     </tr>`;
   }
 
@@ -133,7 +125,7 @@ class KeysView extends View {
     const { dialogs } = text;
     showMenu(event, [
       { label: dialogs.edit, act: () => this.#edit(row) },
-      { label: dialogs.rotate, act: () => open(new KeyRotate(), { userId: this.userId, key: row, saved: (made, alias) => this.#saved(made, alias) }) },
+      { label: dialogs.rotate, act: () => open(new KeyRotate(), { userId: this.userId, key: row, models: this.models, changed: () => this.#saved() }) },
       { label: row.blocked ? dialogs.unblock : dialogs.block, act: () => this.#block(row, !row.blocked) },
       { label: dialogs.remove, danger: true, act: () => this.#remove(row) },
     ]);
@@ -141,7 +133,7 @@ class KeysView extends View {
 
   create() {
     if (this.isLoaded && !this.#isFull) {
-      open(new KeyForm(), { userId: this.userId, limits: this.#limits, models: this.models, created: (made, alias) => this.#saved(made, alias) });
+      open(new KeyForm(), { userId: this.userId, limits: this.#limits, models: this.models, changed: () => this.#saved() });
     }
   }
 
@@ -175,8 +167,8 @@ class KeysView extends View {
       lead: text.dialogs.removeLead,
       word: keyName(row),
       button: text.dialogs.removeButton(keyName(row)),
-      act: async () => {
-        await this.api.call('DELETE', ['users', this.userId, 'keys', row.token]);
+      act: async api => {
+        await api.call('DELETE', ['users', this.userId, 'keys', row.token]);
         this.rows = this.rows.filter(other => other !== row);
         this.requestUpdate();
       },
@@ -187,9 +179,7 @@ class KeysView extends View {
     open(new KeyReport(), { reported: () => ((this.note = text.dialogs.reported), this.reload()) });
   }
 
-  /** @param {any} made @param {string} alias */
-  #saved(made, alias) {
-    this.created = { secret: made.keySecret, alias, keyId: made.keyId };
+  #saved() {
     this.note = '';
     this.reload();
   }

@@ -1,12 +1,15 @@
 // The frame: who is signed in, which view is shown, shortcuts.
 
-import { LitElement, html, keyed, nothing } from './lit.js';
+import { LitElement, html, keyed, nothing, repeat } from './lit.js';
+import { ConfirmDialog, open } from './dialog.js';
 import { nameOf } from './format.js';
+import { secrets } from './secrets.js';
 import { session } from './session.js';
 import { failed, skeletonRows } from './ui.js';
 import { text } from './text.js';
 import './keys-view.js';
 import './spending-view.js';
+import './secret-card.js';
 import './sign-in.js';
 
 const { nav, signIn } = text;
@@ -53,6 +56,7 @@ class Console extends LitElement {
   async connectedCallback() {
     super.connectedCallback();
     session.addEventListener('change', () => this.#sessionChanged());
+    secrets.addEventListener('change', () => this.requestUpdate());
     addEventListener('hashchange', () => this.#go());
     addEventListener('keydown', event => this.#pressed(event));
     addEventListener('online', () => (this.isOffline = false));
@@ -65,7 +69,6 @@ class Console extends LitElement {
     this.requestUpdate();
     if (session.person === this.#shown) return;
     this.#shown = session.person;
-    for (const open of this.querySelectorAll('dialog')) open.close();
     await this.#go();
   }
 
@@ -82,6 +85,9 @@ class Console extends LitElement {
   }
 
   async #go() {
+    // What was opened over one view does not belong to another.
+    for (const opened of this.querySelectorAll('dialog:not(.again)')) /** @type {HTMLDialogElement} */ (opened).close();
+    for (const menu of this.querySelectorAll('.menu')) /** @type {HTMLElement} */ (menu).hidePopover();
     this.route = routeNow();
     const { name } = this.route;
     if (MODULES[name] && !this.#modules.has(name)) {
@@ -118,6 +124,30 @@ class Console extends LitElement {
     /** @type {HTMLDialogElement | null} */ (this.querySelector('dialog.help'))?.showModal();
   }
 
+  /** The focus goes to the next secret, or to the key. @param {string} keyId */
+  async #saved(keyId) {
+    secrets.acknowledge(keyId);
+    await this.updateComplete;
+    const next = this.querySelector('secret-card section') ?? this.querySelector(`[data-key="${keyId}"]`) ?? this.querySelector('main');
+    /** @type {HTMLElement | null} */ (next)?.focus();
+  }
+
+  /** Asks first, where a secret would be lost. */
+  #signOut() {
+    const { subject } = /** @type {import('./session.js').Person} */ (session.person);
+    const kept = secrets.of(subject);
+    if (!kept.length) return session.signOut();
+    open(new ConfirmDialog(), {
+      heading: text.secret.leaveTitle(kept.map(one => one.alias || text.keys.unnamed)),
+      lead: text.secret.leaveLead(kept.length),
+      button: text.secret.leave,
+      act: async () => {
+        secrets.forget(subject);
+        session.signOut();
+      },
+    });
+  }
+
   #switchTheme() {
     const root = document.documentElement;
     root.dataset.theme = root.dataset.theme === 'dark' ? 'light' : 'dark';
@@ -137,10 +167,10 @@ class Console extends LitElement {
           ${this.#isAdmin ? html`<h2>${nav.admin}</h2>${FOR_ADMINS.map(name => this.#link(name))}` : nothing}
           <div class="who"><b>${nameOf(person.subject)}</b><span>${person.subject}${this.#isAdmin ? ` · ${text.admin}` : ''}</span>
             <div><button type="button" class="quiet" aria-label=${text.theme.toggle} @click=${this.#switchTheme}>${document.documentElement.dataset.theme === 'dark' ? text.theme.light : text.theme.dark}</button>
-            <button type="button" class="quiet" @click=${() => session.signOut()}>${text.signOut}</button></div></div></nav>
-        <main id="content" tabindex="-1">${this.isOffline ? html`<div class="notice warn" role="status">${text.offline}</div>` : nothing}${keyed(person, this.#view(person))}</main>
+            <button type="button" class="quiet" @click=${() => this.#signOut()}>${text.signOut}</button></div></div></nav>
+        <main id="content" tabindex="-1">${this.isOffline ? html`<div class="notice warn" role="status">${text.offline}</div>` : nothing}${repeat(secrets.of(person.subject), kept => kept.keyId, kept => html`<secret-card .kept=${kept} @done=${() => this.#saved(kept.keyId)}></secret-card>`)}${keyed(person, this.#view(person))}</main>
       </div>
-      ${session.isAsking ? html`<dialog class="again" aria-labelledby="sign-in-heading" @cancel=${(/** @type {Event} */ event) => event.preventDefault()}><sign-in .isAgain=${true}></sign-in></dialog>` : nothing}
+      ${session.isAsking ? html`<dialog class="again" aria-labelledby="sign-in-heading" closedby="none" @close=${() => this.requestUpdate()}><sign-in .isAgain=${true} @leave=${() => this.#signOut()}></sign-in></dialog>` : nothing}
       <dialog class="help" aria-labelledby="help-heading"><h2 id="help-heading">${text.shortcuts.title}</h2>
         <dl>${text.shortcuts.rows.map(([key, what]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${what}</dd></div>`)}</dl>
         <form method="dialog"><button autofocus>${text.close}</button></form></dialog>`;

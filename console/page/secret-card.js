@@ -1,20 +1,19 @@
 // A new key's secret, shown once, with code to use it.
 
 import { LitElement, html, nothing } from './lit.js';
+import { nameOf } from './format.js';
 import { session } from './session.js';
 import { snippets } from './snippets.js';
 import { copyButton } from './ui.js';
 import { text } from './text.js';
 
 class SecretCard extends LitElement {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { chosen: { state: true } };
+  /** @type {import('lit').PropertyDeclarations} */ static properties = { kept: {}, chosen: { state: true } };
 
   constructor() {
     super();
     this.chosen = 0;
-    this.alias = '';
-    this.secret = '';
-    this.model = 'MODEL';
+    /** @type {import('./secrets.js').Secret} */ this.kept = { keyId: '', secret: '', alias: '', userId: '', model: '' };
   }
 
   createRenderRoot() {
@@ -34,20 +33,22 @@ class SecretCard extends LitElement {
   }
 
   render() {
+    const { keyId, secret, alias, userId, model } = this.kept;
     const address = session.settings.modelsUrl;
-    const all = snippets(this.secret, address, this.model);
+    const all = snippets(secret, address, model);
+    const of = userId === session.person?.subject ? '' : nameOf(userId);
     const code = all[this.chosen][1];
-    return html`<section class="card secret" tabindex="-1" aria-labelledby="secret-heading">
-      <h2 id="secret-heading">${text.secret.title(this.alias)}</h2>
+    return html`<section class="card secret" tabindex="-1" aria-labelledby="secret-${keyId}">
+      <h2 id="secret-${keyId}">${text.secret.title(alias, of)}</h2>
       <p>${text.secret.lead}</p>
-      <div class="row"><code data-secret>${this.secret}</code>${copyButton(this.secret, true)}</div>
+      <div class="row"><code data-secret>${secret}</code>${copyButton(secret, text.secret.copyKey, true)}</div>
       <div class="tabs" role="tablist" aria-label=${text.secret.snippets} @keydown=${(/** @type {KeyboardEvent} */ event) => this.#move(event, all.length)}>
-        ${all.map(([name], index) => html`<button type="button" role="tab" id="tab-${index}" aria-controls="snippet" aria-selected=${index === this.chosen}
+        ${all.map(([name], index) => html`<button type="button" role="tab" id="tab-${keyId}-${index}" aria-controls="snippet-${keyId}" aria-selected=${index === this.chosen}
           tabindex=${index === this.chosen ? 0 : -1} @click=${() => (this.chosen = index)}>${name}</button>`)}
       </div>
-      <div role="tabpanel" id="snippet" aria-labelledby="tab-${this.chosen}"><pre tabindex="0">${code}</pre></div>
+      <div role="tabpanel" id="snippet-${keyId}" aria-labelledby="tab-${keyId}-${this.chosen}"><pre tabindex="0">${code}</pre></div>
       ${address ? nothing : html`<p class="hint">${text.secret.where}</p>`}
-      <div class="row end">${copyButton(code)}<button type="button" @click=${() => this.dispatchEvent(new Event('done'))}>${text.secret.done}</button></div>
+      <div class="row end">${copyButton(code, text.secret.copyCode)}<button type="button" @click=${() => this.dispatchEvent(new Event('done'))}>${text.secret.done}</button></div>
     </section>`;
   }
 }

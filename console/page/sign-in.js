@@ -53,6 +53,7 @@ class SignIn extends LitElement {
             ${field(words.label, html`<input name="token" type="password" autocomplete="off" autofocus required>`, words.token)}
             <button class="primary">${words.submit}</button></form>`}
       ${this.#failure()}
+      ${this.isAgain ? html`<button type="button" class="quiet" @click=${() => this.dispatchEvent(new Event('leave'))}>${text.signOut}</button>` : nothing}
     </section>`;
   }
 

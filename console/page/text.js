@@ -19,7 +19,11 @@ export const text = {
   skip: 'Skip to content',
   copy: 'Copy',
   copied: 'Copied',
+  copyId: 'Copy request id',
+  /** @param {string} keys */
+  notCopied: keys => `Not copied. It is selected: press ${keys}.`,
   cancel: 'Cancel',
+  tooLate: 'It is being done: too late to cancel.',
   close: 'Close',
   save: 'Save',
   retry: 'Try again',
@@ -48,6 +52,7 @@ export const text = {
     status: status => `The service answered with status ${status}.`,
     unreachable: 'The service cannot be reached. Try again in a moment.',
     offline: 'You are offline.',
+    cancelled: 'This was cancelled.',
     ended: 'Your session ended before this was answered.',
   },
   keys: {
@@ -78,10 +83,17 @@ export const text = {
     tiles: { spent: 'Spent', of: 'of', unlimited: 'no limit', resets: 'Budget resets', keys: 'Keys', noReset: 'never', tier: 'tier' },
   },
   secret: {
-    /** @param {string} alias */
-    title: alias => `Your new key${alias ? ` “${alias}”` : ''}`,
-    lead: 'Copy it now. It is not shown again; if you lose it, rotate the key.',
-    done: 'I have it',
+    /** @param {string} alias @param {string} of whose key it is, unless it is one's own */
+    title: (alias, of) => `${of ? 'The' : 'Your'} new key${alias ? ` “${alias}”` : ''}${of ? ` of ${of}` : ''}`,
+    lead: 'Copy it now. It is shown until you say that you saved it, and never again; if you lose it, rotate the key.',
+    done: 'Done – I saved the key',
+    copyKey: 'Copy key',
+    copyCode: 'Copy code',
+    /** @param {string[]} aliases */
+    leaveTitle: aliases => `Sign out without ${aliases.map(alias => `“${alias}”`).join(', ')}?`,
+    /** @param {number} count */
+    leaveLead: count => `You have not said that you saved ${count === 1 ? 'the secret of this key. It is' : 'the secrets of these keys. They are'} lost when you sign out, and can only be replaced by a rotation.`,
+    leave: 'Sign out and lose it',
     snippets: 'How to use it',
     where: 'Ask your platform team for the address of LiteLLM.',
   },

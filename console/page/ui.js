@@ -2,6 +2,7 @@
 
 import { html, nothing } from './lit.js';
 import { text } from './text.js';
+import './copy-button.js';
 
 /** A random id, also where the page is not in a secure context and has no randomUUID. */
 export const randomId = () =>
@@ -23,7 +24,7 @@ export function failed(failure, retry = null) {
   return html`<div class="notice bad" role="alert">
     <div><strong>${text.errors.title}.</strong> ${failure.message}</div>
     ${failure.requestId
-      ? html`<div class="request-id">${text.requestId} <code>${failure.requestId}</code> ${copyButton(failure.requestId)}</div>`
+      ? html`<div class="request-id">${text.requestId} <code>${failure.requestId}</code> ${copyButton(failure.requestId, text.copyId)}</div>`
       : nothing}
     ${retry ? html`<button type="button" @click=${retry}>${text.retry}</button>` : nothing}
   </div>`;
@@ -36,30 +37,9 @@ export const skeletonRows = (rows = 4) =>
 /** @param {string} sentence @param {unknown} action */
 export const empty = (sentence, action = nothing) => html`<div class="empty"><p>${sentence}</p>${action}</div>`;
 
-/** @param {string} value */
-export const copyButton = (value, primary = false) =>
-  html`<button type="button" class=${primary ? 'primary' : ''} @click=${(/** @type {any} */ event) => copy(event.currentTarget, value)}>${text.copy}</button>`;
-
-/** @param {HTMLButtonElement} button @param {string} value */
-async function copy(button, value) {
-  try {
-    await navigator.clipboard.writeText(value);
-  } catch {
-    copyBySelection(value);
-  }
-  button.textContent = text.copied;
-  setTimeout(() => (button.textContent = text.copy), 2000);
-}
-
-/** Where the page is not in a secure context there is no clipboard. @param {string} value */
-function copyBySelection(value) {
-  const area = document.createElement('textarea');
-  area.value = value;
-  (document.querySelector('dialog[open]') ?? document.body).append(area);
-  area.select();
-  document.execCommand('copy');
-  area.remove();
-}
+/** @param {string} value what it copies @param {string} label */
+export const copyButton = (value, label, isPrimary = false) =>
+  html`<copy-button .value=${value} .label=${label} .isPrimary=${isPrimary}></copy-button>`;
 
 /** Saves a CSV file (RFC 4180). @param {string} name @param {unknown[][]} rows */
 export function download(name, rows) {

@@ -50,8 +50,8 @@ class UserView extends View {
       heading: words.resetTitle(name),
       lead: words.resetLead(money(this.user.spend)),
       button: words.resetSpend,
-      act: async () => {
-        await this.api.call('PATCH', ['users', this.userId], { body: { spend: 0 } });
+      act: async api => {
+        await api.call('PATCH', ['users', this.userId], { body: { spend: 0 } });
         await this.#show();
       },
     });
@@ -72,8 +72,8 @@ class UserView extends View {
         lead: words.offboardLead(body.keys.length, money(this.user.spend)),
         word: name,
         button: words.offboardButton(name),
-        act: async () => {
-          await this.api.call('DELETE', ['users', this.userId]);
+        act: async api => {
+          await api.call('DELETE', ['users', this.userId]);
           location.hash = '#/users';
         },
       });

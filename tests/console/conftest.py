@@ -139,6 +139,20 @@ async def opened(open_page: Open) -> Opened:
     return await open_page()
 
 
+async def describe(page: Page, alias: str) -> None:
+    """Opens the dialog, and types the name of a key."""
+    await page.get_by_role("button", name="Create key").first.click()
+    await page.locator("[name=alias]").fill(alias)
+
+
+async def create(page: Page, alias: str) -> str:
+    """The secret that the API answered."""
+    await describe(page, alias)
+    async with page.expect_response(lambda response: response.request.method == "POST") as answer:
+        await page.locator("dialog .primary").click()
+    return str((await (await answer.value).json())["keySecret"])
+
+
 async def spent(portal: Portal, days: int = 20) -> None:
     """Alice has keys of every kind, and has called two models with two of them; dave is over his budget."""
     rows = portal.litellm.rows

@@ -11,20 +11,12 @@ from playwright.async_api import Page, Route, expect
 from domain.users import Tier
 from settings.model import Settings
 from tests.conftest import ALICE, BASE, keys_path
-from tests.console.conftest import Configure, Opened
+from tests.console.conftest import Configure, Opened, create
 from tests.services.keys.test_rotate import chat
 
 pytestmark = pytest.mark.console
 
 STATUS = "tbody td:nth-child(2) .pill"
-
-
-async def create(page: Page, alias: str) -> str:
-    """The secret of a new key."""
-    await page.get_by_role("button", name="Create key").first.click()
-    await page.locator("[name=alias]").fill(alias)
-    await page.locator("dialog .primary").click()
-    return await page.locator("[data-secret]").inner_text()
 
 
 async def choose(page: Page, alias: str, action: str) -> None:
@@ -52,7 +44,7 @@ async def test_alice_gets_a_key_and_the_code_to_use_it(opened: Opened) -> None:
         assert secret in code
         assert "https://llm.example.com" in code
         assert mentions in code
-    await page.get_by_role("button", name="I have it").click()
+    await page.get_by_role("button", name="I saved the key").click()
     assert secret not in await page.content()
     await page.reload()
     await page.get_by_role("button", name="alice").click()
@@ -69,6 +61,7 @@ async def test_the_code_calls_a_model_that_the_key_may_call(opened: Opened) -> N
     await page.get_by_label("claude-fake").check()
     await page.locator("dialog .primary").click()
     await expect(page.get_by_role("tabpanel")).to_contain_text('"model": "claude-fake"')
+    await page.get_by_role("button", name="I saved the key").click()
     await choose(page, "one model", "Rotate")
     await page.locator("dialog .primary").click()
     await expect(page.locator("tbody tr")).to_have_count(2)
@@ -200,9 +193,9 @@ async def test_rotation_says_when_the_old_key_ends(opened: Opened) -> None:
     await page.get_by_label("Overlap").fill("0")
     await expect(page.locator("dialog .primary")).to_have_text("Rotate: the old key stops now")
     await page.get_by_label("Overlap").fill("3")
-    await page.locator("dialog .primary").click()
+    await page.get_by_role("button", name="Rotate: the old key works until").click()
     await expect(page.locator(STATUS).filter(has_text="Ends")).to_have_text(re.compile("Ends in (1 h|60 min)"))
-    new = await page.locator("[data-secret]").inner_text()
+    new = await page.locator("[data-secret]").first.inner_text()
     assert [await chat(opened.portal.litellm, secret) for secret in (old, new)] == [200, 200]
 
 

@@ -78,7 +78,7 @@ async def test_alice_edits_rotates_blocks_and_reports_her_key(live: Live, page: 
     """LiteLLM does at once what the page says."""
     await sign_in(page, live, "alice")
     old = await create(page, "laptop")
-    await page.get_by_role("button", name="I have it").click()
+    await page.get_by_role("button", name="I saved the key").click()
     await choose(page, "Edit")
     await page.get_by_label("Budget in USD").fill("7")
     await page.locator("dialog .primary").click()
