@@ -15,10 +15,10 @@ from msgspec.json import Decoder
 
 from clients.litellm.client import LiteLLM
 from clients.litellm.fields import ListedKeyPage, ListedKeyRow
-from clients.litellm.rows import decoded, is_key_id
+from clients.litellm.rows import decoded, is_annotated, is_key_id, with_block
 from clients.upstream import Upstream
 from domain.errors import NotFoundError, UpstreamFaultError
-from domain.keys import ListedKey, ListedKeys, NewestKeys
+from domain.keys import Block, ListedKey, ListedKeys, NewestKeys
 
 _PAGE_SIZE = 100
 _MAX_PAGES = 1000
@@ -48,12 +48,25 @@ class LiteLLMBlocking:
         nameless = sum(not isinstance(row.token, str) or not row.token for row in theirs)
         return ListedKeys(tuple(keys.values()), unreadable + nameless)
 
-    async def set_blocked(self, key: ListedKey, *, blocked: bool) -> None:
-        """`POST /key/block` or `/key/unblock`. Raises NotFoundError.
+    async def block(self, key: ListedKey, block: Block) -> None:
+        """Blocks the key, and annotates whose block it is if this service annotated the key. Raises NotFoundError."""
+        await self._set_blocked(key, block)
+
+    async def unblock(self, key: ListedKey) -> None:
+        """Unblocks the key, and removes the annotation. Raises NotFoundError."""
+        await self._set_blocked(key, None)
+
+    async def _set_blocked(self, key: ListedKey, block: Block | None) -> None:
+        """`POST /key/update` with the annotation; `/key/block` or `/key/unblock` if there is none or that failed.
 
         LiteLLM 1.104.5 blocks by hash only; a row with another token is reached by `POST /key/update`, unless it begins
         with `sk-`: LiteLLM hashes that, and has no such row. Such a key is not accepted for calls to models either.
         """
+        blocked = block is not None
+        if key.metadata is not None:
+            body = {"key": key.id, "blocked": blocked, "metadata": with_block(key.metadata, block)}
+            if (await self._upstream.change("/key/update", body)).status == 200:
+                return
         try:
             await self._litellm.set_key_blocked(key.id, blocked=blocked)
         except NotFoundError:
@@ -123,7 +136,8 @@ class LiteLLMBlocking:
 
 def _listed(row: ListedKeyRow) -> ListedKey:
     key_id = row.token if is_key_id(row.token) else hashlib.sha256(row.token.encode()).hexdigest()
-    return ListedKey(key_id, is_blocked=row.blocked is True, token=row.token)
+    metadata = row.metadata if key_id == row.token and is_annotated(row.metadata) else None
+    return ListedKey(key_id, is_blocked=row.blocked is True, token=row.token, metadata=metadata)
 
 
 def _newest(rows: list[ListedKeyRow]) -> NewestKeys:

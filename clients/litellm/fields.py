@@ -76,6 +76,7 @@ class ListedKeyRow(Struct, kw_only=True, gc=False):
     user_id: Any = None
     blocked: Any = None
     created_at: Any = None
+    metadata: Any = None
 
 
 class ListedKeyPage(Struct, kw_only=True):

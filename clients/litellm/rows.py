@@ -93,7 +93,7 @@ def entry_from(row: SweptRow) -> DirectoryEntry:
 def found_from(row: SweptRow) -> FoundUser:
     """What off-boarding asks of any row of `/user/list`: this service annotates every user that it creates."""
     keys = row.key_count if isinstance(row.key_count, int) else 0
-    return FoundUser(keys, is_ours=isinstance(row.metadata, dict) and isinstance(row.metadata.get(ANNOTATIONS), dict))
+    return FoundUser(keys, is_ours=is_annotated(row.metadata))
 
 
 def key_from(row: KeyRow, owner: str) -> Key:
@@ -144,15 +144,22 @@ def annotated(annotations: KeyAnnotations, other_metadata: Mapping[str, Any]) ->
         "metadata": dict(annotations.metadata),
         "operation": annotations.operation,
     }
-    block = annotations.block
-    optional = {
-        "replaces": annotations.replaces,
-        "blocked_by": block and block.subject,
-        "blocked_as": block and block.blocker,
-        "blocked_at": block and block.since,
-    }
-    given = {name: value for name, value in optional.items() if value is not None}
-    return {**other_metadata, ANNOTATIONS: written | given}
+    replaces = {} if annotations.replaces is None else {"replaces": annotations.replaces}
+    return with_block({**other_metadata, ANNOTATIONS: written | replaces}, annotations.block)
+
+
+def is_annotated(metadata: Any) -> bool:
+    """Whether this service annotated a row with this metadata."""
+    return isinstance(metadata, dict) and isinstance(metadata.get(ANNOTATIONS), dict)
+
+
+def with_block(metadata: Mapping[str, Any], block: Block | None) -> dict[str, Any]:
+    """The metadata of an annotated key with the annotation of `block`, or without any."""
+    names = ("blocked_by", "blocked_as", "blocked_at")
+    kept = {name: value for name, value in metadata[ANNOTATIONS].items() if name not in names}
+    values = (None, None, None) if block is None else (block.subject, block.blocker, block.since)
+    given = {name: value for name, value in zip(names, values, strict=True) if value is not None}
+    return {**metadata, ANNOTATIONS: kept | given}
 
 
 def alias_in_litellm(user_id: str, alias: str, operation: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from domain.audit import Action, AuditEvent, AuditFilters
+from domain.audit import Action, AuditEvent, AuditFilters, Outcome
 from domain.identity import Principal, Role
 from domain.pages import DEFAULT_PAGE_SIZE, Page, cursor_of, position_in
 from services.access import authorize_member
@@ -43,7 +43,8 @@ def _seen_by(member: str, event: AuditEvent) -> AuditEvent:
     """What a member may know of an event that they made or that concerns them."""
     is_own_report = event.actor == member and event.action is Action.KEY_REPORT
     if event.target == member and not is_own_report:
-        return event
+        # What LiteLLM said when it refused a change can name other people.
+        return replace(event, after=None) if event.outcome is Outcome.FAILED else event
     # Of a report neither whether the key exists nor whose it is; of another's resources not their state.
     names = _OF_OWN_REPORT if is_own_report else _OF_OWN_CHANGE
     return AuditEvent(**{name: getattr(event, name) for name in names})

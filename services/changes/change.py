@@ -33,7 +33,7 @@ class Change:
 
     `kept_answer` has the fields of the answer if the same request was answered before: then nothing may be changed.
     `interrupted` are earlier changes of the user that never ended. Set `before` once it is known: the audit log
-    records it whatever the outcome.
+    records it whatever the outcome. `refusal` is why LiteLLM refused it, for admins.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Change:
         self.interrupted: Sequence[Interrupted] = opened.interrupted
         self.kept_answer: Mapping[str, Any] | None = opened.kept_answer
         self.before: Mapping[str, Any] | None = None
+        self.refusal: Mapping[str, Any] | None = None
         self.is_ended = opened.kept_answer is not None
         self._store = store
         self._opened = opened

@@ -144,7 +144,7 @@ class Changes:
         except CallerError as error:
             if not change.is_ended:
                 outcome = Outcome.DENIED if isinstance(error, NotAllowedError) else Outcome.FAILED
-                await change.end(Ending(outcome, before=change.before, detail=error.message))
+                await change.end(Ending(outcome, before=change.before, after=change.refusal, detail=error.message))
             raise
         except BaseException:
             with suppress(UpstreamError):
@@ -166,6 +166,7 @@ class Changes:
             if Role.SYSTEM in principal.roles:
                 raise
             log.warning("LiteLLM refused the values of a caller", reason=error.reason)
+            change.refusal = {"litellmSaid": error.reason}
             request = self.context.request_id() or change.operation
             unknown = f"LiteLLM's policy refuses this; its reason is in the log under the request id {request}"
             raise InputError(error.recognised or unknown) from error

@@ -6,17 +6,18 @@ run repairs a crash between any two steps. The result is read back from LiteLLM.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
 from clients.litellm.blocking import LiteLLMBlocking
 from domain.errors import NotFoundError, UpstreamFaultError
-from domain.keys import ListedKey, ListedKeys
+from domain.keys import Block, Blocker, ListedKeys
 from domain.offboarding import Offboarding
 from state.lease import HeldLease, Lease
 from state.offboardings import Offboardings
 from state.revocations import ReportedKeys
+
+_SUBJECT = "cleanup"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class KeyBlocking:
             await self.offboardings.set_blocked_keys(held, user_id, ours)
             # Whether it was blocked is read back. A key that was deleted meanwhile is as good as blocked.
             with suppress(NotFoundError, UpstreamFaultError):
-                await self.keys.set_blocked(key, blocked=True)
+                await self.keys.block(key, Block(_SUBJECT, Blocker.OFFBOARDING, offboarding.since))
         left = await self.keys.keys_of(user_id) if found.live else found
         if (problem := problem_of(left)) is None:
             await self.all_blocked(held, user_id, key_count=key_count)
@@ -69,23 +70,16 @@ class KeyBlocking:
         user_id, ours = offboarding.user_id, list(offboarding.blocked_keys)
         reported = await self.reported.among(ours)
         restored = len(set(ours) - reported)
+        # LiteLLM may have another name for a key, and its row has what the annotation stands in.
+        found = {key.id: key for key in (await self.keys.keys_of(user_id)).keys} if ours else {}
         while ours:
             await self.lease.renew(held)
-            if ours[0] not in reported:
-                await self._unblock(user_id, ours[0])
+            if ours[0] in found and ours[0] not in reported:
+                with suppress(NotFoundError):  # deleted meanwhile
+                    await self.keys.unblock(found[ours[0]])
             ours.pop(0)
             await self.offboardings.set_blocked_keys(held, user_id, ours)
         return restored
-
-    async def _unblock(self, user_id: str, key_id: str) -> None:
-        try:
-            await self.keys.set_blocked(ListedKey(key_id, is_blocked=True, token=key_id), blocked=False)
-        except NotFoundError:
-            # The key was deleted meanwhile, or LiteLLM has another name for it.
-            named: Mapping[str, ListedKey] = {key.id: key for key in (await self.keys.keys_of(user_id)).keys}
-            if key_id in named:
-                with suppress(NotFoundError):
-                    await self.keys.set_blocked(named[key_id], blocked=False)
 
 
 def untried(found: ListedKeys, offboarding: Offboarding) -> bool:

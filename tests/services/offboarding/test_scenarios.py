@@ -70,7 +70,7 @@ async def test_ids_in_upper_case_are_found_and_off_boarded(organisation: Organis
     """LiteLLM's spelling is used to it. Who stays is a finding, with what to do, and nothing happens to them."""
     rows, staying = organisation.litellm.rows, "user:default/M1"
     for user_id in ("user:default/Gone", "user:default/Zoe", "user:default/zoe", staying):
-        rows.add_user({"user_id": user_id})
+        organisation.add_user(user_id)
     keys = {user_id: organisation.mint(user_id) for user_id in ("user:default/Gone", staying)}
     report = await organisation.run()
     assert {"user:default/Gone", "user:default/Zoe", "user:default/zoe"} <= set(report["done"]["blocked"])
