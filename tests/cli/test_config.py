@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cli.configuration import secrets_of, settings_or_exit
 from cli.main import main
 
 
@@ -26,6 +27,7 @@ def config_file(folder: Path, database: str) -> Path:
           database: {{url: '{database}'}}
           backstage: {{catalogToken: canary-catalog, allowedPlugins: [scaffolder, catalog]}}
           serviceTokens: [{{token: canary-of-the-service, subject: 'service:ci', role: admin}}]
+          secretKey: [canary-of-thirty-two-characters-1, canary-of-thirty-two-characters-2]
         """
     )
     return path
@@ -44,10 +46,17 @@ def test_the_settings_in_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert settings["litellm"]["group_defaults"][0]["max_budget"] == 0
     assert settings["database_url"] == "postgresql+psycopg://user:***@db/state"
     assert settings["service_tokens"] == [{"token": "[redacted]", "subject": "service:ci", "role": "admin"}]
+    assert settings["secret_keys"] == "[redacted]"
     assert settings["backstage"]["allowed_plugins"] == ["catalog", "scaffolder"]
     assert settings["backstage"]["issuer"] is None
     assert settings["cors"]["origins"] == ["http://a", "http://b"]
     assert settings["timeouts"] == {"connect": 2.0, "read": 8.0, "pool": 2.0, "deadline": 10.0}
+
+
+def test_the_log_masks_each_secret_key(tmp_path: Path) -> None:
+    """Both of those that are in use while it is replaced."""
+    secrets = secrets_of(settings_or_exit([config_file(tmp_path, "sqlite:///state.sqlite3")]))
+    assert {f"canary-of-thirty-two-characters-{number}" for number in (1, 2)} <= set(secrets)
 
 
 def test_invalid_settings(tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_our_own_block_is_read() -> None:
             "catalogToken": "catalog-token",
         },
         "serviceTokens": [{"token": "0123456789abcdef", "subject": "service:ci", "role": "admin"}],
+        "secretKey": "s" * 32,
         "timeouts": {"read": 3, "deadline": 5},
         "knownUserSeconds": 0,
     }
@@ -71,6 +72,7 @@ def test_our_own_block_is_read() -> None:
     )
     assert read.backstage.base_url == "http://backstage:7007"
     assert (read.backstage.issuer, read.backstage.catalog_token) == ("https://portal/api/auth", "catalog-token")
+    assert read.secret_keys == ("s" * 32,)
     assert (read.service_tokens[0].subject, read.service_tokens[0].role) == ("service:ci", "admin")
     assert (read.timeouts.read, read.timeouts.deadline, read.known_user_seconds) == (3, 5, 0)
     assert (read.cors.origins, read.cors.methods) == (("http://localhost:3000",), ("GET",))
@@ -111,6 +113,7 @@ def test_all_problems_are_reported_at_once_without_values() -> None:
                 {"token": "canary", "subject": "x", "role": "root"},
                 {"token": "canary", "subject": "y", "role": "admin"},
             ],
+            "secretKey": ["canary", "s" * 32, "t" * 32],
             "timeouts": {"read": 0},
         },
         "backend": {"listen": "canary", "cors": {"origin": 5}},
@@ -128,6 +131,8 @@ def test_all_problems_are_reported_at_once_without_values() -> None:
         "liteLLM.userDefaults.budgetDuration",
         "liteLLM.userDefaults.maxBudget",
         "litellmOrchestrator.backstage.baseUrl",
+        "litellmOrchestrator.secretKey",
+        "litellmOrchestrator.secretKey[0]",
         "litellmOrchestrator.serviceTokens",
         "litellmOrchestrator.serviceTokens[0].role",
         "litellmOrchestrator.serviceTokens[0].token",
@@ -221,6 +226,7 @@ def test_secrets_are_not_in_a_repr() -> None:
     ours = {
         "backstage": {"catalogToken": "canary-catalog"},
         "serviceTokens": [{"token": "canary-0123456789", "subject": "a", "role": "member"}],
+        "secretKey": "canary-" * 5,
     }
     assert "canary" not in repr(from_app_config(config(litellmOrchestrator=ours)))
 
