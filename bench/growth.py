@@ -25,8 +25,10 @@ from bench.load import Request, load
 from bench.postgresql import database_url
 from bench.processes import BASE, ROOT, Bench, bench
 from domain.audit import Action, AuditFilters
+from domain.due import Kind
 from state.changes import ChangeTable
 from state.database import Database
+from state.due import DueQueue
 
 _RESULTS, _PLOTS = ROOT / "bench" / "growth.json", ROOT / "docs" / "performance"
 _REPEATED = 20
@@ -102,12 +104,13 @@ async def events(databases: dict[str, str], most: int) -> list[Point]:
         async with aclosing(Database(url)) as database:
             for count in (size for size in (1000, 10_000, 100_000, 1_000_000, 5_000_000) if size <= most):
                 await _fill_audit_log(database, count)
-                took = await _audit_times(ChangeTable(database))
+                took = await _audit_times(database)
                 points += [Point(f"{series}, {name}", "ms", count, value) for series, value in took.items()]
     return points
 
 
-async def _audit_times(table: ChangeTable) -> dict[str, float]:
+async def _audit_times(database: Database) -> dict[str, float]:
+    table, queue = ChangeTable(database), DueQueue(database)
     someone, other = "user:default/u7", "user:default/u49"
     filters = {
         "none": AuditFilters(),
@@ -120,8 +123,10 @@ async def _audit_times(table: ChangeTable) -> dict[str, float]:
         "oldest 500 s": AuditFilters(since=_FIRST_EVENT, until=_FIRST_EVENT + 500),
         "concerning a member": AuditFilters(concerning=someone),
     }
-    calls = {f"audit log, filter: {name}": partial(table.page, chosen, 51) for name, chosen in filters.items()}
-    calls["reconciliation"] = partial(table.interrupted, older_than=300, limit=20)
+    calls: dict[str, Callable[[], Awaitable[object]]] = {
+        f"audit log, filter: {name}": partial(table.page, chosen, 51) for name, chosen in filters.items()
+    }
+    calls["reconciliation"] = partial(queue.schedule_found, Kind.RECONCILIATION, table.interrupted(older_than=300))
     return {name: await milliseconds(call) for name, call in calls.items()}
 
 

@@ -151,7 +151,7 @@ async def test_twenty_changes_at_once_are_one(database: Database, changes: Chang
 async def interrupted(database: Database, changes: ChangeTable, *, older_than: float) -> list[tuple[str, str | None]]:
     async with database.reading() as connection:
         rows = await connection.execute(changes.interrupted(older_than=older_than))
-        return [(change_id, target) for change_id, target in rows]
+        return [(row[0], row[1]) for row in rows]
 
 
 async def test_an_interrupted_change_can_be_resumed_once(database: Database, changes: ChangeTable) -> None:
