@@ -104,12 +104,13 @@ async def events(databases: dict[str, str], most: int) -> list[Point]:
         async with aclosing(Database(url)) as database:
             for count in (size for size in (1000, 10_000, 100_000, 1_000_000, 5_000_000) if size <= most):
                 await _fill_audit_log(database, count)
-                took = await _audit_times(ChangeTable(database), DueQueue(database))
+                took = await _audit_times(database)
                 points += [Point(f"{series}, {name}", "ms", count, value) for series, value in took.items()]
     return points
 
 
-async def _audit_times(table: ChangeTable, due: DueQueue) -> dict[str, float]:
+async def _audit_times(database: Database) -> dict[str, float]:
+    table, queue = ChangeTable(database), DueQueue(database)
     someone, other = "user:default/u7", "user:default/u49"
     filters = {
         "none": AuditFilters(),
@@ -125,8 +126,7 @@ async def _audit_times(table: ChangeTable, due: DueQueue) -> dict[str, float]:
     calls: dict[str, Callable[[], Awaitable[object]]] = {
         f"audit log, filter: {name}": partial(table.page, chosen, 51) for name, chosen in filters.items()
     }
-    interrupted = table.interrupted(older_than=300)
-    calls["reconciliation"] = partial(due.schedule_found, Kind.RECONCILIATION, interrupted)
+    calls["reconciliation"] = partial(queue.schedule_found, Kind.RECONCILIATION, table.interrupted(older_than=300))
     return {name: await milliseconds(call) for name, call in calls.items()}
 
 

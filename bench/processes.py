@@ -149,7 +149,7 @@ liteLLM:
 backend: {{baseUrl: '{backstage.origin}', listen: '127.0.0.1:0'}}
 litellmOrchestrator:
   database: {{url: '{database_url}'}}
-  rateLimit: {{createsPerMinute: 100000}}
+  rateLimit: {{createsPerMinute: 100000, changesPerMinute: 100000}}
 """
 
 

@@ -156,7 +156,7 @@ class ChangeTable:
             except sa.exc.IntegrityError:
                 return False  # another change of the same user is running
 
-    def interrupted(self, *, older_than: float) -> sa.Select[tuple[str, str | None]]:
+    def interrupted(self, *, older_than: float) -> sa.Select[str, str | None]:
         """The ids and targets of open changes that nobody runs and that began more than `older_than` seconds ago."""
         now = self._database.now()
         is_interrupted = sa.or_(_columns.holder.is_(None), _columns.lease_until <= now)

@@ -42,7 +42,7 @@ class DueQueue:
         anew = insert.on_conflict_do_update(index_elements=[_columns.kind, _columns.subject], set_=values)
         return _task((await connection.execute(anew.returning(*_columns))).one())
 
-    async def schedule_found(self, kind: Kind, found: sa.Select[tuple[str, str | None]]) -> None:
+    async def schedule_found(self, kind: Kind, found: sa.Select[str, str | None]) -> None:
         """Makes what the query finds (subjects and owners) due now, unless it is scheduled already."""
         rows = found.subquery()
         subject, owner = rows.c

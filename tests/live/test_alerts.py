@@ -179,7 +179,7 @@ async def test_rehearsal(watched: Watched) -> None:
     async def time_passes_without_litellm() -> None:
         lines["litellm"].cut()
         await watched.execute(
-            "update key_revocation set revoke_at = revoke_at - 1200, next_attempt_at = next_attempt_at - 1200"
+            "update due set due_at = due_at - 1200, next_attempt_at = next_attempt_at - 1200 where kind = 'revocation'"
         )
 
     await watched.rehearse("RevocationsOverdue", time_passes_without_litellm, lines["litellm"].mend)
