@@ -69,7 +69,7 @@ def build(
         *([partial(CORSMiddleware, **middleware_options(cors))] if cors.origins else []),
         Errors,
         Capacity,
-        RawPath,
+        partial(RawPath, users=f"{_server(contract, {})}/users"),
         Routing,
         SecurityMiddleware,
         LifespanMiddleware,
@@ -91,10 +91,15 @@ def _by_base_path(contract: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The contract split by base path: connexion ignores the `servers` of a path item."""
     parts: dict[str, dict[str, Any]] = {}
     for path, item in contract["paths"].items():
-        server = item.get("servers", contract["servers"])[0]["url"].rstrip("/")
+        server = _server(contract, item)
         part = parts.setdefault(server, {**contract, "paths": {}})
         part["paths"][path] = {key: value for key, value in item.items() if key != "servers"}
     return parts
+
+
+def _server(contract: Mapping[str, Any], item: Mapping[str, Any]) -> str:
+    """The path of the server of a path item, without a slash at its end."""
+    return str(item.get("servers", contract["servers"])[0]["url"].rstrip("/"))
 
 
 class Errors:

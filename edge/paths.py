@@ -3,6 +3,10 @@
 uvicorn decodes a path before routing, which splits `user:default/alice` into two segments. RawPath rebuilds the path
 from the bytes that were sent: it decodes each segment and keeps `/` and `%` encoded. `decode_segment` decodes those
 after routing. Only `raw_path` is trusted, because test clients decode `path` differently.
+
+Some proxies send the path on decoded, so that a ref stands in two segments. A segment after `users` that has a colon
+and no slash is the first half of one, and the next is the name, whatever it says. A whole ref has a slash, so no path
+that arrives as it was sent changes its meaning.
 """
 
 from __future__ import annotations
@@ -15,14 +19,21 @@ from domain.errors import InputError
 
 
 class RawPath:
-    """ASGI middleware: rebuilds `scope["path"]` from `scope["raw_path"]`. Raises InputError."""
+    """ASGI middleware: rebuilds `scope["path"]` from `scope["raw_path"]`. Raises InputError.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `users` is the path below which refs are: that of the users.
+    """
+
+    def __init__(self, app: ASGIApp, *, users: str) -> None:
         self._app = app
+        self._before_a_ref = users.split("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            scope["path"] = "/".join(_routable(segment) for segment in scope["raw_path"].split(b"/"))
+            segments = [_decoded(segment) for segment in scope["raw_path"].split(b"/")]
+            if segments[: len(self._before_a_ref)] == self._before_a_ref:
+                segments[len(self._before_a_ref) :] = _with_whole_ref(segments[len(self._before_a_ref) :])
+            scope["path"] = "/".join(map(_routable, segments))
         await self._app(scope, receive, send)
 
 
@@ -31,7 +42,19 @@ def decode_segment(routed: str) -> str:
     return routed.replace("%2F", "/").replace("%25", "%")
 
 
-def _routable(segment: bytes) -> str:
+def _with_whole_ref(segments: list[str]) -> list[str]:
+    """The segments after `users`, with a ref that a proxy has decoded in one. Raises InputError."""
+    if len(segments) < 2 or ":" not in segments[0] or "/" in segments[0]:
+        return segments
+    half, name, *rest = segments
+    if "/" in name:
+        raise InputError(
+            "The path has an encoded slash behind a decoded one; encode the whole id, as user%3Adefault%2Falice"
+        )
+    return [f"{half}/{name}", *rest]
+
+
+def _decoded(segment: bytes) -> str:
     try:
         decoded = unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -40,4 +63,8 @@ def _routable(segment: bytes) -> str:
         raise InputError("The path contains a control character")
     if decoded in (".", ".."):
         raise InputError("The path contains a . or .. segment; send the resolved path")
+    return decoded
+
+
+def _routable(decoded: str) -> str:
     return decoded.replace("%", "%25").replace("/", "%2F")

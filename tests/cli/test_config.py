@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cli.configuration import secrets_of, settings_or_exit
+from cli.configuration import settings_or_exit
 from cli.main import main
+from settings.secrets import secrets_in
 
 
 def config_file(folder: Path, database: str) -> Path:
@@ -55,7 +56,7 @@ def test_the_settings_in_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_the_log_masks_each_secret_key(tmp_path: Path) -> None:
     """Both of those that are in use while it is replaced."""
-    secrets = secrets_of(settings_or_exit([config_file(tmp_path, "sqlite:///state.sqlite3")]))
+    secrets = secrets_in(settings_or_exit([config_file(tmp_path, "sqlite:///state.sqlite3")]))
     assert {f"canary-of-thirty-two-characters-{number}" for number in (1, 2)} <= set(secrets)
 
 

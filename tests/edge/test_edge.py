@@ -14,7 +14,6 @@ from starlette.exceptions import HTTPException
 from domain.identity import GroupRefs
 from edge.application import Errors
 from edge.binding import BoundOperation
-from edge.paths import RawPath, decode_segment
 from handlers import get_liveness
 from settings.model import Cors
 from standalone.backstage import BackstageStandIn
@@ -208,28 +207,6 @@ def test_an_unsupported_kind_of_parameter_fails_at_start() -> None:
     )
     with pytest.raises(NotImplementedError, match="cookie"):
         BoundOperation(operation, {}, body_seconds=30)
-
-
-@pytest.mark.parametrize(
-    ("sent", "meant"),
-    [
-        ("a%2Fb", "a/b"),
-        ("a%252Fb", "a%2Fb"),
-        ("a%25", "a%"),
-        ("100%", "100%"),
-        ("a%20b+c;d", "a b+c;d"),
-        ("%C3%BC", "ü"),
-    ],
-)
-async def test_a_path_segment_is_decoded_once(sent: str, meant: str) -> None:
-    """With its slashes, however the client encodes them."""
-    routed: list[str] = []
-
-    async def note(scope: Any, _receive: Any, _send: Any) -> None:
-        routed.append(scope["path"])
-
-    await RawPath(note)({"type": "http", "raw_path": f"/x/{sent}/y".encode()}, None, None)  # type: ignore[arg-type]
-    assert [decode_segment(segment) for segment in routed[0].split("/")] == ["", "x", meant, "y"]
 
 
 @pytest.mark.parametrize(

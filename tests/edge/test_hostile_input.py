@@ -144,7 +144,10 @@ PATHS: dict[str, tuple[str | bytes, int]] = {
     "the base path with a slash": (f"{BASE}/", 404),
     "an unknown path": (f"{BASE}/nothing", 404),
     "another base path": ("/users", 404),
-    "an unencoded slash": (f"{USERS}/user:default/alice", 404),
+    "half a ref": (f"{USERS}/user:default", 400),
+    "half a ref and a slash": (f"{USERS}/user:default/", 400),
+    "an unencoded slash too many": (f"{USERS}/user:default/alice/alice", 404),
+    "an encoded slash behind a decoded one": (f"{USERS}/user:default/alice%2Fkeys", 400),
     "a parameter": (f"{keys_path(ALICE)}?limit=1_0", 400),
     "an empty parameter": (f"{keys_path(ALICE)}?x", 400),
 }
