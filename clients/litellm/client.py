@@ -14,7 +14,6 @@ from msgspec.json import Decoder
 
 from clients.litellm.fields import KeyPage, SweptPage, UserPage
 from clients.litellm.rows import (
-    ALL_MODELS,
     ANNOTATIONS,
     UNLIMITED_RATE,
     annotated,
@@ -31,6 +30,7 @@ from domain.directory import Window
 from domain.errors import ConflictError, NotFoundError, UpstreamFaultError
 from domain.identity import USER_REF
 from domain.keys import CreatedKey, Key, KeyAnnotations, NewKey
+from domain.models import ALL_MODELS
 from domain.users import NewUser, User, UserChanges
 
 _PAGE_SIZE = 100  # LiteLLM refuses more with 422
@@ -108,7 +108,7 @@ class LiteLLM:
         as_object(reply)
 
     async def update_user(self, user_id: str, changes: UserChanges) -> None:
-        """`POST /user/update`. None, and empty `models`, clear a field.
+        """`POST /user/update`. None, and empty `models`, clear a field: LiteLLM ignores an empty list.
 
         LiteLLM creates a user that does not exist: check that they exist first.
         """
