@@ -17,6 +17,7 @@ from app.ports import Ports
 from edge import application
 from services.offboarding.schedule import cleanup_job
 from services.repetition import Job, repeat
+from services.users.models import warn_of_models_not_served
 from services.versions import log_version
 from settings.model import Settings
 
@@ -44,7 +45,10 @@ def create_app(
             jobs.append(orchestrator.background.job(settings.maintenance_interval))
         traced = ports.tracing.job if ports.tracing else lambda _: nullcontext()
         tasks = [asyncio.create_task(repeat(job, ports.sleep, traced=traced)) for job in jobs]
-        tasks.append(asyncio.create_task(log_version(orchestrator.foundation.litellm, ports.sleep)))
+        foundation = orchestrator.foundation
+        tasks.append(asyncio.create_task(log_version(foundation.litellm, ports.sleep)))
+        warning = warn_of_models_not_served(settings.litellm.tiers, foundation.litellm_models, ports.sleep)
+        tasks.append(asyncio.create_task(warning))
         if orchestrator.foundation.metrics.are_shared:
             tasks.append(asyncio.create_task(repeat(orchestrator.monitoring.job(), ports.sleep)))
         on_start()

@@ -16,6 +16,7 @@ from clients.backstage.tokens import TokenVerifier
 from clients.breaker import Breaker
 from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
+from clients.litellm.models import LiteLLMModels
 from clients.litellm.usage import LiteLLMUsage
 from clients.upstream import Upstream
 from domain.circuits import Circuit
@@ -51,6 +52,7 @@ class Foundation:
             self.metrics.track(self.metrics.upstream_paused.labels(name), partial(_is_paused, breaker))
         to_litellm = self._litellm()
         self.litellm = LiteLLM(to_litellm)
+        self.litellm_models = LiteLLMModels(to_litellm)
         self.litellm_usage = LiteLLMUsage(to_litellm)
         self.litellm_blocking = LiteLLMBlocking(to_litellm, self.litellm)
         self.tokens = TokenVerifier(

@@ -223,7 +223,7 @@ class Orchestrator:
             first_uses=first_uses,
         )
         users = Users(litellm=litellm, known=known, create_user=create_user)
-        models = Models(usage=foundation.litellm_usage, litellm=litellm, tiers=tiers, now=self.ports.clock)
+        models = Models(source=foundation.litellm_models, litellm=litellm, tiers=tiers, now=self.ports.clock)
         list_users = ListUsers(
             litellm=litellm, directory=foundation.directory, sweep=self.sweep, first_sweep=SingleFlight()
         )

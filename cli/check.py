@@ -44,7 +44,7 @@ async def _findings(settings: Settings, ports: Ports, *, as_json: bool) -> list[
     foundation = Foundation(settings, ports)
     ahead = partial(clock_difference, settings.backstage.base_url, settings.timeouts, ports.wall_clock, ports.backstage)
     checks = (
-        LiteLLMCheck(settings=settings.litellm, litellm=foundation.litellm, usage=foundation.litellm_usage),
+        LiteLLMCheck(settings=settings.litellm, litellm=foundation.litellm, models=foundation.litellm_models),
         BackstageCheck(settings=settings, tokens=foundation.tokens, catalog=foundation.catalog, clock_difference=ahead),
         DatabaseCheck(database=foundation.database, directory=foundation.directory),
     )

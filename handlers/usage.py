@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from domain.identity import Principal
+from domain.models import ServedModel
 from domain.usage import UsageFigures, UsageGroup, UsageReport
 from handlers.responses import camel_case, json_response
 from services.usage import Usage
@@ -14,8 +15,8 @@ from services.users.models import Models
 
 
 async def get_models(service: Models, principal: Principal) -> Response:
-    """`GET /models`: 200 with the names of the models."""
-    return json_response({"models": [{"id": name} for name in await service.usable(principal)]})
+    """`GET /models`: 200 with the models."""
+    return json_response({"models": [_model(model) for model in await service.usable(principal)]})
 
 
 async def get_user_usage(
@@ -33,6 +34,17 @@ async def get_user_usage(
     span = {"from": report.first.isoformat(), "to": report.last.isoformat(), "groupBy": query["group_by"]}
     sums = {"total": _figures(report.total), "groups": groups, "budget": _budget(report)}
     return json_response({"userId": report.user.user_id} | span | sums)
+
+
+def _model(model: ServedModel) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "groups": model.groups,
+        "provider": model.provider,
+        "contextWindow": model.context_window,
+        "inputPricePerMillion": model.input_price,
+        "outputPricePerMillion": model.output_price,
+    }
 
 
 def _group(row: UsageGroup) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from enum import StrEnum
 from clients.backstage.catalog import Catalog, CatalogRefusedError, GroupMissingError
 from clients.backstage.tokens import TokenVerifier
 from clients.litellm.client import LiteLLM
-from clients.litellm.usage import LiteLLMUsage
+from clients.litellm.models import LiteLLMModels
 from domain.errors import UpstreamError, UpstreamFaultError
+from services.users.models import not_served
 from services.versions import advice_about
 from settings.model import LiteLLMSettings, Settings
 from state.database import Database, DatabaseUnavailableError
@@ -46,7 +47,7 @@ class LiteLLMCheck:
 
     settings: LiteLLMSettings
     litellm: LiteLLM
-    usage: LiteLLMUsage
+    models: LiteLLMModels
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Each finding, as soon as it is there."""
@@ -86,17 +87,15 @@ class LiteLLMCheck:
     async def _models(self) -> Finding:
         subject = "models"
         try:
-            served = await self.usage.models()
+            served = await self.models.served()
         except UpstreamError as error:
             return _failed(subject, error.message, "Correct what is said about LiteLLM first.")
-        if not served:
+        if not served.models and not served.wildcards:
             return Finding(subject, Verdict.WARNING, "LiteLLM serves none", "Add models to LiteLLM's configuration.")
-        tiers = (self.settings.user_defaults, *self.settings.group_defaults)
-        missing = sorted({model for tier in tiers for model in tier.models if "*" not in model} - set(served))
-        if missing:
+        if missing := not_served(self.settings.tiers, served):
             remedy = "Correct liteLLM.userDefaults.models and liteLLM.groupDefaults, or add the models to LiteLLM."
             return Finding(subject, Verdict.WARNING, f"LiteLLM does not serve {', '.join(missing)}", remedy)
-        return Finding(subject, Verdict.OK, f"LiteLLM serves {len(served)}")
+        return Finding(subject, Verdict.OK, f"LiteLLM serves {len(served.models)}")
 
 
 @dataclass(frozen=True, kw_only=True)

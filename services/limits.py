@@ -8,6 +8,7 @@ from datetime import datetime
 
 from domain.errors import ConflictError, InputError, NotAllowedError
 from domain.keys import Key, KeyChanges, KeyRequest, KeyStatus
+from domain.models import ServedModels
 from domain.users import Tier
 
 _SHORTEST_LIFE_SECONDS = 60
@@ -15,7 +16,7 @@ _LONGEST_LIFE_SECONDS = 315_360_000
 _LONGEST_METADATA_NAME = 64
 
 
-def require_within(tier: Tier, requested: KeyRequest | KeyChanges) -> None:
+def require_within(tier: Tier, requested: KeyRequest | KeyChanges, served: ServedModels) -> None:
     """Raises NotAllowedError that names each exceeded limit of `tier` and its value."""
     limits: list[tuple[str, float | None, float | None]] = [
         ("maxBudget", requested.get("max_budget"), tier.max_budget),
@@ -27,7 +28,7 @@ def require_within(tier: Tier, requested: KeyRequest | KeyChanges) -> None:
         for name, value, limit in limits
         if value is not None and limit is not None and value > limit
     ]
-    if tier.models and set(requested.get("models") or ()) - set(tier.models):
+    if served.exceeding(requested.get("models") or (), tier.models):
         exceeded.append(f"models must be among {', '.join(tier.models)}")
     if exceeded:
         raise NotAllowedError(f"{'; '.join(exceeded)} (tier {tier.name})")

@@ -6,15 +6,19 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
-from domain.errors import OrchestratorError
+from domain.errors import OrchestratorError, UpstreamError
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 Sleep = Callable[[float], Awaitable[None]]
 _JITTER = 0.1
+_RETRY_SECONDS = 60.0
 
 
 def jittered(seconds: float) -> float:
@@ -50,3 +54,12 @@ async def repeat(
             except Exception:  # a fault of ours must not end the job
                 log.exception("background job failed", job=job.name)
         await sleep(jittered(job.interval))
+
+
+async def until_answered(ask: Callable[[], Awaitable[T]], sleep: Sleep) -> T:
+    """What `ask` returns, asked again after a minute while it raises UpstreamError."""
+    while True:
+        try:
+            return await ask()
+        except UpstreamError:
+            await sleep(_RETRY_SECONDS)

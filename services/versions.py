@@ -7,8 +7,7 @@ import re
 import structlog
 
 from clients.litellm.client import LiteLLM
-from domain.errors import UpstreamError
-from services.repetition import Sleep
+from services.repetition import Sleep, until_answered
 
 log = structlog.get_logger(__name__)
 
@@ -16,7 +15,6 @@ OLDEST_LITELLM, NEWEST_LITELLM = (1, 90), (1, 108)
 """What `make matrix` tries; `docs/compatibility.md` has the results."""
 
 _MAJOR_MINOR = re.compile(r"(\d{1,6})\.(\d{1,6})\.")
-_RETRY_SECONDS = 60.0
 
 
 def advice_about(version: str) -> str | None:
@@ -33,15 +31,9 @@ def advice_about(version: str) -> str | None:
 
 async def log_version(litellm: LiteLLM, sleep: Sleep) -> None:
     """Logs LiteLLM's version once LiteLLM tells it, as a warning if it was not tried."""
-    while True:
-        try:
-            version = await litellm.version()
-        except UpstreamError:
-            await sleep(_RETRY_SECONDS)
-            continue
-        advice = advice_about(version)
-        if advice is None:
-            log.info("LiteLLM", version=version)
-        else:
-            log.warning("LiteLLM", version=version, advice=advice)
-        return
+    version = await until_answered(litellm.version, sleep)
+    advice = advice_about(version)
+    if advice is None:
+        log.info("LiteLLM", version=version)
+    else:
+        log.warning("LiteLLM", version=version, advice=advice)

@@ -23,6 +23,11 @@ class LiteLLMSettings:
     user_defaults: Tier = field(default_factory=Tier)
     group_defaults: tuple[Tier, ...] = ()
 
+    @property
+    def tiers(self) -> tuple[Tier, ...]:
+        """All tiers."""
+        return (*self.group_defaults, self.user_defaults)
+
 
 @dataclass(frozen=True)
 class BackstageSettings:

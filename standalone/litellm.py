@@ -17,13 +17,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from standalone.litellm_models import Deployments, Holder
 from standalone.litellm_policy import Policy, RefusedError
 from standalone.litellm_rows import Rows, UnsupportedDurationError
 from standalone.litellm_usage import Row
 
 MASTER_KEY = "sk-standalone-master"
 VERSION = "1.104.5"
-MODELS = ("gpt-fake", "claude-fake")
 _REGENERATE = (
     "Regenerating Virtual Keys is an Enterprise feature, You must be a LiteLLM Enterprise user to use this feature"
 )
@@ -35,8 +35,8 @@ _KEY_COLUMNS = frozenset({"token", "created_at", "key_alias", "spend", "max_budg
 class LiteLLMStandIn:
     """LiteLLM in memory. `app` is an ASGI application; `rows` are its tables, `requests` the requests it received.
 
-    `policy` is its configuration. `master_keys` are those that it accepts: several while its replicas are restarted
-    with another one.
+    `deployments` are the models of its configuration, `policy` is the rest of it. `master_keys` are those that it
+    accepts: several while its replicas are restarted with another one.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class LiteLLMStandIn:
         self.master_keys = {MASTER_KEY}
         self.rows = Rows(now, new_id)
         self.policy = Policy()
+        self.deployments = Deployments()
         self.requests: list[str] = []
         self._calls: Counter[tuple[str, str]] = Counter()
         managed: list[tuple[str, str, Endpoint]] = [
@@ -232,10 +233,12 @@ class LiteLLMStandIn:
         return JSONResponse(asked)
 
     async def _models(self, request: Request) -> Response:
-        return JSONResponse({"data": [{"id": name, "object": "model"} for name in MODELS], "object": "list"})
+        with_wildcards = request.query_params.get("return_wildcard_routes") == "true"
+        names = self.deployments.names(with_wildcards=with_wildcards)
+        return JSONResponse({"data": [{"id": name, "object": "model"} for name in names], "object": "list"})
 
     async def _model_info(self, request: Request) -> Response:
-        return JSONResponse({"data": [{"model_name": name, "litellm_params": {}, "model_info": {}} for name in MODELS]})
+        return JSONResponse({"data": self.deployments.info()})
 
     async def _details(self, request: Request) -> Response:
         return JSONResponse({"status": "healthy", "db": "connected", "litellm_version": VERSION})
@@ -261,9 +264,7 @@ class LiteLLMStandIn:
         for holder in (key, owner):
             if holder.get("max_budget") is not None and holder["spend"] >= holder["max_budget"]:
                 raise HTTPException(422, f"ExceededBudget: Spend={holder['spend']}, Budget={holder['max_budget']}")
-        for models in (key["models"], owner.get("models")):
-            if models and "all-proxy-models" not in models and asked.get("model") not in models:
-                raise HTTPException(403, "key not allowed to access model.")
+        self._require_model(str(asked.get("model")), {"key": key["models"], "user": owner.get("models") or []})
         minute = (key["token"], self.rows.stamp()[:16])
         self._calls[minute] += 1
         if key["rpm_limit"] is not None and self._calls[minute] > key["rpm_limit"]:
@@ -272,6 +273,17 @@ class LiteLLMStandIn:
         return JSONResponse(
             {"object": "chat.completion", "choices": [{"message": {"role": "assistant", "content": "hi"}}]}
         )
+
+    def _require_model(self, model: str, lists: dict[Holder, list[str]]) -> None:
+        for holder, names in lists.items():
+            try:
+                is_allowed = self.deployments.allow(names, model, holder)
+            except re.error as error:
+                raise HTTPException(401, f"Authentication Error, {error}") from error
+            if not is_allowed:
+                raise HTTPException(403, f"{holder} not allowed to access model.")
+        if not self.deployments.serve(model):
+            raise HTTPException(400, f"Invalid model name passed in model={model}")
 
     def _keys_of(self, user_id: str) -> list[Row]:
         return [key for key in self.rows.keys.values() if key["user_id"] == user_id]

@@ -9,7 +9,7 @@ from typing import Any
 Row = dict[str, Any]
 
 CALL_COST = 0.000225
-"""USD for a call of 10 and 20 tokens, as the real one counts for the models of `MODELS`."""
+"""USD for a call of 10 and 20 tokens, as the real one counts for its first model."""
 _METRICS = ("spend", "prompt_tokens", "completion_tokens", "total_tokens", "api_requests", "failed_requests")
 _CALL = dict(zip(_METRICS, (CALL_COST, 10, 20, 30, 1, 0), strict=True))
 _TOTALS = ("spend", "prompt_tokens", "completion_tokens", "tokens", "api_requests", "failed_requests")

@@ -15,7 +15,6 @@ from msgspec.json import Decoder
 from clients.litellm.fields import KeyPage, SweptPage, UserPage
 from clients.litellm.refusals import refusal_in
 from clients.litellm.rows import (
-    ALL_MODELS,
     ANNOTATIONS,
     UNLIMITED_RATE,
     alias_in_litellm,
@@ -34,6 +33,7 @@ from domain import refs
 from domain.directory import Window
 from domain.errors import ConflictError, NotFoundError, UpstreamFaultError, ValuesRefusedError
 from domain.keys import CreatedKey, Key, KeyAnnotations, NewKey
+from domain.models import ALL_MODELS
 from domain.offboarding import FoundUser
 from domain.users import NewUser, User, UserChanges
 
@@ -113,7 +113,7 @@ class LiteLLM:
         _accepted(reply)
 
     async def update_user(self, user_id: str, changes: UserChanges) -> None:
-        """`POST /user/update`. None, and empty `models`, clear a field.
+        """`POST /user/update`. None, and empty `models`, clear a field: LiteLLM ignores an empty list.
 
         LiteLLM creates a user that does not exist: check that they exist first.
         """

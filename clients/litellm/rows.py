@@ -21,6 +21,7 @@ from clients.upstream import Reply
 from domain.directory import DirectoryEntry, searched_text
 from domain.errors import UpstreamFaultError, UpstreamUnavailableError
 from domain.keys import Block, Blocker, CreatedKey, Key, KeyAnnotations
+from domain.models import ALL_MODELS, NO_MODELS
 from domain.offboarding import FoundUser
 from domain.users import User
 
@@ -29,8 +30,6 @@ T = TypeVar("T")
 ANNOTATIONS = "litellm_orchestrator"
 UNLIMITED_RATE = 2**53 - 1
 """A rate that nobody reaches: LiteLLM ignores a null that should clear a user's `tpm_limit` or `rpm_limit`."""
-ALL_MODELS = "all-proxy-models"
-"""LiteLLM's name for every model: it ignores an empty list that should clear a user's `models`."""
 
 _NOT_IN_ALIAS = re.compile(r"[^A-Za-z0-9._-]+")
 _OPERATION_DIGITS = 8
@@ -72,7 +71,7 @@ def user_from(row: UserRow) -> User:
         budget_duration=row.budget_duration,
         spend=row.spend,
         budget_reset_at=row.budget_reset_at,
-        models=() if ALL_MODELS in models else tuple(models),
+        models=() if ALL_MODELS in models and NO_MODELS not in models else tuple(models),
         tpm_limit=_rate(row.tpm_limit),
         rpm_limit=_rate(row.rpm_limit),
         tier=tier if isinstance(tier, str) else None,

@@ -1,4 +1,4 @@
-"""LiteLLM's usage figures and models. Facts are from LiteLLM 1.104.5; `tests/conformance` checks them."""
+"""LiteLLM's usage figures. Facts are from LiteLLM 1.104.5; `tests/conformance` checks them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_PAGES = 1000
 
 
 class LiteLLMUsage:
-    """Reads usage and models. Every call raises UpstreamError."""
+    """Reads usage. Every call raises UpstreamError."""
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
@@ -33,15 +33,6 @@ class LiteLLMUsage:
             if not metadata.get("has_more"):
                 return days
         raise unexpected_response("usage")
-
-    async def models(self) -> list[str]:
-        """`GET /models`: their names, sorted."""
-        rows = as_object(await self._upstream.read("/models")).get("data")
-        if not isinstance(rows, list) or not all(
-            isinstance(row, dict) and isinstance(row.get("id"), str) for row in rows
-        ):
-            raise unexpected_response("models")
-        return sorted({row["id"] for row in rows})
 
 
 def _day(row: Any) -> DailyUsage:

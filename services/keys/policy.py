@@ -31,6 +31,6 @@ class KeyPolicy:
     async def check_changes(self, access: Access, tier: Tier, requested: KeyRequest | KeyChanges) -> None:
         """Raises InputError, NotAllowedError (beyond the tier), UpstreamError."""
         limits.require_metadata_names(requested)
-        await self.models.require_served(requested.get("models"))
+        served = await self.models.require_known(requested.get("models"))
         if access is Access.OWN:
-            limits.require_within(tier, requested)
+            limits.require_within(tier, requested, served)

@@ -40,7 +40,7 @@ class UpdateUser:
         async with self.changes.begin(
             principal, Action.USER_UPDATE, user_id, requested=requested, rate=self.rate
         ) as change:
-            await self.models.require_served(requested.get("models"))
+            await self.models.require_known(requested.get("models"))
             before = await self.litellm.read_user(user_id)
             if before is None:
                 raise no_such_user(user_id)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from clients.litellm.rows import ALL_MODELS, ANNOTATIONS, UNLIMITED_RATE
+from clients.litellm.rows import ANNOTATIONS, UNLIMITED_RATE
+from domain.models import ALL_MODELS
 from tests.conformance.conftest import Proxy
 from tests.support.litellm_versions import USER_RATES
 

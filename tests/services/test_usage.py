@@ -1,4 +1,4 @@
-"""Usage, models, and leaked keys."""
+"""Usage, and leaked keys."""
 
 from __future__ import annotations
 
@@ -131,26 +131,6 @@ async def test_an_unexpected_usage_response_is_a_fault(
         httpx.ASGITransport(litellm.app), {"/user/daily/activity": lambda _: httpx.Response(200, json=body)}
     )
     assert (await make_service(ports={"litellm": odd}).signed_in(BOB).get(USAGE)).status_code == 502
-
-
-async def test_models_that_the_caller_may_use(
-    alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
-) -> None:
-    """All, some, by pattern, or none, as their user allows."""
-
-    async def names() -> list[str]:
-        return [row["id"] for row in (await alice.get(f"{BASE}/models")).json()["models"]]
-
-    assert await names() == ["claude-fake", "gpt-fake"]
-    for models, usable in (
-        (["gpt-fake", "gpt-gone"], ["gpt-fake"]),
-        (["claude-*"], ["claude-fake"]),
-        (["no-default-models"], []),
-        (["all-proxy-models"], ["claude-fake", "gpt-fake"]),
-    ):
-        litellm.rows.users.pop(ALICE, None)
-        litellm.rows.add_user({"user_id": ALICE, "models": models})
-        assert await names() == usable
 
 
 async def test_a_leaked_key_is_blocked_at_once(

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,10 @@ import pytest
 import yaml
 
 _PATIENCE_SECONDS = 120
-_MODELS = {"gpt-fake": "openai/gpt-4o", "claude-fake": "anthropic/claude-sonnet-4-5"}
+_MODELS: Sequence[Mapping[str, Any]] = [
+    {"model_name": name, "litellm_params": {"model": model, "api_key": "none", "mock_response": "hi"}}
+    for name, model in {"gpt-fake": "openai/gpt-4o", "claude-fake": "anthropic/claude-sonnet-4-5"}.items()
+]
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -40,15 +43,20 @@ def _environment(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def second_litellm(folder: Path, settings: Mapping[str, Any]) -> Iterator[str]:
-    """Starts the process with `settings` as its `litellm_settings`; its files are in `folder`. Yields its address."""
+def second_litellm(
+    folder: Path, settings: Mapping[str, Any], models: Sequence[Mapping[str, Any]] = _MODELS
+) -> Iterator[str]:
+    """Starts the process with `settings` as its `litellm_settings` and `models` as its `model_list`.
+
+    Its files are in `folder`. Yields its address.
+    """
     home = Path(os.environ.get("LITELLM_HOME", Path.home() / ".cache" / "litellm-live"))
-    models = [
-        {"model_name": name, "litellm_params": {"model": model, "api_key": "none", "mock_response": "hi"}}
-        for name, model in _MODELS.items()
-    ]
     general = {"master_key": "os.environ/LITELLM_MASTER_KEY"}
-    config = {"model_list": models, "general_settings": general, "litellm_settings": {"telemetry": False, **settings}}
+    config = {
+        "model_list": list(models),
+        "general_settings": general,
+        "litellm_settings": {"telemetry": False, **settings},
+    }
     (folder / "litellm.yaml").write_text(yaml.safe_dump(config))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -23,10 +23,10 @@ async def rotated(client: httpx.AsyncClient, key_id: str, **body: Any) -> Any:
     return response.json()
 
 
-async def chat(litellm: LiteLLMStandIn, secret: str) -> int:
+async def chat(litellm: LiteLLMStandIn, secret: str, model: str = "gpt-fake") -> int:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(litellm.app), base_url="http://litellm") as caller:
         answer = await caller.post(
-            "/v1/chat/completions", json={"model": "gpt-fake"}, headers={"Authorization": f"Bearer {secret}"}
+            "/v1/chat/completions", json={"model": model}, headers={"Authorization": f"Bearer {secret}"}
         )
     return answer.status_code
 
