@@ -58,10 +58,18 @@ class UpdateKey:
             change.before = key.changeable
             fields = {name: value for name, value in requested.items() if name in (*LIMITS, "blocked")}
             await self.litellm.update_key(key, fields, _annotations(key, requested, principal))
+            if requested.get("blocked") is False:
+                await self._keep_blocked_if_reported(key_id)
             updated = await self.keys.read(user_id, key_id)
             await change.done(after=updated.key.changeable)
         _require_applied(updated.key, requested)
         return updated
+
+    async def _keep_blocked_if_reported(self, key_id: str) -> None:
+        """A report does not wait for other changes: it may have come between the check and the update."""
+        if await self.rules.reported.among([key_id]):
+            await self.litellm.set_key_blocked(key_id, blocked=True)
+            raise _reported_as_leaked()
 
     async def _works(self, user_id: str, key_id: str) -> bool:
         key = await self.litellm.read_key(user_id, key_id)
@@ -88,10 +96,14 @@ class UpdateRules:
 
     async def _require_unblockable(self, principal: Principal, key: Key) -> None:
         if await self.reported.among([key.id]):
-            raise NotAllowedError("This key was reported as leaked and stays blocked; create a new one")
+            raise _reported_as_leaked()
         blocked_by = key.annotations.blocked_by if key.annotations else None
         if blocked_by != principal.subject and Role.ADMIN not in principal.roles:
             raise NotAllowedError("Only an admin may unblock a key that its owner did not block here")
+
+
+def _reported_as_leaked() -> NotAllowedError:
+    return NotAllowedError("This key was reported as leaked and stays blocked; create a new one")
 
 
 def _require_applied(key: Key, requested: KeyChanges) -> None:
