@@ -138,7 +138,7 @@ def test_it_changes_nothing(place: Place, capsys: pytest.CaptureFixture[str]) ->
         connection.execute("update alembic_version set version_num = '0001'")
     connection.close()
     assert place.run() == 0
-    assert "its schema is at 0001; the next start migrates it to 0002" in capsys.readouterr().out
+    assert "its schema is at 0001; the next start migrates it to 0003" in capsys.readouterr().out
     file.unlink()
     assert place.run() == 0
     assert "its schema is at none; the next start migrates it" in capsys.readouterr().out

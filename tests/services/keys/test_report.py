@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -103,3 +105,32 @@ async def test_a_made_up_report_is_forgotten_and_a_real_one_is_not(
         await service.run_background_jobs()
     assert await marks(service) == {kept["keyId"]}
     await assert_blocked_for_good(service, kept["keyId"])
+
+
+class Meanwhile(httpx.AsyncBaseTransport):
+    """A LiteLLM before which something happens when a key is changed."""
+
+    def __init__(self, litellm: LiteLLMStandIn) -> None:
+        self._inner = httpx.ASGITransport(litellm.app)
+        self.happens: Callable[[], Awaitable[Any]] | None = None
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/key/update" and self.happens is not None:
+            await self.happens()
+        return await self._inner.handle_async_request(request)
+
+
+@pytest.mark.parametrize("is_blocked", [False, True])
+async def test_a_report_during_an_unblock(
+    make_service: MakeService, litellm: LiteLLMStandIn, *, is_blocked: bool
+) -> None:
+    """Who unblocks a key while it is reported does not revive it."""
+    meanwhile = Meanwhile(litellm)
+    service = make_service(ports={"litellm": meanwhile})
+    alice, carol = service.signed_in(ALICE), service.signed_in(CAROL)
+    key = (await alice.post(keys_path(ALICE))).json()
+    await alice.patch(keys_path(ALICE, key["keyId"]), json={"blocked": is_blocked})
+    meanwhile.happens = lambda: carol.post(REPORT, json={"key": key["keySecret"]})
+    assert (await alice.patch(keys_path(ALICE, key["keyId"]), json={"blocked": False})).status_code == 403
+    meanwhile.happens = None
+    await assert_blocked_for_good(service, key["keyId"])
