@@ -204,6 +204,19 @@ async def test_a_stale_confirmation_deletes_nobody(make_organisation: MakeOrgani
     assert {first, second} <= organisation.litellm.rows.users.keys()
 
 
+async def test_a_confirmation_is_not_for_those_who_wait_since(make_organisation: MakeOrganisation) -> None:
+    """The hash names those on hold whom a confirmation deletes: another one among them makes it stale."""
+    organisation = make_organisation(20, cleanup=replace(NO_GRACE, max_deletions=0))
+    first = organisation.leave("m0")
+    await organisation.run()
+    plan = (await organisation.dry_run()).plan
+    assert plan is not None
+    second = organisation.leave("m1")
+    await organisation.run()
+    assert (await organisation.run(plan.hash, BOSS))["outcome"] == "refused"
+    assert {first, second} <= organisation.litellm.rows.users.keys()
+
+
 async def test_runs_on_schedule_do_not_change_what_waits(make_organisation: MakeOrganisation) -> None:
     """So the hash of a plan is still valid after some of them."""
     organisation = make_organisation(20, cleanup=replace(NO_GRACE, max_deletions=0))
