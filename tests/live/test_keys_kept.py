@@ -60,8 +60,8 @@ async def created(dave: httpx.AsyncClient, **body: Any) -> Any:
 
 async def listed(shop: Live) -> set[str]:
     """The ids of dave's keys in LiteLLM."""
-    query = {"user_id": DAVE, "size": "100"}
-    return set((await shop.products.litellm.get("/key/list", params=query)).json()["keys"])
+    answer = await shop.products.litellm.get("/key/list", params={"user_id": DAVE, "size": 100})
+    return set(answer.json()["keys"])
 
 
 async def test_a_rotation_never_sheds_what_an_operator_set(shop: Live) -> None:
