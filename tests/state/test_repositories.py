@@ -23,6 +23,7 @@ from state.kept_answers import KeptAnswer, KeptAnswers
 from state.lease import HeldLease, Lease, LeaseLostError
 from state.rates import RatePolicy, Rates
 from state.revocations import ReportedKeys, Revocations, revocation_of
+from state.root import Root
 from state.tables import change, cleanup_deletion, due, kept_answer, metadata
 from tests.conftest import ALICE, BOB, Clock
 from tests.support.postgresql import empty_database
@@ -83,6 +84,17 @@ async def test_the_tables_are_those_of_the_migrations(database: Database) -> Non
         )
     found.pop("alembic_version")
     assert found == {name: {column.name for column in table.columns} for name, table in metadata.tables.items()}
+
+
+async def test_replicas_that_start_together_have_one_root(database: Database) -> None:
+    """On an empty database too, and it is random."""
+    url = database._engine.url.render_as_string(hide_password=False)
+    replicas = [database, *(Database(url) for _ in range(3))]
+    roots = await asyncio.gather(*(Root(replica).secret() for replica in replicas))
+    for replica in replicas[1:]:
+        await replica.aclose()
+    assert len(set(roots)) == 1
+    assert len(set(roots[0])) > 16
 
 
 async def test_a_change_becomes_an_event(database: Database, changes: ChangeTable) -> None:
