@@ -49,7 +49,7 @@ class Keys:
         matching = [key for key in rest if self._matches(key, alias, status)]
         shown = matching if limit is None else matching[:limit]
         next_cursor = cursor_of(*shown[-1].position) if len(matching) > len(shown) else None
-        return Page(_described(shown, await self.revocations.of_user(user_id)), next_cursor)
+        return Page(_described(shown, await self.revocations.of_user(user_id) if shown else []), next_cursor)
 
     async def get(self, principal: Principal, user_id: str, key_id: str) -> DescribedKey:
         """One key. Raises NotAllowedError, NotFoundError (also for a key of another user), UpstreamError."""
@@ -72,8 +72,10 @@ class Keys:
     async def active(self, user_id: str) -> list[Key]:
         """The user's keys except those that another unexpired key has replaced."""
         keys = await self.litellm.list_keys(user_id)
-        unexpired = {key.id for key in keys if self._is_unexpired(key)}
-        replaced = {row.key_id for row in await self.revocations.of_user(user_id) if row.replaced_by in unexpired}
+        replacements = {key.id for key in keys if key.to_annotate.replaces and self._is_unexpired(key)}
+        if not replacements:
+            return keys
+        replaced = {row.key_id for row in await self.revocations.of_user(user_id) if row.replaced_by in replacements}
         return [key for key in keys if key.id not in replaced]
 
     async def is_replaced(self, described: DescribedKey) -> bool:

@@ -20,7 +20,7 @@ from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from state.cleanup_runs import CleanupRuns
 from state.database import Database
-from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, stop
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, stop, user_path
 from tests.services.keys.test_keys import refusal
 from tests.support.organisation import Organisation
 from tests.support.upstreams import answering
@@ -121,15 +121,19 @@ async def test_a_running_cleanup_finishes_before_the_service_stops(service: Serv
 
 
 async def test_an_unavailable_database(make_service: MakeService) -> None:
-    """503 for the cleanup and for changes; keys can still be read."""
+    """503 for the cleanup, for changes, and for keys, which may be about to end; the rest can still be read."""
     service = make_service(database_url="postgresql+psycopg://user:canary@127.0.0.1:9/state")
     service.litellm.rows.add_user({"user_id": BOB})
     bob = service.signed_in(BOB)
     for answer in (await bob.get(CLEANUP), await bob.post(CLEANUP), await bob.post(CLEANUP, json={"dryRun": False})):
         assert (answer.status_code, "canary" in answer.text) == (503, False)
-    assert (await bob.get(f"{BASE}/users/user%3Adefault%2Fbob/keys")).status_code == 200
-    assert (await bob.post(f"{BASE}/users/user%3Adefault%2Fbob/keys")).status_code == 503
+    assert (await bob.get(user_path(BOB))).status_code == 200
+    assert (await bob.get(keys_path(BOB))).json() == {"keys": []}
+    assert (await bob.post(keys_path(BOB))).status_code == 503
     assert service.litellm.rows.keys == {}
+    row, _ = service.litellm.rows.add_key({"user_id": BOB})
+    for path in (keys_path(BOB), keys_path(BOB, row["token"])):
+        assert (await bob.get(path)).status_code == 503
     service._app = None
 
 
