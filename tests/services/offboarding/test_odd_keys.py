@@ -67,6 +67,27 @@ async def test_an_odd_row_protects_no_key(impatient: Organisation, odd: str, log
         assert "canary" not in json.dumps(report) + log.getvalue() + await stored(impatient)
 
 
+async def test_a_key_that_litellm_fails_to_block(organisation: Organisation) -> None:
+    """It stops no other; the next run tries it again."""
+    gone = organisation.leave("m0")
+    for _ in range(2):
+        organisation.mint(gone)
+    asked: list[str] = []
+
+    def fail_the_first(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content)["key"])
+        if asked[-1] == asked[0]:
+            return httpx.Response(500)
+        return httpx.Response(200, json=organisation.litellm.rows.update_key(asked[-1], {"blocked": True}))
+
+    organisation.to_litellm.answers["/key/block"] = fail_the_first
+    report = await organisation.run()
+    assert [row["userId"] for row in report["done"]["failed"]] == [gone]
+    assert sorted(map(bool, organisation.keys(gone).values())) == [False, True, True]
+    organisation.to_litellm.answers.clear()
+    assert (await organisation.run())["done"]["keysBlocked"] == 1
+
+
 async def test_a_row_that_litellm_cannot_find(organisation: Organisation, log: io.StringIO) -> None:
     """Its name begins like a secret: the others are blocked, it is reported by number at each run, and goes in time."""
     gone = organisation.leave("m0")
