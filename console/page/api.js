@@ -1,9 +1,8 @@
 // Calls the public API for the person who was signed in when a view or dialog began, and for nobody else.
 
-import { ApiError, request } from './http.js';
+import { EndedError, request } from './http.js';
 import { secrets } from './secrets.js';
 import { session } from './session.js';
-import { text } from './text.js';
 
 /** @typedef {import('./http.js').Options} Options */
 
@@ -20,7 +19,7 @@ export class Api {
 
   /**
    * Asks once more with a renewed token, if the first has expired. Once somebody else is signed in, or nobody, nothing is
-   * sent any more, and an answer that is late is an ApiError: it is not for them.
+   * sent any more, and an answer that is late is an EndedError: it is not for them.
    *
    * @param {string} method @param {string[]} path segments, not encoded @param {Options} [options]
    * @param {(answer: import('./http.js').Answer) => void} [arrived] gets the answer in any case
@@ -30,7 +29,7 @@ export class Api {
     try {
       return await this.#asked(token, method, path, options, arrived);
     } catch (error) {
-      if (/** @type {ApiError} */ (error).status !== 401) throw error;
+      if (/** @type {import('./http.js').ApiError} */ (error).status !== 401) throw error;
     }
     await session.renew(token);
     return this.#asked(this.#token, method, path, options, arrived);
@@ -48,7 +47,7 @@ export class Api {
   }
 
   get #token() {
-    if (session.person === null || session.person !== this.#person) throw new ApiError(text.errors.ended, 0);
+    if (session.person === null || session.person !== this.#person) throw new EndedError();
     return session.token;
   }
 
@@ -57,7 +56,7 @@ export class Api {
    * @param {(answer: import('./http.js').Answer) => void} [arrived]
    */
   async #asked(token, method, path, options, arrived) {
-    if (this.#cancelled?.aborted) throw new ApiError(text.errors.cancelled, 0);
+    if (this.#cancelled?.aborted) throw new EndedError();
     try {
       const answer = await request(token, method, path, options);
       arrived?.(answer);

@@ -79,9 +79,9 @@ class AuditView extends PagedView {
     try {
       const rows = await this.api.readAll(['audit'], 'events', this.#query, MOST_EXPORTED, count => (this.exported = count));
       this.#save(rows);
-      this.failure = rows.length < MOST_EXPORTED ? null : { message: words.exportedMost(MOST_EXPORTED) };
+      if (rows.length === MOST_EXPORTED) this.failed(words.exportedPart, { message: words.exportedMost(MOST_EXPORTED) });
     } catch (error) {
-      this.failure = error;
+      this.failed(words.notExported, error, { label: words.exportAgain, act: () => this.#export() });
     }
     this.exported = null;
   }

@@ -99,6 +99,7 @@ class CleanupView extends View {
       heading: words.apply(affected),
       lead: report.plan.entries.map((/** @type {any} */ entry) => `${entry.userId}: ${words.actions[/** @type {'block'} */ (entry.action)]}`).slice(0, 20).join('. '),
       word: String(affected),
+      undone: words.notApplied,
       button: words.apply(affected),
       act: async () => {
         const answer = this.#run({ dryRun: false, planHash: report.plan.hash });
@@ -121,7 +122,7 @@ class CleanupView extends View {
       this.report = status === 202 ? await this.#followed(body.runId) : body;
       await this.reload();
     } catch (error) {
-      this.failure = error;
+      this.failed(words.notPlanned, error, { label: words.dryRun, act: () => this.#show(this.#run({ dryRun: true })) });
     } finally {
       this.isBusy = false;
     }

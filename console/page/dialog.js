@@ -2,6 +2,8 @@
 
 import { LitElement, html, nothing } from './lit.js';
 import { Api } from './api.js';
+import { EndedError } from './http.js';
+import { notices } from './notices.js';
 import { failed } from './ui.js';
 import { text } from './text.js';
 
@@ -19,6 +21,10 @@ export class FormDialog extends LitElement {
   api = new Api(this.#closed.signal);
   heading = '';
   lead = '';
+  /** What a failure means, in words. */
+  undone = text.errors.title;
+  /** What to do, instead of showing the failure, if the thing is not there any more. @type {(() => void) | null} */
+  gone = null;
   danger = false;
 
   createRenderRoot() {
@@ -60,9 +66,18 @@ export class FormDialog extends LitElement {
     try {
       await this.submit(new FormData(/** @type {HTMLFormElement} */ (event.target)));
     } catch (error) {
-      this.failure = error;
+      this.#failed(/** @type {any} */ (error));
     }
     this.isBusy = false;
+  }
+
+  /** In the dialog, or where the eye is if it was closed meanwhile. @param {any} error */
+  #failed(error) {
+    if (error.status === 404 && this.gone) {
+      this.close();
+      this.gone();
+    } else if (this.isConnected) this.failure = error;
+    else if (!(error instanceof EndedError)) notices.add({ kind: 'bad', title: this.undone, failure: error });
   }
 
   render() {
@@ -71,7 +86,7 @@ export class FormDialog extends LitElement {
         <h2 id="dialog-heading">${this.heading}</h2>
         ${this.lead ? html`<p>${this.lead}</p>` : nothing}
         ${this.fields()}
-        ${this.failure ? failed(this.failure) : nothing}
+        ${this.failure ? failed(this.undone, this.failure) : nothing}
         <footer>
           <small role="status">${this.isBusy ? text.tooLate : nothing}</small>
           <button type="button" ?disabled=${this.isBusy} @click=${() => this.close()}>${text.cancel}</button>
@@ -100,7 +115,8 @@ export class ConfirmDialog extends FormDialog {
   danger = true;
   word = '';
   button = '';
-  /** @type {(api: Api) => Promise<void>} */ act = async () => {};
+  /** @type {() => unknown} what it asks besides */ more = () => nothing;
+  /** @type {(api: Api, form: FormData) => Promise<void>} */ act = async () => {};
 
   get doing() {
     return this.button;
@@ -111,13 +127,14 @@ export class ConfirmDialog extends FormDialog {
   }
 
   fields() {
-    if (this.word === '') return nothing;
-    return html`<label class="field"><span>${text.dialogs.typeToConfirm(this.word)}</span>
+    if (this.word === '') return this.more();
+    return html`${this.more()}<label class="field"><span>${text.dialogs.typeToConfirm(this.word)}</span>
       <input name="confirmation" autocomplete="off" spellcheck="false" autofocus></label>`;
   }
 
-  async submit() {
-    await this.act(this.api);
+  /** @param {FormData} form */
+  async submit(form) {
+    await this.act(this.api, form);
     this.close();
   }
 }

@@ -14,6 +14,13 @@ export class ApiError extends Error {
   }
 }
 
+/** Nobody waits for the answer any more: whoever asked has cancelled, or has gone. */
+export class EndedError extends ApiError {
+  constructor() {
+    super(text.errors.ended, 0);
+  }
+}
+
 /**
  * @typedef {object} Options
  * @property {unknown} [body]

@@ -18,13 +18,33 @@ export function statusOf(key, now = Date.now()) {
   return key.blocked ? 'blocked' : 'active';
 }
 
+/**
+ * Whether a blocked key may be unblocked. A report is for good, and only an admin undoes what its owner did not do; where the
+ * API does not say who blocked it, it may be tried.
+ *
+ * @param {Key} key @param {boolean} isAdmin
+ */
+export function mayUnblock({ blockedBy }, isAdmin) {
+  if (blockedBy === 'report') return false;
+  return isAdmin || !blockedBy || blockedBy === 'owner';
+}
+
+/**
+ * Whether a key may be replaced: if it works, or was reported as leaked. Where the API does not say who blocked it, it may be
+ * tried.
+ *
+ * @param {Key} key
+ */
+export const mayRotate = key => statusOf(key) === 'active' || (statusOf(key) === 'blocked' && [undefined, null, 'report'].includes(key.blockedBy));
+
 /** Whether a tier's number of keys includes it: not if it has expired or was replaced. @param {Key} key */
 export const takesRoom = key => statusOf(key) !== 'expired' && !key.replacedBy;
 
 /** @param {Key} key @param {number} now milliseconds */
 export function statusPill(key, now = Date.now()) {
   const status = statusOf(key, now);
-  if (status !== 'active') return pill('bad', text.keys.status[status]);
+  if (status === 'blocked') return pill('bad', text.keys.blockedBy[key.blockedBy] ?? text.keys.status.blocked, key.blockedAt ? text.keys.blockedAt(exact(key.blockedAt)) : '');
+  if (status === 'expired') return pill('bad', text.keys.status.expired, exact(key.expires));
   const end = key.revokeAt ?? (key.expires && Date.parse(key.expires) - now < WARN_DAYS * 86400e3 ? key.expires : null);
   if (!end) return pill('good', text.keys.status.active);
   const seconds = (Date.parse(end) - now) / 1000;

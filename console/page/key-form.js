@@ -17,11 +17,12 @@ const NEW = { models: [], max_budget: null, budget_duration: null, rpm_limit: nu
 export class KeyForm extends EditDialog {
   userId = '';
   /** @type {any} TierLimits */ limits = {};
-  /** @type {string[]} */ models = [];
+  /** @type {string[] | null} those that are served, if that is known */ models = [];
   #attempt = { body: '', id: '' };
 
   connectedCallback() {
     this.heading = this.row ? text.dialogs.editTitle(keyName(this.row)) : text.dialogs.create;
+    this.undone = this.row ? text.keys.notChanged(keyName(this.row)) : text.keys.notCreated;
     super.connectedCallback();
   }
 
@@ -56,14 +57,14 @@ export class KeyForm extends EditDialog {
   fields() {
     const row = this.row ?? NEW;
     // A key may have models that are not served any more, or not to whoever edits it: it keeps them.
-    const models = [...new Set([...this.models, ...row.models])];
+    const models = [...new Set([...(this.models ?? []), ...row.models])];
     return html`
       ${field(words.alias, html`<input name="alias" maxlength="64" .defaultValue=${row.key_alias ?? ''} autofocus autocomplete="off" spellcheck="false">`, words.aliasHint)}
       <div class="pair">${this.#limited('maxBudget', row.max_budget, '0.01')}${this.budgetPeriod(row.budget_duration)}</div>
       ${this.row ? nothing : this.#life()}
       <fieldset><legend>${words.models}</legend>
         <div class="choices">${models.map(model => html`<label><input type="checkbox" name="models" value=${model} ?checked=${row.models.includes(model)}>${model}</label>`)}</div>
-        <small>${words.modelsHint}</small></fieldset>
+        <small>${this.models ? words.modelsHint : words.modelsMissing}</small></fieldset>
       <div class="pair">${this.#limited('rpmLimit', row.rpm_limit, '1')}${this.#limited('tpmLimit', row.tpm_limit, '1')}</div>
       ${this.conflict()}`;
   }
@@ -113,7 +114,7 @@ export class KeyForm extends EditDialog {
     // A second try of the same request makes no second key; a changed request is another one.
     const sent = JSON.stringify(body);
     if (this.#attempt.body !== sent) this.#attempt = { body: sent, id: randomId() };
-    const about = { alias: String(body.alias ?? ''), model: modelFor(form.getAll('models').map(String), this.models) };
+    const about = { alias: String(body.alias ?? ''), model: modelFor(form.getAll('models').map(String), this.models ?? []) };
     await this.api.mint(['users', this.userId, 'keys'], { body, idempotencyKey: this.#attempt.id }, about);
     this.close();
     this.changed();

@@ -8,6 +8,7 @@ import { text } from './text.js';
 export class KeyReport extends FormDialog {
   heading = text.dialogs.reportTitle;
   lead = text.dialogs.reportLead;
+  undone = text.keys.notReported;
   danger = true;
   /** @type {() => void} */ reported = () => {};
 

@@ -1,6 +1,6 @@
 // Rotates a key: says in words until when the old one works.
 
-import { html } from './lit.js';
+import { html, nothing } from './lit.js';
 import { FormDialog } from './dialog.js';
 import { field, randomId } from './ui.js';
 import { text } from './text.js';
@@ -13,37 +13,43 @@ const USUAL = 3;
 class KeyRotate extends FormDialog {
   userId = '';
   /** @type {any} */ key = null;
-  /** @type {string[]} */ models = [];
+  /** @type {string[] | null} */ models = [];
   changed = () => {};
   #ids = new Map();
 
   connectedCallback() {
     this.heading = text.dialogs.rotateTitle(keyName(this.key));
-    this.lead = text.dialogs.rotateLead;
+    this.lead = this.key.blocked ? text.dialogs.rotateBlockedLead : text.dialogs.rotateLead;
+    this.undone = text.keys.notRotated(keyName(this.key));
     super.connectedCallback();
   }
 
+  /** In seconds. What was reported as leaked does not go on working. */
   get #overlap() {
+    if (this.key.blocked) return 0;
     return OVERLAPS[Number(this.value('overlap') || USUAL)];
   }
 
   get doing() {
+    if (this.key.blocked) return text.dialogs.rotateBlocked;
     if (this.#overlap === 0) return text.dialogs.rotateNow;
     const end = Date.now() + this.#overlap * 1000;
     return text.dialogs.rotateUntil(this.#overlap < 86400 ? timeOfDay(end) : dayOf(new Date(end).toISOString()));
   }
 
   fields() {
+    const warning = this.key.pendingRevocations?.length ? html`<div class="notice warn">${text.dialogs.rotateTwice}</div>` : nothing;
+    if (this.key.blocked) return warning;
     const word = this.#overlap ? duration(this.#overlap) : text.none;
-    return field(`${text.dialogs.overlap}: ${word}`, html`<input type="range" name="overlap" min="0" max=${OVERLAPS.length - 1} .defaultValue=${String(USUAL)}
-      aria-valuetext=${word} autofocus>`);
+    return html`${warning}${field(`${text.dialogs.overlap}: ${word}`, html`<input type="range" name="overlap" min="0" max=${OVERLAPS.length - 1} .defaultValue=${String(USUAL)}
+      aria-valuetext=${word} autofocus>`)}`;
   }
 
   async submit() {
     const overlap = this.#overlap;
     if (!this.#ids.has(overlap)) this.#ids.set(overlap, randomId());
     const path = ['users', this.userId, 'keys', this.key.token, 'regenerate'];
-    const about = { alias: this.key.key_alias ?? '', model: modelFor(this.key.models, this.models) };
+    const about = { alias: this.key.key_alias ?? '', model: modelFor(this.key.models, this.models ?? []) };
     await this.api.mint(path, { body: { overlap }, idempotencyKey: this.#ids.get(overlap) }, about);
     this.close();
     this.changed();

@@ -5,14 +5,17 @@ import { ConfirmDialog, open } from './dialog.js';
 import { KeyForm } from './key-form.js';
 import { KeyReport } from './key-report.js';
 import { KeyRotate } from './key-rotate.js';
-import { SORTABLE, keyName, matches, rates, sorted, statusPill, takesRoom } from './key-facts.js';
+import { SORTABLE, keyName, matches, mayRotate, mayUnblock, rates, sorted, statusPill, takesRoom } from './key-facts.js';
 import { dayOf, exact, money, when } from './format.js';
 import { showMenu } from './menu.js';
+import { notices } from './notices.js';
 import { bar, empty } from './ui.js';
 import { text } from './text.js';
 import { COUNTDOWN, View } from './view.js';
 
 const { keys: words } = text;
+/** What another try cannot change. */
+const REFUSALS = [400, 403];
 
 class KeysView extends View {
   /** @type {import('lit').PropertyDeclarations} */ static properties = { query: { state: true }, status: { state: true }, by: { state: true }, note: { state: true } };
@@ -24,7 +27,7 @@ class KeysView extends View {
   /** @type {any[]} */ rows = [];
   /** @type {any} */ user = null;
   /** @type {any} */ budget = null;
-  /** @type {string[]} */ models = [];
+  /** @type {string[] | null} those that are served, if that is known */ models = null;
   period = COUNTDOWN;
 
   constructor() {
@@ -38,12 +41,14 @@ class KeysView extends View {
   async load() {
     // The user first: asking for it creates the user of a member who is here for the first time.
     const user = await this.api.read(['users', this.userId]);
-    const [list, models] = await Promise.all([this.api.read(['users', this.userId, 'keys']), this.api.read(['models'])]);
-    this.api.read(['users', this.userId, 'usage']).then(usage => {
-      this.budget = usage.budget;
-      this.requestUpdate();
-    }, () => {});
-    return { user, rows: list.keys, models: models.models.map((/** @type {any} */ model) => model.id) };
+    this.#loadBudget();
+    this.loadPart('models', async () => (await this.api.read(['models'])).models.map((/** @type {any} */ model) => model.id));
+    const { keys } = await this.api.read(['users', this.userId, 'keys']);
+    return { user, rows: keys };
+  }
+
+  #loadBudget() {
+    this.loadPart('budget', async () => (await this.api.read(['users', this.userId, 'usage'])).budget);
   }
 
   get #limits() {
@@ -79,11 +84,17 @@ class KeysView extends View {
     return html`<section class="tiles">
       <div class="tile"><span>${tiles.spent}</span><strong>${money(spend)} <small>${maxBudget === null ? tiles.unlimited : `${tiles.of} ${money(maxBudget)}`}</small></strong>
         ${maxBudget === null ? nothing : bar(spend, maxBudget, tiles.spent)}</div>
-      <div class="tile"><span>${tiles.resets}</span><strong title=${exact(this.budget?.resetsAt)}>${this.budget?.resetsAt ? dayOf(this.budget.resetsAt) : this.budget ? tiles.noReset : '…'}</strong>
-        <small>${this.budget?.resetsAt ? when(this.budget.resetsAt) : nothing}</small></div>
+      <div class="tile"><span>${tiles.resets}</span>${this.#resets()}</div>
       <div class="tile"><span>${tiles.keys}</span><strong>${this.#limits.maxKeys ? this.#count : this.rows.length}${this.#limits.maxKeys ? html` <small>${tiles.of} ${this.#limits.maxKeys}</small>` : nothing}</strong>
         <small>${tier && tier !== 'userDefaults' ? `${tiles.tier} ${tier}` : nothing}</small></div>
     </section>`;
+  }
+
+  #resets() {
+    const { tiles } = words;
+    if (this.missing.budget) return html`<strong>${tiles.missing}</strong><button type="button" class="quiet" @click=${() => this.#loadBudget()}>${text.retry}</button>`;
+    if (!this.budget?.resetsAt) return html`<strong>${this.budget ? tiles.noReset : '…'}</strong>`;
+    return html`<strong title=${exact(this.budget.resetsAt)}>${dayOf(this.budget.resetsAt)}</strong><small>${when(this.budget.resetsAt)}</small>`;
   }
 
   #table() {
@@ -123,12 +134,15 @@ class KeysView extends View {
   /** @param {MouseEvent} event @param {any} row */
   #menu(event, row) {
     const { dialogs } = text;
-    showMenu(event, [
+    const blocking = row.blocked ? { label: dialogs.unblock, act: () => this.#unblock(row) } : { label: dialogs.block, act: () => this.#block(row) };
+    const rotate = { label: dialogs.rotate, act: () => open(new KeyRotate(), { userId: this.userId, key: row, models: this.models, changed: () => this.#saved(), gone: () => this.#gone(row) }) };
+    const actions = [
       { label: dialogs.edit, act: () => this.#edit(row) },
-      { label: dialogs.rotate, act: () => open(new KeyRotate(), { userId: this.userId, key: row, models: this.models, changed: () => this.#saved() }) },
-      { label: row.blocked ? dialogs.unblock : dialogs.block, act: () => this.#block(row, !row.blocked) },
+      ...(mayRotate(row) ? [rotate] : []),
+      ...(row.blocked && !mayUnblock(row, this.me.roles.includes('admin')) ? [] : [blocking]),
       { label: dialogs.remove, danger: true, act: () => this.#remove(row) },
-    ]);
+    ];
+    showMenu(event, actions);
   }
 
   create() {
@@ -141,36 +155,83 @@ class KeysView extends View {
   async #edit(row) {
     try {
       const { body, etag } = await this.api.call('GET', ['users', this.userId, 'keys', row.token]);
-      open(new KeyForm(), { userId: this.userId, row: body, etag, limits: this.#limits, models: this.models, changed: () => this.reload() });
+      open(new KeyForm(), { userId: this.userId, row: body, etag, limits: this.#limits, models: this.models, changed: () => this.reload(), gone: () => this.#gone(row) });
     } catch (error) {
-      this.failure = error;
+      this.#failed(row, words.notRead(keyName(row)), error, { label: words.editAgain, act: () => this.#edit(row) });
     }
   }
 
-  /** Shown at once, and taken back if it fails. @param {any} row @param {boolean} blocked */
-  async #block(row, blocked) {
-    row.blocked = blocked;
-    this.requestUpdate();
+  /** @param {any} row @param {string} title @param {any} error @param {{label: string, act: () => void}} again */
+  #failed(row, title, error, again) {
+    if (error.status === 404) this.#gone(row);
+    else this.failed(title, error, REFUSALS.includes(error.status) ? null : again);
+  }
+
+  /** Somebody else, or another tab, has deleted a key. @param {any} row */
+  #gone(row) {
+    this.#forget(row);
+    notices.add({ kind: 'good', title: words.gone(keyName(row)) });
+  }
+
+  /** @param {any} row */
+  #forget(row) {
+    this.rows = this.rows.filter(other => other.token !== row.token);
+    this.reload();
+  }
+
+  /** Shown at once, and taken back if it fails. @param {any} row */
+  async #block(row) {
+    this.#set(row.token, { blocked: true });
     try {
-      await this.api.call('PATCH', ['users', this.userId, 'keys', row.token], { body: { blocked } });
-      this.failure = null;
+      this.#set(row.token, await this.#patch(row, { blocked: true }));
     } catch (error) {
-      row.blocked = !blocked;
-      this.failure = error;
+      this.#set(row.token, row);
+      this.#failed(row, words.notBlocked(keyName(row)), error, { label: words.blockAgain, act: () => this.#block(row) });
     }
+  }
+
+  /** Shown when it is done, so that no key seems to work that does not. @param {any} row */
+  async #unblock(row) {
+    try {
+      this.#set(row.token, await this.#patch(row, { blocked: false }));
+    } catch (error) {
+      this.#failed(row, words.notUnblocked(keyName(row)), error, { label: words.unblockAgain, act: () => this.#unblock(row) });
+    }
+  }
+
+  /** @param {any} row @param {object} body */
+  async #patch(row, body) {
+    return (await this.api.call('PATCH', ['users', this.userId, 'keys', row.token], { body })).body;
+  }
+
+  /** The rows may have been read anew meanwhile. @param {string} token @param {object} fields */
+  #set(token, fields) {
+    this.rows = this.rows.map(row => (row.token === token ? { ...row, ...fields } : row));
+    this.requestUpdate();
   }
 
   /** @param {any} row */
   #remove(row) {
+    const { dialogs } = text;
+    const name = keyName(row);
+    const [replaced] = row.pendingRevocations ?? [];
+    const choice = (/** @type {string} */ value, /** @type {string} */ label) =>
+      html`<label><input type="radio" name="replaced" value=${value} ?checked=${value === 'keep'}>${label}</label>`;
     open(new ConfirmDialog(), {
-      heading: text.dialogs.removeTitle(keyName(row)),
-      lead: text.dialogs.removeLead,
-      word: keyName(row),
-      button: text.dialogs.removeButton(keyName(row)),
-      act: async api => {
-        await api.call('DELETE', ['users', this.userId, 'keys', row.token]);
-        this.rows = this.rows.filter(other => other !== row);
-        this.requestUpdate();
+      heading: dialogs.removeTitle(name),
+      lead: dialogs.removeLead,
+      more: () => (replaced ? html`<fieldset><legend>${dialogs.replacedTitle}</legend><div class="choices">${choice('keep', dialogs.replacedKeep(when(replaced.revokeAt)))}${choice('delete', dialogs.replacedDelete)}</div></fieldset>` : nothing),
+      word: name,
+      button: dialogs.removeButton(name),
+      undone: words.notDeleted(name),
+      gone: () => {
+        this.#forget(row);
+        notices.add({ kind: 'good', title: words.alreadyDeleted(name) });
+      },
+      act: async (api, form) => {
+        const query = form.get('replaced') === 'delete' ? { replaced: 'delete' } : {};
+        await api.call('DELETE', ['users', this.userId, 'keys', row.token], { query });
+        this.#forget(row);
       },
     });
   }

@@ -11,6 +11,7 @@ const { fields: words } = text;
 export class LimitsForm extends EditDialog {
   connectedCallback() {
     this.heading = text.users.editTitle(nameOf(this.row.userId));
+    this.undone = text.users.notChanged(nameOf(this.row.userId));
     super.connectedCallback();
   }
 

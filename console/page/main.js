@@ -3,9 +3,10 @@
 import { LitElement, html, keyed, nothing, repeat } from './lit.js';
 import { ConfirmDialog, open } from './dialog.js';
 import { nameOf } from './format.js';
+import { notices } from './notices.js';
 import { secrets } from './secrets.js';
 import { session } from './session.js';
-import { failed, skeletonRows } from './ui.js';
+import { failed, requestId, skeletonRows } from './ui.js';
 import { text } from './text.js';
 import './keys-view.js';
 import './spending-view.js';
@@ -56,7 +57,7 @@ class Console extends LitElement {
   async connectedCallback() {
     super.connectedCallback();
     session.addEventListener('change', () => this.#sessionChanged());
-    secrets.addEventListener('change', () => this.requestUpdate());
+    for (const store of [secrets, notices]) store.addEventListener('change', () => this.requestUpdate());
     addEventListener('hashchange', () => this.#go());
     addEventListener('keydown', event => this.#pressed(event));
     addEventListener('online', () => (this.isOffline = false));
@@ -69,6 +70,7 @@ class Console extends LitElement {
     this.requestUpdate();
     if (session.person === this.#shown) return;
     this.#shown = session.person;
+    notices.clear();
     await this.#go();
   }
 
@@ -90,13 +92,18 @@ class Console extends LitElement {
     for (const menu of this.querySelectorAll('.menu')) /** @type {HTMLElement} */ (menu).hidePopover();
     this.route = routeNow();
     const { name } = this.route;
-    if (MODULES[name] && !this.#modules.has(name)) {
-      await MODULES[name]();
-      this.#modules.add(name);
-      this.requestUpdate();
-    }
+    await this.#load(name);
     await this.updateComplete;
     document.title = `${this.querySelector('h1')?.textContent ?? ''} · ${text.name}`;
+  }
+
+  /** After a deployment, a module may be gone, or not fit those that are here. @param {string} name of a view */
+  async #load(name) {
+    if (!MODULES[name] || this.#modules.get(name) === 'loaded') return;
+    this.#modules.delete(name);
+    this.requestUpdate();
+    this.#modules.set(name, await MODULES[name]().then(() => 'loaded', () => 'gone'));
+    this.requestUpdate();
   }
 
   /** @param {KeyboardEvent} event */
@@ -111,7 +118,7 @@ class Console extends LitElement {
     else if (event.key === '?') this.#help();
   }
 
-  /** The names of the views whose module is there. @type {Set<string>} */ #modules = new Set();
+  /** Whether the module of a view is there. @type {Map<string, string>} */ #modules = new Map();
   #prefix = '';
 
   /** @param {KeyboardEvent} event @param {string} selector */
@@ -170,6 +177,7 @@ class Console extends LitElement {
             <button type="button" class="quiet" @click=${() => this.#signOut()}>${text.signOut}</button></div></div></nav>
         <main id="content" tabindex="-1">${this.isOffline ? html`<div class="notice warn" role="status">${text.offline}</div>` : nothing}${repeat(secrets.of(person.subject), kept => kept.keyId, kept => html`<secret-card .kept=${kept} @done=${() => this.#saved(kept.keyId)}></secret-card>`)}${keyed(person, this.#view(person))}</main>
       </div>
+      ${this.#notices()}
       ${session.isAsking ? html`<dialog class="again" aria-labelledby="sign-in-heading" closedby="none" @close=${() => this.requestUpdate()}><sign-in .isAgain=${true} @leave=${() => this.#signOut()}></sign-in></dialog>` : nothing}
       <dialog class="help" aria-labelledby="help-heading"><h2 id="help-heading">${text.shortcuts.title}</h2>
         <dl>${text.shortcuts.rows.map(([key, what]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${what}</dd></div>`)}</dl>
@@ -181,7 +189,14 @@ class Console extends LitElement {
     const isOutsider = failure.status === 403;
     return html`<section class="sign-in"><h1>${isOutsider ? signIn.outsider : text.errors.title}</h1>
       ${isOutsider ? html`<p>${signIn.ask(session.settings.contact)}</p><p class="sub">${failure.message}</p><button type="button" @click=${() => session.signOut()}>${text.signOut}</button>`
-        : failed(failure, () => session.retry())}</section>`;
+        : failed(text.errors.title, failure, () => session.retry())}</section>`;
+  }
+
+  #notices() {
+    return html`<section class="notices" aria-label=${text.notices}>${repeat(notices.all, notice => notice, notice => html`<div class="notice ${notice.kind}" role=${notice.kind === 'bad' ? 'alert' : 'status'}>
+      <div><strong>${notice.title}.</strong> ${notice.failure?.message}</div>${requestId(notice.failure)}
+      <div class="row">${notice.again ? html`<button type="button" @click=${() => (notices.dismiss(notice), notice.again?.act())}>${notice.again.label}</button>` : nothing}
+        <button type="button" class="quiet" @click=${() => notices.dismiss(notice)}>${text.dismiss}</button></div></div>`)}</section>`;
   }
 
   /** @param {keyof typeof nav} name */
@@ -194,7 +209,9 @@ class Console extends LitElement {
   #view(person) {
     const { subject } = person;
     const route = this.#isAdmin || FOR_ALL.some(name => name === this.route.name) ? this.route.name : 'keys';
-    if (MODULES[route] && !this.#modules.has(route)) return html`<section class="card" aria-busy="true">${skeletonRows()}</section>`;
+    const module = MODULES[route] ? this.#modules.get(route) : 'loaded';
+    if (module === 'gone') return html`<div class="notice bad" role="alert"><strong>${text.errors.module}.</strong><button type="button" @click=${() => location.reload()}>${text.errors.reload}</button></div>`;
+    if (module !== 'loaded') return html`<section class="card" aria-busy="true">${skeletonRows()}</section>`;
     switch (route) {
       case 'spending': return html`<spending-view .userId=${subject}></spending-view>`;
       case 'users': return html`<users-view></users-view>`;

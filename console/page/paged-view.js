@@ -41,7 +41,7 @@ export class PagedView extends View {
       this.rows = [...before, ...rows];
       this.next = next;
     } catch (error) {
-      this.failure = error;
+      this.failed(text.errors.moreNotLoaded, error, { label: text.more, act: () => this.#more() });
     }
     this.requestUpdate();
   }

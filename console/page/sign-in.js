@@ -61,7 +61,7 @@ class SignIn extends LitElement {
     const { failure } = session;
     if (!failure) return nothing;
     if (failure.status === 401) return html`<div class="notice bad" role="alert">${words.refused}</div>`;
-    return failed(failure, () => session.retry());
+    return failed(text.errors.title, failure, () => session.retry());
   }
 }
 customElements.define('sign-in', SignIn);

@@ -1,7 +1,6 @@
-// Every English sentence of the console.
+// Every English sentence of the console; those of the views for admins are in text-admin.js.
 
-/** @param {number} count @param {string} one @param {string} many */
-const plural = (count, one, many) => `${count} ${count === 1 ? one : many}`;
+import { forAdmins, plural } from './text-admin.js';
 
 export const text = {
   name: 'LiteLLM console',
@@ -27,6 +26,8 @@ export const text = {
   close: 'Close',
   save: 'Save',
   retry: 'Try again',
+  dismiss: 'Dismiss',
+  notices: 'Notices',
   more: 'Show more',
   none: 'none',
   requestId: 'Request id',
@@ -52,10 +53,35 @@ export const text = {
     status: status => `The service answered with status ${status}.`,
     unreachable: 'The service cannot be reached. Try again in a moment.',
     offline: 'You are offline.',
-    cancelled: 'This was cancelled.',
-    ended: 'Your session ended before this was answered.',
+    ended: 'Nobody waits for this answer any more.',
+    /** @param {string} what */
+    notLoaded: what => `${what} could not be loaded`,
+    moreNotLoaded: 'The next rows were not loaded',
+    module: 'This page could not be loaded. It may have been updated',
+    reload: 'Reload',
   },
   keys: {
+    /** @param {string} name */
+    notBlocked: name => `“${name}” was not blocked`,
+    blockAgain: 'Block again',
+    /** @param {string} name */
+    notUnblocked: name => `“${name}” was not unblocked`,
+    unblockAgain: 'Unblock again',
+    /** @param {string} name */
+    notRead: name => `“${name}” could not be read`,
+    editAgain: 'Edit again',
+    /** @param {string} name */
+    notChanged: name => `“${name}” was not changed`,
+    /** @param {string} name */
+    notRotated: name => `“${name}” was not rotated`,
+    /** @param {string} name */
+    notDeleted: name => `“${name}” was not deleted`,
+    /** @param {string} name */
+    alreadyDeleted: name => `“${name}” was already deleted`,
+    /** @param {string} name */
+    gone: name => `“${name}” was deleted meanwhile`,
+    notCreated: 'The key was not created',
+    notReported: 'The key was not reported',
     title: 'Keys',
     lead: 'Keys call models through LiteLLM and spend your budget.',
     /** @param {string} name */
@@ -71,6 +97,10 @@ export const text = {
     unnamed: 'unnamed',
     allModels: 'all of the tier',
     status: { active: 'Active', blocked: 'Blocked', expired: 'Expired', all: 'all' },
+    /** By the known values of `blockedBy`. @type {Record<string, string>} */
+    blockedBy: { admin: 'Blocked by an admin', report: 'Reported as leaked', offboarding: 'Blocked: leaving' },
+    /** @param {string} time */
+    blockedAt: time => `since ${time}`,
     statusFilter: 'Status',
     /** @param {string} end */
     ends: end => `Ends ${end}`,
@@ -80,7 +110,7 @@ export const text = {
     actions: name => `Actions for ${name}`,
     /** @param {number} count @param {number} limit */
     full: (count, limit) => `You have ${count} of ${limit} keys. Delete one first.`,
-    tiles: { spent: 'Spent', of: 'of', unlimited: 'no limit', resets: 'Budget resets', keys: 'Keys', noReset: 'never', tier: 'tier' },
+    tiles: { spent: 'Spent', of: 'of', unlimited: 'no limit', resets: 'Budget resets', keys: 'Keys', noReset: 'never', tier: 'tier', missing: 'not available' },
   },
   secret: {
     /** @param {string} alias @param {string} of whose key it is, unless it is one's own */
@@ -104,6 +134,7 @@ export const text = {
     budgetDuration: 'Budget resets every',
     expires: 'Expires',
     models: 'Models',
+    modelsMissing: 'The list of models is not available now. Without a choice, the key may call every model of your tier.',
     modelsHint: 'None chosen means all that your tier has.',
     rpmLimit: 'Requests per minute',
     tpmLimit: 'Tokens per minute',
@@ -128,6 +159,9 @@ export const text = {
     rotateTitle: name => `Rotate ${name}`,
     rotateLead: 'You get a new key with the same limits. Choose how long the old one goes on working.',
     overlap: 'Overlap',
+    rotateTwice: 'This key has replaced another one, which still works. That older key stops working at once.',
+    rotateBlocked: 'Rotate: the old key stays blocked',
+    rotateBlockedLead: 'You get a new key with the same limits, which works.',
     rotateNow: 'Rotate: the old key stops now',
     /** @param {string} end */
     rotateUntil: end => `Rotate: the old key works until ${end}`,
@@ -135,6 +169,10 @@ export const text = {
     /** @param {string} name */
     removeTitle: name => `Delete ${name}`,
     removeLead: 'Whatever uses this key stops working at once. This cannot be undone.',
+    replacedTitle: 'The key that it replaced still works',
+    /** @param {string} time */
+    replacedKeep: time => `Keep it: it works until ${time}`,
+    replacedDelete: 'Delete it, too: it stops working at once',
     /** @param {string} word */
     typeToConfirm: word => `Type ${word} to confirm`,
     /** @param {string} name */
@@ -168,93 +206,7 @@ export const text = {
     rest: 'other',
     period: 'Period',
   },
-  users: {
-    title: 'Users',
-    lead: 'Everybody who has a user in LiteLLM.',
-    search: 'Search by id, name or e-mail address',
-    empty: 'Nobody was found.',
-    columns: { user: 'User', status: 'Status', tier: 'Tier', spend: 'Spend', budget: 'Budget', since: 'Since' },
-    status: { active: 'Active', overBudget: 'Over budget', offboarding: 'Leaving' },
-    anyStatus: 'Any status',
-    defaultTier: 'default',
-    /** @param {string} time */
-    swept: time => `As of ${time}.`,
-    back: 'All users',
-    editBudget: 'Change limits',
-    /** @param {string} name */
-    editTitle: name => `Limits of ${name}`,
-    resetSpend: 'Reset spend',
-    /** @param {string} name */
-    resetTitle: name => `Reset the spend of ${name}`,
-    /** @param {string} spend */
-    resetLead: spend => `The ${spend} of this period become $0.00, so the whole budget can be spent again. Reports keep what was spent.`,
-    offboard: 'Off-board',
-    /** @param {string} name */
-    offboardTitle: name => `Off-board ${name}`,
-    /** @param {number} keys @param {string} spend */
-    offboardLead: (keys, spend) =>
-      `${plural(keys, 'key stops', 'keys stop')} working at once and ${keys === 1 ? 'is' : 'are'} deleted with the user, whose spend of ${spend} is no longer shown here. Spending stays in LiteLLM’s reports and the audit log. While they are in an allowed group, their next request creates them anew.`,
-    /** @param {string} name */
-    offboardButton: name => `Off-board ${name} for good`,
-  },
-  cleanup: {
-    title: 'Off-boarding',
-    lead: 'Every few minutes, users who left the groups are blocked, and deleted after the grace period.',
-    off: 'The cleanup is off. Set litellmOrchestrator.backstage.catalogToken.',
-    dryRun: 'Show what would happen',
-    running: 'A run is in progress.',
-    /** @param {number} checked @param {number} total */
-    progress: (checked, total) => `Checked ${checked} of ${total} users`,
-    next: 'Next run',
-    last: 'Last run',
-    members: 'Members and admins',
-    planTitle: 'The plan',
-    nothing: 'Nobody would be removed.',
-    columns: { user: 'User', action: 'What happens', reason: 'Why', since: 'Since', deletion: 'Deleted', keys: 'Keys' },
-    actions: { block: 'Keys are blocked', hold: 'Waits', delete: 'Is deleted', restore: 'Gets the keys back' },
-    now: 'now',
-    /** @param {string} time */
-    after: time => `after ${time}`,
-    nextRun: 'in the next run',
-    outcomes: { running: 'Running', planned: 'Planned', done: 'Done', refused: 'Refused', failed: 'Failed' },
-    /** @param {number} count */
-    apply: count => `Carry out this plan for ${plural(count, 'user', 'users')}`,
-    none: 'no run yet',
-  },
-  audit: {
-    title: 'Audit log',
-    lead: 'Who changed what, and what it was before.',
-    actor: 'Who',
-    target: 'Whose',
-    action: 'What',
-    any: 'anything',
-    since: 'Since',
-    until: 'Until',
-    empty: 'Nothing matches.',
-    columns: { at: 'When', actor: 'Who', action: 'What', target: 'Whose', outcome: 'Outcome', change: 'Change' },
-    export: 'Download CSV',
-    /** @param {number} count */
-    exporting: count => `Reading… ${count}`,
-    /** @param {number} most */
-    exportedMost: most => `The file has the newest ${most} events only. Choose a shorter time for the others.`,
-    outcomes: { done: 'Done', denied: 'Refused', failed: 'Failed', open: 'Not finished' },
-  },
-  health: {
-    title: 'Health',
-    lead: 'What this service needs, asked every ten seconds.',
-    parts: { litellm: 'LiteLLM', backstage: 'Backstage', database: 'Database' },
-    up: 'Up',
-    down: 'Down',
-    paused: 'Calls are paused',
-    all: 'Everything works.',
-    elsewhere: 'The health probes cannot be reached at this address: they are at the root of the service.',
-    some: 'Something does not work.',
-    consequences: {
-      litellm: 'No user or key can be read or changed.',
-      backstage: 'Nobody new can sign in.',
-      database: 'Nothing can be changed; reading works.',
-    },
-  },
+  ...forAdmins,
   shortcuts: {
     title: 'Shortcuts',
     rows: [['/', 'Filter'], ['c', 'Create a key'], ['g k', 'Keys'], ['g s', 'Spending'], ['?', 'This list'], ['Escape', 'Close']],

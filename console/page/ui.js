@@ -19,16 +19,21 @@ export function bar(spend, budget, label) {
     aria-valuenow=${Math.round(percent)}><svg width="100%" height="6" aria-hidden="true"><rect width="${percent}%" height="6" rx="3"></rect></svg></div>`;
 }
 
-/** @param {any} failure an ApiError @param {(() => void) | null} retry */
-export function failed(failure, retry = null) {
+/**
+ * @param {string} title what did not happen @param {any} failure an ApiError
+ * @param {(() => void) | null} retry
+ */
+export function failed(title, failure, retry = null) {
   return html`<div class="notice bad" role="alert">
-    <div><strong>${text.errors.title}.</strong> ${failure.message}</div>
-    ${failure.requestId
-      ? html`<div class="request-id">${text.requestId} <code>${failure.requestId}</code> ${copyButton(failure.requestId, text.copyId)}</div>`
-      : nothing}
+    <div><strong>${title}.</strong> ${failure.message}</div>
+    ${requestId(failure)}
     ${retry ? html`<button type="button" @click=${retry}>${text.retry}</button>` : nothing}
   </div>`;
 }
+
+/** To quote when asking an operator. @param {any} failure an ApiError, if any */
+export const requestId = failure =>
+  failure?.requestId ? html`<div class="request-id">${text.requestId} <code>${failure.requestId}</code> ${copyButton(failure.requestId, text.copyId)}</div>` : nothing;
 
 /** Grey shapes where rows will be. @param {number} rows */
 export const skeletonRows = (rows = 4) =>

@@ -4,6 +4,7 @@ import { html } from './lit.js';
 import { ConfirmDialog, open } from './dialog.js';
 import { money, nameOf } from './format.js';
 import { LimitsForm } from './limits-form.js';
+import { notices } from './notices.js';
 import { text } from './text.js';
 import { View } from './view.js';
 import './keys-view.js';
@@ -41,7 +42,7 @@ class UserView extends View {
   }
 
   #edit() {
-    open(new LimitsForm(), { row: this.user, etag: this.etag, changed: () => this.#show() });
+    open(new LimitsForm(), { gone: () => this.#gone(), row: this.user, etag: this.etag, changed: () => this.#show() });
   }
 
   #resetSpend() {
@@ -50,6 +51,8 @@ class UserView extends View {
       heading: words.resetTitle(name),
       lead: words.resetLead(money(this.user.spend)),
       button: words.resetSpend,
+      undone: words.notReset(name),
+      gone: () => this.#gone(),
       act: async api => {
         await api.call('PATCH', ['users', this.userId], { body: { spend: 0 } });
         await this.#show();
@@ -63,6 +66,11 @@ class UserView extends View {
     for (const view of this.querySelectorAll('keys-view, spending-view')) /** @type {View} */ (view).reload();
   }
 
+  #gone() {
+    notices.add({ kind: 'good', title: words.gone(nameOf(this.userId)) });
+    location.hash = '#/users';
+  }
+
   async #offboard() {
     try {
       const { body } = await this.api.call('GET', ['users', this.userId, 'keys']);
@@ -72,13 +80,15 @@ class UserView extends View {
         lead: words.offboardLead(body.keys.length, money(this.user.spend)),
         word: name,
         button: words.offboardButton(name),
+        undone: words.notOffboarded(name),
+        gone: () => this.#gone(),
         act: async api => {
           await api.call('DELETE', ['users', this.userId]);
           location.hash = '#/users';
         },
       });
     } catch (error) {
-      this.failure = error;
+      this.failed(words.notOffboarded(nameOf(this.userId)), error, { label: words.offboardAgain, act: () => this.#offboard() });
     }
   }
 }

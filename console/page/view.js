@@ -2,7 +2,10 @@
 
 import { LitElement, html, nothing } from './lit.js';
 import { Api } from './api.js';
+import { EndedError } from './http.js';
+import { notices } from './notices.js';
 import { failed, skeletonRows } from './ui.js';
+import { text } from './text.js';
 
 /** The period of a view that counts down, in milliseconds. */
 export const COUNTDOWN = 30_000;
@@ -67,6 +70,29 @@ export class View extends LitElement {
     this.requestUpdate();
   }
 
+  /**
+   * An action failed: what did not happen stands where the eye is.
+   *
+   * @param {string} title @param {unknown} failure @param {import('./notices.js').Notice['again']} again
+   */
+  failed(title, failure, again = null) {
+    if (!(failure instanceof EndedError)) notices.add({ kind: 'bad', title, failure, again });
+  }
+
+  /** What could not be loaded of the parts that fail on their own. @type {Record<string, unknown>} */ missing = {};
+
+  /** Gets the property `name`, without which the rest can be shown. @param {string} name @param {() => Promise<unknown>} get */
+  async loadPart(name, get) {
+    try {
+      const value = await get();
+      Object.assign(this, { [name]: value });
+      delete this.missing[name];
+    } catch (error) {
+      this.missing[name] = error;
+    }
+    this.requestUpdate();
+  }
+
   /** What stands at the right of the heading. @returns {unknown} */
   actions() {
     return nothing;
@@ -82,7 +108,7 @@ export class View extends LitElement {
         <div><h1>${this.heading}</h1><p>${this.lead}</p></div>
         <div class="actions">${this.isLoaded ? this.actions() : nothing}</div>
       </header>
-      ${this.failure ? failed(this.failure, () => this.reload()) : nothing}
+      ${this.failure ? failed(text.errors.notLoaded(this.heading), this.failure, () => this.reload()) : nothing}
       ${this.isLoaded ? this.content() : this.failure ? nothing : html`<section class="card" aria-busy="true">${skeletonRows()}</section>`}`;
   }
 }

@@ -153,6 +153,12 @@ async def create(page: Page, alias: str) -> str:
     return str((await (await answer.value).json())["keySecret"])
 
 
+async def choose(page: Page, alias: str, action: str) -> None:
+    """An action from the menu of a key."""
+    await page.get_by_role("button", name=f"Actions for {alias}").click()
+    await page.get_by_role("menuitem", name=action, exact=True).click()
+
+
 async def spent(portal: Portal, days: int = 20) -> None:
     """Alice has keys of every kind, and has called two models with two of them; dave is over his budget."""
     rows = portal.litellm.rows

@@ -6,23 +6,17 @@ import re
 from dataclasses import replace
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Route, expect
 
 from domain.users import Tier
 from settings.model import Settings
 from tests.conftest import ALICE, BASE, keys_path
-from tests.console.conftest import Configure, Opened, create
+from tests.console.conftest import Configure, Opened, choose, create
 from tests.services.keys.test_rotate import chat
 
 pytestmark = pytest.mark.console
 
 STATUS = "tbody td:nth-child(2) .pill"
-
-
-async def choose(page: Page, alias: str, action: str) -> None:
-    """An action from the menu of a key."""
-    await page.get_by_role("button", name=f"Actions for {alias}").click()
-    await page.get_by_role("menuitem", name=action, exact=True).click()
 
 
 async def test_alice_gets_a_key_and_the_code_to_use_it(opened: Opened) -> None:

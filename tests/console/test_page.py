@@ -127,7 +127,7 @@ async def test_waiting_failing_and_trying_again(opened: Opened) -> None:
         body = {"error": {"name": "ServiceUnavailableError", "message": "LiteLLM cannot be reached"}}
         await route.fulfill(status=503, json=body, headers={"X-Request-Id": "request-17"})
 
-    await page.route(re.compile(r"/models$"), hold)
+    await page.route(re.compile(r"/keys$"), hold)
     await opened.go()
     await page.get_by_role("button", name="alice").click()
     await ready.wait()
@@ -135,7 +135,7 @@ async def test_waiting_failing_and_trying_again(opened: Opened) -> None:
     answers.set()
     await expect(page.get_by_role("alert")).to_contain_text("LiteLLM cannot be reached")
     await expect(page.get_by_role("alert")).to_contain_text("request-17")
-    await page.unroute(re.compile(r"/models$"))
+    await page.unroute(re.compile(r"/keys$"))
     await page.get_by_role("button", name="Try again").click()
     await expect(page.get_by_text("No keys yet.")).to_be_visible()
 
@@ -168,7 +168,7 @@ async def test_text_of_others_is_text(opened: Opened) -> None:
     await opened.sign_in("alice")
     await expect(page.locator("tbody .name")).to_have_text(CANARY)
     body = {"error": {"name": "InputError", "message": CANARY}}
-    await page.route(re.compile("/models$"), lambda route: route.fulfill(status=400, json=body))
+    await page.route(re.compile("/keys$"), lambda route: route.fulfill(status=400, json=body))
     await page.goto("about:blank")
     await opened.sign_in("alice")
     await expect(page.get_by_role("alert")).to_contain_text("<img src=x")
