@@ -219,7 +219,13 @@ class Orchestrator:
                 rate=creates,
             ),
             ReportKey(changes=changes, litellm=litellm, reported=foundation.reported, rate=reports),
-            Usage(usage=foundation.litellm_usage, litellm=litellm, users=users, now=now),
+            Usage(
+                usage=foundation.litellm_usage,
+                litellm=litellm,
+                users=users,
+                changes=foundation.change_table,
+                now=now,
+            ),
         ]
         return BackgroundJobs(
             revoke_keys=revoke_keys,
