@@ -196,7 +196,7 @@ async def test_a_key_made_elsewhere_keeps_its_alias(alice: httpx.AsyncClient, li
 async def test_a_rotated_key_is_one_row(
     service: Service, litellm: LiteLLMStandIn, tmp_path: Path, *, is_remembered: bool
 ) -> None:
-    """Under its last id, with the alias, also in parts of days: by the audit log, or by the annotation of the new key."""
+    """Under its last id, with the alias, also in parts of days: by the audit log, or by the new key's annotation."""
     alice = service.signed_in(ALICE)
     first = await called(alice, litellm, 1, alias="laptop")
     ids = [first]
