@@ -273,7 +273,13 @@ class Orchestrator:
                 rate=creates,
             ),
             ReportKey(changes=changes, leaked=leaked, rate=reports),
-            Usage(usage=foundation.litellm_usage, litellm=litellm, users=users, now=now),
+            Usage(
+                usage=foundation.litellm_usage,
+                litellm=litellm,
+                users=users,
+                changes=foundation.change_table,
+                now=now,
+            ),
         ]
         reconciliation = Reconciliation(
             changes=changes,

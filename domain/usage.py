@@ -8,10 +8,16 @@ from datetime import date
 
 from domain.users import User
 
+UNATTRIBUTED = "unattributed"
+"""The group of what LiteLLM counts without a model or a key, such as calls of pass-through endpoints."""
+
 
 @dataclass(frozen=True)
 class UsageFigures:
-    """The cost in USD, the tokens, and the number of calls including failed ones."""
+    """The cost in USD, the tokens, and the number of calls including failed ones.
+
+    The tokens read from and written to a provider's cache are among the prompt's.
+    """
 
     spend: float = 0.0
     prompt_tokens: int = 0
@@ -19,15 +25,27 @@ class UsageFigures:
     total_tokens: int = 0
     requests: int = 0
     failed_requests: int = 0
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
 
     def __add__(self, other: UsageFigures) -> UsageFigures:
         """Adds field by field."""
         return UsageFigures(**{name: value + getattr(other, name) for name, value in vars(self).items()})
 
+    def __sub__(self, other: UsageFigures) -> UsageFigures:
+        """Subtracts field by field."""
+        return UsageFigures(**{name: value - getattr(other, name) for name, value in vars(self).items()})
+
+
+NOTHING = UsageFigures()
+
 
 @dataclass(frozen=True, slots=True)
 class DailyUsage:
-    """The usage of one day (`YYYY-MM-DD`, UTC): in total, by model name at the proxy, and by key id."""
+    """The usage of one day (`YYYY-MM-DD`, UTC): in total, by model name at the proxy, and by key id.
+
+    What has no model or no key is in the total only.
+    """
 
     day: str
     total: UsageFigures
@@ -37,9 +55,9 @@ class DailyUsage:
 
 @dataclass(frozen=True, slots=True)
 class UsageGroup:
-    """The usage of a day, a model, or a key (its id, with its alias while the key exists).
+    """The usage of a day, a model, or a key (its id and its last alias), or of UNATTRIBUTED.
 
-    `parts` are the models or keys of a day, if that was asked for.
+    A key includes those that it replaced. `parts` are the models or keys of a day, if that was asked for.
     """
 
     group: str

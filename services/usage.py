@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+
+import structlog
 
 from clients.litellm.client import LiteLLM
 from clients.litellm.usage import LiteLLMUsage
+from domain.audit import AuditEvent
 from domain.errors import InputError
 from domain.identity import Principal
-from domain.usage import DailyUsage, UsageFigures, UsageGroup, UsageReport
+from domain.usage import NOTHING, UNATTRIBUTED, DailyUsage, UsageFigures, UsageGroup, UsageReport
+from services.keys.lineage import Lineage
 from services.users.users import Users
+from state.changes import ChangeTable
+from state.database import DatabaseUnavailableError
+
+log = structlog.get_logger(__name__)
 
 _DEFAULT_DAYS = 30
 _MAX_DAYS = 366
+_NOISE, _RELATIVE_NOISE = 1e-9, 1e-12  # USD, and of a sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +33,7 @@ class Usage:
     usage: LiteLLMUsage
     litellm: LiteLLM
     users: Users
+    changes: ChangeTable
     now: Callable[[], float]
 
     async def of(
@@ -50,38 +60,64 @@ class Usage:
             raise InputError(f"from and to must span at most {_MAX_DAYS} days")
         user = await self.users.get(principal, user_id)
         days = await self.usage.activity(user_id, since, until)
-        total = sum((day.total for day in days), UsageFigures())
+        total = sum((day.total for day in days), NOTHING)
         return UsageReport(user, since, until, total, await self._groups(user_id, days, group_by, split_by))
 
     async def _groups(
         self, user_id: str, days: Sequence[DailyUsage], group_by: str, split_by: str | None
     ) -> list[UsageGroup]:
-        sums = _sums(days, group_by)
+        lineage = await self._lineage(user_id, days) if "key" in (group_by, split_by) else Lineage()
+        sums = _sums(days, group_by, lineage)
         if group_by == "day":
-            return [UsageGroup(day, None, sums[day], _split(days, day, split_by)) for day in sorted(sums)]
-        keys = await self.litellm.list_keys(user_id) if group_by == "key" and sums else []
-        aliases = {key.id: key.alias for key in keys}
-        groups = [UsageGroup(group, aliases.get(group), figures) for group, figures in sums.items()]
+            return [UsageGroup(day, None, sums[day], _split(days, day, split_by, lineage)) for day in sorted(sums)]
+        groups = [UsageGroup(group, lineage.aliases.get(group), figures) for group, figures in sums.items()]
         return sorted(groups, key=lambda row: (-row.figures.spend, row.group))
 
+    async def _lineage(self, user_id: str, days: Sequence[DailyUsage]) -> Lineage:
+        used = {key_id for day in days for key_id in day.keys}
+        if not used:
+            return Lineage()
+        keys = await self.litellm.list_keys(user_id)
+        gone = used - {key.id for key in keys}
+        return Lineage.of(keys, await self._history(user_id) if gone else ())
 
-def _sums(days: Sequence[DailyUsage], group_by: str) -> dict[str, UsageFigures]:
+    async def _history(self, user_id: str) -> Sequence[AuditEvent]:
+        try:
+            return await self.changes.of_keys(user_id)
+        except DatabaseUnavailableError:
+            log.warning("usage is reported without the aliases of keys that are gone", user=user_id)
+            return ()
+
+
+def _sums(days: Sequence[DailyUsage], group_by: str, lineage: Lineage) -> dict[str, UsageFigures]:
+    """The figures of each group. They add up to those of the days: the rest is UNATTRIBUTED."""
     sums: dict[str, UsageFigures] = {}
-    for group, figures in _parts(days, group_by):
-        sums[group] = sums.get(group, UsageFigures()) + figures
+    for day in days:
+        parts = _parts(day, group_by)
+        rest = _rest(day.total, parts.values())
+        for name, figures in [*parts.items(), *([] if rest == NOTHING else [(UNATTRIBUTED, rest)])]:
+            group = lineage.current(name) if group_by == "key" else name
+            sums[group] = sums.get(group, NOTHING) + figures
     return sums
 
 
-def _split(days: Sequence[DailyUsage], day: str, split_by: str | None) -> dict[str, UsageFigures] | None:
-    return None if split_by is None else _sums([part for part in days if part.day == day], split_by)
+def _rest(total: UsageFigures, parts: Iterable[UsageFigures]) -> UsageFigures:
+    """What of `total` is in none of `parts`. LiteLLM adds them up in another order: what rounding makes is nothing."""
+    rest = total - sum(parts, NOTHING)
+    noise = max(_NOISE, total.spend * _RELATIVE_NOISE)
+    return replace(rest, spend=0.0) if abs(rest.spend) <= noise else rest
 
 
-def _parts(days: Sequence[DailyUsage], group_by: str) -> Iterator[tuple[str, UsageFigures]]:
-    for day in days:
-        if group_by == "day":
-            yield day.day, day.total
-        else:
-            yield from (day.models if group_by == "model" else day.keys).items()
+def _split(
+    days: Sequence[DailyUsage], day: str, split_by: str | None, lineage: Lineage
+) -> dict[str, UsageFigures] | None:
+    return None if split_by is None else _sums([part for part in days if part.day == day], split_by, lineage)
+
+
+def _parts(day: DailyUsage, group_by: str) -> Mapping[str, UsageFigures]:
+    if group_by == "day":
+        return {day.day: day.total}
+    return day.models if group_by == "model" else day.keys
 
 
 def _day(text: str | None, name: str) -> date | None:

@@ -10,14 +10,21 @@ Row = dict[str, Any]
 
 CALL_COST = 0.000225
 """USD for a call of 10 and 20 tokens, as the real one counts for its first model."""
-_METRICS = ("spend", "prompt_tokens", "completion_tokens", "total_tokens", "api_requests", "failed_requests")
-_CALL = dict(zip(_METRICS, (CALL_COST, 10, 20, 30, 1, 0), strict=True))
-_TOTALS = ("spend", "prompt_tokens", "completion_tokens", "tokens", "api_requests", "failed_requests")
+_CALL = {
+    "spend": CALL_COST,
+    "prompt_tokens": 10,
+    "completion_tokens": 20,
+    "total_tokens": 30,
+    "api_requests": 1,
+    "failed_requests": 0,
+    "cache_read_input_tokens": 4,
+    "cache_creation_input_tokens": 2,
+}
 
 
 @dataclass
 class Usage:
-    """Calls, as (user, day, model, key)."""
+    """Calls, as (user, day, model, key). Those of a pass-through endpoint have the model "" or the key ""."""
 
     calls: list[tuple[str, str, str, str]] = field(default_factory=list)
 
@@ -34,11 +41,10 @@ class Usage:
 
     def totals(self, days: Sequence[Row]) -> Row:
         """The sums in its `metadata`."""
-        sums = [sum(day["metrics"][name] for day in days) for name in _METRICS]
-        return {f"total_{name}": total for name, total in zip(_TOTALS, sums, strict=True)}
+        return {f"total_{name.removeprefix('total_')}": sum(day["metrics"][name] for day in days) for name in _CALL}
 
     def _day(self, day: str, calls: Sequence[tuple[str, str]]) -> Row:
-        models = sorted({model for model, _ in calls})
+        models = sorted({model for model, _ in calls if model})
         by_model = {model: _part(len([c for c in calls if c[0] == model])) for model in models}
         by_key = {token: _part(len([c for c in calls if c[1] == token])) for _, token in calls}
         breakdown = {"models": by_model, "model_groups": by_model, "api_keys": by_key}

@@ -20,6 +20,8 @@ from state.tables import change, repetition
 
 LEASE_SECONDS = 30.0
 FORGOTTEN_AT_ONCE = 1000
+_MAX_OF_KEYS = 10_000
+_OF_KEYS = (Action.KEY_CREATE, Action.KEY_UPDATE, Action.KEY_REGENERATE, Action.KEY_DELETE)
 _columns = change.c
 _is_open = _columns.outcome.is_(None)
 _EVENTS = sa.select(change, sa.func.coalesce(repetition.c.times, 0).label("repetitions")).select_from(
@@ -180,6 +182,11 @@ class ChangeTable:
         suffered = _newest(filters, limit, _columns.target == user, ~own_report)
         ids = sa.union(*(sa.select(part.subquery().c.id) for part in (made, suffered)))
         return await self._events(_newest(AuditFilters(), limit, _columns.id.in_(ids)))
+
+    async def of_keys(self, user_id: str) -> list[AuditEvent]:
+        """The newest 10000 changes that created, changed, rotated or deleted a key of this user, oldest first."""
+        concerned = (_columns.target == user_id, _columns.action.in_(_OF_KEYS), _columns.outcome == Outcome.DONE)
+        return (await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *concerned)))[::-1]
 
     async def forget(self, *, older_than: float) -> int:
         """Deletes ended changes older than `older_than` seconds, at most 1000. Returns how many."""

@@ -12,6 +12,8 @@ from clients.upstream import Upstream
 from domain.usage import DailyUsage, UsageFigures
 
 _MAX_PAGES = 1000
+_MOST = 10**15
+_CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens")
 
 
 class LiteLLMUsage:
@@ -39,19 +41,40 @@ def _day(row: Any) -> DailyUsage:
     try:
         breakdown = row["breakdown"]
         # `model_groups` has the names that callers use, `models` the provider's.
-        models = {name: _figures(part["metrics"]) for name, part in breakdown["model_groups"].items()}
-        keys = {key_id: _figures(part["metrics"]) for key_id, part in breakdown["api_keys"].items()}
-        return DailyUsage(str(row["date"]), _figures(row["metrics"]), models, keys)
-    except (TypeError, KeyError, AttributeError) as error:
+        models, keys = _parts(breakdown["model_groups"]), _parts(breakdown["api_keys"])
+        return DailyUsage(date.fromisoformat(row["date"]).isoformat(), _figures(row["metrics"]), models, keys)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise unexpected_response("usage") from error
 
 
+def _parts(rows: Mapping[str, Any]) -> dict[str, UsageFigures]:
+    """Calls without a key have the key `""`; without a model they are in no group, or in `""`."""
+    return {name: _figures(part["metrics"]) for name, part in rows.items() if name}
+
+
 def _figures(metrics: Mapping[str, Any]) -> UsageFigures:
+    # Older versions do not count what the provider's cache read and wrote.
+    cached = {name: _count(metrics.get(name, 0)) for name in _CACHED}
     return UsageFigures(
-        spend=float(metrics["spend"]),
-        prompt_tokens=int(metrics["prompt_tokens"]),
-        completion_tokens=int(metrics["completion_tokens"]),
-        total_tokens=int(metrics["total_tokens"]),
-        requests=int(metrics["api_requests"]),
-        failed_requests=int(metrics["failed_requests"]),
+        spend=_number(metrics["spend"]),
+        prompt_tokens=_count(metrics["prompt_tokens"]),
+        completion_tokens=_count(metrics["completion_tokens"]),
+        total_tokens=_count(metrics["total_tokens"]),
+        requests=_count(metrics["api_requests"]),
+        failed_requests=_count(metrics["failed_requests"]),
+        **cached,
     )
+
+
+def _count(value: Any) -> int:
+    number = _number(value)
+    if number != int(number):
+        raise ValueError(value)
+    return int(number)
+
+
+def _number(value: Any) -> float:
+    """Raises ValueError for what is no number, and for one whose sums could not be returned."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MOST:
+        raise ValueError(value)
+    return value

@@ -22,11 +22,15 @@ PATIENCE = 60
 
 @dataclass
 class Proxy:
-    """A LiteLLM, as an operator with the master key sees it; `prefix` keeps this test's ids apart from all others."""
+    """A LiteLLM, as an operator with the master key sees it; `prefix` keeps this test's ids apart from all others.
+
+    `stand_in` is None for the real one.
+    """
 
     http: httpx.AsyncClient
     prefix: str
     version: Version
+    stand_in: LiteLLMStandIn | None = None
 
     def id(self, name: str) -> str:
         return f"user:default/{self.prefix}-{name}"
@@ -61,13 +65,14 @@ class Proxy:
 @pytest.fixture
 async def proxy(*, is_real: bool) -> AsyncIterator[Proxy]:
     """LiteLLM: the stand-in, and the real one."""
-    if is_real:
+    stand_in = None if is_real else LiteLLMStandIn()
+    if stand_in is None:
         transport, url, key = None, os.environ["LITELLM_URL"], os.environ["LITELLM_MASTER_KEY"]
     else:
-        transport, url, key = httpx.ASGITransport(LiteLLMStandIn().app), "http://litellm", MASTER_KEY
+        transport, url, key = httpx.ASGITransport(stand_in.app), "http://litellm", MASTER_KEY
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(base_url=url, transport=transport, headers=headers, timeout=PATIENCE) as http:
-        proxy = Proxy(http, uuid.uuid4().hex[:8], await version_of(http))
+        proxy = Proxy(http, uuid.uuid4().hex[:8], await version_of(http), stand_in)
         yield proxy
         made = (await proxy.get("/user/list", user_ids=proxy.prefix, page=1, page_size=100)).json()["users"]
         for row in made:
