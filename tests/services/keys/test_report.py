@@ -10,7 +10,9 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from domain.audit import Action, Intent
 from standalone.litellm import LiteLLMStandIn
+from state.changes import ChangeTable
 from state.database import Database
 from state.tables import reported_key
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path
@@ -69,10 +71,10 @@ async def test_a_report_that_could_not_block_is_carried_out_later(
     await assert_blocked_for_good(service, key["keyId"])
 
 
-async def test_a_report_of_a_key_that_an_older_version_left_half_done(
+async def test_a_process_that_dies_during_a_report(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """A process that dies between the two transactions leaves a mark; repair blocks, also without the reporter."""
+    """The mark is as old as the report; repair blocks the key, also without the reporter."""
     service = make_service()
     key = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()
 
@@ -85,7 +87,23 @@ async def test_a_report_of_a_key_that_an_older_version_left_half_done(
     refused = await service.signed_in(BOB).patch(keys_path(ALICE, key["keyId"]), json={"blocked": True})
     assert refused.status_code == 200
     refused = await service.signed_in(BOB).patch(keys_path(ALICE, key["keyId"]), json={"blocked": False})
-    assert refused.status_code == 403, "the mark is as old as the report"
+    assert refused.status_code == 403
+    clock.advance(301)
+    await service.run_background_jobs()
+    await assert_blocked_for_good(service, key["keyId"])
+
+
+async def test_a_report_that_an_older_version_did_not_finish(service: Service, clock: Clock) -> None:
+    """It left no mark, because the look-up of the owner failed first: repair marks and blocks."""
+    key = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()
+    database = Database(service.settings.database_url, clock)
+    changes = ChangeTable(database)
+    async with database.transaction() as connection:
+        report = Intent("older", CAROL, Action.KEY_REPORT, key_id=key["keyId"])
+        change_id = await changes.insert_running(connection, report, None)
+    assert change_id is not None
+    await changes.interrupt(change_id, "older")
+    await database.aclose()
     clock.advance(301)
     await service.run_background_jobs()
     await assert_blocked_for_good(service, key["keyId"])
