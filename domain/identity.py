@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
+
+from domain.errors import OrchestratorError
 
 PLUGIN_ID = "litellm-orchestrator"
 USER_REF = re.compile(r"user:[a-z0-9-]{1,63}/[a-z0-9._-]{1,63}", re.IGNORECASE)
@@ -44,12 +46,17 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller with roles. `subject`, `via`: as in `Caller`. `groups` are the groups that the token vouches for."""
+    """A caller with roles. `subject`, `via`: as in `Caller`. `groups` are the groups that the token vouches for.
+
+    `refusal` is the error for what the roles do not allow, where more is known than that: the catalog does not have the
+    caller, or the roles are old and may have become more.
+    """
 
     subject: str
     roles: frozenset[Role]
     via: str | None = None
     groups: frozenset[str] = frozenset()
+    refusal: OrchestratorError | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_user(self) -> bool:
