@@ -40,8 +40,8 @@ class SigningKeys:
     An unknown `kid` causes a fetch: keys rotate, and each replica of an issuer signs with its own. Anybody can make one
     up, so a fetch begins 10 seconds after the end of the last one; a second, while no set was ever fetched. All who
     wait share a fetch, and it goes on without them: only its end counts. A fetched set is kept until a newer one
-    arrives. If the issuer may not exist (`is_optional`), a 404 is an empty set, as long as it never had keys: one that is
-    just starting gives a 404, too. `before_fetch` may raise UpstreamError to forbid a fetch.
+    arrives. If the issuer may not exist (`is_optional`), a 404 is an empty set, as long as it never had keys: one that
+    is just starting gives a 404, too. `before_fetch` may raise UpstreamError to forbid a fetch.
     """
 
     def __init__(
