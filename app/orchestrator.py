@@ -122,7 +122,7 @@ class Orchestrator:
     async def principal(self, token: str) -> Principal:
         """The principal of a bearer token. Raises AuthenticationError, UpstreamError."""
         caller = self.ports.sign_in(token) or await self.foundation.tokens.verify(token)
-        if self._asked_catalog is not None and self.settings.membership == "catalog":
+        if self._asked_catalog is not None and self.settings.asks_catalog:
             return await self._asked_catalog.principal(caller)
         return await TokenMembership(groups=self.settings.groups).principal(caller)
 
@@ -138,6 +138,7 @@ class Orchestrator:
             catalog=self.foundation.catalog,
             groups=self.settings.groups,
             seconds=self.settings.membership_seconds,
+            stale_seconds=self.settings.membership_stale_seconds,
             now=self.ports.clock,
         )
 

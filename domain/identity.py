@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
 from domain import refs
+from domain.errors import OrchestratorError
 
 PLUGIN_ID = "litellm-orchestrator"
 
@@ -43,12 +44,17 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller with roles. `subject`, `via`: as in `Caller`. `groups` are the groups that the token vouches for."""
+    """A caller with roles. `subject`, `via`: as in `Caller`. `groups` are the groups that the token vouches for.
+
+    `refusal` is the error for what the roles do not allow, where more is known than that: the catalog does not have the
+    caller, or the roles are old and may have become more.
+    """
 
     subject: str
     roles: frozenset[Role]
     via: str | None = None
     groups: frozenset[str] = frozenset()
+    refusal: OrchestratorError | None = field(default=None, compare=False, repr=False)
 
     @property
     def is_user(self) -> bool:

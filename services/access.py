@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from domain.audit import Action
-from domain.errors import NotAllowedError
+from domain.errors import NotAllowedError, OrchestratorError
 from domain.identity import Caller, GroupRefs, Principal, Role
 
 _FOR_ADMINS = frozenset({Action.USER_UPDATE, Action.USER_BLOCK, Action.USER_DELETE, Action.CLEANUP_RUN})
@@ -39,23 +39,23 @@ def decide(principal: Principal, owner: str | None) -> Access:
 
 
 def authorize_member(principal: Principal) -> None:
-    """Raises NotAllowedError unless the principal is a member or an admin."""
+    """Raises NotAllowedError unless the principal is a member or an admin; or the principal's own `refusal`."""
     if not principal.roles:
-        raise NotAllowedError(f"{principal.subject} is in neither the allowed group nor the admin group")
+        raise _refusal(principal, f"{principal.subject} is in neither the allowed group nor the admin group")
 
 
 def authorize_admin(principal: Principal) -> None:
-    """Raises NotAllowedError unless the principal is an admin."""
+    """Raises NotAllowedError unless the principal is an admin; or the principal's own `refusal`."""
     if not principal.roles & {Role.ADMIN, Role.SYSTEM}:
-        raise NotAllowedError("Only an admin may do this")
+        raise _refusal(principal, "Only an admin may do this")
 
 
 def authorize(principal: Principal, owner: str | None) -> Access:
-    """Decides like `decide`, and raises NotAllowedError for a refusal."""
+    """Decides like `decide`, and raises NotAllowedError or the principal's own `refusal` for a refusal."""
     authorize_member(principal)
     access = decide(principal, owner)
     if access is Access.NOT_THEIRS:
-        raise NotAllowedError(f"Only {owner} or an admin may do this")
+        raise _refusal(principal, f"Only {owner} or an admin may do this")
     return access
 
 
@@ -66,3 +66,7 @@ def authorize_change(principal: Principal, action: Action, owner: str | None) ->
     if action in _FOR_ADMINS:
         authorize_admin(principal)
     return authorize(principal, owner)
+
+
+def _refusal(principal: Principal, message: str) -> OrchestratorError:
+    return principal.refusal or NotAllowedError(message)

@@ -150,9 +150,9 @@ class DirectorySettings:
 class Settings:
     """All settings. `database_url` is SQLAlchemy's.
 
-    `known_user_seconds`, `membership_seconds`, `audit_retention` and `maintenance_interval` are in seconds; an interval
-    of 0 means never. Of `secret_keys`, the first seals what is kept, and each opens it; without any the master key does
-    both.
+    `known_user_seconds`, `membership_seconds`, `membership_stale_seconds`, `audit_retention` and `maintenance_interval`
+    are in seconds; an interval of 0 means never. `membership` None is the catalog if there is a token for it. Of
+    `secret_keys`, the first seals what is kept, and each opens it; without any the master key does both.
     """
 
     litellm: LiteLLMSettings
@@ -169,8 +169,9 @@ class Settings:
     circuit_breaker: CircuitSettings = CircuitSettings()
     connections: ConnectionLimits = ConnectionLimits()
     known_user_seconds: float = 300.0
-    membership: MembershipSource = "token"
+    membership: MembershipSource | None = None
     membership_seconds: float = 60.0
+    membership_stale_seconds: float = 600.0
     include_nested_groups: bool = True
     database_url: str = field(default=EMBEDDED_DATABASE, repr=False)
     cleanup: CleanupSettings = CleanupSettings()
@@ -180,3 +181,10 @@ class Settings:
     refusals_per_minute: int = 30
     audit_retention: float = 365 * 86400.0
     maintenance_interval: float = 10.0
+
+    @property
+    def asks_catalog(self) -> bool:
+        """Whether the catalog says who is in which group, as it does for the cleanup, and not the token."""
+        if self.membership is None:
+            return self.backstage.catalog_token is not None
+        return self.membership == "catalog"

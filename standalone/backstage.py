@@ -18,7 +18,7 @@ from joserfc.jwk import ECKey
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from domain.identity import PLUGIN_ID, Caller
@@ -40,6 +40,8 @@ class BackstageStandIn:
         self._user_key = _new_key()
         self._plugin_key = _new_key()
         self.requests: list[str] = []
+        self.has_user_info = True
+        """False: its database was emptied, and the tokens that it signed before are still valid."""
         routes = [
             Route("/api/auth/.well-known/jwks.json", self._user_jwks),
             Route("/api/auth/v1/userinfo", self._userinfo),
@@ -116,6 +118,8 @@ class BackstageStandIn:
     async def _userinfo(self, request: Request) -> Response:
         self.requests.append(request.url.path)
         subject = self._verified(request)
+        if not self.has_user_info:
+            return PlainTextResponse("User info not found", 404)
         return JSONResponse({"claims": {"sub": subject, "ent": [subject, *sorted(self.org.users.get(subject, ()))]}})
 
     async def _refresh(self, request: Request) -> Response:

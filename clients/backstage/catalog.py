@@ -25,11 +25,12 @@ _FIELDS = "kind,metadata.name,metadata.namespace"
 
 @dataclass(frozen=True)
 class CatalogUser:
-    """A user's direct groups, in lower case, and their profile as far as they have one."""
+    """A user's direct groups, in lower case, and their profile as far as they have one; and whether there is one."""
 
     groups: frozenset[str]
     display_name: str | None = None
     email: str | None = None
+    exists: bool = True
 
 
 class CatalogRefusedError(UpstreamFaultError):
@@ -88,7 +89,9 @@ class Catalog:
 
     async def user(self, ref: str) -> CatalogUser:
         """The user `ref`. A user that the catalog does not have is in no group and has no profile."""
-        entity = await self._entity(ref) or {}
+        entity = await self._entity(ref)
+        if entity is None:
+            return CatalogUser(frozenset(), exists=False)
         spec = entity.get("spec")
         profile = spec.get("profile") if isinstance(spec, dict) else None
         texts = {name: profile.get(name) if isinstance(profile, dict) else None for name in ("displayName", "email")}

@@ -40,8 +40,8 @@ class SigningKeys:
     An unknown `kid` causes a fetch: keys rotate, and each replica of an issuer signs with its own. Anybody can make one
     up, so a fetch begins 10 seconds after the end of the last one; a second, while no set was ever fetched. All who
     wait share a fetch, and it goes on without them: only its end counts. A fetched set is kept until a newer one
-    arrives. If the issuer may not exist (`is_optional`), a 404 is an empty set. `before_fetch` may raise UpstreamError
-    to forbid a fetch.
+    arrives. If the issuer may not exist (`is_optional`), a 404 is an empty set, as long as it never had keys: one that
+    is just starting gives a 404, too. `before_fetch` may raise UpstreamError to forbid a fetch.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class SigningKeys:
             self._ended_at, self._fetch = self._now(), None
 
     def _parsed(self, reply: Reply) -> dict[str, ECKey]:
-        if reply.status == 404 and self._is_optional:
+        if reply.status == 404 and self._is_optional and not self._keys:
             return {}
         body = reply.parsed()
         rows = body.get("keys") if reply.status == 200 and isinstance(body, dict) else None

@@ -37,6 +37,7 @@ _LEEWAY_SECONDS = 60
 _PLUGIN = re.compile(r"[a-z0-9_-]{1,64}")
 _MAX_TOKEN_LENGTH = 16 * 1024
 _CACHED_TOKENS = 10_000
+_USER_INFO_IS_GONE = b"User info not found"
 ObserveCheck = Callable[[str], None]
 
 
@@ -187,9 +188,12 @@ class TokenVerifier:
     async def _ownership(self, token: str, subject: str) -> frozenset[str]:
         """Asks Backstage (`GET /api/auth/v1/userinfo`): tokens may omit ownership, and limited tokens always do."""
         reply = await self._backstage.read("/api/auth/v1/userinfo", token=token)
-        if reply.status in (401, 403):
-            raise AuthenticationError("Backstage does not accept the token")
         body = reply.parsed()
+        # Only what Backstage itself says is about the caller: an ingress in front of it has 401 and 404 of its own.
+        if reply.status == 401 and _error_name(body) == "AuthenticationError":
+            raise AuthenticationError("Backstage does not accept the token")
+        if reply.status == 404 and reply.content.strip() == _USER_INFO_IS_GONE:
+            raise AuthenticationError("Backstage has no record of this sign-in any more; sign in again")
         claims = body.get("claims") if reply.status == 200 and isinstance(body, dict) else None
         refs = _refs(claims.get("ent")) if isinstance(claims, dict) and _same_ref(claims.get("sub"), subject) else None
         if refs is None:
@@ -230,6 +234,11 @@ def _refs(value: Any) -> frozenset[str] | None:
     if not isinstance(value, list) or not all(isinstance(ref, str) for ref in value):
         return None
     return frozenset(map(refs.canonical, value))
+
+
+def _error_name(body: Any) -> Any:
+    error = body.get("error") if isinstance(body, dict) else None
+    return error.get("name") if isinstance(error, dict) else None
 
 
 def _same_ref(value: Any, subject: str) -> bool:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from cachetools import TTLCache
-
 from clients.backstage.catalog import Catalog, CatalogUser
+from domain.errors import NotAllowedError, OrchestratorError, UpstreamError, UpstreamUnavailableError
 from domain.identity import Caller, GroupRefs, Principal, Role
 from services.access import principal_from_token
-from services.single_flight import SingleFlight
-
-_MAX_USERS = 10_000
-_MAX_GROUPS = 256
+from services.users.answers import Answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,52 +24,69 @@ class TokenMembership:
 
 
 class CatalogMembership:
-    """Asks the catalog and caches its answers for `seconds`: leaving takes effect before the token expires."""
+    """Asks the catalog and remembers its answers for `seconds`: leaving takes effect before the token expires.
 
-    def __init__(self, *, catalog: Catalog, groups: GroupRefs, seconds: float, now: Callable[[], float]) -> None:
-        self._catalog = catalog
+    While the catalog fails, its answers serve until they are `stale_seconds` old, but only to allow: who is in no group
+    by such an answer may have joined since.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalog: Catalog,
+        groups: GroupRefs,
+        seconds: float,
+        stale_seconds: float,
+        now: Callable[[], float],
+    ) -> None:
         self._groups = groups
-        self._users: TTLCache[str, CatalogUser] = TTLCache(_MAX_USERS, ttl=seconds, timer=now)
-        self._trees: TTLCache[str, frozenset[str]] = TTLCache(_MAX_GROUPS, ttl=seconds, timer=now)
-        self._lookups: SingleFlight[CatalogUser] = SingleFlight()
-        self._tree_lookups: SingleFlight[frozenset[str]] = SingleFlight()
+        self._users = Answers(catalog.user, seconds=seconds, stale_seconds=stale_seconds, now=now)
+        self._trees = Answers(catalog.groups_under, seconds=seconds, stale_seconds=stale_seconds, now=now)
 
     async def principal(self, caller: Caller) -> Principal:
         """The caller with roles. Service and plugin callers are not in the catalog. Raises UpstreamError."""
         if caller.service_role is not None or not caller.is_user:
             return principal_from_token(caller, self._groups)
-        return Principal(caller.subject, await self.roles_of(caller.subject), caller.via, caller.ownership)
+        roles, refusal = await self._decided(caller.subject)
+        return Principal(caller.subject, roles, caller.via, caller.ownership, refusal)
 
     async def roles_of(self, user: str) -> frozenset[Role]:
-        """The roles that the catalog gives to `user`, a ref in lower case. Raises UpstreamError."""
-        return frozenset([role for role, groups in self._groups.by_role.items() if await self._is_in_any(user, groups)])
+        """The roles that the catalog gives to `user`, a ref in lower case.
 
-    async def _is_in_any(self, user: str, groups: Iterable[str]) -> bool:
-        for group in groups:
-            if await self.is_in(user, group):
-                return True
-        return False
+        Raises UpstreamError, also if it gives none and its answer is an old one.
+        """
+        roles, refusal = await self._decided(user)
+        if not roles and isinstance(refusal, UpstreamError):
+            raise refusal
+        return roles
 
     async def is_in(self, user: str, group: str) -> bool:
         """Whether `user` is in `group` or, if nested groups count, in a group below it. Raises UpstreamError."""
-        groups = (await self.user(user)).groups
-        return bool(groups & await self._tree(group)) if groups else False
+        groups = (await self._users.get(user)).value.groups
+        return bool(groups and groups & (await self._trees.get(group)).value)
 
     async def user(self, user: str) -> CatalogUser:
         """The catalog's entry of `user`; an empty one if the catalog does not have them. Raises UpstreamError."""
-        if (known := self._users.get(user)) is not None:
-            return known
-        return await self._lookups.run(user, lambda: self._read(user))
+        return (await self._users.get(user)).value
 
-    async def _read(self, user: str) -> CatalogUser:
-        found = self._users[user] = await self._catalog.user(user)
-        return found
+    async def _decided(self, user: str) -> tuple[frozenset[Role], OrchestratorError | None]:
+        """The roles of `user`, and the error for whatever these do not allow, if it is not the usual one."""
+        entry = await self._users.get(user)
+        if not entry.value.exists and entry.failure is None:
+            return frozenset(), NotAllowedError(f"{user} is signed in to Backstage, but its catalog has no such user")
+        roles, failures = set(), [entry.failure]
+        for role, groups in self._groups.by_role.items():
+            for group in groups if entry.value.groups else ():
+                tree = await self._trees.get(group)
+                failures.append(tree.failure)
+                if entry.value.groups & tree.value:
+                    roles.add(role)
+                    break
+        failure = next(filter(None, failures), None)
+        return frozenset(roles), failure and _not_sure(failure)
 
-    async def _tree(self, group: str) -> frozenset[str]:
-        if (known := self._trees.get(group)) is not None:
-            return known
-        return await self._tree_lookups.run(group, lambda: self._read_tree(group))
 
-    async def _read_tree(self, group: str) -> frozenset[str]:
-        found = self._trees[group] = await self._catalog.groups_under(group)
-        return found
+def _not_sure(failure: UpstreamError) -> UpstreamError:
+    error = UpstreamUnavailableError("Backstage's catalog does not answer, and did not allow this before; retry later")
+    error.__cause__ = failure
+    return error

@@ -17,6 +17,7 @@ from edge.binding import BoundOperation
 from handlers import get_liveness
 from settings.model import Cors
 from standalone.backstage import BackstageStandIn
+from standalone.catalog import ADMINS, TEAM_A
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.support.upstreams import Overriding, answering
@@ -240,7 +241,7 @@ async def test_the_next_request_works_after_a_fault(make_service: MakeService, l
 
 async def test_two_services_in_one_process_stay_apart(make_service: MakeService, service: Service) -> None:
     """Nothing is global: each has its own allowed group."""
-    other = make_service(groups=GroupRefs(allowed=("group:default/others",), admin=("group:default/admins",)))
+    other = make_service(groups=GroupRefs(allowed=(TEAM_A,), admin=(ADMINS,)))
     assert (await service.signed_in(ALICE).get(user_path(ALICE))).status_code == 200
     assert (await other.signed_in(ALICE).get(user_path(ALICE))).status_code == 403
 

@@ -59,7 +59,7 @@ async def test_requests_are_counted_by_operation_and_status(service: Service) ->
 
 async def test_calls_to_upstreams_are_counted_by_outcome(make_service: MakeService) -> None:
     """Each attempt counts: a read of a LiteLLM that refuses connections is tried three times."""
-    service = make_service(ports={"litellm": answering(httpx.ConnectError("refused"))})
+    service = make_service(ports={"litellm": answering(httpx.ConnectError("refused"))}, membership="token")
     await service.signed_in(ALICE).get(user_path(ALICE))
     found = await metrics_of(service)
     assert found['upstream_call_duration_seconds_count{outcome="unreachable",upstream="LiteLLM"}'] >= 3

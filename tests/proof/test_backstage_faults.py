@@ -96,7 +96,12 @@ FAULTS = {
     "userinfo 500": Fault({502}, {USERINFO: respond(500)}, token=without_ownership),
     "userinfo refused": Fault({503}, {USERINFO: refuse}, token=without_ownership),
     "userinfo hangs": Fault({504}, {USERINFO: hang}, token=without_ownership),
-    "userinfo refuses the token": Fault({401}, {USERINFO: respond(401)}, token=without_ownership),
+    "userinfo refuses the token": Fault(
+        {401}, {USERINFO: respond(401, json={"error": {"name": "AuthenticationError"}})}, token=without_ownership
+    ),
+    "userinfo behind an ingress that refuses us": Fault({502}, {USERINFO: respond(401)}, token=without_ownership),
+    "userinfo is empty": Fault({401}, {USERINFO: respond(404, text="User info not found")}, token=without_ownership),
+    "userinfo is not where it was": Fault({502}, {USERINFO: respond(404)}, token=without_ownership),
     "userinfo about somebody else": Fault(
         {502}, {USERINFO: respond(200, json={"claims": {"sub": CAROL, "ent": [ADMINS]}})}, token=without_ownership
     ),

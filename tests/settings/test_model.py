@@ -190,6 +190,20 @@ def test_the_database_url(ours: str | None, backstages: Any, url: str) -> None:
     assert read.database_url == url
 
 
+@pytest.mark.parametrize(
+    ("ours", "asks"),
+    [
+        ({}, False),
+        ({"backstage": {"catalogToken": "x" * 20}}, True),
+        ({"backstage": {"catalogToken": "x" * 20}, "membership": "token"}, False),
+        ({"backstage": {"catalogToken": "x" * 20}, "membership": "catalog"}, True),
+    ],
+)
+def test_who_says_who_is_a_member(ours: dict[str, Any], *, asks: bool) -> None:
+    """The catalog wherever it can be asked, as for the cleanup; an operator may have the token say it."""
+    assert from_app_config(config(litellmOrchestrator=ours)).asks_catalog is asks
+
+
 def test_settings_that_need_each_other() -> None:
     """The catalog needs a token, PostgreSQL a valid URL."""
     backend = {"baseUrl": "http://x", "database": {"client": "pg", "connection": ":memory:"}}

@@ -337,6 +337,20 @@ async def test_a_plugin_that_publishes_its_first_key_after_somebody_asked_for_it
     )
 
 
+async def test_a_plugin_that_is_missing_while_backstage_starts(
+    setup: Setup, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """Its keys are known from before the restart, and go on verifying; a new one is a matter of waiting."""
+    await setup.tokens.verify(on_behalf(backstage))
+    setup.transport.answers[PLUGIN_JWKS] = respond(404)
+    clock.advance(601)
+    assert (await setup.tokens.verify(on_behalf(backstage))).subject == ALICE
+    backstage.rotate_plugin_keys()
+    clock.advance(10)
+    assert await unknown_yet(setup, on_behalf(backstage)) == 10
+    assert setup.asked(PLUGIN_JWKS) == 3
+
+
 async def test_made_up_plugins_do_not_keep_a_new_one_with_a_user_away(
     setup: Setup, backstage: BackstageStandIn
 ) -> None:

@@ -17,9 +17,14 @@ from domain.identity import Caller
 from standalone.backstage import BASE_URL, BackstageStandIn
 from tests.clients.backstage.conftest import JWKS, PLUGIN_JWKS, SERVICE, Setup, forged, refused
 from tests.conftest import ALICE, BOB, Clock
+from tests.support.upstreams import respond
 
 USERINFO = "/api/auth/v1/userinfo"
 MEMBERS = "group:default/litellm-users"
+
+
+def on_behalf_of_alice(backstage: BackstageStandIn) -> str:
+    return backstage.plugin_token(backstage.limited_token(ALICE))
 
 
 async def test_a_user_token(setup: Setup, backstage: BackstageStandIn) -> None:
@@ -195,17 +200,34 @@ async def test_a_key_of_the_wrong_kind_does_not_verify(setup: Setup, backstage: 
     assert await refused(setup, token) == "The token's header is not that of a Backstage token"
 
 
-@pytest.mark.parametrize("status", [401, 403])
-async def test_userinfo_that_refuses_the_token(setup: Setup, backstage: BackstageStandIn, status: int) -> None:
-    """That is the caller's own credential, so it is theirs to mend."""
-    setup.transport.answers[USERINFO] = lambda _: httpx.Response(status)
-    assert await refused(setup, backstage.user_token(ALICE, ent=None)) == "Backstage does not accept the token"
+@pytest.mark.parametrize(
+    "make", [lambda backstage: backstage.user_token(ALICE, ent=None), on_behalf_of_alice], ids=["user", "obo"]
+)
+async def test_a_token_that_backstage_itself_does_not_accept(
+    setup: Setup, backstage: BackstageStandIn, make: Callable[[BackstageStandIn], str]
+) -> None:
+    """That is the caller's own credential, so it is theirs to renew; also if Backstage's database was emptied."""
+    backstage.has_user_info = False
+    assert "sign in again" in await refused(setup, make(backstage))
+    body = {"error": {"name": "AuthenticationError", "message": "Illegal token"}}
+    setup.transport.answers[USERINFO] = respond(401, json=body)
+    assert await refused(setup, make(backstage)) == "Backstage does not accept the token"
 
 
 @pytest.mark.parametrize(
     "answer",
     [
         httpx.Response(500),
+        httpx.Response(401),
+        httpx.Response(401, text="<h1>401 Authorization Required</h1>"),
+        httpx.Response(401, json={"error": "AuthenticationError"}),
+        httpx.Response(403, text="<h1>403 Forbidden</h1>"),
+        httpx.Response(403, json={"error": {"name": "AuthenticationError"}}),
+        httpx.Response(404),
+        httpx.Response(404, text="<p>User info not found</p>"),
+        httpx.Response(404, json={"error": {"name": "NotFoundError", "message": "User info not found"}}),
+        httpx.Response(500, text="User info not found"),
+        httpx.Response(200, text="User info not found"),
         httpx.Response(200, text="<html>"),
         httpx.Response(200, json={"claims": {"sub": BOB, "ent": []}}),
         httpx.Response(200, json={"claims": {"sub": ALICE}}),

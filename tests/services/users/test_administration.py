@@ -326,10 +326,10 @@ async def test_an_unavailable_catalog_gives_nobody_the_wrong_tier(
     """With tiers nobody is created; without tiers only the name is missing."""
     failing = Overriding(httpx.ASGITransport(backstage.app), {})
     failing.answers["/api/catalog/entities/by-name/user/default/alice"] = lambda _: httpx.Response(500, json={})
-    service = with_tiers(make_service, ports={"backstage": failing})
+    service = with_tiers(make_service, ports={"backstage": failing}, membership="token")
     assert (await service.signed_in(ALICE).get(user_path(ALICE))).status_code == 502
     assert litellm.rows.users == {}
-    plain = make_service(ports={"backstage": failing})
+    plain = make_service(ports={"backstage": failing}, membership="token")
     assert (await plain.signed_in(ALICE).get(user_path(ALICE))).status_code == 200
     assert litellm.rows.users[ALICE]["user_alias"] is None
 
