@@ -66,7 +66,7 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
     "an e-mail address": (as_json({"userId": "dave@example.com"}), 400, "entity ref"),
     "a group": (as_json({"userId": "group:default/admins"}), 400, "entity ref"),
     "dots": (as_json({"userId": "user:default/.."}), 400, "entity ref"),
-    "a long name": (as_json({"userId": "user:default/" + "x" * 64}), 400, "entity ref"),
+    "a long name": (as_json({"userId": "user:default/" + "x" * 255}), 400, "entity ref"),
     "a key for an id": (as_json({"userId": "sk-canary"}), 400, "entity ref"),
     "an empty body": (b"", 400, "A JSON body is required"),
 }
