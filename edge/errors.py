@@ -93,8 +93,10 @@ def _response(
 
 
 def error_body(status: HTTPStatus, name: str, message: str, *, method: str, url: str) -> dict[str, Any]:
-    """Backstage's error body."""
+    """Backstage's error body, with name and message at its top too, where the plugin's page reads some of its errors."""
     return {
+        "name": name,
+        "message": message,
         "error": {"name": name, "message": message},
         "request": {"method": method, "url": url},
         "response": {"statusCode": status.value},

@@ -90,6 +90,7 @@ def check_error_body(response: httpx.Response) -> None:
         return
     body = response.json()
     _validate({"$ref": "#/components/schemas/ApiError"}, body)
+    assert {"name": body["name"], "message": body["message"]} == body["error"]
     assert body["response"]["statusCode"] == response.status_code
     assert body["request"]["method"] == response.request.method
     assert "Traceback" not in response.text
