@@ -93,7 +93,7 @@ def _response(
 
 
 def error_body(status: HTTPStatus, name: str, message: str, *, method: str, url: str) -> dict[str, Any]:
-    """Backstage's error body, with name and message at its top too, where the plugin's page reads some of its errors."""
+    """Backstage's error body; the plugin's page reads some errors at its top, so name and message are there too."""
     return {
         "name": name,
         "message": message,

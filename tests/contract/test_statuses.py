@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from domain.identity import Principal, Role
+from domain.redaction import BY_FORM
 from edge import application
 from edge.binding import handler_name
 from settings.model import ConnectionLimits, Cors, Timeouts
@@ -284,4 +285,5 @@ def crashing_application(crash: Any) -> Any:
         now=lambda: 0.0,
         metrics=Metrics("0.0.0"),
         tracing=None,
+        redaction=BY_FORM,
     )
