@@ -67,7 +67,7 @@ cleanup-plan: $(run_stamp) ## Print who would be removed from LiteLLM (CONFIG=ap
 
 .PHONY: test
 test: $(dev_stamp) ## All tests that need nothing but this checkout, with the coverage gate (JOBS=2)
-	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
+	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console and not nginx' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
 
 .PHONY: lint
 lint: $(dev_stamp) ## ruff, mypy and the import contracts
@@ -108,6 +108,11 @@ console-test: $(dev_stamp) console/node_modules/.package-lock.json ## Check the 
 .PHONY: sdk-matrix
 sdk-matrix: $(dev_stamp) .venv-matrix/bin/openapi-generator-cli sdk/matrix/node_modules/.package-lock.json ## Try the contract with twelve other generators
 	PATH="$(CURDIR)/$(bin):$$PATH" sdk/matrix/run $(CONTRACT)
+
+.PHONY: nginx-test
+nginx-test: $(dev_stamp) ## Try the paths behind a real nginx, which decodes them or passes them on
+	tests/support/need nginx-test nginx:nginx-light
+	$(bin)/python -m pytest -m nginx tests/edge
 
 .PHONY: format
 format: $(dev_stamp) ## Format the code

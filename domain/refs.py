@@ -9,12 +9,15 @@ ids to the letter, so what it calls a user is sent back to it as it is.
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from domain.errors import InputError
 
 _NAMESPACE = re.compile(r"[A-Za-z0-9-]{1,63}")
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,63}")
+# Any script. A comma separates ids in LiteLLM's queries. U+FEFF is white space in Backstage's language.
+_NAME = re.compile(r"(?!\.{1,2}\Z)[^/,\s\x00-\x1f\x7f-\x9f\ufeff\ud800-\udfff]{1,254}")
+_UNASSIGNED = "Cn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +44,9 @@ def canonical(ref: str) -> str:
 
 
 def is_user(ref: str) -> bool:
-    """Whether `ref`, in any case, is that of a Backstage user."""
+    """Whether `ref`, in any case, is that of a Backstage user, as some sign-in resolver may issue it."""
     kind, namespace, name = _parts(ref)
-    return canonical(kind) == "user" and bool(_NAMESPACE.fullmatch(namespace) and _NAME.fullmatch(name))
+    return canonical(kind) == "user" and bool(_NAMESPACE.fullmatch(namespace)) and _is_name(name)
 
 
 def user_id(ref: str, name: str = "userId") -> str:
@@ -51,6 +54,14 @@ def user_id(ref: str, name: str = "userId") -> str:
     if not is_user(ref):
         raise InputError(f"{name} must be a Backstage user entity ref like user:default/alice")
     return canonical(ref)
+
+
+def _is_name(name: str) -> bool:
+    """Whether its lower case is a name too, today and in a later version of Unicode: then it is nobody else's."""
+    lower = canonical(name)
+    if not (_NAME.fullmatch(name) and _NAME.fullmatch(lower) and canonical(lower) == lower):
+        return False
+    return name.isascii() or all(unicodedata.category(character) != _UNASSIGNED for character in name)
 
 
 def _parts(ref: str) -> tuple[str, str, str]:

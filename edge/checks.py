@@ -11,6 +11,17 @@ from jsonschema import ValidationError
 from jsonschema.validators import extend
 
 from domain.errors import InputError
+from domain.redaction import BY_FORM
+
+_LONGEST_NAME = 64
+_TYPES = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+    "object": "an object",
+    "string": "a text",
+}
 
 
 def _full_match(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[ValidationError]:
@@ -41,14 +52,20 @@ def _sentence(error: ValidationError, name: str) -> str:
     if error.validator == "enum":
         return f"{where} must be one of {', '.join(map(str, rule))}"
     if error.validator == "type":
-        return f"{where} must be of type {rule}"
+        return f"{where} must be {schema.get('x-expected') or _TYPES[rule]}"
     expected = schema.get("x-expected")
     return f"{where} must be {expected}" if expected else f"{where} violates the contract's {error.validator}"
 
 
 def _place(error: ValidationError) -> str:
-    """The place, by names of the contract only: names in a free-form object are the caller's and may be a secret."""
+    """The place, such as `metadata.cost`. A caller's own name is left out if it is long, or looks like a secret."""
     path = list(map(str, error.absolute_path))
-    if error.absolute_schema_path and "additionalProperties" in list(error.absolute_schema_path)[:-1]:
-        path = path[: list(error.absolute_schema_path)[:-1].count("properties")]
+    rules = list(error.absolute_schema_path)[:-1]
+    if "additionalProperties" in rules:
+        named = rules.count("properties")
+        path = path[:named] + [name for name in path[named:] if _is_harmless(name)]
     return ".".join(path)
+
+
+def _is_harmless(name: str) -> bool:
+    return len(name) <= _LONGEST_NAME and name.isprintable() and BY_FORM.text(name) == name

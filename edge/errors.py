@@ -94,8 +94,10 @@ def _response(
 
 
 def error_body(status: HTTPStatus, name: str, message: str, *, method: str, url: str) -> dict[str, Any]:
-    """Backstage's error body."""
+    """Backstage's error body; the plugin's page reads some errors at its top, so name and message are there too."""
     return {
+        "name": name,
+        "message": message,
         "error": {"name": name, "message": message},
         "request": {"method": method, "url": url},
         "response": {"statusCode": status.value},

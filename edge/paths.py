@@ -4,18 +4,21 @@ uvicorn decodes a path before routing, which splits `user:default/alice` into tw
 from the bytes that were sent: it decodes each segment and keeps `/` and `%` encoded. `decode_segment` decodes those
 after routing. Only `raw_path` is trusted, because test clients decode `path` differently.
 
-Some proxies send the path on decoded, so that a ref stands in two segments. A segment after `users` that has a colon
-and no slash is the first half of one, and the next is the name, whatever it says. A whole ref has a slash, so no path
-that arrives as it was sent changes its meaning.
+Some proxies send the path on decoded, so that a ref stands in two segments. A segment after `users` that is a kind, a
+colon and a namespace is the first half of one, and the next is the name, whatever it says. A whole ref has a slash, so
+no path that arrives as it was sent changes its meaning.
 """
 
 from __future__ import annotations
 
+import re
 from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from domain.errors import InputError
+
+_HALF_A_REF = re.compile(r"[A-Za-z0-9._-]+:[A-Za-z0-9._-]+")
 
 
 class RawPath:
@@ -44,7 +47,7 @@ def decode_segment(routed: str) -> str:
 
 def _with_whole_ref(segments: list[str]) -> list[str]:
     """The segments after `users`, with a ref that a proxy has decoded in one. Raises InputError."""
-    if len(segments) < 2 or ":" not in segments[0] or "/" in segments[0]:
+    if len(segments) < 2 or not _HALF_A_REF.fullmatch(segments[0]):
         return segments
     half, name, *rest = segments
     if "/" in name:

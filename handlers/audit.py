@@ -9,7 +9,8 @@ from starlette.responses import Response
 from domain import refs
 from domain.audit import AuditEvent, AuditFilters
 from domain.identity import Principal
-from handlers.responses import iso, json_response, next_link, seconds
+from domain.times import seconds_of
+from handlers.responses import iso, json_response, next_link
 from services.changes.audit import AuditLog
 
 
@@ -17,7 +18,7 @@ async def get_audit(
     service: AuditLog, principal: Principal, limit: int | None, cursor: str | None, **query: str | None
 ) -> Response:
     """`GET /audit`: 200 with a page of events."""
-    since, until = seconds(query["since"], "since"), seconds(query["until"], "until")
+    since, until = (seconds_of(text, name) if (text := query[name]) else None for name in ("since", "until"))
     actor = query["actor"] and refs.canonical(query["actor"])
     filters = AuditFilters(actor=actor, target=query["target"], action=query["action"], since=since, until=until)
     page = await service.page(principal, filters, limit=limit, cursor=cursor)

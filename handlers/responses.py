@@ -12,7 +12,6 @@ import inflection
 import orjson
 from starlette.responses import JSONResponse, Response
 
-from domain.errors import InputError
 from domain.rates import RateLimit
 
 _BASE = "/api/litellm-orchestrator"
@@ -93,14 +92,6 @@ def accepts(accept_encoding: str | None, coding: str) -> bool:
 def iso(seconds: float | None) -> str | None:
     """Seconds since the epoch as ISO 8601."""
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-
-
-def seconds(moment: str | None, name: str) -> float | None:
-    """An ISO 8601 time as seconds since the epoch. Raises InputError."""
-    try:
-        return None if moment is None else datetime.fromisoformat(moment).timestamp()
-    except ValueError as error:
-        raise InputError(f"{name} must be a time such as 2026-11-23T12:00:00Z") from error
 
 
 def _path(segments: Sequence[str]) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
 
 from domain.errors import ConflictError, InputError, NotAllowedError
 from domain.keys import Key, KeyChanges, KeyRequest, KeyStatus
 from domain.models import ServedModels
+from domain.times import seconds_of
 from domain.users import Tier
 
 _SHORTEST_LIFE_SECONDS = 60
@@ -47,10 +47,7 @@ def life_of(requested: KeyRequest, now: float) -> int | None:
         raise InputError("Send either expiresIn or expiresAt, not both")
     if "expires_at" not in requested:
         return requested.get("expires_in")
-    try:
-        life = math.ceil(datetime.fromisoformat(requested["expires_at"]).timestamp() - now)
-    except ValueError as error:
-        raise InputError("expiresAt must be a time such as 2026-11-23T12:00:00Z") from error
+    life = math.ceil(seconds_of(requested["expires_at"], "expiresAt") - now)
     if life < _SHORTEST_LIFE_SECONDS:
         raise InputError(f"expiresAt must be at least {_SHORTEST_LIFE_SECONDS} seconds from now")
     if life > _LONGEST_LIFE_SECONDS:

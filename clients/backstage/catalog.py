@@ -7,11 +7,12 @@ truncated answer looks like a small group. Both are errors here, so that nothing
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from clients.chunks import chunks
 from clients.upstream import Reply, Upstream
 from domain.errors import UpstreamFaultError
 from domain.refs import EntityRef, canonical
@@ -19,6 +20,8 @@ from domain.refs import EntityRef, canonical
 _PAGE_SIZE = 500
 _MAX_PAGES = 2000
 _GROUPS_PER_QUERY = 50
+_MAX_FILTER_BYTES = 4000  # the cursor to the next page repeats the filter, in base64
+_MEMBER_OF = "relations.memberof="
 _MAX_DEPTH = 20
 _FIELDS = "kind,metadata.name,metadata.namespace"
 
@@ -66,7 +69,8 @@ class Catalog:
         Awaits `each_page` after each page: reading a large group may take longer than the caller's lease.
         """
         members: set[str] = set()
-        for groups in _chunks(sorted(await self.groups_under(group)), _GROUPS_PER_QUERY):
+        refs = sorted(await self.groups_under(group))
+        for groups in chunks(refs, prefix=f",{_MEMBER_OF}", longest=_MAX_FILTER_BYTES, most=_GROUPS_PER_QUERY):
             members.update(await self._users_in(groups, each_page))
         return frozenset(members)
 
@@ -100,9 +104,7 @@ class Catalog:
 
     async def _users_in(self, groups: Sequence[str], each_page: Callable[[], Awaitable[None]]) -> list[str]:
         # The same key several times in one filter means any of the values.
-        query: dict[str, Any] = {
-            "filter": ",".join(["kind=user", *(f"relations.memberof={group}" for group in groups)])
-        }
+        query: dict[str, Any] = {"filter": ",".join(["kind=user", *(f"{_MEMBER_OF}{group}" for group in groups)])}
         users: list[str] = []
         for _ in range(_MAX_PAGES):
             page = self._object(
@@ -163,7 +165,3 @@ def _ref(entity: Any) -> str:
         return canonical(f"{entity['kind']}:{metadata.get('namespace', 'default')}/{metadata['name']}")
     except (TypeError, KeyError, AttributeError) as error:
         raise CatalogFaultError("Backstage's catalog returned an unexpected response (expected: an entity)") from error
-
-
-def _chunks(refs: Sequence[str], size: int) -> Iterable[Sequence[str]]:
-    return (refs[start : start + size] for start in range(0, len(refs), size))

@@ -7,11 +7,12 @@ the real product. User ids are LiteLLM's `user_id` (here always a Backstage user
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any
 
 from msgspec.json import Decoder
 
+from clients.chunks import chunks
 from clients.litellm.fields import KeyPage, SweptPage, UserPage
 from clients.litellm.refusals import refusal_in
 from clients.litellm.rows import (
@@ -39,7 +40,7 @@ from domain.users import NewUser, User, UserChanges
 
 _PAGE_SIZE = 100  # LiteLLM refuses more with 422
 _MAX_PAGES = 1000
-_MAX_IDS_LENGTH = 4000  # percent-encoded, the request line stays below the 8 KiB that proxies accept
+_MAX_IDS_BYTES = 7000
 _KEY_PAGES, _USER_PAGES, _SWEPT_PAGES = Decoder(KeyPage), Decoder(UserPage), Decoder(SweptPage)
 
 
@@ -247,7 +248,7 @@ class LiteLLM:
         return None if info.get("status") == "deleted" else info
 
     async def _users_among(self, user_ids: Collection[str]) -> AsyncIterator[Reply]:
-        for some in _chunks(user_ids):
+        for some in chunks(user_ids, prefix=",", longest=_MAX_IDS_BYTES, most=_PAGE_SIZE):
             # One id matches substrings, several ids match exactly: so a single id is sent twice.
             joined = ",".join([*some, *some] if len(some) == 1 else some)
             yield await self._upstream.read("/user/list", {"user_ids": joined, "page_size": _PAGE_SIZE})
@@ -288,17 +289,6 @@ def no_such_user(user_id: str) -> NotFoundError:
 
 def _no_such_key() -> NotFoundError:
     return NotFoundError("There is no key with that id")
-
-
-def _chunks(user_ids: Collection[str]) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    for user_id in user_ids:
-        if len(chunk) == _PAGE_SIZE or sum(map(len, chunk)) + len(chunk) + len(user_id) > _MAX_IDS_LENGTH:
-            yield chunk
-            chunk = []
-        chunk.append(user_id)
-    if chunk:
-        yield chunk
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -299,4 +299,5 @@ def application_of(handlers: dict[str, Any]) -> Any:
         now=lambda: 0.0,
         metrics=Metrics("0.0.0"),
         tracing=None,
+        redaction=BY_FORM,
     )

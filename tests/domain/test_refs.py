@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.errors import InputError
 from domain.refs import EntityRef, canonical, is_user, user_id
@@ -50,14 +52,51 @@ def test_the_id_of_a_user_is_in_lower_case(text: str) -> None:
     [
         "", "alice", "user:alice", "user:default/", "user:/alice", "user:default/alice/keys", "group:default/alice",
         "user:default/al ice", "user:de_fault/alice", "u\u017fer:default/alice", "user:\u212aube/alice",
-        "user:default/alice\n", "user:default/\0",
+        "user:default/alice\n", "user:default/\0", "user:default/a,b", "user:default/.", "user:default/..",
+        "user:default/" + "x" * 255, "user:default/a\u00a0b", "user:default/a\u2028b", "user:default/\ufeffalice",
+        "user:default/a\x85b", "user:default/\ud800", "user:default/\u0378", "user:default/\U000e1000",
+        "user:default/" + "\u0130" * 200,
     ],
 )  # fmt: skip
 def test_what_is_no_user(text: str) -> None:
-    """Not even where a letter has an ASCII letter for its lower or upper case, as the Kelvin sign has."""
+    """Also where a namespace has the Kelvin sign, a name a letter that Unicode may yet give a case, or one too many."""
     assert not is_user(text)
     with pytest.raises(InputError, match="target must be a Backstage user entity ref like user:default/alice"):
         user_id(text, "target")
+
+
+@pytest.mark.parametrize(
+    ("name", "lower"),
+    [
+        ("alice@example.com", "alice@example.com"), ("Alice+Lab@example.com", "alice+lab@example.com"),
+        ("\u00dcnal", "\u00fcnal"), ("\u738b\u5c0f\u660e", "\u738b\u5c0f\u660e"), ("\u212aarl", "karl"),
+        ("\u0130nci", "i\u0307nci"),
+        ("\u039f\u0394\u039f\u03a3", "\u03bf\u03b4\u03bf\u03c2"), ("o'brien", "o'brien"), ("a:b", "a:b"),
+        ("100%", "100%"),
+        ("_", "_"), ("...", "..."), ("-dash-", "-dash-"), ("X" * 254, "x" * 254), ("\U0001f600", "\U0001f600"),
+    ],
+)  # fmt: skip
+def test_names_are_whatever_backstage_signs(name: str, lower: str) -> None:
+    """Of any script, lower-cased as Backstage's own `stringifyEntityRef` does it (compared on 0.13.1)."""
+    assert user_id(f"User:Default/{name}") == f"user:default/{lower}"
+
+
+@given(name=st.text(min_size=1, max_size=12))
+def test_the_spelling_of_an_id_is_final(name: str) -> None:
+    """Whatever is accepted is accepted in lower case too, and does not change any more: one person is one user."""
+    if is_user(f"user:default/{name}"):
+        once = user_id(f"user:default/{name}")
+        assert user_id(once) == canonical(once) == once
+        assert str(EntityRef.parse(once)) == once
+        assert not set("/, \t\n\x00") & set(once.removeprefix("user:default/"))
+
+
+def test_every_letter_that_is_accepted_keeps_its_lower_case() -> None:
+    """All of Unicode, at the beginning of a name and at its end."""
+    for letter in filter(lambda letter: letter.lower() != letter, map(chr, range(0x110000))):
+        for name in (f"a{letter}", f"{letter}a", letter):
+            if is_user(f"user:default/{name}"):
+                assert canonical(canonical(name)) == canonical(name)
 
 
 def test_letters_are_lower_cased_and_never_folded() -> None:

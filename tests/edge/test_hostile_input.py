@@ -41,13 +41,13 @@ async def afterwards(port: int, backstage: BackstageStandIn, litellm: LiteLLMSta
 
 BODIES: dict[str, tuple[bytes, int, str]] = {
     "not JSON": (b"{", 400, "The body is not JSON"),
-    "an array": (b"[]", 400, "The body must be of type object"),
-    "null": (b"null", 400, "The body must be of type object"),
-    "a string": (b'"user:default/dave"', 400, "The body must be of type object"),
+    "an array": (b"[]", 400, "The body must be an object"),
+    "null": (b"null", 400, "The body must be an object"),
+    "a string": (b'"user:default/dave"', 400, "The body must be an object"),
     "no field": (b"{}", 400, "required: userId"),
     "an unknown field": (as_json(DAVE | {"user_role": "proxy_admin"}), 400, "accepts: userId"),
-    "a number": (as_json({"userId": 5}), 400, "userId must be of type string"),
-    "a list": (as_json({"userId": ["user:default/dave"]}), 400, "userId must be of type string"),
+    "a number": (as_json({"userId": 5}), 400, "userId must be a Backstage user entity ref"),
+    "a list": (as_json({"userId": ["user:default/dave"]}), 400, "userId must be a Backstage user entity ref"),
     "NaN": (b'{"userId": NaN}', 400, "NaN or Infinity"),
     "-Infinity": (b"-Infinity", 400, "NaN or Infinity"),
     "5000 digits": (b'{"userId": ' + b"9" * 5000 + b"}", 400, "too many digits"),
@@ -66,7 +66,7 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
     "an e-mail address": (as_json({"userId": "dave@example.com"}), 400, "entity ref"),
     "a group": (as_json({"userId": "group:default/admins"}), 400, "entity ref"),
     "dots": (as_json({"userId": "user:default/.."}), 400, "entity ref"),
-    "a long name": (as_json({"userId": "user:default/" + "x" * 64}), 400, "entity ref"),
+    "a long name": (as_json({"userId": "user:default/" + "x" * 255}), 400, "entity ref"),
     "a key for an id": (as_json({"userId": "sk-canary"}), 400, "entity ref"),
     "an empty body": (b"", 400, "A JSON body is required"),
 }

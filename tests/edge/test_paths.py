@@ -82,7 +82,8 @@ async def test_a_decoded_half_has_a_whole_name(template: str, rest: str) -> None
 @pytest.mark.parametrize(
     "path",
     [
-        *(f"{USERS}{rest}" for rest in ("", "/", "/alice", "/alice/keys", "/user%3Adefault%2Falice/keys/a:b/c")),
+        *(f"{USERS}{rest}" for rest in ("", "/", "/alice", "/alice/keys", "/user:/keys", "/:default/keys")),
+        f"{USERS}/user%3Adefault%2Falice/keys/a:b/c",
         *(f"{BASE}/{rest}" for rest in ("me:x/y", "cleanup/runs/1", "console/a:b/c", "docs/x:y/z")),
         "/users/user:default/alice", "/a/b:c/d",
     ],

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from domain.refs import is_user
+from domain.refs import canonical, is_user
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, MakeService, keys_path
@@ -52,6 +52,7 @@ UNICODE = [
     "u\u017fer:default/alice",  # the long s, whose upper case is S
     "user:default/\u0430lice",  # a Cyrillic a
     "user:default/\uff41lice",  # a full-width a
+    "user:default/\u03a3\u03a3", "user:default/\u03c3\u03c2", "user:default/\u0378", "user:default/" + "\u738b" * 254,
     "user:default/ali\u0441e", "user:default/alice\u0301", "user:default/a\u200blice", "user:default/\u202eecila",
     "user\uff1adefault/alice", "user:default\u2215alice", "\u00df", "\U0001f600",
 ]  # fmt: skip
@@ -153,7 +154,9 @@ async def test_hostile(  # noqa: PLR0917
     routes = {entry.partition(" ")[2].partition("?")[0] for entry in litellm.requests}
     cells.record("routes of LiteLLM", sorted(routes - ROUTES))
     cells.record("users", sorted(user_id for user_id in litellm.rows.users if not is_user(user_id)))
-    cells.record("one user for each", sorted({user_id for user_id in litellm.rows.users if user_id != user_id.lower()}))
+    cells.record(
+        "one user for each", sorted({user_id for user_id in litellm.rows.users if user_id != canonical(user_id)})
+    )
     lines = log.getvalue().splitlines()
     cells.record("lines of the log", [line for line in lines if not isinstance(json.loads(line), dict)])
     assert cells.failed == {}

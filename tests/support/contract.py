@@ -46,7 +46,7 @@ _PATTERNS = [
 
 
 # A ref whose slash a proxy has decoded, as the service reads it.
-_HALF_A_REF = re.compile(r"^(/api/litellm-orchestrator/users/[^/%]*(?::|%3[Aa])[^/%]*)/(?=[^/])")
+_HALF_A_REF = re.compile(r"^(/api/litellm-orchestrator/users/[A-Za-z0-9._-]+(?::|%3[Aa])[A-Za-z0-9._-]+)/(?=[^/])")
 
 
 def check(response: httpx.Response, target: bytes | None = None) -> None:
@@ -90,6 +90,7 @@ def check_error_body(response: httpx.Response) -> None:
         return
     body = response.json()
     _validate({"$ref": "#/components/schemas/ApiError"}, body)
+    assert {"name": body["name"], "message": body["message"]} == body["error"]
     assert body["response"]["statusCode"] == response.status_code
     assert body["request"]["method"] == response.request.method
     assert "Traceback" not in response.text

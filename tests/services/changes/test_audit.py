@@ -93,6 +93,19 @@ async def test_members_read_their_own_events(service: Service) -> None:
     assert (await service.signed_in(CAROL).get(AUDIT)).status_code == 403
 
 
+async def test_the_time_of_an_event_can_be_sent_back(alice: httpx.AsyncClient, clock: Clock) -> None:
+    """As it is, and with an offset or a fraction of a second."""
+    clock.advance(0.25)
+    await alice.post(keys_path(ALICE))
+    clock.advance(5)
+    await alice.post(keys_path(ALICE))
+    newest, *older = await events(alice)
+    assert newest["at"] == "2027-01-15T08:00:05.250000Z"
+    for moment in (newest["at"], "2027-01-15T08:00:05.25Z", "2027-01-15T09:00:05.250+01:00", "2027-01-15t08:00:05.25z"):
+        assert await events(alice, since=moment) == [newest]
+        assert await events(alice, until=moment) == older
+
+
 async def test_a_service_is_found_however_its_subject_is_written(make_service: MakeService, tmp_path: Path) -> None:
     """In the settings or in a filter: it is recorded and compared in lower case, like the refs of users."""
     tree = {
@@ -133,10 +146,19 @@ async def test_filters_and_pages(service: Service, clock: Clock) -> None:
 
 HUGE, NO_TIME = cursor_of(1.0, 2**70), cursor_of(float("nan"), 1)
 CURSORS = [f"cursor={cursor}" for cursor in ("WyJhIl0", "WzEsMl0", HUGE, NO_TIME)]
-NO_QUERIES = ["since=2026-02-30T00:00:00Z", "since=yesterday", "target=bob", "actor=", "limit=1000"]
+NO_TIMES = ["since=2027-01-15T08:00:00", "until=2027-01-15T08:00:00%2B99:99", "since=2027-01-15T08:00:00+01:00"]
+NO_QUERIES = [
+    "since=2026-02-30T00:00:00Z",
+    "since=yesterday",
+    "since=2027-01-15T08:00:00",
+    "until=2027-01-15T08:00:00%2B99:99",
+    "target=bob",
+    "actor=",
+    "limit=1000",
+]
 
 
-@pytest.mark.parametrize("query", [*NO_QUERIES, *CURSORS, "actor=%00"])
+@pytest.mark.parametrize("query", [*NO_QUERIES, *NO_TIMES, *CURSORS, "actor=%00"])
 async def test_invalid_queries_are_refused(bob: httpx.AsyncClient, query: str) -> None:
     """400 that says what would be right."""
     assert (await bob.get(f"{AUDIT}?{query}")).status_code == 400

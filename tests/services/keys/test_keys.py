@@ -71,6 +71,40 @@ async def test_an_alias_is_opaque_in_litellm(
         assert [row["token"] for row in listed] == [key_id]
 
 
+@pytest.mark.parametrize(
+    "alias",
+    [
+        "Pr\u00fcfschl\u00fcssel",
+        "prod:eu",
+        "O'Brien's laptop",
+        "\u7b14\u8bb0\u672c",
+        "#1",
+        "a  b",
+        "x",
+        "\U0001f600" * 64,
+    ],
+)
+async def test_an_alias_is_for_people(alice: httpx.AsyncClient, alias: str) -> None:
+    """Any text without control characters: created, found, changed to and rotated."""
+    key_id = await made(alice, alias=alias)
+    rows = (await alice.get(keys_path(ALICE), params={"alias": alias})).json()["keys"]
+    assert [(row["token"], row["key_alias"]) for row in rows] == [(key_id, alias)]
+    assert (await alice.patch(keys_path(ALICE, key_id), json={"alias": f"{alias[:60]}-2"})).status_code == 200
+    assert (await alice.patch(keys_path(ALICE, key_id), json={"alias": alias})).json()["key_alias"] == alias
+    assert (await alice.post(f"{keys_path(ALICE, key_id)}/regenerate", json={})).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["2027-02-01T00:00:00Z", "2027-02-01T00:00:00.000Z", "2027-02-01T02:00:00+02:00", "2027-01-31t16:30:00.5-07:30"],
+)
+async def test_an_end_is_any_time_of_rfc_3339(alice: httpx.AsyncClient, moment: str) -> None:
+    """With fractions of a second and offsets, such as JavaScript's `toISOString` writes it."""
+    key_id = await made(alice, expiresAt=moment)
+    expires = (await alice.get(keys_path(ALICE, key_id))).json()["expires"]
+    assert expires.startswith("2027-02-01T00:00:0")
+
+
 async def test_one_user_has_an_alias_once(alice: httpx.AsyncClient) -> None:
     """409, also for renaming. The alias is free again once its key is deleted."""
     laptop, other = await made(alice, alias="laptop"), await made(alice)
@@ -216,21 +250,27 @@ async def test_metadata_does_not_reach_litellms_own_names(make_service: MakeServ
         ({"expiresAt": "2027-02-30T00:00:00Z"}, "a time such as"),
         ({"expiresAt": "tomorrow"}, "a time such as"),
         ({"expiresIn": 59}, "seconds from 60"),
-        ({"expiresIn": 1.5}, "must be of type integer"),
-        ({"expiresIn": True}, "must be of type integer"),
+        ({"expiresIn": 1.5}, "expiresIn must be seconds from 60"),
+        ({"expiresIn": True}, "expiresIn must be seconds from 60"),
         ({"maxBudget": -1}, "USD from 0"),
-        ({"maxBudget": None}, "must be of type number"),
+        ({"maxBudget": None}, "maxBudget must be USD from 0"),
         ({"budgetDuration": "1y"}, "a duration such as"),
         ({"budgetDuration": "0d"}, "a duration such as"),
         ({"budgetDuration": "2mo"}, "a duration such as"),
         ({"models": ["gpt-fake", "gpt-fake"]}, "different models"),
         ({"models": ["gpt-9"]}, "among those that LiteLLM serves: claude-fake, gpt-fake"),
-        ({"models": "gpt-fake"}, "must be of type array"),
-        ({"alias": ""}, "a name of 1 to 64"),
-        ({"alias": " laptop"}, "a name of 1 to 64"),
-        ({"alias": "laptop\n"}, "a name of 1 to 64"),
-        ({"alias": "x" * 65}, "a name of 1 to 64"),
-        ({"metadata": {"a": 1}}, "metadata must be of type string"),
+        ({"models": "gpt-fake"}, "models must be a list of at most 100"),
+        ({"alias": ""}, "a text of 1 to 64"),
+        ({"alias": "laptop\n"}, "a text of 1 to 64"),
+        ({"alias": "laptop "}, "does not begin or end with a space"),
+        ({"alias": "\u00a0laptop"}, "does not begin or end with a space"),
+        ({"metadata": {"cost": 1}}, "metadata.cost must be a text of at most 256 characters"),
+        ({"metadata": {"sk-1234567890": 1}}, "metadata must be a text"),
+        ({"metadata": {"x" * 65: 1}}, "metadata must be a text"),
+        ({"metadata": {"a\nb": 1}}, "metadata must be a text"),
+        ({"alias": " laptop"}, "does not begin or end with a space"),
+        ({"alias": "a\tb"}, "without control characters"),
+        ({"alias": "x" * 65}, "1 to 64 characters"),
         ({"metadata": {"a": "x" * 257}}, "at most 256 characters"),
         ({"metadata": {"a": "\0"}}, "at most 256 characters"),
         ({"metadata": {"\0": "a"}}, "without NUL"),
@@ -251,8 +291,8 @@ async def test_invalid_properties_are_refused(
 
 
 async def test_a_name_in_metadata_that_is_a_secret_is_not_repeated(alice: httpx.AsyncClient) -> None:
-    """Metadata names are free text of the caller."""
-    status, message = await refusal(await alice.post(keys_path(ALICE), json={"metadata": {"canary": 5}}))
+    """Metadata names are free text of the caller; a harmless one is repeated, to say where the fault is."""
+    status, message = await refusal(await alice.post(keys_path(ALICE), json={"metadata": {"sk-canary-0123456789": 5}}))
     assert (status, "canary" in message) == (400, False)
 
 

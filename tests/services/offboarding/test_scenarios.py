@@ -35,6 +35,28 @@ async def test_a_user_who_leaves_is_blocked_then_deleted(impatient: Organisation
     assert (third["outcome"], impatient.to_litellm.changes) == ("done", [])
 
 
+async def test_people_of_any_name_are_off_boarded(organisation: Organisation) -> None:
+    """Those who leave lose their keys, those who stay keep theirs; a comma never makes two of one."""
+    names = [
+        "alice@example.com",
+        "alice+lab@example.com",
+        "\u00fcnal",
+        "\u738b\u5c0f\u660e",
+        "a:b",
+        "100%",
+        "\U0001f600",
+    ]
+    for name in names:
+        organisation.join(name)
+    assert (await organisation.run())["done"]["blocked"] == []
+    gone = [organisation.leave(name) for name in names[::2]]
+    assert sorted((await organisation.run())["done"]["blocked"]) == sorted(gone)
+    assert sorted((await organisation.run())["done"]["deleted"]) == sorted(gone)
+    assert {organisation.ref(name) for name in names} & set(organisation.litellm.rows.users) == {
+        organisation.ref(name) for name in names[1::2]
+    }
+
+
 async def test_a_renamed_entity_has_left(organisation: Organisation) -> None:
     """The new name is another user; the old one is removed."""
     organisation.org.users["user:default/renamed"] = organisation.org.users.pop("user:default/m0")

@@ -154,7 +154,7 @@ async def test_changing_a_user(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) 
     [
         ({"spend": 1}, "must be 0, to reset it"),
         ({"maxBudget": -1}, "USD from 0"),
-        ({"maxBudget": "5"}, "must be of type number"),
+        ({"maxBudget": "5"}, "maxBudget must be USD from 0"),
         ({"models": ["gpt-9"]}, "LiteLLM serves"),
         ({"userId": "user:default/x"}, "unknown field"),
         ({"user_role": "proxy_admin"}, "unknown field"),
