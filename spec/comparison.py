@@ -33,7 +33,7 @@ class Direction(Enum):
 
 
 class Place(NamedTuple):
-    """Where a schema stands: in words, and by the name of its component, or `Component.field`."""
+    """Where a schema stands: in words, and by the name of its component, else of its parameter or `Component.field`."""
 
     words: str
     schema: str = ""
@@ -94,7 +94,9 @@ class Comparison:
                 yield f"{where} became required"
             if row.get("schema", {}).get("default") != new[key].get("schema", {}).get("default"):
                 yield f"{where} has another default"
-            yield from self._schemas(Place(where), row.get("schema", {}), new[key].get("schema", {}), Direction.REQUEST)
+            yield from self._schemas(
+                Place(where, key[1]), row.get("schema", {}), new[key].get("schema", {}), Direction.REQUEST
+            )
 
     def _body(self, place: str, old: Any, new: Any) -> Iterator[str]:
         old, new = _resolved(self._old, old or {}), _resolved(self._new, new or {})

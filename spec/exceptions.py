@@ -36,7 +36,7 @@ class WidenedPattern:
 
 @dataclass(frozen=True, slots=True)
 class Exceptions:
-    """The exceptions, by the name of a schema: of a component, or `Component.field`."""
+    """The exceptions, by the name of a schema: of a component, else of a parameter or `Component.field`."""
 
     widened_patterns: Mapping[str, WidenedPattern] = field(default_factory=dict)
     open_strings: frozenset[str] = frozenset()

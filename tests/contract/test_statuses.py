@@ -295,7 +295,6 @@ def application_of(handlers: dict[str, Any]) -> Any:
         body_seconds=30,
         lifespan=asyncio.timeout,  # type: ignore[arg-type]  # never entered: this transport has no lifespan
         new_id=lambda: "request-1",
-        redaction=BY_FORM,
         now=lambda: 0.0,
         metrics=Metrics("0.0.0"),
         tracing=None,
