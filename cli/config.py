@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
 
 import click
-from sqlalchemy.engine import make_url
+import yaml
 
 from cli.configuration import config_option, settings_or_exit
-from domain.redaction import MASK
+from settings.written import masked, to_app_config
 
 
 @click.group(short_help="Show the settings.")
@@ -22,26 +19,12 @@ def config() -> None:
 
 @config.command("print")
 @config_option
-def print_settings(paths: tuple[Path, ...]) -> None:
-    """Print the settings of --config, of APP_CONFIG_* variables and of the defaults, as JSON with secrets masked."""
-    click.echo(json.dumps(masked(settings_or_exit(paths)), indent=2))
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def print_settings(paths: tuple[Path, ...], *, as_json: bool) -> None:
+    """Print the settings of --config, of APP_CONFIG_* variables and of the defaults as an app-config.yaml.
 
-
-def masked(value: Any) -> Any:
-    """The JSON form of settings. What settings leave out of their repr is a secret, or a URL with a password."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {
-            field.name: masked(getattr(value, field.name)) if field.repr else _masked_secret(getattr(value, field.name))
-            for field in fields(value)
-        }
-    if isinstance(value, Mapping):
-        return {name: masked(part) for name, part in value.items()}
-    if isinstance(value, (tuple, list, set, frozenset)):
-        return [masked(part) for part in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
-    return value
-
-
-def _masked_secret(value: str | None) -> str | None:
-    if value is None or "://" not in value:
-        return MASK if value else value
-    return make_url(value).render_as_string(hide_password=True)
+    Secrets are masked. --config accepts what is printed.
+    """
+    tree = to_app_config(masked(settings_or_exit(paths)))
+    text = json.dumps(tree, indent=2) if as_json else yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    click.echo(text.rstrip())
