@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
 
 import click
+<<<<<<< HEAD
 
 from cli.configuration import config_option, settings_or_exit
 from domain.redaction import MASK
 from settings.secrets import without_password
+=======
+import yaml
+
+from cli.configuration import config_option, settings_or_exit
+from settings.written import masked, to_app_config
+>>>>>>> wt-models
 
 
 @click.group(short_help="Show the settings.")
@@ -22,10 +26,11 @@ def config() -> None:
 
 @config.command("print")
 @config_option
-def print_settings(paths: tuple[Path, ...]) -> None:
-    """Print the settings of --config, of APP_CONFIG_* variables and of the defaults, as JSON with secrets masked."""
-    click.echo(json.dumps(masked(settings_or_exit(paths)), indent=2))
+@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+def print_settings(paths: tuple[Path, ...], *, as_json: bool) -> None:
+    """Print the settings of --config, of APP_CONFIG_* variables and of the defaults as an app-config.yaml.
 
+<<<<<<< HEAD
 
 def masked(value: Any) -> Any:
     """The JSON form of settings. What settings leave out of their repr is a secret, or a URL with a password."""
@@ -45,3 +50,10 @@ def _masked_secret(value: str | tuple[str, ...] | None) -> Any:
     if not isinstance(value, str) or "://" not in value:
         return MASK if value else value
     return without_password(value)
+=======
+    Secrets are masked. --config accepts what is printed.
+    """
+    tree = to_app_config(masked(settings_or_exit(paths)))
+    text = json.dumps(tree, indent=2) if as_json else yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    click.echo(text.rstrip())
+>>>>>>> wt-models

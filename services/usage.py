@@ -13,8 +13,8 @@ from clients.litellm.usage import LiteLLMUsage
 from domain.audit import AuditEvent
 from domain.errors import InputError
 from domain.identity import Principal
+from domain.lineage import Lineage
 from domain.usage import NOTHING, UNATTRIBUTED, DailyUsage, UsageFigures, UsageGroup, UsageReport
-from services.keys.lineage import Lineage
 from services.users.users import Users
 from state.changes import ChangeTable
 from state.database import DatabaseUnavailableError

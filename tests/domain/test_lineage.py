@@ -8,7 +8,7 @@ import pytest
 
 from domain.audit import Action, AuditEvent
 from domain.keys import Key, KeyAnnotations
-from services.keys.lineage import Lineage
+from domain.lineage import Lineage
 
 
 def event(action: Action, key_id: str | None, **fields: Any) -> AuditEvent:
