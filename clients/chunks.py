@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 
-def chunks(ids: Sequence[str], *, prefix: str, longest: int, most: int) -> Iterator[list[str]]:
+def chunks(ids: Iterable[str], *, prefix: str, longest: int, most: int) -> Iterator[list[str]]:
     """`ids` in lists of at most `most`, and of `longest` encoded bytes with `prefix` before each; at least one id."""
     chunk: list[str] = []
     size = 0

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from sqlalchemy.engine import make_url
-
 from domain.redaction import MASK
 from domain.users import Tier
 from settings.model import Cors, Settings
+from settings.secrets import without_password
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "w": 7 * 86400, "mo": 30 * 86400, "y": 365 * 86400}
 _MOST_OF_A_UNIT = 99999
@@ -23,14 +22,19 @@ def masked(settings: Settings) -> Settings:
     backstage, certificate = settings.backstage, settings.certificate
     return replace(
         settings,
-        litellm=replace(settings.litellm, master_key=MASK),
-        backstage=replace(backstage, catalog_token=MASK if backstage.catalog_token is not None else None),
+        litellm=replace(settings.litellm, base_url=without_password(settings.litellm.base_url), master_key=MASK),
+        backstage=replace(
+            backstage,
+            base_url=without_password(backstage.base_url),
+            catalog_token=MASK if backstage.catalog_token is not None else None,
+        ),
         certificate=None if certificate is None else replace(certificate, key=MASK),
         # Two services never have the same token.
         service_tokens=tuple(
             replace(service, token=f"{MASK}-token-{number}") for number, service in enumerate(settings.service_tokens)
         ),
-        database_url=make_url(settings.database_url).render_as_string(hide_password=True),
+        secret_keys=tuple(f"{MASK}-secret-key-number-{number:012}" for number in range(len(settings.secret_keys))),
+        database_url=without_password(settings.database_url),
     )
 
 
@@ -85,6 +89,8 @@ def _own(settings: Settings) -> dict[str, Any]:
         },
         "membership": settings.membership,
         "membershipSeconds": settings.membership_seconds,
+        "membershipStaleSeconds": settings.membership_stale_seconds,
+        "secretKey": list(settings.secret_keys) or None,
         "includeNestedGroups": settings.include_nested_groups,
         "database": {"url": settings.database_url},
         "cleanup": {
@@ -92,13 +98,19 @@ def _own(settings: Settings) -> dict[str, Any]:
             "interval": cleanup.interval,
             "gracePeriod": cleanup.grace_period,
             "maxRemovals": cleanup.max_removals,
+            "maxDeletions": cleanup.max_deletions,
+            "deleteForeign": cleanup.delete_foreign,
         },
         "directory": {
             "fullSweepUsers": directory.full_sweep_users,
             "maxAge": directory.max_age,
             "maxPages": directory.max_pages,
         },
-        "rateLimit": {"createsPerMinute": settings.creates_per_minute},
+        "rateLimit": {
+            "createsPerMinute": settings.creates_per_minute,
+            "changesPerMinute": settings.changes_per_minute,
+            "refusalsPerMinute": settings.refusals_per_minute,
+        },
         "audit": {"retentionDays": round(settings.audit_retention / 86400)},
         "maintenanceInterval": settings.maintenance_interval,
         "knownUserSeconds": settings.known_user_seconds,

@@ -39,9 +39,10 @@ Sleep = Callable[[float], Awaitable[None]]
 _RENEWAL_SECONDS = LEASE_SECONDS / 3
 _RETRY_SECONDS = 1.0
 _POLL_SECONDS = 0.2
-_LONGEST_SECONDS = LEASE_SECONDS + 2.0
-"""A change that takes access away waits longer than a lease: it gets the lock of a dead process in the end."""
-_TAKE_AWAY = frozenset({Action.KEY_DELETE, Action.KEY_REVOKE, Action.USER_BLOCK, Action.USER_DELETE})
+_TAKE_AWAY_SECONDS = 300.0
+"""Enough for a page that deletes a hundred keys at once over several replicas."""
+_OFFBOARDING_SECONDS = LEASE_SECONDS + 2.0
+"""It gets the lock of a dead process in the end; what takes longer is left to the next run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,8 @@ class Changes:
         If the same request was answered before, `change.kept_answer` is set, and nothing may be changed. What `also`
         writes is written together with the intent.
 
-        A change that takes access away waits as long as it has to. Above the `rate` it begins all the same if
-        `is_worth_it` says that there is something to take away.
+        A change that takes access away waits longer, however many others do. Above the `rate` it begins all the same
+        if `is_worth_it` says that there is something to take away.
 
         Raises NotAllowedError (recorded), RateLimitedError, IdempotencyKeyReusedError, BusyError (the same request is
         running), OverloadedError (other changes of the user take too long), DatabaseUnavailableError. A change never
@@ -100,17 +101,17 @@ class Changes:
         if idempotency_key is not None:
             content = [action, target, key_id, requested]
             request = await self.sealing.request(principal.subject, idempotency_key, content)
-        takes_away = _takes_access_away(intent)
+        urgent_seconds = _seconds_if_it_takes_away(intent)
         began = asyncio.get_running_loop().time()
-        patience = None if takes_away else self.context.patience
+        patience = None if urgent_seconds else self.context.patience
         async with self.queue.turn(intent.lock, request.name if request else None, patience=patience):
             waited = asyncio.get_running_loop().time() - began
-            left = _LONGEST_SECONDS if patience is None else patience - waited
+            left = urgent_seconds or self.context.patience - waited
             opening = Opening(intent, request, rate, also)
             try:
                 opened = await self._open(opening, left)
             except RateLimitedError:
-                if not takes_away or is_worth_it is None or not await is_worth_it():
+                if not urgent_seconds or is_worth_it is None or not await is_worth_it():
                     raise
                 opened = await self._open(replace(opening, rate=None), left)
             change = Change(self.store, opened, intent, access, request)
@@ -232,7 +233,13 @@ class Changes:
         )
 
 
-def _takes_access_away(intent: Intent) -> bool:
-    if intent.action is Action.KEY_UPDATE:
-        return intent.requested == {"blocked": True}
-    return intent.action in _TAKE_AWAY
+def _seconds_if_it_takes_away(intent: Intent) -> float | None:
+    """How long a change that takes access away waits for other replicas; None for any other."""
+    match intent.action:
+        case Action.KEY_DELETE:
+            return _TAKE_AWAY_SECONDS
+        case Action.KEY_UPDATE if intent.requested == {"blocked": True}:
+            return _TAKE_AWAY_SECONDS
+        case Action.USER_BLOCK | Action.USER_DELETE:
+            return _OFFBOARDING_SECONDS
+    return None

@@ -11,11 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from cli.configuration import settings_or_exit
 from cli.main import main
-<<<<<<< HEAD
-from settings.secrets import secrets_in
-=======
 from settings.app_config import load
 from settings.parse import from_app_config
 from settings.written import masked, to_app_config
@@ -53,9 +49,11 @@ litellmOrchestrator:
   membership: catalog
   membershipSeconds: 10
   includeNestedGroups: false
-  cleanup: {enabled: false, interval: 11, gracePeriod: 12, maxRemovals: 13}
+  cleanup: {enabled: false, interval: 11, gracePeriod: 12, maxRemovals: 13, maxDeletions: 19, deleteForeign: true}
   directory: {fullSweepUsers: 14, maxAge: 61, maxPages: 15}
-  rateLimit: {createsPerMinute: 16}
+  rateLimit: {createsPerMinute: 16, changesPerMinute: 20, refusalsPerMinute: 21}
+  secretKey: canary-secret-key-of-32-characters
+  membershipStaleSeconds: 22
   audit: {retentionDays: 17}
   maintenanceInterval: 0
   knownUserSeconds: 18
@@ -64,51 +62,11 @@ LITTLE = """
 liteLLM: {baseUrl: 'http://litellm:4000', masterKey: canary-master, adminGroup: a, allowedGroup: b}
 backend: {baseUrl: 'http://portal:7007'}
 """
->>>>>>> wt-models
 
 
 def printed(folder: Path, text: str, *options: str) -> str:
     """What `config print` prints for a file with this text."""
     path = folder / "app-config.yaml"
-<<<<<<< HEAD
-    path.write_text(
-        f"""
-        liteLLM:
-          baseUrl: http://proxy:canary-proxy@litellm:4000
-          masterKey: canary-master
-          adminGroup: admins
-          allowedGroup: users
-          groupDefaults: [{{group: researchers, maxBudget: 0, models: [gpt-fake]}}]
-        backend: {{baseUrl: 'http://portal:7007', cors: {{origin: ['http://a', 'http://b']}}}}
-        litellmOrchestrator:
-          database: {{url: '{database}'}}
-          backstage: {{catalogToken: canary-catalog, allowedPlugins: [scaffolder, catalog]}}
-          serviceTokens: [{{token: canary-of-the-service, subject: 'service:ci', role: admin}}]
-          secretKey: [canary-of-thirty-two-characters-1, canary-of-thirty-two-characters-2]
-        """
-    )
-    return path
-
-
-def test_the_settings_in_effect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the file, from the environment and from the defaults; secrets are masked, and what is not set is null."""
-    monkeypatch.setenv("APP_CONFIG_liteLLM_userDefaults_maxBudget", "7")
-    path = config_file(tmp_path, "postgresql://user:canary-database@db/state?sslpassword=canary-ssl")
-    result = CliRunner().invoke(main, ["config", "print", "--config", str(path)])
-    assert (result.exit_code, "canary" in result.output) == (0, False), result.output
-    settings = json.loads(result.output)
-    assert settings["litellm"]["master_key"] == "[redacted]"
-    assert settings["litellm"]["base_url"] == "http://proxy:***@litellm:4000"
-    assert settings["litellm"]["user_defaults"]["max_budget"] == 7
-    assert settings["litellm"]["group_defaults"][0]["max_budget"] == 0
-    assert settings["database_url"] == "postgresql+psycopg://user:***@db/state"
-    assert settings["service_tokens"] == [{"token": "[redacted]", "subject": "service:ci", "role": "admin"}]
-    assert settings["secret_keys"] == "[redacted]"
-    assert settings["backstage"]["allowed_plugins"] == ["catalog", "scaffolder"]
-    assert settings["backstage"]["issuer"] is None
-    assert settings["cors"]["origins"] == ["http://a", "http://b"]
-    assert settings["timeouts"] == {"connect": 2.0, "read": 8.0, "pool": 2.0, "deadline": 10.0}
-=======
     path.write_text(text)
     result = CliRunner().invoke(main, ["config", "print", "--config", str(path), *options])
     assert (result.exit_code, "canary" in result.output) == (0, False), result.output
@@ -142,7 +100,7 @@ def test_nothing_but_secrets_differs(tmp_path: Path) -> None:
     (tmp_path / "whole.yaml").write_text(yaml.safe_dump(to_app_config(settings)))
     assert different(from_app_config(load([tmp_path / "whole.yaml"], {})), settings) == []
     assert different(masked(settings), settings) == [
-        ".litellm.master_key", ".backstage.catalog_token", ".certificate.key", ".service_tokens", ".database_url",
+        ".litellm.master_key", ".backstage.catalog_token", ".certificate.key", ".service_tokens", ".secret_keys", ".database_url",
     ]  # fmt: skip
 
 
@@ -163,13 +121,6 @@ def test_a_password_in_an_address(tmp_path: Path) -> None:
     """Only it is masked."""
     tree = yaml.safe_load(printed(tmp_path, EVERYTHING))
     assert tree["litellmOrchestrator"]["database"]["url"] == "postgresql+psycopg://user:***@db/state?sslmode=require"
->>>>>>> wt-models
-
-
-def test_the_log_masks_each_secret_key(tmp_path: Path) -> None:
-    """Both of those that are in use while it is replaced."""
-    secrets = secrets_in(settings_or_exit([config_file(tmp_path, "sqlite:///state.sqlite3")]))
-    assert {f"canary-of-thirty-two-characters-{number}" for number in (1, 2)} <= set(secrets)
 
 
 def test_invalid_settings(tmp_path: Path) -> None:

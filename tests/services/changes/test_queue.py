@@ -107,6 +107,20 @@ async def test_a_page_that_deletes_a_hundred_keys_at_once(make_service: MakeServ
     await asyncio.gather(*busy)
 
 
+async def test_such_a_page_over_two_replicas(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """They take turns with one lock, and the one that asks for it in vain for long gets it in the end."""
+
+    async def sleep(seconds: float) -> None:
+        await asyncio.sleep(seconds / 100)
+
+    ports = {"litellm": Slow(litellm, 0.01), "change_patience": 0.05, "sleep": sleep}
+    replicas = [make_service(ports=ports).signed_in(ALICE) for _ in range(2)]
+    keys = [await made(replicas[0]) for _ in range(30)]
+    answers = await asyncio.gather(*(replicas[n % 2].delete(keys_path(ALICE, key_id)) for n, key_id in enumerate(keys)))
+    assert Counter(answer.status_code for answer in answers) == {204: 30}
+    assert litellm.rows.keys == {}
+
+
 async def test_a_hundred_blocks_at_once(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
     """A leaver's keys are blocked by an admin, however many changes wait."""
     service = make_service(ports={"litellm": Slow(litellm, 0.002), "change_patience": 0.05}, **FEW)
