@@ -100,7 +100,8 @@ def test_nothing_but_secrets_differs(tmp_path: Path) -> None:
     (tmp_path / "whole.yaml").write_text(yaml.safe_dump(to_app_config(settings)))
     assert different(from_app_config(load([tmp_path / "whole.yaml"], {})), settings) == []
     assert different(masked(settings), settings) == [
-        ".litellm.master_key", ".backstage.catalog_token", ".certificate.key", ".service_tokens", ".secret_keys", ".database_url",
+        ".litellm.master_key", ".backstage.catalog_token", ".certificate.key", ".service_tokens", ".secret_keys",
+        ".database_url",
     ]  # fmt: skip
 
 
