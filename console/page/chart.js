@@ -1,7 +1,7 @@
 // Stacked bars by day. The same numbers stand in a table beside it, so the picture is for the eye only.
 
 import { html, svg } from './lit.js';
-import { dayOf, money } from './format.js';
+import { exactMoney, money, tick, utcDayOf } from './format.js';
 
 const HEIGHT = 180;
 const WIDTH = 720;
@@ -24,7 +24,7 @@ export function chart(label, days, series) {
       const height = values[index] * scale;
       y -= height;
       return height > 0
-        ? svg`<rect class="c${number + 1}" x=${LEFT + index * width} y=${y} width=${width - Math.min(GAP, width / 3)} height=${height}><title>${dayOf(day)}: ${name} ${money(values[index])}</title></rect>`
+        ? svg`<rect class="c${number + 1}" x=${LEFT + index * width} y=${y} width=${width - Math.min(GAP, width / 3)} height=${height}><title>${utcDayOf(day)}: ${name} ${exactMoney(values[index]) || money(values[index])}</title></rect>`
         : svg``;
     })}</g>`;
   });
@@ -32,10 +32,10 @@ export function chart(label, days, series) {
   return html`<figure class="chart"><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label=${label}>
       ${[0, 0.5, 1].map(part => {
         const y = HEIGHT - BOTTOM - part * top * scale;
-        return svg`<line class="grid" x1=${LEFT} x2=${WIDTH} y1=${y} y2=${y}></line><text class="axis" x=${LEFT - 8} y=${y + 4} text-anchor="end">${money(part * top)}</text>`;
+        return svg`<line class="grid" x1=${LEFT} x2=${WIDTH} y1=${y} y2=${y}></line><text class="axis" x=${LEFT - 8} y=${y + 4} text-anchor="end">${tick(part * top, top / 2)}</text>`;
       })}
       ${bars}
-      ${days.map((day, index) => (index % every ? svg`` : svg`<text class="axis" x=${LEFT + index * width} y=${HEIGHT - 6}>${dayOf(day)}</text>`))}
+      ${days.map((day, index) => (index % every ? svg`` : svg`<text class="axis" x=${LEFT + index * width} y=${HEIGHT - 6}>${utcDayOf(day)}</text>`))}
     </svg>
     ${series.length > 1 ? html`<figcaption>${series.map(({ name }, number) => html`<span class="c${number + 1}" dir="auto">${name}</span>`)}</figcaption>` : ''}
   </figure>`;

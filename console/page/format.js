@@ -7,16 +7,30 @@ const SECONDS = /** @type {const} */ ([['day', 86400], ['hour', 3600], ['minute'
 const WEEK = 7 * 86400;
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const day = new Intl.DateTimeFormat(LOCALE, { day: 'numeric', month: 'short' });
+const utcDay = new Intl.DateTimeFormat(LOCALE, { day: 'numeric', month: 'short', timeZone: 'UTC' });
 const dayAndYear = new Intl.DateTimeFormat(LOCALE, { day: 'numeric', month: 'short', year: 'numeric' });
 const exactTime = new Intl.DateTimeFormat(LOCALE, { dateStyle: 'full', timeStyle: 'long' });
 const clock = new Intl.DateTimeFormat(LOCALE, { hour: '2-digit', minute: '2-digit' });
 const whole = new Intl.NumberFormat('en-US');
 
-/** USD with two digits, or four where it is under a cent. @param {number | null | undefined} usd */
+/** @param {number} usd @param {number} digits after the point */
+const dollars = (usd, digits) => `$${usd.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
+
+/** USD with two digits, or four where that is less than a cent. @param {number | null | undefined} usd */
 export function money(usd) {
   if (usd === null || usd === undefined) return '–';
-  const digits = usd !== 0 && Math.abs(usd) < 0.01 ? 4 : 2;
-  return `$${usd.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
+  if (usd > 0 && usd < 0.00005) return '<$0.0001';
+  return dollars(usd, usd !== 0 && Math.abs(usd) < 0.00995 ? 4 : 2);
+}
+
+/** For a tooltip, where `money` leaves digits out. @param {number | null | undefined} usd */
+export const exactMoney = usd => (usd === null || usd === undefined || Number(usd.toFixed(2)) === usd ? '' : `$${Number(usd.toPrecision(12))}`);
+
+/** A line of an axis, with as many digits as the lines need to differ. @param {number} usd @param {number} step between the lines */
+export function tick(usd, step) {
+  let digits = 2;
+  while (digits < 12 && Math.abs(Number(step.toFixed(digits)) - step) > step / 1000) digits += 1;
+  return dollars(usd, digits);
 }
 
 /** @param {number} value */
@@ -42,6 +56,9 @@ export const timeOfDay = milliseconds => clock.format(new Date(milliseconds));
 
 /** A day such as 1 Dec. @param {string | null | undefined} iso */
 export const dayOf = iso => (iso ? day.format(new Date(iso)) : '–');
+
+/** A day in UTC, such as 1 Dec. @param {string} date as YYYY-MM-DD */
+export const utcDayOf = date => utcDay.format(new Date(date));
 
 /** Seconds in words: 45 min, 2 h, 3 days. @param {number} seconds */
 export function duration(seconds) {

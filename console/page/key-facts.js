@@ -7,35 +7,39 @@ import { dayOf, duration, exact } from './format.js';
 const WARN_DAYS = 14;
 const SOON = 24 * 3600;
 
-/** @typedef {any} Key a row of GET …/keys */
+/** @typedef {any} Key a row of GET …/keys; `isOwnerOver` is whether its owner's budget is used up */
 
 /** @param {Key} key */
 export const keyName = key => key.key_alias || key.key_name || text.keys.unnamed;
 
-/** As the API has it: what has expired is expired, also if it is blocked. @param {Key} key @param {number} now milliseconds */
+/** Whether LiteLLM refuses calls because of a budget. 0 is a budget. @param {number} spend @param {number | null} budget */
+export const isOver = (spend, budget) => budget !== null && spend >= budget;
+
+/** As the API has it, and whether calls are refused because of a budget: what has expired is expired, also if it is blocked. @param {Key} key @param {number} now milliseconds */
 export function statusOf(key, now = Date.now()) {
   if (key.expires && Date.parse(key.expires) <= now) return 'expired';
-  return key.blocked ? 'blocked' : 'active';
+  if (key.blocked) return 'blocked';
+  return key.isOwnerOver || isOver(key.spend, key.max_budget) ? 'overBudget' : 'active';
 }
 
 /**
- * Whether a blocked key may be unblocked. A report is for good, and only an admin undoes what its owner did not do; where the
- * API does not say who blocked it, it may be tried.
+ * Whether a blocked key may be unblocked. A report is for good, and only an admin undoes what its owner did not do here.
+ * A service that is older than the page does not say who blocked it: there it may be tried.
  *
  * @param {Key} key @param {boolean} isAdmin
  */
 export function mayUnblock({ blockedBy }, isAdmin) {
   if (blockedBy === 'report') return false;
-  return isAdmin || !blockedBy || blockedBy === 'owner';
+  return isAdmin || blockedBy === undefined || blockedBy === 'owner';
 }
 
 /**
- * Whether a key may be replaced: if it works, or was reported as leaked. Where the API does not say who blocked it, it may be
- * tried.
+ * Whether a key may be replaced: if it is not blocked, or was reported as leaked. Where it is not said who blocked it, it may
+ * be tried.
  *
  * @param {Key} key
  */
-export const mayRotate = key => statusOf(key) === 'active' || (statusOf(key) === 'blocked' && [undefined, null, 'report'].includes(key.blockedBy));
+export const mayRotate = key => statusOf(key) !== 'expired' && (!key.blocked || [undefined, 'report'].includes(key.blockedBy));
 
 /** Whether a tier's number of keys includes it: not if it has expired or was replaced. @param {Key} key */
 export const takesRoom = key => statusOf(key) !== 'expired' && !key.replacedBy;
@@ -45,6 +49,7 @@ export function statusPill(key, now = Date.now()) {
   const status = statusOf(key, now);
   if (status === 'blocked') return pill('bad', text.keys.blockedBy[key.blockedBy] ?? text.keys.status.blocked, key.blockedAt ? text.keys.blockedAt(exact(key.blockedAt)) : '');
   if (status === 'expired') return pill('bad', text.keys.status.expired, exact(key.expires));
+  if (status === 'overBudget') return pill('bad', text.keys.status.overBudget, key.isOwnerOver ? text.keys.ownerOver : '');
   const end = key.revokeAt ?? (key.expires && Date.parse(key.expires) - now < WARN_DAYS * 86400e3 ? key.expires : null);
   if (!end) return pill('good', text.keys.status.active);
   const seconds = (Date.parse(end) - now) / 1000;

@@ -18,6 +18,7 @@ export class KeyForm extends EditDialog {
   userId = '';
   /** @type {any} TierLimits */ limits = {};
   /** @type {string[] | null} those that are served, if that is known */ models = [];
+  /** @type {unknown} */ warning = nothing;
   #attempt = { body: '', id: '' };
 
   connectedCallback() {
@@ -58,7 +59,7 @@ export class KeyForm extends EditDialog {
     const row = this.row ?? NEW;
     // A key may have models that are not served any more, or not to whoever edits it: it keeps them.
     const models = [...new Set([...(this.models ?? []), ...row.models])];
-    return html`
+    return html`${this.warning}
       ${field(words.alias, html`<input name="alias" maxlength="64" .defaultValue=${row.key_alias ?? ''} autofocus autocomplete="off" spellcheck="false">`, words.aliasHint)}
       <div class="pair">${this.#limited('maxBudget', row.max_budget, '0.01')}${this.budgetPeriod(row.budget_duration)}</div>
       ${this.row ? nothing : this.#life()}

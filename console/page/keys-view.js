@@ -5,8 +5,9 @@ import { ConfirmDialog, open } from './dialog.js';
 import { KeyForm } from './key-form.js';
 import { KeyReport } from './key-report.js';
 import { KeyRotate } from './key-rotate.js';
-import { SORTABLE, keyName, matches, mayRotate, mayUnblock, rates, sorted, statusPill, takesRoom } from './key-facts.js';
-import { dayOf, exact, money, when } from './format.js';
+import { budgetNotice } from './budget.js';
+import { SORTABLE, isOver, keyName, matches, mayRotate, mayUnblock, rates, sorted, statusPill, takesRoom } from './key-facts.js';
+import { dayOf, exact, exactMoney, money, when } from './format.js';
 import { showMenu } from './menu.js';
 import { notices } from './notices.js';
 import { bar, empty } from './ui.js';
@@ -44,7 +45,8 @@ class KeysView extends View {
     this.#loadBudget();
     this.loadPart('models', async () => (await this.api.read(['models'])).models.map((/** @type {any} */ model) => model.id));
     const { keys } = await this.api.read(['users', this.userId, 'keys']);
-    return { user, rows: keys };
+    const isOwnerOver = isOver(user.spend, user.maxBudget);
+    return { user, rows: keys.map((/** @type {any} */ key) => ({ ...key, isOwnerOver })) };
   }
 
   #loadBudget() {
@@ -73,6 +75,7 @@ class KeysView extends View {
   content() {
     return html`
       <div aria-live="polite">${this.note ? html`<div class="notice good">${this.note}</div>` : nothing}</div>
+      ${budgetNotice(this.user, this.budget?.resetsAt)}
       ${this.#tiles()}
       ${this.rows.length ? this.#table() : html`<section class="card">${empty(words.empty, html`<button type="button" @click=${() => this.create()}>${words.create}</button>`)}</section>`}`;
   }
@@ -109,7 +112,7 @@ class KeysView extends View {
       <div class="tools"><input type="search" data-filter placeholder=${words.filter} aria-label=${words.filter} .value=${this.query} @input=${(/** @type {any} */ event) => (this.query = event.target.value)}>
         <select aria-label=${words.statusFilter} @change=${(/** @type {any} */ event) => (this.status = event.target.value)}>
           <option value="">${words.statusFilter}: ${words.status.all}</option>
-          ${['active', 'blocked', 'expired'].map(status => html`<option value=${status}>${words.status[/** @type {'active'} */ (status)]}</option>`)}</select></div>
+          ${['active', 'overBudget', 'blocked', 'expired'].map(status => html`<option value=${status}>${words.status[/** @type {'active'} */ (status)]}</option>`)}</select></div>
       <div class="scroll" tabindex="0" role="region" aria-label=${words.title}><table class="keys"><thead><tr>${head('key')}${head('status')}${head('models', 'wide')}${head('spend', 'num')}${head('budget', 'wide')}${head('rates', 'wider')}${head('used', 'wider')}${head('expires', 'wide')}<td></td></tr></thead>
       <tbody>${repeat(shown, row => row.token, row => this.#row(row))}</tbody></table></div>
       ${shown.length ? nothing : empty(words.noMatch)}
@@ -122,7 +125,7 @@ class KeysView extends View {
       <td><div class="name" dir="auto">${keyName(row)}</div><div class="sub">${row.key_name}</div></td>
       <td>${statusPill(row)}</td>
       <td class="wide">${row.models.length ? row.models.join(', ') : words.allModels}</td>
-      <td class="num">${money(row.spend)}</td>
+      <td class="num" title=${exactMoney(row.spend)}>${money(row.spend)}</td>
       <td class="wide mini">${row.max_budget === null ? '–' : html`${bar(row.spend, row.max_budget, `${words.columns.budget} ${keyName(row)}`)}<small>${words.tiles.of} ${money(row.max_budget)}</small>`}</td>
       <td class="wider">${rates(row)}</td>
       <td class="wider" title=${exact(row.last_active)}>${when(row.last_active)}</td>
@@ -147,7 +150,7 @@ class KeysView extends View {
 
   create() {
     if (this.isLoaded && !this.#isFull) {
-      open(new KeyForm(), { userId: this.userId, limits: this.#limits, models: this.models, changed: () => this.#saved() });
+      open(new KeyForm(), { userId: this.userId, warning: budgetNotice(this.user, this.budget?.resetsAt), limits: this.#limits, models: this.models, changed: () => this.#saved() });
     }
   }
 
@@ -220,7 +223,7 @@ class KeysView extends View {
     open(new ConfirmDialog(), {
       heading: dialogs.removeTitle(name),
       lead: dialogs.removeLead,
-      more: () => (replaced ? html`<fieldset><legend>${dialogs.replacedTitle}</legend><div class="choices">${choice('keep', dialogs.replacedKeep(when(replaced.revokeAt)))}${choice('delete', dialogs.replacedDelete)}</div></fieldset>` : nothing),
+      more: () => (replaced ? html`<fieldset><legend>${dialogs.replacedTitle}</legend><div class="choices">${choice('keep', dialogs.replacedKeep)}${choice('delete', dialogs.replacedDelete)}</div></fieldset>` : nothing),
       word: name,
       button: dialogs.removeButton(name),
       undone: words.notDeleted(name),

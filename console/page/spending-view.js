@@ -2,7 +2,8 @@
 
 import { html, nothing } from './lit.js';
 import { SERIES, chart, daysBetween } from './chart.js';
-import { dayOf, exact, money, number, when } from './format.js';
+import { budgetNotice } from './budget.js';
+import { exact, exactMoney, money, number, utcDayOf, when } from './format.js';
 import { bar, download, empty } from './ui.js';
 import { text } from './text.js';
 import { View } from './view.js';
@@ -11,30 +12,51 @@ const { spending: words } = text;
 const DAY = 86400e3;
 const PERIODS = [7, 30, 90, 365];
 
+/** @typedef {{by: string, days: number}} Choice */
+
 class SpendingView extends View {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { by: { state: true }, days: { state: true } };
+  /** @type {import('lit').PropertyDeclarations} */ static properties = { asked: { state: true }, isWaiting: { state: true } };
 
   heading = words.title;
   lead = words.lead;
   userId = '';
+  /** Whether what the budget means is said elsewhere on the page. */
+  isNested = false;
+  /** @type {Choice} what the numbers are: everything but the controls is drawn from it */ shown = { by: 'model', days: 30 };
   /** @type {any} */ report = null;
   /** @type {any} */ byDay = null;
 
   constructor() {
     super();
-    this.by = 'model';
-    this.days = 30;
+    /** @type {Choice} what is wanted, and perhaps not here yet */ this.asked = this.shown;
+    this.isWaiting = false;
   }
 
   async load() {
+    const shown = this.asked;
     const path = ['users', this.userId, 'usage'];
     const to = new Date();
-    const period = { from: dateOf(new Date(to.getTime() - (this.days - 1) * DAY)), to: dateOf(to) };
+    const period = { from: dateOf(new Date(to.getTime() - (shown.days - 1) * DAY)), to: dateOf(to) };
     const [byDay, report] = await Promise.all([
-      this.api.read(path, { ...period, groupBy: 'day', splitBy: this.by === 'day' ? null : this.by }),
-      this.by === 'day' ? null : this.api.read(path, { ...period, groupBy: this.by }),
+      this.api.read(path, { ...period, groupBy: 'day', splitBy: shown.by === 'day' ? null : shown.by }),
+      shown.by === 'day' ? null : this.api.read(path, { ...period, groupBy: shown.by }),
     ]);
-    return { byDay, report: report ?? byDay };
+    return { byDay, report: report ?? byDay, shown };
+  }
+
+  /** Shows something else; if that fails, what was shown stays, and so do the controls. @param {Partial<Choice>} choice */
+  async #choose(choice) {
+    const asked = { ...this.asked, ...choice };
+    this.asked = asked;
+    this.isWaiting = true;
+    await this.reload();
+    if (this.asked !== asked) return;
+    this.isWaiting = false;
+    if (!this.failure) return;
+    const group = words.groups[/** @type {'day'} */ (asked.by)];
+    this.failed(words.notLoaded(group, asked.days), this.failure, { label: text.retry, act: () => this.#choose(choice) });
+    this.failure = null;
+    this.asked = this.shown;
   }
 
   actions() {
@@ -43,18 +65,18 @@ class SpendingView extends View {
 
   content() {
     const { budget, total } = this.report;
-    return html`<section class="tiles">
+    return html`${this.isNested ? nothing : budgetNotice({ userId: this.userId, ...budget }, budget.resetsAt)}<section class="tiles">
         <div class="tile"><span>${words.tiles.spent}</span><strong>${money(budget.spend)} <small>${budget.maxBudget === null ? '' : `${text.keys.tiles.of} ${money(budget.maxBudget)}`}</small></strong>
           ${budget.maxBudget === null ? nothing : bar(budget.spend, budget.maxBudget, words.tiles.spent)}</div>
         <div class="tile"><span>${words.tiles.remaining}</span><strong>${money(budget.remaining)}</strong>
           <small title=${exact(budget.resetsAt)}>${budget.resetsAt ? `${words.tiles.resets} ${when(budget.resetsAt)}` : nothing}</small></div>
-        <div class="tile"><span>${words.total(this.#dates.length)}</span><strong>${money(total.spend)}</strong><small>${number(total.requests)} ${words.columns.requests.toLowerCase()}</small></div>
+        <div class="tile"><span>${words.total(this.shown.days)}</span><strong title=${exactMoney(total.spend)}>${money(total.spend)}</strong><small>${number(total.requests)} ${words.columns.requests.toLowerCase()}</small></div>
       </section>
-      <section class="card">
+      <section class="card" aria-busy=${this.isWaiting}>
         <div class="tools between"><fieldset class="segments"><legend>${words.by}</legend>${Object.entries(words.groups).map(([value, label]) =>
-          html`<label><input type="radio" name="by" value=${value} .checked=${this.by === value} @change=${() => ((this.by = value), this.reload())}><span>${label}</span></label>`)}</fieldset>
-          <select aria-label=${words.period} @change=${(/** @type {any} */ event) => ((this.days = Number(event.target.value)), this.reload())}>${PERIODS.map(days =>
-            html`<option value=${days} ?selected=${days === this.days}>${words.lastDays(days)}</option>`)}</select></div>
+          html`<label><input type="radio" name="by" value=${value} .checked=${this.asked.by === value} @change=${() => this.#choose({ by: value })}><span>${label}</span></label>`)}</fieldset>
+          <select aria-label=${words.period} @change=${(/** @type {any} */ event) => this.#choose({ days: Number(event.target.value) })}>${PERIODS.map(days =>
+            html`<option value=${days} .selected=${days === this.asked.days}>${words.lastDays(days)}</option>`)}</select></div>
         ${this.report.groups.length ? html`${chart(words.chart, this.#dates, this.#series())}${this.#table()}` : empty(words.empty)}
       </section>`;
   }
@@ -68,7 +90,7 @@ class SpendingView extends View {
     const byDay = new Map(this.byDay.groups.map((/** @type {any} */ row) => [row.group, row]));
     const values = (/** @type {(row: any) => number} */ of) => this.#dates.map(day => (byDay.has(day) ? of(byDay.get(day)) : 0));
     const total = (/** @type {any} */ row) => row.figures.spend;
-    if (this.by === 'day') return [{ name: words.columns.spend, values: values(total) }];
+    if (this.shown.by === 'day') return [{ name: words.columns.spend, values: values(total) }];
     const largest = this.report.groups.toSorted((/** @type {any} */ a, /** @type {any} */ b) => total(b) - total(a));
     const part = (/** @type {any} */ row, /** @type {string} */ group) => row.parts.find((/** @type {any} */ one) => one.group === group)?.spend ?? 0;
     const named = largest.slice(0, largest.length > SERIES ? SERIES - 1 : SERIES);
@@ -79,17 +101,17 @@ class SpendingView extends View {
   }
 
   #table() {
-    const name = (/** @type {any} */ row) => (this.by === 'day' ? dayOf(row.group) : groupName(row));
-    return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.title}><table><thead><tr><th scope="col">${words.groups[/** @type {'day'} */ (this.by)]}</th>
+    const name = (/** @type {any} */ row) => (this.shown.by === 'day' ? utcDayOf(row.group) : groupName(row));
+    return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.title}><table><thead><tr><th scope="col">${this.shown.by === 'day' ? words.dayColumn : words.groups[/** @type {'model'} */ (this.shown.by)]}</th>
         <th scope="col" class="num">${words.columns.spend}</th><th scope="col" class="num">${words.columns.requests}</th>
         <th scope="col" class="num wide">${words.columns.failed}</th><th scope="col" class="num wide">${words.columns.tokens}</th></tr></thead>
-      <tbody>${this.report.groups.map((/** @type {any} */ row) => html`<tr><td><div class="name" dir="auto">${name(row)}</div></td><td class="num">${money(row.figures.spend)}</td>
+      <tbody>${this.report.groups.map((/** @type {any} */ row) => html`<tr><td><div class="name" dir="auto">${name(row)}</div></td><td class="num" title=${exactMoney(row.figures.spend)}>${money(row.figures.spend)}</td>
         <td class="num">${number(row.figures.requests)}</td><td class="num wide">${number(row.figures.failedRequests)}</td><td class="num wide">${number(row.figures.totalTokens)}</td></tr>`)}</tbody></table></div>`;
   }
 
   #export() {
     const rows = this.report.groups.map((/** @type {any} */ row) => [row.group, row.alias, row.figures.spend, row.figures.requests, row.figures.failedRequests, row.figures.totalTokens]);
-    download(`spending-by-${this.by}-${this.report.from}-${this.report.to}.csv`, [[this.by, 'alias', 'usd', 'calls', 'failed', 'tokens'], ...rows]);
+    download(`spending-by-${this.shown.by}-${this.report.from}-${this.report.to}.csv`, [[this.shown.by, 'alias', 'usd', 'calls', 'failed', 'tokens'], ...rows]);
   }
 }
 customElements.define('spending-view', SpendingView);

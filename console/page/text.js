@@ -96,7 +96,8 @@ export const text = {
     columns: { key: 'Key', status: 'Status', models: 'Models', spend: 'Spend', budget: 'Budget', rates: 'Rates per minute', used: 'Last use', expires: 'Expires' },
     unnamed: 'unnamed',
     allModels: 'all of the tier',
-    status: { active: 'Active', blocked: 'Blocked', expired: 'Expired', all: 'all' },
+    status: { active: 'Active', overBudget: 'Over budget', blocked: 'Blocked', expired: 'Expired', all: 'all' },
+    ownerOver: 'The budget of its owner is used up.',
     /** By the known values of `blockedBy`. @type {Record<string, string>} */
     blockedBy: { admin: 'Blocked by an admin', report: 'Reported as leaked', offboarding: 'Blocked: leaving' },
     /** @param {string} time */
@@ -111,6 +112,11 @@ export const text = {
     /** @param {number} count @param {number} limit */
     full: (count, limit) => `You have ${count} of ${limit} keys. Delete one first.`,
     tiles: { spent: 'Spent', of: 'of', unlimited: 'no limit', resets: 'Budget resets', keys: 'Keys', noReset: 'never', tier: 'tier', missing: 'not available' },
+  },
+  budget: {
+    /** @param {string | null} whose null is one's own @param {string} budget @param {string | null} end @param {string | null} contact */
+    usedUp: (whose, budget, end, contact) =>
+      `${whose === null ? 'Your budget' : `The budget of ${whose}`} of ${budget} is used up. Calls fail ${end ? `until ${end}` : 'until it is raised'}.${whose === null ? ` Ask ${contact ?? 'your platform team'} for more.` : ''}`,
   },
   secret: {
     /** @param {string} alias @param {string} of whose key it is, unless it is one's own */
@@ -170,8 +176,7 @@ export const text = {
     removeTitle: name => `Delete ${name}`,
     removeLead: 'Whatever uses this key stops working at once. This cannot be undone.',
     replacedTitle: 'The key that it replaced still works',
-    /** @param {string} time */
-    replacedKeep: time => `Keep it: it works until ${time}`,
+    replacedKeep: 'Keep it: it goes on working, without an end',
     replacedDelete: 'Delete it, too: it stops working at once',
     /** @param {string} word */
     typeToConfirm: word => `Type ${word} to confirm`,
@@ -191,7 +196,7 @@ export const text = {
   },
   spending: {
     title: 'Spending',
-    lead: 'New calls appear after about a minute.',
+    lead: 'Days are UTC. New calls appear after about a minute.',
     by: 'Show by',
     groups: { day: 'Day', model: 'Model', key: 'Key' },
     chart: 'Spend by day in USD',
@@ -200,10 +205,13 @@ export const text = {
     columns: { spend: 'Spend', requests: 'Calls', failed: 'Failed', tokens: 'Tokens' },
     tiles: { spent: 'Spent', remaining: 'Remaining', resets: 'Resets' },
     /** @param {number} days */
-    total: days => `In these ${days} days`,
+    total: days => `Last ${days} days (UTC)`,
     /** @param {number} days */
     lastDays: days => `Last ${days} days`,
     rest: 'other',
+    dayColumn: 'Day (UTC)',
+    /** @param {string} group @param {number} days */
+    notLoaded: (group, days) => `The last ${days} days by ${group.toLowerCase()} could not be loaded`,
     period: 'Period',
   },
   ...forAdmins,

@@ -38,7 +38,7 @@ class UserView extends View {
 
   content() {
     return html`<div class="nested"><keys-view .userId=${this.userId} .me=${this.me} .heading=${text.keys.title} .lead=${text.keys.leadOf(nameOf(this.userId))}></keys-view>
-      <spending-view .userId=${this.userId}></spending-view></div>`;
+      <spending-view .userId=${this.userId} .isNested=${true}></spending-view></div>`;
   }
 
   #edit() {

@@ -70,11 +70,11 @@ async def test_the_time_that_the_chart_shows(opened: Opened) -> None:
     await page.route(re.compile("/usage[?].*groupBy=day"), hold_the_first)
     await page.get_by_label("Period").select_option("365")
     await page.get_by_label("Period").select_option("7")
-    tile = page.locator(".tile", has_text="In these")
-    await expect(tile).to_contain_text("In these 7 days")
+    tile = page.locator(".tile", has_text="(UTC)")
+    await expect(tile).to_contain_text("Last 7 days")
     async with page.expect_response(held[0]):
         released.set()
-    await expect(tile).to_contain_text("In these 7 days")
+    await expect(tile).to_contain_text("Last 7 days")
     calls = sum(3 + 11 * (day % 7) + day for day in range(7))
     assert sum(int(row[2].replace(",", "")) for row in await cells(page)) == calls
 
