@@ -70,10 +70,10 @@ class CleanupView extends View {
   #plan(report) {
     const { columns } = words;
     const entries = report.plan?.entries ?? [];
-    const affected = entries.filter((/** @type {any} */ entry) => entry.action !== 'hold').length;
+    const affected = entries.filter((/** @type {any} */ entry) => entry.whenConfirmed !== 'hold');
     const reason = report.reason ?? report.plan?.refusal;
     return html`<section class="card"><div class="tools between"><h2>${words.planTitle} ${pill(KINDS[report.outcome], words.outcomes[/** @type {'done'} */ (report.outcome)])}</h2>
-        ${report.outcome === 'planned' && affected ? html`<button type="button" class="dangerous" @click=${() => this.#confirm(report, affected)}>${words.apply(affected)}</button>` : nothing}</div>
+        ${report.outcome === 'planned' && affected.length ? html`<button type="button" class="dangerous" @click=${() => this.#confirm(report, affected)}>${words.apply(affected.length)}</button>` : nothing}</div>
       ${reason ? html`<div class="notice warn">${reason}</div>` : nothing}
       ${entries.length
         ? html`<div class="scroll" tabindex="0" role="region" aria-label=${words.planTitle}><table><thead><tr><th scope="col">${columns.user}</th><th scope="col">${columns.action}</th><th scope="col" class="wide">${columns.reason}</th><th scope="col" class="wide">${columns.since}</th><th scope="col">${columns.deletion}</th><th scope="col" class="num">${columns.keys}</th></tr></thead>
@@ -84,23 +84,24 @@ class CleanupView extends View {
   }
 
   /** When the user is deleted, by what is set now. @param {any} entry */
-  #deletion({ action, since }) {
+  #deletion({ action, whenConfirmed, since }) {
     const { gracePeriod } = this.status;
     if (action === 'delete') return words.now;
     if (action === 'restore') return '–';
+    if (action !== whenConfirmed) return words.onceConfirmed;
     if (!since) return gracePeriod ? words.after(duration(gracePeriod)) : words.nextRun;
     const end = Date.parse(since) + gracePeriod * 1000;
     return end > Date.now() ? html`<span title=${exact(new Date(end).toISOString())}>${when(new Date(end).toISOString())}</span>` : words.nextRun;
   }
 
-  /** @param {any} report @param {number} affected */
+  /** @param {any} report @param {any[]} affected those for whom something happens once this is confirmed */
   #confirm(report, affected) {
     open(new ConfirmDialog(), {
-      heading: words.apply(affected),
-      lead: report.plan.entries.map((/** @type {any} */ entry) => `${entry.userId}: ${words.actions[/** @type {'block'} */ (entry.action)]}`).slice(0, 20).join('. '),
-      word: String(affected),
+      heading: words.apply(affected.length),
+      lead: affected.map(entry => `${entry.userId}: ${words.actions[/** @type {'block'} */ (entry.whenConfirmed)]}`).slice(0, 20).join('. '),
+      word: String(affected.length),
       undone: words.notApplied,
-      button: words.apply(affected),
+      button: words.apply(affected.length),
       act: async () => {
         const answer = this.#run({ dryRun: false, planHash: report.plan.hash });
         await answer;

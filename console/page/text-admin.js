@@ -48,7 +48,7 @@ export const forAdmins = {
     notFollowed: 'The progress of the run could not be read',
     follow: 'Look again',
     title: 'Off-boarding',
-    lead: 'Every few minutes, users who left the groups are blocked, and deleted after the grace period.',
+    lead: 'Every few minutes, users who left the groups are blocked, and deleted after the grace period. Users that this service did not create are deleted once an admin confirms.',
     off: 'The cleanup is off. Set litellmOrchestrator.backstage.catalogToken.',
     dryRun: 'Show what would happen',
     running: 'A run is in progress.',
@@ -62,6 +62,7 @@ export const forAdmins = {
     columns: { user: 'User', action: 'What happens', reason: 'Why', since: 'Since', deletion: 'Deleted', keys: 'Keys' },
     actions: { block: 'Keys are blocked', hold: 'Waits', delete: 'Is deleted', restore: 'Gets the keys back' },
     now: 'now',
+    onceConfirmed: 'once an admin confirms',
     /** @param {string} time */
     after: time => `after ${time}`,
     nextRun: 'in the next run',
@@ -102,7 +103,7 @@ export const forAdmins = {
     elsewhere: 'The health probes cannot be reached at this address: they are at the root of the service.',
     some: 'Something does not work.',
     consequences: {
-      litellm: 'No user or key can be read or changed.',
+      litellm: 'No user or key can be read or changed. The audit log and off-boarding still answer.',
       backstage: 'Nobody new can sign in.',
       database: 'Nothing can be changed; reading works.',
     },
