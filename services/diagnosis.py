@@ -126,11 +126,13 @@ class BackstageCheck:
     async def _signing_keys(self) -> Finding:
         subject, address = "Backstage's signing keys", self.settings.backstage.base_url
         try:
-            await self.tokens.require_keys()
+            algorithms = await self.tokens.algorithms()
         except UpstreamError as error:
             remedy = f"Start Backstage, or correct litellmOrchestrator.backstage.baseUrl ({address}), without /api."
             return _failed(subject, error.message, remedy)
-        return Finding(subject, Verdict.OK, f"{address} publishes them")
+        if not algorithms:
+            return Finding(subject, Verdict.WARNING, f"{address} publishes none", "Sign in to Backstage once.")
+        return Finding(subject, Verdict.OK, f"{address} publishes them, for {', '.join(sorted(algorithms))}")
 
     async def _clock(self) -> Finding:
         subject = "Backstage's clock"

@@ -1,4 +1,4 @@
-"""A stand-in for a Backstage backend: genuine ES256 tokens, their keys, `userinfo`, and the catalog.
+"""A stand-in for a Backstage backend: genuine tokens, their keys, `userinfo`, and the catalog.
 
 `/api/auth/test/refresh` and `/api/tokens/*` hand out tokens as the test-only parts of a live Backstage do, so that
 one suite can ask both for them.
@@ -14,13 +14,14 @@ from typing import Any
 
 from joserfc import jwt
 from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
+from joserfc.jwk import ECKey, KeyParameters, OKPKey, RSAKey
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from clients.backstage.algorithms import Algorithms, Key
 from domain.identity import PLUGIN_ID, Caller
 from standalone.catalog import CatalogStandIn, Org
 
@@ -29,6 +30,7 @@ _LIFE = 3600
 _TYP = "vnd.backstage."
 _ERROR_NAMES = {400: "InputError", 401: "AuthenticationError", 404: "NotFoundError"}
 _MOCK = "mock-user-token"
+_CURVES = {"ES256": "P-256", "ES384": "P-384", "ES512": "P-521"}
 
 
 class BackstageStandIn:
@@ -37,7 +39,8 @@ class BackstageStandIn:
     def __init__(self, now: Callable[[], float] = time.time, org: Org | None = None) -> None:
         self._now = now
         self.org = org or Org()
-        self._user_key = _new_key()
+        self._algorithm = "ES256"
+        self._user_key = _new_key(self._algorithm)
         self._plugin_key = _new_key()
         self.requests: list[str] = []
         self.has_user_info = True
@@ -54,9 +57,9 @@ class BackstageStandIn:
         routes += CatalogStandIn(self.org, self.requests).routes
         self.app = Starlette(routes=routes, exception_handlers={HTTPException: _rendered})
 
-    def rotate_keys(self) -> None:
-        """Sign user tokens with a new key; the old one is not published any more."""
-        self._user_key = _new_key()
+    def rotate_keys(self, algorithm: str = "ES256") -> None:
+        """Sign user tokens with a new key for `algorithm` (`auth.identityTokenAlgorithm`); the old one is withdrawn."""
+        self._algorithm, self._user_key = algorithm, _new_key(algorithm)
 
     def rotate_plugin_keys(self) -> None:
         """Sign the plugin's tokens with a new key; the old one is not published any more."""
@@ -101,15 +104,17 @@ class BackstageStandIn:
         groups = self.org.users.get(subject)
         return None if groups is None else Caller(subject, frozenset({subject, *groups}))
 
-    def _signed(self, kind: str, subject: str, claims: dict[str, Any], key: ECKey) -> str:
-        header = {"typ": _TYP + kind, "alg": "ES256", "kid": key.kid}
+    def _signed(self, kind: str, subject: str, claims: dict[str, Any], key: Key) -> str:
+        algorithm = self._algorithm if key is self._user_key else "ES256"
+        header = {"typ": _TYP + kind, "alg": algorithm, "kid": key.kid}
         issued = int(self._now())
         payload: dict[str, Any] = {"sub": subject, "iat": issued, "exp": issued + _LIFE} | claims
-        return jwt.encode(header, {name: value for name, value in payload.items() if value is not None}, key)
+        claims = {name: value for name, value in payload.items() if value is not None}
+        return jwt.encode(header, claims, key, registry=Algorithms(algorithms=[algorithm]))
 
     async def _user_jwks(self, request: Request) -> Response:
         self.requests.append(request.url.path)
-        return JSONResponse({"keys": [self._user_key.as_dict(private=False) | {"alg": "ES256"}]})
+        return JSONResponse({"keys": [self._user_key.as_dict(private=False) | {"alg": self._algorithm}]})
 
     async def _plugin_jwks(self, request: Request) -> Response:
         self.requests.append(request.url.path)
@@ -143,7 +148,7 @@ class BackstageStandIn:
         """Whose user or limited token the request bears."""
         token = request.headers.get("authorization", "").removeprefix("Bearer ")
         try:
-            decoded = jwt.decode(token, self._user_key, algorithms=["ES256"])
+            decoded = jwt.decode(token, self._user_key, registry=Algorithms(algorithms=[self._algorithm]))
             jwt.JWTClaimsRegistry(now=int(self._now()), exp={"essential": True}).validate(decoded.claims)
         except (JoseError, ValueError) as error:
             raise HTTPException(401, "Failed user token verification") from error
@@ -161,5 +166,10 @@ async def _rendered(request: Request, error: Exception) -> Response:
     return JSONResponse(body, error.status_code)
 
 
-def _new_key() -> ECKey:
-    return ECKey.generate_key("P-256", {"kid": str(uuid.uuid4())})
+def _new_key(algorithm: str = "ES256") -> Key:
+    parameters: KeyParameters = {"kid": str(uuid.uuid4())}
+    if algorithm in _CURVES:
+        return ECKey.generate_key(_CURVES[algorithm], parameters)
+    if algorithm == "EdDSA":
+        return OKPKey.generate_key("Ed25519", parameters)
+    return RSAKey.generate_key(2048, parameters)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from cachetools import LRUCache
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey
 
+from clients.backstage.algorithms import Key, PublishedKeys, published_keys
 from clients.upstream import Reply, Upstream
 from domain.errors import AuthenticationError, UpstreamError, UpstreamFaultError, UpstreamUnavailableError
 
@@ -35,7 +34,7 @@ class KeyNotReadYetError(UpstreamUnavailableError):
 
 
 class SigningKeys:
-    """The ES256 keys published at `path`, by `kid`. `now` is a clock in seconds since the epoch.
+    """The keys published at `path`, by `kid`. `now` is a clock in seconds since the epoch.
 
     An unknown `kid` causes a fetch: keys rotate, and each replica of an issuer signs with its own. Anybody can make one
     up, so a fetch begins 10 seconds after the end of the last one; a second, while no set was ever fetched. All who
@@ -57,13 +56,13 @@ class SigningKeys:
         self._now = now
         self._is_optional = is_optional
         self.before_fetch: Callable[[], None] = lambda: None
-        self._keys: dict[str, ECKey] | None = None
+        self._keys: PublishedKeys | None = None
         self._read_at = self._ended_at = -math.inf
         self._failure: UpstreamError | None = None
         self._fetch: asyncio.Task[None] | None = None
 
-    async def get(self, kid: str, *, signed_by: float) -> ECKey:
-        """The key `kid` of a token that was signed at the time `signed_by` or before.
+    async def get(self, kid: str, *, signed_by: float) -> Mapping[str, Key]:
+        """The keys `kid`, by algorithm, for a token that was signed at the time `signed_by` or before.
 
         Raises UnknownKeyError if the issuer does not publish it, KeyNotReadYetError if that cannot be told now, and
         UpstreamError if no set was ever fetched.
@@ -79,11 +78,11 @@ class SigningKeys:
             raise KeyNotReadYetError(self._retry_after()) from self._failure
         raise UnknownKeyError
 
-    async def require(self) -> None:
-        """Fetches a set to verify with if there is none. Raises UpstreamError."""
+    async def algorithms(self) -> frozenset[str]:
+        """The algorithms for which there are keys. Fetches a set if there is none. Raises UpstreamError."""
         if self._keys is None:
             self._begin_fetch()
-            await self._fetched()
+        return frozenset(algorithm for keys in (await self._fetched()).values() for algorithm in keys)
 
     async def are_published(self) -> bool:
         """Whether the issuer publishes a set now. Raises UpstreamError. Only watches: `get` learns nothing from it."""
@@ -98,7 +97,7 @@ class SigningKeys:
         self._fetch = asyncio.create_task(self._run())
         return True
 
-    async def _fetched(self) -> dict[str, ECKey]:
+    async def _fetched(self) -> PublishedKeys:
         """The newest set, after the end of the fetch that is running. Raises UpstreamError if there is none."""
         if self._fetch is not None:
             await asyncio.shield(self._fetch)
@@ -117,21 +116,17 @@ class SigningKeys:
         finally:
             self._ended_at, self._fetch = self._now(), None
 
-    def _parsed(self, reply: Reply) -> dict[str, ECKey]:
+    def _parsed(self, reply: Reply) -> PublishedKeys:
         if reply.status == 404 and self._is_optional and not self._keys:
             return {}
         body = reply.parsed()
         rows = body.get("keys") if reply.status == 200 and isinstance(body, dict) else None
         if not isinstance(rows, list):
             raise UpstreamFaultError("Backstage returned an unexpected response (expected: signing keys)")
-        keys = {}
-        for row in rows:
-            # A set may contain other kinds of keys (RFC 7517, section 5).
-            if isinstance(row, dict) and row.get("kty") == "EC" and isinstance(row.get("kid"), str):
-                try:
-                    keys[row["kid"]] = ECKey.import_key(row)
-                except (JoseError, ValueError, TypeError, KeyError):
-                    continue
+        keys = published_keys(rows)
+        if rows and not keys:
+            # Every token would be refused for what its holder cannot help.
+            raise UpstreamFaultError("Backstage publishes signing keys of kinds that this service does not know")
         return keys
 
     @property

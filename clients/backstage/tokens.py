@@ -23,8 +23,8 @@ from typing import Any
 from cachetools import LRUCache
 from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
-from joserfc.jwk import ECKey
 
+from clients.backstage.algorithms import ALGORITHMS, Algorithms, Key
 from clients.backstage.signing_keys import PluginKeys, SigningKeys, UnknownKeyError
 from clients.upstream import Upstream
 from domain import refs
@@ -32,7 +32,6 @@ from domain.errors import AuthenticationError, UpstreamError, UpstreamFaultError
 from domain.identity import PLUGIN_ID, Caller
 from settings.model import ServiceToken
 
-_ALGORITHMS = ["ES256"]
 _LEEWAY_SECONDS = 60
 _PLUGIN = re.compile(r"[a-z0-9_-]{1,64}")
 _MAX_TOKEN_LENGTH = 16 * 1024
@@ -78,9 +77,9 @@ class TokenVerifier:
         """Closes every connection."""
         await self._backstage.aclose()
 
-    async def require_keys(self) -> None:
-        """Returns if user tokens can be verified. Raises UpstreamError with the reason if not."""
-        await self._user_keys.require()
+    async def algorithms(self) -> frozenset[str]:
+        """The algorithms of Backstage's keys for user tokens. Raises UpstreamError if they cannot be read."""
+        return await self._user_keys.algorithms()
 
     async def backstage_answers(self) -> bool:
         """Whether Backstage publishes signing keys now. Raises UpstreamError. Only watches: no token depends on it."""
@@ -164,12 +163,14 @@ class TokenVerifier:
         self, token: str, typ: str, keys: SigningKeys, *, audience: str | None, issuer: str | None
     ) -> dict[str, Any]:
         header = _unverified(token, 0)
-        kid = header.get("kid")
-        if header.get("typ") != typ or header.get("alg") not in _ALGORITHMS or not isinstance(kid, str):
+        kid, algorithm = header.get("kid"), header.get("alg")
+        if header.get("typ") != typ or algorithm not in ALGORITHMS or not isinstance(kid, str):
             raise AuthenticationError("The token's header is not that of a Backstage token")
         try:
-            key = await keys.get(kid, signed_by=_issued_at(token) + _LEEWAY_SECONDS)
-            return self._checked(token, key, audience, issuer)
+            of_kid = await keys.get(kid, signed_by=_issued_at(token) + _LEEWAY_SECONDS)
+            if algorithm not in of_kid:
+                raise AuthenticationError("The token's alg is not that of its signing key")
+            return self._checked(token, of_kid[algorithm], algorithm, audience, issuer)
         except UnknownKeyError as error:
             raise AuthenticationError("The token is signed with a key that Backstage does not publish") from error
         except ExpiredTokenError as error:
@@ -177,8 +178,11 @@ class TokenVerifier:
         except (JoseError, ValueError, TypeError) as error:
             raise AuthenticationError("The token is invalid") from error
 
-    def _checked(self, token: str, key: ECKey, audience: str | None, issuer: str | None) -> dict[str, Any]:
-        decoded = jwt.decode(token, key, algorithms=_ALGORITHMS)
+    def _checked(
+        self, token: str, key: Key, algorithm: str, audience: str | None, issuer: str | None
+    ) -> dict[str, Any]:
+        # The key is given: what a header says about keys (`jwk`, `jku`, `x5c`) is not looked at.
+        decoded = jwt.decode(token, key, registry=Algorithms(algorithms=[algorithm]))
         options: dict[str, Any] = {"exp": {"essential": True}, "sub": {"essential": True}}
         options |= {"aud": {"essential": True, "value": audience}} if audience else {}
         options |= {"iss": {"essential": True, "value": issuer}} if issuer else {}

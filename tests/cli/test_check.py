@@ -27,6 +27,7 @@ from tests.support.processes import output
 from tests.support.upstreams import Answer, Overriding, refuse, respond
 
 JWKS = "/api/auth/.well-known/jwks.json"
+DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
 GROUP = "/api/catalog/entities/by-name/group/default/litellm-users"
 Change = Callable[[Settings], Settings]
 
@@ -72,6 +73,7 @@ def test_everything_is_well(place: Place, capsys: pytest.CaptureFixture[str]) ->
         "Backstage's clock", "allowedGroup", "adminGroup", "database", "disk",
     ]  # fmt: skip
     assert "ok       LiteLLM's version: 1.104.5" in lines
+    assert lines[4].endswith("publishes them, for ES256")
     assert lines[8].endswith("its schema is up to date")
 
 
@@ -110,6 +112,10 @@ def database(url: str) -> Change:
         ({"litellm": {"/models": respond(200, json={"data": []})}}, None, 0, ["warning  models: LiteLLM serves none"]),
         ({}, tiers(models=("gpt-fake", "gpt-9", "openai/*")), 0, ["warning  models: LiteLLM does not serve gpt-9\n"]),
         ({"backstage": {JWKS: refuse}}, None, 1, ["failed   Backstage's signing keys", "without /api"]),
+        ({"backstage": {JWKS: respond(200, json={"keys": []}, headers={"Date": DATE})}}, None, 0,
+         ["warning  Backstage's signing keys", "publishes none"]),
+        ({"backstage": {JWKS: respond(200, json={"keys": [{"kty": "oct"}]})}}, None, 1,
+         ["failed   Backstage's signing keys", "of kinds that this service does not know"]),
         ({"ahead": 45}, None, 0, ["warning  Backstage's clock: 45 s ahead", "Synchronise"]),
         ({"ahead": -45}, None, 0, ["warning  Backstage's clock: 45 s behind"]),
         ({"backstage": {GROUP: respond(401)}}, None, 1, ["failed   allowedGroup", "externalAccess"]),

@@ -84,7 +84,7 @@ FAULTS = {
     "keys are half a document": Fault({502}, {JWKS: respond(200, content=b'{"keys": [{"kty": "EC"')}),
     "keys are of another shape": Fault({502}, {JWKS: respond(200, json={"keys": {"kty": "EC"}})}),
     "keys are none": Fault({401}, {JWKS: respond(200, json={"keys": []})}),
-    "keys are odd": Fault({401}, {JWKS: respond(200, json={"keys": [5, {"kty": "EC", "kid": "x"}, {"kty": "oct"}]})}),
+    "keys are odd": Fault({502}, {JWKS: respond(200, json={"keys": [5, {"kty": "EC", "kid": "x"}, {"kty": "oct"}]})}),
     "keys refused, some known": Fault(WORKS, {JWKS: refuse}, World.warm_up),
     "keys hang, some known": Fault(WORKS, {JWKS: hang}, World.warm_up),
     "keys rotated": Fault(WORKS, {}, World.rotate),
