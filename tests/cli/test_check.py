@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -138,7 +139,7 @@ def test_it_changes_nothing(place: Place, capsys: pytest.CaptureFixture[str]) ->
         connection.execute("update alembic_version set version_num = '0001'")
     connection.close()
     assert place.run() == 0
-    assert "its schema is at 0001; the next start migrates it to 0002" in capsys.readouterr().out
+    assert "its schema is at 0001; the next start migrates it to 0003" in capsys.readouterr().out
     file.unlink()
     assert place.run() == 0
     assert "its schema is at none; the next start migrates it" in capsys.readouterr().out
@@ -168,5 +169,12 @@ async def test_the_command(tmp_path: Path) -> None:
     assert (code, printed.count("failed   ")) == (1, 6), printed
     assert "sk-canary" not in printed
     assert CATALOG_TOKEN not in printed
+    # What is printed is findings and advice: no log lines, and nothing about calls that were not made.
+    assert [
+        line for line in printed.splitlines() if not re.match(r"(ok|warning|failed) +\S.*: |         → ", line)
+    ] == []
+    assert "paused" not in printed
+    code, printed = await output("check", "--json", "--config", str(config))
+    assert (code, [row["verdict"] for row in json.loads(printed)].count("failed")) == (1, 6)
     config.write_text("liteLLM: {}")
     assert (await output("check", "--config", str(config)))[0] == 2
