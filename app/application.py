@@ -35,7 +35,8 @@ def create_app(
     async def lifespan(_: Any) -> AsyncIterator[None]:
         await orchestrator.foundation.database.migrate()
         jobs = []
-        if orchestrator.cleanup is not None and settings.cleanup.enabled:
+        has_cleanup = orchestrator.cleanup is not None and settings.cleanup.enabled
+        if orchestrator.cleanup is not None and has_cleanup:
             jobs.append(cleanup_job(orchestrator.cleanup, settings.cleanup.interval))
         else:
             log.warning("the cleanup is off: it needs litellmOrchestrator.backstage.catalogToken and cleanup.enabled")
@@ -52,6 +53,7 @@ def create_app(
         if orchestrator.foundation.metrics.are_shared:
             tasks.append(asyncio.create_task(repeat(orchestrator.monitoring.job(), ports.sleep)))
         on_start()
+        log.info("ready", **_what_an_operator_needs(settings, has_cleanup=has_cleanup))
         yield
         for task in tasks:
             task.cancel()
@@ -75,3 +77,16 @@ def create_app(
         tracing=ports.tracing,
         redaction=orchestrator.redaction,
     )
+
+
+def _what_an_operator_needs(settings: Settings, *, has_cleanup: bool) -> dict[str, Any]:
+    """What distinguishes this process from others, in one line of its log. Times are in seconds."""
+    return {
+        "version": contract()["info"]["version"],
+        "litellm": settings.litellm.base_url,
+        "backstage": settings.backstage.base_url,
+        "membership": settings.membership,
+        "cleanup": "on" if has_cleanup else "off",
+        "grace_period": settings.cleanup.grace_period,
+        "database": settings.database_url.partition("+")[0],
+    }

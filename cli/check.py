@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from cli.configuration import config_option, settings_or_exit
 from clients.backstage.clock import clock_difference
 from edge.logs import configure_logging
 from services.diagnosis import BackstageCheck, DatabaseCheck, Finding, LiteLLMCheck, Verdict
-from settings.model import Settings
+from settings.model import CircuitSettings, Settings
 from settings.secrets import secrets_in
 
 EXIT_FAILED = 1
@@ -28,8 +29,11 @@ EXIT_FAILED = 1
 def check(paths: tuple[Path, ...], *, as_json: bool) -> None:
     """Try LiteLLM, Backstage and the database, and change nothing. Exits with 1 if something does not work."""
     settings = settings_or_exit(paths)
-    configure_logging(secrets=secrets_in(settings))
-    raise SystemExit(run(settings, as_json=as_json))
+    with Path(os.devnull).open("w") as nowhere:
+        # The findings say everything that a log line would.
+        configure_logging(secrets=secrets_in(settings), stream=nowhere)
+        code = run(settings, as_json=as_json)
+    raise SystemExit(code)
 
 
 def run(settings: Settings, *, as_json: bool, ports: Ports | None = None) -> int:
@@ -41,6 +45,8 @@ def run(settings: Settings, *, as_json: bool, ports: Ports | None = None) -> int
 
 
 async def _findings(settings: Settings, ports: Ports, *, as_json: bool) -> list[Finding]:
+    # Each finding is about what was asked for, and not about the findings before it.
+    settings = replace(settings, circuit_breaker=CircuitSettings(failures=0))
     foundation = Foundation(settings, ports)
     ahead = partial(clock_difference, settings.backstage.base_url, settings.timeouts, ports.wall_clock, ports.backstage)
     checks = (

@@ -38,5 +38,6 @@ def configure_logging(secrets: Iterable[str], stream: TextIO | None = None) -> N
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=formatter_chain))
     logging.root.handlers = [handler]
     logging.root.setLevel(logging.INFO)
-    logging.getLogger("connexion").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # Their own lines say nothing that an operator could use: Alembic's name its plugins, uvicorn's its phases.
+    for library in ("connexion", "httpx", "alembic", "uvicorn"):
+        logging.getLogger(library).setLevel(logging.WARNING)

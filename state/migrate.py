@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -14,8 +13,6 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 def upgrade(connection: sa.Connection) -> None:
     """Brings the schema up to date, in the caller's transaction."""
-    # Alembic's own log lines say nothing that an operator could use.
-    logging.getLogger("alembic").setLevel(logging.WARNING)
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.attributes["connection"] = connection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -188,5 +189,12 @@ async def test_the_command(tmp_path: Path) -> None:
     assert (code, printed.count("failed   ")) == (1, 6), printed
     assert "sk-canary" not in printed
     assert CATALOG_TOKEN not in printed
+    # What is printed is findings and advice: no log lines, and nothing about calls that were not made.
+    assert [
+        line for line in printed.splitlines() if not re.match(r"(ok|warning|failed) +\S.*: |         → ", line)
+    ] == []
+    assert "paused" not in printed
+    code, printed = await output("check", "--json", "--config", str(config))
+    assert (code, [row["verdict"] for row in json.loads(printed)].count("failed")) == (1, 6)
     config.write_text("liteLLM: {}")
     assert (await output("check", "--config", str(config)))[0] == 2

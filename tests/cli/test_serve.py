@@ -19,8 +19,12 @@ from starlette.types import Receive, Scope, Send
 
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import ALICE, BASE, SERVICE_TOKEN, keys_path, user_path
+from tests.support.contract import CONTRACT_DOCUMENT
 from tests.support.processes import ROOT, listening, output
 from tests.support.raw_http import serving
+
+# Backstage is not there, which the first runs of the cleanup report.
+OF_JOBS = {"retrying", "circuit opened", "background job failed"}
 
 
 class Gate:
@@ -63,6 +67,58 @@ async def config(tmp_path: Path, gate: Gate) -> AsyncIterator[str]:
             """
         )
         yield str(path)
+
+
+async def test_the_log_of_a_start(config: str, tmp_path: Path) -> None:
+    """It says what this process is and what it works with, and nothing about libraries; the first migrates too."""
+    catalog = tmp_path / "catalog.yaml"
+    catalog.write_text(
+        """
+        liteLLM: {userDefaults: {models: [gpt-9]}}
+        litellmOrchestrator: {backstage: {catalogToken: canary-catalog}, cleanup: {gracePeriod: 60}}
+        """
+    )
+    async with listening("serve", "--config", config, "--config", str(catalog), MASTER=MASTER_KEY) as running:
+        await running.says("1.104.5")
+        await running.says("gpt-9")
+        printed = "".join(running.printed)
+        address = f"Listening on {running.origin}, process {running.process.pid}\n"
+    started = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
+    told = {line["event"]: line for line in started if line["event"] not in OF_JOBS}
+    assert address in printed
+    assert told.keys() == {"ready", "tiers name models that LiteLLM does not serve", "LiteLLM"}
+    assert told["ready"] | {"timestamp": "", "litellm": ""} == {
+        "event": "ready",
+        "level": "info",
+        "timestamp": "",
+        "version": CONTRACT_DOCUMENT["info"]["version"],
+        "litellm": "",
+        "backstage": "http://127.0.0.1:9",
+        "membership": "catalog",
+        "cleanup": "on",
+        "grace_period": 60,
+        "database": "sqlite",
+    }
+    assert told["LiteLLM"]["version"] == "1.104.5"
+    assert told["tiers name models that LiteLLM does not serve"]["models"] == ["gpt-9"]
+
+
+async def test_the_log_of_a_start_without_a_catalog(config: str) -> None:
+    """The cleanup is off, and why."""
+    async with listening("serve", "--config", config, MASTER=MASTER_KEY) as running:
+        printed = "".join(running.printed)
+    [ready] = [json.loads(line) for line in printed.splitlines() if '"event": "ready"' in line]
+    assert ready["cleanup"] == "off"
+    assert "the cleanup is off: it needs" in printed
+
+
+async def test_the_first_start_says_nothing_of_libraries() -> None:
+    """Standalone mode migrates an empty database while it logs."""
+    async with listening("--port", "0", program="standalone") as running:
+        printed = await running.stop()
+    assert [
+        word for word in ("alembic", "Alembic", "lifespan", "Waiting for", "server process") if word in printed
+    ] == []
 
 
 async def test_serve_runs_the_real_thing(config: str, litellm: LiteLLMStandIn) -> None:

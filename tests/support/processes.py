@@ -26,6 +26,7 @@ class Running:
     printed: list[str] = field(default_factory=list)
     _reading: asyncio.Task[None] = field(init=False)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self._reading = asyncio.create_task(self._read())
@@ -39,11 +40,13 @@ class Running:
         assert self.process.stdout is not None
         async for line in self.process.stdout:
             self.printed.append(line.decode())
+            self._news.set()
             if found := re.match(r"Listening on https?://.*:(\d+), process", self.printed[-1]):
                 self.port = int(found[1])
-            if "Application startup complete" in self.printed[-1]:
+            if '"event": "ready"' in self.printed[-1]:
                 self._ready.set()
         self._ready.set()
+        self._news.set()
 
     async def ready(self) -> None:
         """Returns once it accepts connections, which is a moment after the application has started."""
@@ -54,6 +57,13 @@ class Running:
                 _, writer = await asyncio.open_connection("127.0.0.1", self.port)
                 writer.close()
                 return
+
+    async def says(self, text: str) -> None:
+        """Returns once it has printed `text`."""
+        while not any(text in line for line in self.printed):
+            assert not self._reading.done(), f"it ended: {''.join(self.printed)}"
+            self._news.clear()
+            await asyncio.wait_for(self._news.wait(), _PATIENCE)
 
     async def printed_to_the_end(self) -> str:
         """Everything that it printed until it ended."""
