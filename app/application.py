@@ -85,7 +85,7 @@ def _what_an_operator_needs(settings: Settings, *, has_cleanup: bool) -> dict[st
         "version": contract()["info"]["version"],
         "litellm": settings.litellm.base_url,
         "backstage": settings.backstage.base_url,
-        "membership": settings.membership,
+        "membership": "catalog" if settings.asks_catalog else "token",
         "cleanup": "on" if has_cleanup else "off",
         "grace_period": settings.cleanup.grace_period,
         "database": settings.database_url.partition("+")[0],
