@@ -11,7 +11,7 @@ from app.ports import Ports
 from domain.due import Kind
 from domain.identity import Principal
 from domain.redaction import Redaction
-from services.background import BackgroundJobs, DueWork, Retention
+from services.background import BackgroundJobs, DueWork, Handler, Retention
 from services.changes.audit import AuditLog
 from services.changes.changes import Changes, Context
 from services.changes.queue import ChangeQueue
@@ -27,7 +27,7 @@ from services.keys.keys import Keys
 from services.keys.policy import KeyPolicy
 from services.keys.predecessors import Predecessors
 from services.keys.reconciliation import Reconciliation
-from services.keys.report import LeakedKeys, ReportKey
+from services.keys.report import AnnotateReport, LeakedKeys, ReportKey
 from services.keys.revoke import RevokeKeys
 from services.keys.rotate import Replacement, RotateKey
 from services.keys.update import UpdateKey, UpdateRules
@@ -291,9 +291,10 @@ class Orchestrator:
             leaked=leaked,
             predecessors=predecessors,
         )
-        handlers = {
+        handlers: dict[Kind, Handler] = {
             Kind.REVOCATION: revoke_keys.revoke_due,
             Kind.RECONCILIATION: reconciliation.reconcile,
+            Kind.BLOCK_NOTE: AnnotateReport(changes=changes, leaked=leaked, due=foundation.due),
             Kind.MARK_REVIEW: leaked.review,
         }
         return BackgroundJobs(

@@ -13,6 +13,7 @@ class Kind(StrEnum):
 
     REVOCATION = "revocation"  # the id of a replaced key, to be deleted
     RECONCILIATION = "reconciliation"  # the id of an interrupted change, to be ended
+    BLOCK_NOTE = "block note"  # the id of a key that was reported as leaked, to be annotated in LiteLLM
     MARK_REVIEW = "mark review"  # the id of a key that is marked as leaked, to be forgotten if LiteLLM has no such key
 
 

@@ -168,13 +168,15 @@ class ListedKey:
     """A key as far as blocking it goes. `id`: as in `Key`.
 
     `token` is the name that LiteLLM's row has for it: the id, or in an odd row perhaps a secret. Then `id` is its
-    SHA-256, and the token is only for LiteLLM. `metadata` is LiteLLM's if this service annotated the key.
+    SHA-256, and the token is only for LiteLLM. If this service annotated the key, `metadata` is LiteLLM's, and
+    `blocker` says as what somebody blocked it.
     """
 
     id: str
     is_blocked: bool
     token: str = field(repr=False)
     metadata: Mapping[str, Any] | None = field(default=None, repr=False)
+    blocker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

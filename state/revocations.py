@@ -60,8 +60,10 @@ class ReportedKeys:
         self._due = due
 
     async def add(self, connection: AsyncConnection, key_id: str) -> None:
-        """Marks a key. Marking it again changes nothing but the time of the review."""
-        await self._database.insert_new(connection, reported_key, {"key_id": key_id, "at": self._database.now()})
+        """Marks a key, to be annotated in LiteLLM soon. Marking it again changes nothing but the time of the review."""
+        row = {"key_id": key_id, "at": self._database.now()}
+        if await self._database.insert_new(connection, reported_key, row):
+            await self._due.schedule(connection, Kind.BLOCK_NOTE, key_id, due_in=0)
         await self._due.schedule(connection, Kind.MARK_REVIEW, key_id, due_in=_REVIEW_SECONDS)
 
     async def among(self, key_ids: Collection[str]) -> set[str]:

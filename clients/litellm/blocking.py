@@ -15,7 +15,7 @@ from msgspec.json import Decoder
 
 from clients.litellm.client import LiteLLM
 from clients.litellm.fields import ListedKeyPage, ListedKeyRow
-from clients.litellm.rows import decoded, is_annotated, is_key_id, with_block
+from clients.litellm.rows import blocker_in, decoded, is_annotated, is_key_id, with_block
 from clients.upstream import Upstream
 from domain.errors import NotFoundError, UpstreamFaultError
 from domain.keys import Block, ListedKey, ListedKeys, NewestKeys
@@ -137,7 +137,8 @@ class LiteLLMBlocking:
 def _listed(row: ListedKeyRow) -> ListedKey:
     key_id = row.token if is_key_id(row.token) else hashlib.sha256(row.token.encode()).hexdigest()
     metadata = row.metadata if key_id == row.token and is_annotated(row.metadata) else None
-    return ListedKey(key_id, is_blocked=row.blocked is True, token=row.token, metadata=metadata)
+    is_blocked = row.blocked is True
+    return ListedKey(key_id, is_blocked, row.token, metadata, blocker_in(metadata) if is_blocked else None)
 
 
 def _newest(rows: list[ListedKeyRow]) -> NewestKeys:

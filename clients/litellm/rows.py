@@ -152,6 +152,12 @@ def is_annotated(metadata: Any) -> bool:
     return isinstance(metadata, dict) and isinstance(metadata.get(ANNOTATIONS), dict)
 
 
+def blocker_in(metadata: Mapping[str, Any] | None) -> str | None:
+    """As what somebody blocked an annotated key."""
+    block = None if metadata is None else _block(metadata[ANNOTATIONS], "")
+    return None if block is None else block.blocker
+
+
 def with_block(metadata: Mapping[str, Any], block: Block | None) -> dict[str, Any]:
     """The metadata of an annotated key with the annotation of `block`, or without any."""
     names = ("blocked_by", "blocked_as", "blocked_at")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import structlog
@@ -12,13 +12,18 @@ from clients.litellm.client import LiteLLM
 from domain.audit import Action
 from domain.due import Task
 from domain.errors import NotFoundError, UpstreamError
-from domain.identity import Principal
+from domain.identity import Principal, Role
+from domain.keys import Block, Blocker
 from domain.rates import RateLimit
 from services.changes.changes import Changes
+from state.due import DueQueue
 from state.rates import RatePolicy
 from state.revocations import ReportedKeys
 
 log = structlog.get_logger(__name__)
+
+_REPORTS = Principal("reports", frozenset({Role.SYSTEM}))
+"""The actor that annotates leaked keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,38 @@ class LeakedKeys:
             await self.reported.keep(task.subject)
         else:
             await self.reported.forget(task.subject)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotateReport:
+    """Writes into LiteLLM why a leaked key is blocked.
+
+    Not in the report itself, which waits for nobody: LiteLLM replaces metadata as a whole, so this takes the owner's
+    lock.
+    """
+
+    changes: Changes
+    leaked: LeakedKeys
+    due: DueQueue
+
+    async def __call__(self, task: Task) -> None:
+        """Annotates the key of a task of the due queue. Raises OverloadedError, UpstreamError."""
+        litellm, key_id = self.leaked.litellm, task.subject
+        owner = await litellm.owner_of_key(key_id)
+        key = None if owner is None else await litellm.read_key(owner, key_id)
+        if key is None or key.annotations is None:
+            await self.due.drop(task)  # nobody's, or made elsewhere: LiteLLM says that it is blocked
+            return
+        block = Block(_REPORTS.subject, Blocker.REPORT, task.due_at)
+        async with self.changes.begin(
+            _REPORTS, Action.KEY_UPDATE, key.owner, key_id=key_id, requested={"blockedBy": Blocker.REPORT}
+        ) as change:
+            key = await litellm.read_key(key.owner, key_id)
+            if key is not None:
+                await litellm.update_key(key, {"blocked": True}, replace(key.to_annotate, block=block))
+            async with change.transaction() as connection:
+                await self.due.remove(connection, task.kind, key_id)
+                await change.done(after={"exists": key is not None}, connection=connection)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 from clients.litellm.blocking import LiteLLMBlocking
 from domain.errors import NotFoundError, UpstreamFaultError
-from domain.keys import Block, Blocker, ListedKeys
+from domain.keys import Block, Blocker, ListedKey, ListedKeys
 from domain.offboarding import Offboarding
 from state.lease import HeldLease, Lease
 from state.offboardings import Offboardings
 from state.revocations import ReportedKeys
 
 _SUBJECT = "cleanup"
+_OURS = (None, Blocker.OFFBOARDING)
+"""Whose block is taken away. A key without an annotation may be one that was made elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +68,30 @@ class KeyBlocking:
         return Blocked(max(0, len(found.live) - len(left.live)), problem)
 
     async def restore(self, held: HeldLease, offboarding: Offboarding) -> int:
-        """Unblocks exactly the keys that this service blocked, but for those that leaked. Returns their number."""
+        """Unblocks exactly the keys that this service blocked. Returns their number.
+
+        Those that were reported as leaked stay blocked, and those that an admin has blocked since.
+        """
         user_id, ours = offboarding.user_id, list(offboarding.blocked_keys)
-        reported = await self.reported.among(ours)
-        restored = len(set(ours) - reported)
-        # LiteLLM may have another name for a key, and its row has what the annotation stands in.
         found = {key.id: key for key in (await self.keys.keys_of(user_id)).keys} if ours else {}
+        restored = 0
         while ours:
             await self.lease.renew(held)
-            if ours[0] in found and ours[0] not in reported:
-                with suppress(NotFoundError):  # deleted meanwhile
-                    await self.keys.unblock(found[ours[0]])
+            restored += await self._restore(found.get(ours[0]))
             ours.pop(0)
             await self.offboardings.set_blocked_keys(held, user_id, ours)
         return restored
+
+    async def _restore(self, key: ListedKey | None) -> int:
+        if key is None or key.blocker not in _OURS or await self.reported.among([key.id]):
+            return 0
+        with suppress(NotFoundError):  # deleted meanwhile
+            await self.keys.unblock(key)
+        # A report waits for nobody, and may have come after we looked.
+        if await self.reported.among([key.id]):
+            await self.keys.block(key, Block(_SUBJECT, Blocker.REPORT))
+            return 0
+        return 1
 
 
 def untried(found: ListedKeys, offboarding: Offboarding) -> bool:

@@ -152,3 +152,17 @@ async def test_a_report_during_an_unblock(
     assert (await alice.patch(keys_path(ALICE, key["keyId"]), json={"blocked": False})).status_code == 403
     meanwhile.happens = None
     await assert_blocked_for_good(service, key["keyId"])
+
+
+async def test_litellm_says_why_a_leaked_key_is_blocked(
+    service: Service, alice: httpx.AsyncClient, bob: httpx.AsyncClient
+) -> None:
+    """Once the owner's lock is free, without the reporter's name; the alias and what others wrote stay."""
+    body = {"alias": "laptop", "metadata": {"team": "search"}}
+    created = (await alice.post(keys_path(ALICE), json=body)).json()
+    assert (await bob.post(f"{BASE}/keys/report", json={"key": created["keySecret"]})).status_code == 202
+    await service.run_background_jobs()
+    key = (await alice.get(keys_path(ALICE, created["keyId"]))).json()
+    assert (key["blockedBy"], key["blockedAt"] is None, key["blocked"]) == ("report", False, True)
+    assert (key["key_alias"], key["metadata"]) == ("laptop", {"team": "search"})
+    assert BOB not in str(service.litellm.rows.keys[created["keyId"]]["metadata"])

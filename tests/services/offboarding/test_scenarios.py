@@ -9,8 +9,10 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from clients.litellm.rows import ANNOTATIONS, annotated
 from domain.audit import Action
 from domain.identity import GroupRefs
+from domain.keys import Block, Blocker, KeyAnnotations
 from services.offboarding.report import report_as_json
 from settings.model import DirectorySettings
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
@@ -125,6 +127,27 @@ async def test_a_user_who_returns_gets_exactly_the_blocked_keys_back(organisatio
     assert (back["done"]["restored"], back["done"]["keysRestored"]) == ([gone], 1)
     assert organisation.keys(gone) == {key: key == theirs for key in organisation.keys(gone)}
     assert (await organisation.run())["done"]["restored"] == []
+
+
+async def test_whose_block_it_is_stands_in_litellm(organisation: Organisation) -> None:
+    """The annotation comes and goes with the block; what an admin or a report blocked meanwhile stays blocked."""
+    gone = organisation.leave("m0")
+    rows, reported = organisation.litellm.rows, organisation.orchestrator.foundation.reported
+    ours, admins, leaked = (
+        str(rows.add_key({"user_id": gone, "metadata": annotated(KeyAnnotations(alias), {})})[0]["token"])
+        for alias in ("ours", "admins", "leaked")
+    )
+    before = dict(rows.keys[ours]["metadata"])
+    await organisation.run()
+    note = rows.keys[ours]["metadata"][ANNOTATIONS]
+    assert (note["blocked_as"], note["blocked_at"] > 0, note["alias"]) == ("offboarding", True, "ours")
+    bobs = Block("user:default/boss", Blocker.ADMIN, 1.0)
+    rows.update_key(admins, {"metadata": annotated(KeyAnnotations("admins", block=bobs), {})})
+    await reported.keep(leaked)
+    organisation.join("m0")
+    await organisation.run()
+    assert organisation.keys(gone) | {ours: False, admins: True, leaked: True} == organisation.keys(gone)
+    assert rows.keys[ours]["metadata"] == before
 
 
 async def test_a_user_deleted_by_somebody_else(impatient: Organisation) -> None:
