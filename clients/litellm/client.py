@@ -7,8 +7,9 @@ the real product. User ids are LiteLLM's `user_id` (here always a Backstage user
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from msgspec.json import Decoder
 
@@ -41,7 +42,11 @@ from domain.users import NewUser, User, UserChanges
 _PAGE_SIZE = 100  # LiteLLM refuses more with 422
 _MAX_PAGES = 1000
 _MAX_IDS_BYTES = 7000
+_PAGES_AT_ONCE = 4
 _KEY_PAGES, _USER_PAGES, _SWEPT_PAGES = Decoder(KeyPage), Decoder(UserPage), Decoder(SweptPage)
+
+
+T = TypeVar("T")
 
 
 class LiteLLM:
@@ -254,14 +259,33 @@ class LiteLLM:
             yield await self._upstream.read("/user/list", {"user_ids": joined, "page_size": _PAGE_SIZE})
 
     async def _listed(self, user_id: str, query: Mapping[str, Any]) -> list[Key]:
-        keys: dict[str, Key] = {}
         whole = {"user_id": user_id, "return_full_object": "true", "size": _PAGE_SIZE, "sort_by": "token", **query}
-        for number in range(1, _MAX_PAGES + 1):
-            page = decoded(await self._upstream.read("/key/list", whole | {"page": number}), _KEY_PAGES, "list of keys")
-            keys |= {row.token: key_from(row, user_id) for row in page.rows if row.user_id == user_id}
-            if number >= page.total_pages or not page.rows:
-                return sorted(keys.values(), key=lambda key: key.position, reverse=True)
-        raise unexpected_response("list of keys")
+        at_once = asyncio.Semaphore(_PAGES_AT_ONCE)
+
+        async def page(number: int) -> KeyPage:
+            async with at_once:
+                reply = await self._upstream.read("/key/list", whole | {"page": number})
+            return decoded(reply, _KEY_PAGES, "list of keys")
+
+        pages = [await page(1)]
+        # The last page may say that there are more by now.
+        while len(pages) < pages[-1].total_pages and pages[-1].rows:
+            if pages[-1].total_pages > _MAX_PAGES:
+                raise unexpected_response("list of keys")
+            pages += await _all_or_none(page(number) for number in range(len(pages) + 1, pages[-1].total_pages + 1))
+        rows = [row for each in pages for row in each.rows if row.user_id == user_id]
+        keys = {row.token: key_from(row, user_id) for row in rows}
+        return sorted(keys.values(), key=lambda key: key.position, reverse=True)
+
+
+async def _all_or_none(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results in order. The first failure is raised, and ends the other calls."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(call) for call in calls]
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from failures
+    return [task.result() for task in tasks]
 
 
 def _accepted(reply: Reply) -> dict[str, Any]:

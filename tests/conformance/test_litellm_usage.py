@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
@@ -25,19 +26,26 @@ async def spend(proxy: Proxy, user_id: str, model: str, key: str) -> None:
     if proxy.stand_in is not None:
         proxy.stand_in.rows.usage.add(user_id, DAY, model, key)
         return
-    url = f"{os.environ['STATE_DATABASE_URL'].rpartition('/')[0]}/litellm"
     row = [f"{user_id} {model} {key}", user_id, DAY, key, model, model or None]
-    async with await psycopg.AsyncConnection.connect(url) as connection:
+    async with await psycopg.AsyncConnection.connect(_database()) as connection:
         await connection.execute(_INSERT.encode(), row)
 
 
 @pytest.fixture
-async def spender(proxy: Proxy) -> str:
+async def spender(proxy: Proxy) -> AsyncIterator[str]:
     """A user with calls with and without model and key."""
     user_id = await proxy.user("spender")
     for model, key in (("gpt-fake", KEY), ("", KEY), ("gpt-fake", ""), ("", "")):
         await spend(proxy, user_id, model, key)
-    return user_id
+    yield user_id
+    if proxy.stand_in is None:
+        async with await psycopg.AsyncConnection.connect(_database()) as connection:
+            await connection.execute('delete from "LiteLLM_DailyUserSpend" where user_id = %s', [user_id])
+
+
+def _database() -> str:
+    """LiteLLM's own."""
+    return f"{os.environ['STATE_DATABASE_URL'].rpartition('/')[0]}/litellm"
 
 
 async def test_what_has_no_model_or_no_key(proxy: Proxy, spender: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -41,6 +42,52 @@ def client(transport: httpx.AsyncBaseTransport, **timeouts: float) -> LiteLLM:
         sleep=no_sleep,
     )
     return LiteLLM(upstream)
+
+
+class Pages(httpx.AsyncBaseTransport):
+    """`/key/list` with a key on each page. `total` is how many pages the page `number` says there are."""
+
+    def __init__(self, total: Callable[[int], int], failing: int | None = None) -> None:
+        self.total, self.failing = total, failing
+        self.asked: list[int] = []
+        self.at_once, self.most = 0, 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        number = int(request.url.params["page"])
+        self.asked.append(number)
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.at_once -= 1
+        row = KEY | {"token": f"{number:064x}", "created_at": f"{number:04}"}
+        body = {"keys": [row], "total_pages": self.total(number)}
+        return httpx.Response(500 if number == self.failing else 200, json=body)
+
+
+async def test_the_pages_after_the_first_are_fetched_at_once() -> None:
+    """At most four at a time; every key once, newest first."""
+    pages = Pages(lambda _: 12)
+    keys = await client(pages).list_keys(ALICE)
+    assert [key.created_at for key in keys] == [f"{number:04}" for number in range(12, 0, -1)]
+    assert (pages.asked[0], sorted(pages.asked), pages.most) == (1, list(range(1, 13)), 4)
+
+
+async def test_pages_that_come_meanwhile_are_fetched_too() -> None:
+    """The first page says three, the third says five, because keys were created."""
+    pages = Pages(lambda number: 3 if number < 3 else 5)
+    assert len(await client(pages).list_keys(ALICE)) == 5
+    assert sorted(pages.asked) == [1, 2, 3, 4, 5]
+
+
+async def test_a_page_that_fails_fails_the_list() -> None:
+    """As LiteLLM's fault, and the calls that are still under way end."""
+    pages = Pages(lambda _: 500, failing=3)
+    with pytest.raises(UpstreamFaultError):
+        await client(pages).list_keys(ALICE)
+    asked = len(pages.asked)
+    await asyncio.sleep(0)
+    assert (len(pages.asked), asked < 20) == (asked, True)
 
 
 CALLS: dict[str, Callable[[LiteLLM], Awaitable[Any]]] = {
