@@ -19,7 +19,7 @@ from settings.model import ConnectionLimits
 from standalone.environment import standalone_ports, standalone_settings
 from standalone.seed import SeedError, seeded_stand_ins
 
-_CREATES_VARIABLE = "LITELLM_ORCHESTRATOR_CREATES_PER_MINUTE"
+_RATE_VARIABLE = "LITELLM_ORCHESTRATOR_RATE_PER_MINUTE"
 _SEED_VARIABLE = "LITELLM_ORCHESTRATOR_SEED"
 _BASE = "{origin}/api/litellm-orchestrator"
 _ALICE = f"{_BASE}/users/user%3Adefault%2Falice"
@@ -52,11 +52,12 @@ _BANNER = "\n".join(
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", type=click.IntRange(0, 65535), default=7007, show_default=True)
-@click.option("--creates-per-minute", type=click.IntRange(1, 100000), default=30, show_default=True)
+@click.option("--rate-per-minute", type=click.IntRange(1, 100000), help="Every rate limit, instead of the usual ones.")
 @click.option("--seed", type=click.Path(path_type=Path), help="A YAML file of people, users and keys to begin with.")
-def main(host: str, port: int, creates_per_minute: int, seed: Path | None) -> None:
+def main(host: str, port: int, rate_per_minute: int | None, seed: Path | None) -> None:
     """Serve on embedded stand-ins of LiteLLM and Backstage with mock sign-in. For trying it out, not for real use."""
-    os.environ[_CREATES_VARIABLE] = str(creates_per_minute)
+    if rate_per_minute is not None:
+        os.environ[_RATE_VARIABLE] = str(rate_per_minute)
     if seed is not None:
         try:
             seeded_stand_ins(seed)
@@ -72,6 +73,9 @@ def application() -> ASGIApp:
     # Deleted with the process, like everything in the stand-ins.
     folder = tempfile.mkdtemp(prefix="litellm-orchestrator-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    settings = replace(standalone_settings(folder), creates_per_minute=int(os.environ[_CREATES_VARIABLE]))
+    settings = standalone_settings(folder)
+    if given := os.environ.get(_RATE_VARIABLE):
+        rate = int(given)
+        settings = replace(settings, creates_per_minute=rate, changes_per_minute=rate, refusals_per_minute=rate)
     seed = os.environ.get(_SEED_VARIABLE)
     return create_app(settings, standalone_ports(*seeded_stand_ins(Path(seed))) if seed else standalone_ports())

@@ -137,7 +137,7 @@ async def test_serve_runs_the_real_thing(config: str, litellm: LiteLLMStandIn) -
     assert (created.status_code, mocked.status_code) == (201, 401)
     assert [row["token"] for row in listed.json()["keys"]] == [key["keyId"]]
     assert ready.json() == {
-        "status": "error",
+        "status": "degraded",
         "dependencies": {"litellm": "up", "backstage": "down", "database": "up"},
         "circuits": {"litellm": "closed", "backstage": "closed"},
     }
@@ -160,7 +160,7 @@ async def test_a_request_under_way_is_answered_before_it_stops(
         running.process.terminate()
         gate.open.set()
         assert (await under_way).json()["userId"] == ALICE
-        assert "Application shutdown complete" in await running.printed_to_the_end()
+        await running.printed_to_the_end()
     assert running.process.returncode == 0
 
 
@@ -169,9 +169,9 @@ async def test_several_workers(config: str) -> None:
     async with listening("serve", "--config", config, "--workers", "2", "--port", "0", MASTER=MASTER_KEY) as running:
         async with httpx.AsyncClient() as client:
             answers = [await client.get(f"{running.origin}{BASE}/openapi.json") for _ in range(4)]
-        printed = await running.stop()
+        await running.says('"event": "ready"', times=2)
+        await running.stop()
     assert {answer.status_code for answer in answers} == {200}
-    assert printed.count("Started server process") == 2
     assert running.process.returncode == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 import sqlalchemy as sa
 
+from settings.model import CleanupSettings
 from standalone.litellm import LiteLLMStandIn
 from state.changes import FORGOTTEN_AT_ONCE
 from state.database import Database
@@ -13,7 +14,7 @@ from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service,
 from tests.services.test_background import Hasty
 from tests.support.upstreams import Overriding, respond
 
-LEAVER = "user:default/gone"
+DELETED, LEAVER = "user:default/gone", "user:default/left"
 YEARS = 2 * 366 * 86_400.0
 
 AGING = {
@@ -24,10 +25,12 @@ AGING = {
     "reported_key": "a day, and for as long as its key exists",
     "due": "until it is done",
     "cleanup_run": "30 days, except the last accepted one",
+    "cleanup_deletion": "a day",
     "offboarding": "until the user is back or deleted",
     "directory_user": "for as long as LiteLLM has the user",
 }
-FIXED = {"lease": "one row for each job", "directory_sweep": "one row"}
+FIXED = {"lease": "one row for each job", "directory_sweep": "one row", "root": "one row"}
+AT_ONCE = CleanupSettings(enabled=False, grace_period=0, max_deletions=1, delete_foreign=True)
 
 
 async def counts(service: Service) -> dict[str, int]:
@@ -54,16 +57,24 @@ async def use(service: Service, litellm: LiteLLMStandIn) -> None:
         await carol.post(f"{BASE}/keys/report", json={"key": secret})
     for _ in range(3):
         await carol.post(keys_path(CAROL))
-    litellm.rows.add_user({"user_id": LEAVER})
-    litellm.rows.add_key({"user_id": LEAVER, "metadata": {}})
-    await bob.post(f"{BASE}/cleanup", json={"dryRun": False})
+    for leaver in (DELETED, LEAVER):
+        litellm.rows.add_user({"user_id": leaver})
+        litellm.rows.add_key({"user_id": leaver, "metadata": {}})
+    for _ in range(2):
+        await clean_up(bob)
+    assert DELETED not in litellm.rows.users
+
+
+async def clean_up(bob: httpx.AsyncClient) -> None:
+    """A whole run."""
+    assert (await bob.post(f"{BASE}/cleanup", json={"dryRun": False})).status_code == 202
     while (await bob.get(f"{BASE}/cleanup")).json()["running"]:
         pass
 
 
 async def test_rows_age_out(make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock) -> None:
     """Two years after everything was used and everybody deleted, the tables are as they were at the start."""
-    service = make_service()
+    service = make_service(cleanup=AT_ONCE)
     fresh = await counts(service)
     await use(service, litellm)
     lossy = Overriding(httpx.ASGITransport(litellm.app), {"/key/delete": respond(500, json={})})
@@ -78,7 +89,7 @@ async def test_rows_age_out(make_service: MakeService, litellm: LiteLLMStandIn, 
         assert (await service.signed_in(BOB).delete(user_path(ref))).status_code == 200
     clock.advance(YEARS)
     await service.run_background_jobs()
-    await service.signed_in(BOB).post(f"{BASE}/cleanup", json={"dryRun": True})
+    await clean_up(service.signed_in(BOB))
     await service.run_background_jobs()
     left = await counts(service)
     assert left | {"cleanup_run": 0} == fresh

@@ -58,9 +58,9 @@ class Running:
                 writer.close()
                 return
 
-    async def says(self, text: str) -> None:
-        """Returns once it has printed `text`."""
-        while not any(text in line for line in self.printed):
+    async def says(self, text: str, *, times: int = 1) -> None:
+        """Returns once it has printed `text` so many times."""
+        while "".join(self.printed).count(text) < times:
             assert not self._reading.done(), f"it ended: {''.join(self.printed)}"
             self._news.clear()
             await asyncio.wait_for(self._news.wait(), _PATIENCE)

@@ -121,7 +121,9 @@ async def test_a_lost_answer_does_not_create_a_second_key(
 
 
 @pytest.mark.parametrize("owner", [ALICE, BOB])
-async def test_a_caller_who_lost_their_authority_does_not_get_the_answer_again(service: Service, owner: str) -> None:
+async def test_a_caller_who_lost_their_authority_does_not_get_the_answer_again(
+    service: Service, clock: Clock, owner: str
+) -> None:
     """Neither a member who left nor a former admin; the attempt is recorded."""
     service.litellm.rows.add_user({"user_id": ALICE})
     path = keys_path(ALICE)
@@ -130,6 +132,7 @@ async def test_a_caller_who_lost_their_authority_does_not_get_the_answer_again(s
     rotated = await service.signed_in(owner).post(rotation, headers={"Idempotency-Key": "other"})
     assert (key.status_code, rotated.status_code) == (201, 201)
     service.backstage.org.users[owner] = set()
+    clock.advance(service.settings.membership_seconds + 1)
     gone = service.signed_in(owner)
     for answer, secret in (
         (await gone.post(path, headers=NAMED), key.json()["keySecret"]),

@@ -170,7 +170,8 @@ async def test_an_owner_who_unblocks_does_not_outrun_an_admin_who_blocks(
         changes = {"alice": alice.patch(path, json=UNBLOCK), "bob": bob.patch(path, json=BLOCK)}
         order = [changes.pop(first), *changes.values()]
         answers = await asyncio.gather(*order)
-        assert {answer.status_code for answer in answers} <= {200, 403}
+        # The owner may have waited too long for the admin's turn.
+        assert {answer.status_code for answer in answers} <= {200, 403, 503}
         assert shown((await bob.get(path)).json()) == (True, "admin", NOW)
 
 

@@ -37,8 +37,9 @@ async def test_a_user_who_leaves_is_blocked_then_deleted(impatient: Organisation
     assert (third["outcome"], impatient.to_litellm.changes) == ("done", [])
 
 
-async def test_people_of_any_name_are_off_boarded(organisation: Organisation) -> None:
+async def test_people_of_any_name_are_off_boarded(impatient: Organisation) -> None:
     """Those who leave lose their keys, those who stay keep theirs; a comma never makes two of one."""
+    organisation = impatient
     names = [
         "alice@example.com",
         "alice+lab@example.com",
@@ -90,12 +91,13 @@ async def test_refs_in_upper_case_have_the_same_lock(organisation: Organisation)
     assert [tuple(row) for row in rows] == [("user:Default/Gone", "user:default/gone")]
 
 
-async def test_ids_in_upper_case_are_found_and_off_boarded(organisation: Organisation) -> None:
+async def test_ids_in_upper_case_are_found_and_off_boarded(impatient: Organisation) -> None:
     """LiteLLM's spelling is used to it. Who stays is a finding, with what to do, and nothing happens to them."""
+    organisation = impatient
     rows, staying = organisation.litellm.rows, "user:default/M1"
     for user_id in ("user:default/Gone", "user:default/Zoe", "user:default/zoe", staying):
         organisation.add_user(user_id)
-    keys = {user_id: organisation.mint(user_id) for user_id in ("user:default/Gone", staying)}
+    keys = {user_id: next(iter(organisation.keys(user_id))) for user_id in ("user:default/Gone", staying)}
     report = await organisation.run()
     assert {"user:default/Gone", "user:default/Zoe", "user:default/zoe"} <= set(report["done"]["blocked"])
     assert (organisation.keys("user:default/Gone"), organisation.keys(staying)) == (

@@ -210,7 +210,7 @@ async def test_off_boarding_now(alice: httpx.AsyncClient, bob: httpx.AsyncClient
     litellm.requests.clear()
     assert (await bob.delete(user_path(ALICE))).json() == {"userId": ALICE, "keysDeleted": 3}
     changes = [request for request in litellm.requests if request.startswith("POST")]
-    assert changes == ["POST /key/block"] * 3 + ["POST /user/delete"]
+    assert changes == ["POST /key/update"] * 3 + ["POST /user/delete"]
     assert (litellm.rows.users, litellm.rows.keys) == ({}, {})
     assert (await bob.delete(user_path(ALICE))).status_code == 404
     assert (await alice.get(keys_path(ALICE))).json()["keys"] == []
