@@ -105,12 +105,15 @@ async def test_what_was_deleted_meanwhile_goes_from_view(opened: Opened, action:
 
 
 async def test_only_blocking_is_painted_before_it_is_done(opened: Opened) -> None:
-    """An unblock that is under way or refused never shows a key as active."""
+    """An unblock that is under way or refused never shows a key as active: an admin has blocked it meanwhile."""
     page = opened.page
     (key_id,) = await add_keys(opened.portal, "laptop")
+    async with opened.portal.as_person(ALICE) as alice:
+        await alice.patch(keys_path(ALICE, key_id), json={"blocked": True})
+    await opened.sign_in("alice")
+    await expect(page.locator(STATUS)).to_have_text("Blocked")
     async with opened.portal.as_person(BOB) as bob:
         await bob.patch(keys_path(ALICE, key_id), json={"blocked": True})
-    await opened.sign_in("alice")
     await page.evaluate(
         """globalThis.seen = [];
         new MutationObserver(() => seen.push(document.querySelector('tbody .pill')?.textContent))

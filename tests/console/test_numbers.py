@@ -71,7 +71,7 @@ async def test_what_could_not_be_read_is_not_shown_as_chosen(opened: Opened) -> 
     await page.unroute(USAGE)
     await notice.filter(has_text="by day").get_by_role("button", name="Try again").click()
     await expect(page.locator("spending-view th").first).to_have_text("Day (UTC)")
-    await expect(page.get_by_label("Day")).to_be_checked()
+    await expect(page.get_by_role("radio", name="Day")).to_be_checked()
 
 
 @pytest.mark.parametrize("zone", ["America/Los_Angeles", "Asia/Tokyo", "Pacific/Kiritimati"])
