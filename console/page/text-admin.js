@@ -105,7 +105,7 @@ export const forAdmins = {
     consequences: {
       litellm: 'No user or key can be read or changed. The audit log and off-boarding still answer.',
       backstage: 'Nobody new can sign in.',
-      database: 'Nothing can be changed; reading works.',
+      database: 'Nothing can be changed, and no keys can be listed.',
     },
   },
 };
