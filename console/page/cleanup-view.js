@@ -50,6 +50,7 @@ class CleanupView extends View {
       <section class="tiles">
         <div class="tile"><span>${words.last}</span><strong>${this.#last()}</strong><small title=${exact(status.lastReport?.finishedAt)}>${status.lastReport?.finishedAt ? when(status.lastReport.finishedAt) : nothing}</small></div>
         <div class="tile"><span>${words.next}</span><strong title=${exact(status.nextRunAt)}>${status.nextRunAt ? when(status.nextRunAt) : '–'}</strong></div>
+        <div class="tile"><span>${words.grace}</span><strong>${status.gracePeriod ? duration(status.gracePeriod) : words.noGrace}</strong></div>
         <div class="tile"><span>${words.members}</span><strong>${status.lastReport?.members === undefined || status.lastReport.members === null ? '–' : `${number(status.lastReport.members)} + ${number(status.lastReport.admins ?? 0)}`}</strong></div>
       </section>
       ${this.report ?? status.lastReport ? this.#plan(this.report ?? status.lastReport) : nothing}`;

@@ -38,7 +38,7 @@ export const forAdmins = {
     offboardTitle: name => `Off-board ${name}`,
     /** @param {number} keys @param {string} spend */
     offboardLead: (keys, spend) =>
-      `${plural(keys, 'key stops', 'keys stop')} working at once and ${keys === 1 ? 'is' : 'are'} deleted with the user, whose spend of ${spend} is no longer shown here. Spending stays in LiteLLM’s reports and the audit log. While they are in an allowed group, their next request creates them anew.`,
+      `${plural(keys, 'key stops', 'keys stop')} working at once and ${keys === 1 ? 'is' : 'are'} deleted with the user, whose spend of ${spend} is no longer shown here. There is no grace period. Spending stays in LiteLLM’s reports and the audit log. While they are in an allowed group, their next request creates them anew.`,
     /** @param {string} name */
     offboardButton: name => `Off-board ${name} for good`,
   },
@@ -55,6 +55,8 @@ export const forAdmins = {
     /** @param {number} checked @param {number} total */
     progress: (checked, total) => `Checked ${checked} of ${total} users`,
     next: 'Next run',
+    grace: 'Grace before deletion',
+    noGrace: 'none',
     last: 'Last run',
     members: 'Members and admins',
     planTitle: 'The plan',

@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Page, Route, expect
 
 from standalone.litellm_usage import CALL_COST
-from tests.conftest import ALICE, keys_path, user_path
+from tests.conftest import ALICE, CAROL, keys_path, user_path
 from tests.console.conftest import Configure, Opened, spent
 from tests.services.keys.test_rotate import chat
 
@@ -159,6 +159,7 @@ async def test_a_plan_is_shown_with_reasons_and_carried_out_by_its_hash(opened: 
     opened.portal.backstage.org.users[ALICE] = set()
     await opened.sign_in("bob", "#/cleanup")
     await expect(page.get_by_text("A run is in progress.")).to_have_count(0)
+    await expect(page.locator(".tile", has_text="Grace before deletion")).to_contain_text("7 days")
     await page.get_by_role("button", name="Show what would happen").click()
     row = page.locator("tbody tr", has_text=ALICE)
     await expect(row).to_contain_text("Keys are blocked")
@@ -174,6 +175,37 @@ async def test_a_plan_is_shown_with_reasons_and_carried_out_by_its_hash(opened: 
     await page.get_by_role("button", name="Show what would happen").click()
     await expect(row).to_contain_text("Waits")
     await expect(row.get_by_text("in 7 days")).to_have_attribute("title", re.compile("20[0-9]{2} at"))
+
+
+async def test_a_plan_counts_who_waits_for_a_confirmation(opened: Opened) -> None:
+    """A confirmation deletes those on hold whom this service did not create, so they are part of the typed number."""
+    page = opened.page
+    entry = {"reason": "not created by this service", "since": "2026-11-01T00:00:00Z", "until": "2026-11-08T00:00:00Z"}
+    entries = [
+        entry | {"userId": ALICE, "action": "hold", "whenConfirmed": "delete", "keys": 1},
+        entry | {"userId": CAROL, "action": "hold", "whenConfirmed": "hold", "keys": 0},
+    ]
+    sent: list[Any] = []
+
+    async def planned(route: Route) -> None:
+        if route.request.method != "POST":
+            await route.fallback()
+            return
+        sent.append(route.request.post_data_json)
+        plan = {"hash": "0" * 64, "refusal": None, "entries": entries}
+        await route.fulfill(json={"outcome": "planned", "reason": None, "plan": plan, "progress": None})
+
+    await page.route(re.compile("/cleanup$"), planned)
+    await opened.sign_in("bob", "#/cleanup")
+    await page.get_by_role("button", name="Show what would happen").click()
+    await expect(page.locator("tbody tr", has_text=ALICE)).to_contain_text("once an admin confirms")
+    await page.get_by_role("button", name="Carry out this plan for 1 user").click()
+    await expect(page.locator("dialog[open]")).to_contain_text(f"{ALICE}: Is deleted")
+    await expect(page.locator("dialog[open]")).not_to_contain_text(CAROL)
+    await page.get_by_label("Type 1 to confirm").fill("1")
+    await page.locator("dialog .danger").click()
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+    assert sent[1:] == [{"dryRun": False, "planHash": "0" * 64}]
 
 
 async def test_the_audit_log_shows_what_changed(opened: Opened) -> None:

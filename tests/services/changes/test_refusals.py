@@ -6,6 +6,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from app import Orchestrator
 from standalone.litellm import LiteLLMStandIn
 from state.database import Database
 from state.tables import metadata
@@ -137,14 +138,21 @@ async def test_an_outage_does_not_fill_the_log(make_service: MakeService, litell
 
 
 async def test_an_admins_deletion_that_was_refused_leaves_an_event(service: Service, litellm: LiteLLMStandIn) -> None:
-    """A user who does not exist, and one who has changed meanwhile: the reason is in the log."""
+    """A user who does not exist, one who has changed, one during a cleanup: the reason is in the log."""
     bob = service.signed_in(BOB)
     missing = await bob.delete(user_path(ALICE))
     litellm.rows.add_user({"user_id": ALICE})
     changed = await bob.delete(user_path(ALICE), headers={"If-Match": f'"{NO_KEY[:32]}"'})
-    assert (missing.status_code, changed.status_code) == (404, 412)
+    replica = Orchestrator(service.settings, service.ports)
+    held = await replica.foundation.lease.acquire(only_if_due=False)
+    assert held is not None
+    during = await bob.delete(user_path(ALICE))
+    await replica.foundation.lease.release(held, next_run_in=None)
+    await replica.aclose()
+    answers = (during, changed, missing)
+    assert [answer.status_code for answer in answers] == [409, 412, 404]
     shown = [(row["target"], row["outcome"], row["detail"]) for row in await events(bob, action="user.delete")]
-    assert shown == [(ALICE, "failed", answer.json()["error"]["message"]) for answer in (changed, missing)]
+    assert shown == [(ALICE, "failed", answer.json()["error"]["message"]) for answer in answers]
     for _ in range(30):
         last = await bob.delete(user_path(CAROL))
     assert last.status_code == 429
