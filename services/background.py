@@ -76,10 +76,14 @@ class BackgroundJobs:
     retention: Retention
 
     async def run(self) -> None:
-        """Runs each job once, and the kinds of due work side by side: a slow one does not hold up another."""
+        """Runs each job once, and the kinds of due work side by side: a slow one does not hold up another.
+
+        Reconciliation comes first: others wait for what it repairs, and would take the locks that it needs.
+        """
         await _guarded(self.reconciliation.find)
+        await _guarded(self.due.run, Kind.RECONCILIATION)
         await asyncio.gather(
-            *(_guarded(self.due.run, kind) for kind in self.due.handlers),
+            *(_guarded(self.due.run, kind) for kind in self.due.handlers if kind is not Kind.RECONCILIATION),
             _guarded(self.retention.forget_changes),
             _guarded(self.retention.kept_answers.forget),
             _guarded(self.retention.rates.forget),

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-_PATIENCE = 60
+_PATIENCE = 180
 
 
 @dataclass
