@@ -184,7 +184,7 @@ class KeysView extends View {
 
   /** Shown at once, and taken back if it fails. @param {any} row */
   async #block(row) {
-    this.#set(row.token, { blocked: true });
+    this.#set(row.token, { blocked: true, blockedBy: undefined });
     try {
       this.#set(row.token, await this.#patch(row, { blocked: true }));
     } catch (error) {
