@@ -7,7 +7,7 @@ process died, or LiteLLM did not say what happened. Reconciliation ends those.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -73,13 +73,18 @@ class ChangeTable:
             _columns.request_name,
             _columns.fingerprint,
             is_running.label("is_running"),
-        ).where(_is_open)
-        same_lock = _columns.lock == sa.bindparam("lock")
+        ).where(_is_open, _columns.id != sa.bindparam("but"))
+        same_lock = _columns.lock == sa.bindparam("of_lock")
         same_request = _columns.request_name.in_(sa.bindparam("names", expanding=True))
-        self._find_open = {
-            (True, False): found.where(same_lock),
-            (False, True): found.where(same_request),
-            (True, True): found.where(sa.or_(same_lock, same_request)),
+        same = {
+            (True, False): same_lock,
+            (False, True): same_request,
+            (True, True): sa.or_(same_lock, same_request),
+        }
+        self._find_open = {which: found.where(condition) for which, condition in same.items()}
+        expired = sa.update(change).where(_is_open, _columns.lease_until <= now)
+        self._release = {
+            which: expired.where(condition).values(holder=None, lease_until=None) for which, condition in same.items()
         }
         running = database.insert(change).values(started_at=now, lease_until=now + LEASE_SECONDS)
         self._insert_running = running.on_conflict_do_nothing().returning(_columns.id)
@@ -91,22 +96,26 @@ class ChangeTable:
         self._end = sa.update(change).where(*is_held).values(ended_at=now, holder=None, lease_until=None, **completed)
 
     async def find_open(
-        self, connection: AsyncConnection, lock: str | None, request: IdempotentRequest | None
+        self,
+        connection: AsyncConnection,
+        lock: str | None,
+        request: IdempotentRequest | None,
+        *,
+        but: int | None = None,
     ) -> list[OpenChange]:
-        """The open changes with this lock or this Idempotency-Key. Reads only."""
-        same = (lock is not None, request is not None)
-        if same == (False, False):
+        """The open changes with this lock or this Idempotency-Key, except the change `but`. Reads only."""
+        which, values = _same(lock, request)
+        if which == (False, False):
             return []
-        values = {"lock": lock} | ({"names": request.names} if request else {})
-        rows = await connection.execute(self._find_open[same], values)
+        rows = await connection.execute(self._find_open[which], values | {"but": but or 0})
         return [OpenChange(**{**row, "action": Action(row["action"])}) for row in rows.mappings()]
 
-    async def release_expired(self, connection: AsyncConnection, change_ids: Collection[int]) -> None:
-        """Takes the lock and the Idempotency-Key from those changes whose lease has expired."""
-        expired = sa.and_(_is_open, _columns.lease_until <= self._database.now())
-        await connection.execute(
-            sa.update(change).where(_columns.id.in_(change_ids), expired).values(holder=None, lease_until=None)
-        )
+    async def release_expired(
+        self, connection: AsyncConnection, lock: str | None, request: IdempotentRequest | None
+    ) -> bool:
+        """Takes both from changes whose lease has expired. Returns whether any had them."""
+        which, values = _same(lock, request)
+        return which != (False, False) and (await connection.execute(self._release[which], values)).rowcount > 0
 
     async def insert_running(
         self, connection: AsyncConnection, intent: Intent, request: IdempotentRequest | None
@@ -207,6 +216,12 @@ class ChangeTable:
     async def _events(self, query: sa.Select[Any]) -> list[AuditEvent]:
         async with self._database.reading() as connection:
             return [_event(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _same(lock: str | None, request: IdempotentRequest | None) -> tuple[tuple[bool, bool], dict[str, Any]]:
+    """Which of both there is, and both as parameters."""
+    names = {} if request is None else {"names": request.names}
+    return (lock is not None, request is not None), ({} if lock is None else {"of_lock": lock}) | names
 
 
 def _held(change_id: int, holder: str) -> sa.Update:

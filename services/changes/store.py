@@ -142,12 +142,11 @@ class ChangeStore:
 
     async def _open(self, connection: AsyncConnection, opening: Opening) -> Opened | None:
         intent, request = opening.intent, opening.request
-        found = await self.changes.find_open(connection, intent.lock, request)
+        change_id = await self._claim(connection, intent, request)
+        # After the claim: a change of another replica that ended meanwhile was not interrupted, and must not be undone.
+        found = await self.changes.find_open(connection, intent.lock, request, but=change_id)
         _require_unclaimed(found, request)
-        if found:
-            await self.changes.release_expired(connection, [row.id for row in found])
-        change_id = await self.changes.insert_running(connection, intent, request)
-        # After the insert: a request with the same key that ended meanwhile has committed its answer by now.
+        # After the claim: a request with the same key that ended meanwhile has committed its answer by now.
         if request is not None and (kept := await self.kept_answers.find(connection, request)):
             raise _AlreadyAnsweredError(kept)
         if change_id is None:
@@ -158,6 +157,13 @@ class ChangeStore:
         names = () if request is None else request.names
         interrupted = [Interrupted(row.operation, row.action, row.request_name in names) for row in found]
         return Opened(change_id, intent.operation, rate, interrupted)
+
+    async def _claim(self, connection: AsyncConnection, intent: Intent, request: SealedRequest | None) -> int | None:
+        """The id of the change that now has the user's lock and the Idempotency-Key, None while another one runs."""
+        change_id = await self.changes.insert_running(connection, intent, request)
+        if change_id is None and await self.changes.release_expired(connection, intent.lock, request):
+            change_id = await self.changes.insert_running(connection, intent, request)
+        return change_id
 
     async def _replay(
         self, intent: Intent, request: SealedRequest, kept: KeptAnswer, policy: RatePolicy | None

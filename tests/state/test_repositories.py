@@ -15,6 +15,8 @@ from domain.audit import Action, AuditFilters, Ending, Intent, Outcome
 from domain.due import Kind
 from domain.keys import Revocation
 from domain.rates import RateLimit
+from domain.redaction import Redaction
+from services.changes.store import ChangeStore, Opening
 from state.changes import ChangeTable, IdempotentRequest
 from state.database import Database
 from state.deletions import Deletions
@@ -25,6 +27,7 @@ from state.rates import RatePolicy, Rates
 from state.revocations import ReportedKeys, Revocations, revocation_of
 from state.root import Root
 from state.tables import change, cleanup_deletion, due, kept_answer, metadata
+from telemetry.metrics import Metrics
 from tests.conftest import ALICE, BOB, Clock
 from tests.support.postgresql import empty_database
 
@@ -129,13 +132,13 @@ async def test_a_running_change_is_its_users_lock(database: Database, changes: C
     assert await begun(database, changes, "two") is None
     assert await begun(database, changes, "three", lock=BOB) is not None
     async with database.transaction() as connection:
-        await changes.release_expired(connection, [first])
+        await changes.release_expired(connection, ALICE, None)
     assert await begun(database, changes, "two") is None, "the lease has not expired"
     await shift(database, change.c.lease_until, 31)
     async with database.transaction() as connection:
         found = await changes.find_open(connection, ALICE, None)
         assert [(row.operation, row.is_running) for row in found] == [("one", False)]
-        await changes.release_expired(connection, [first])
+        await changes.release_expired(connection, ALICE, None)
     second = await begun(database, changes, "two")
     assert second is not None
     assert await changes.renew(first, "one") is False
@@ -370,3 +373,31 @@ async def test_only_the_holder_of_the_lease_counts_deletions(database: Database)
     with pytest.raises(LeaseLostError):
         await Deletions(database, lease).reserve(held, ALICE, since=0)
     assert await Deletions(database, lease).recent() == []
+
+
+async def test_a_change_that_ended_while_another_waited_for_it_was_not_interrupted(
+    database: Database, changes: ChangeTable, *, is_real: bool
+) -> None:
+    """Whoever comes next would undo it, and delete a key that its owner has received."""
+    store = ChangeStore(
+        database=database,
+        changes=changes,
+        kept_answers=KeptAnswers(database),
+        rates=Rates(database),
+        metrics=Metrics("1.0.0"),
+        redaction=Redaction([]),
+    )
+    opening = Opening(replace(INTENT, operation="two"))
+    first = await begun(database, changes, "one")
+    assert first is not None
+    async with database.transaction() as ending:
+        assert await changes.end(ending, first, "one", DONE)
+        following = asyncio.create_task(store.open(opening))
+        if is_real:
+            async with asyncio.timeout(5), database.reading() as connection:
+                waiting = sa.text("select count(*) from pg_locks where not granted and locktype = 'transactionid'")
+                while not (await connection.execute(waiting)).scalar_one():  # noqa: ASYNC110  # PostgreSQL has no event
+                    await asyncio.sleep(0)
+    opened = await following
+    assert opened is not None
+    assert opened.interrupted == []
