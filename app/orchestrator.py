@@ -24,6 +24,7 @@ from services.keys.create import CreateKey, KeyPlacing
 from services.keys.delete import DeleteKey
 from services.keys.issuer import KeyIssuer
 from services.keys.keys import Keys
+from services.keys.owner_check import OwnerCheck
 from services.keys.policy import KeyPolicy
 from services.keys.predecessors import Predecessors
 from services.keys.reconciliation import Reconciliation
@@ -231,7 +232,7 @@ class Orchestrator:
 
         keys = Keys(litellm=litellm, users=users, revocations=foundation.revocations, now=now)
         policy = KeyPolicy(models=models, now=now)
-        issuer = KeyIssuer(litellm=litellm, known=known)
+        issuer = KeyIssuer(litellm=litellm, due=foundation.due)
         placing = KeyPlacing(policy=policy, keys=keys, now=now)
         rules = UpdateRules(policy=policy, tiers=tiers, keys=keys, reported=foundation.reported, now=now)
         replacement = Replacement(keys=keys, policy=policy, tiers=tiers, reported=foundation.reported, now=now)
@@ -291,10 +292,19 @@ class Orchestrator:
             leaked=leaked,
             predecessors=predecessors,
         )
+        owner_check = OwnerCheck(
+            changes=changes,
+            due=foundation.due,
+            litellm=litellm,
+            known=known,
+            issuer=issuer,
+            kept_answers=foundation.kept_answers,
+        )
         handlers: dict[Kind, Handler] = {
             Kind.REVOCATION: revoke_keys.revoke_due,
             Kind.RECONCILIATION: reconciliation.reconcile,
             Kind.BLOCK_NOTE: AnnotateReport(changes=changes, leaked=leaked, due=foundation.due),
+            Kind.OWNER_CHECK: owner_check,
             Kind.MARK_REVIEW: leaked.review,
         }
         return BackgroundJobs(

@@ -14,6 +14,7 @@ class Kind(StrEnum):
     REVOCATION = "revocation"  # the id of a replaced key, to be deleted
     RECONCILIATION = "reconciliation"  # the id of an interrupted change, to be ended
     BLOCK_NOTE = "block note"  # the id of a key that was reported as leaked, to be annotated in LiteLLM
+    OWNER_CHECK = "owner check"  # the id of a new key, to be deleted if LiteLLM does not have its owner
     MARK_REVIEW = "mark review"  # the id of a key that is marked as leaked, to be forgotten if LiteLLM has no such key
 
 

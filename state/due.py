@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -65,7 +65,11 @@ class DueQueue:
             return [_task(row) for row in rows]
 
     async def claim(self, kind: Kind) -> Task | None:
-        """One due task of this kind, for two minutes: meanwhile no replica gets it, and afterwards it is due again.
+        """One due task of this kind, for two minutes: meanwhile no replica gets it, and afterwards it is due again."""
+        return next(iter(await self.claim_batch(kind, 1)), None)
+
+    async def claim_batch(self, kind: Kind, size: int) -> list[Task]:
+        """At most `size` due tasks of this kind, each for two minutes.
 
         Those that failed less often come first, so that a new one does not wait for those that fail again and again.
         """
@@ -73,37 +77,35 @@ class DueQueue:
         is_due = (_columns.kind == kind, _columns.next_attempt_at <= now)
         async with self._database.reading() as connection:
             if (await connection.execute(sa.select(_columns.subject).where(*is_due).limit(1))).first() is None:
-                return None
-        first = sa.select(due).where(*is_due).order_by(_columns.attempts, _columns.next_attempt_at).limit(1)
+                return []
+        first = sa.select(_columns.subject).where(*is_due).order_by(_columns.attempts, _columns.next_attempt_at)
+        claimed = {"attempts": _columns.attempts + 1, "next_attempt_at": now + _LEASE_SECONDS}
         async with self._database.transaction() as connection:
-            row = (await connection.execute(first.with_for_update(skip_locked=True))).one_or_none()
-            if row is None:
-                return None
-            claimed = {"attempts": row.attempts + 1, "next_attempt_at": now + _LEASE_SECONDS}
-            update = self._update(kind, row.subject).values(claimed).returning(*_columns)
-            return _task((await connection.execute(update)).one())
+            subjects = (await connection.execute(first.limit(size).with_for_update(skip_locked=True))).scalars().all()
+            update = self._update(kind, subjects).values(claimed).returning(*_columns)
+            return [_task(row) for row in await connection.execute(update)] if subjects else []
 
     async def postpone(self, task: Task) -> None:
         """Makes a claimed task due again after a while that doubles with each attempt, up to five minutes."""
         doublings = min(task.attempts - 1, _MOST_DOUBLINGS)
         wait = min(_FIRST_RETRY_SECONDS * 2**doublings, _LAST_RETRY_SECONDS)
         # Not if it was claimed again or scheduled anew since.
-        update = self._update(task.kind, task.subject).where(_columns.attempts == task.attempts)
+        update = self._update(task.kind, [task.subject]).where(_columns.attempts == task.attempts)
         async with self._database.transaction() as connection:
             await connection.execute(update.values(next_attempt_at=self._database.now() + wait))
 
-    async def remove(self, connection: AsyncConnection, kind: Kind, subject: str) -> None:
-        """Removes the task: it is done, or need not be done any more."""
-        await connection.execute(sa.delete(due).where(_columns.kind == kind, _columns.subject == subject))
+    async def remove(self, connection: AsyncConnection, kind: Kind, *subjects: str) -> None:
+        """Removes the tasks: they are done, or need not be done any more."""
+        await connection.execute(sa.delete(due).where(_columns.kind == kind, _columns.subject.in_(subjects)))
 
-    async def drop(self, task: Task) -> None:
-        """Removes the task in a transaction of its own."""
+    async def drop(self, *tasks: Task) -> None:
+        """Removes the tasks, all of one kind, in a transaction of its own."""
         async with self._database.transaction() as connection:
-            await self.remove(connection, task.kind, task.subject)
+            await self.remove(connection, tasks[0].kind, *(task.subject for task in tasks))
 
     @staticmethod
-    def _update(kind: Kind, subject: str) -> sa.Update:
-        return sa.update(due).where(_columns.kind == kind, _columns.subject == subject)
+    def _update(kind: Kind, subjects: Sequence[str]) -> sa.Update:
+        return sa.update(due).where(_columns.kind == kind, _columns.subject.in_(subjects))
 
 
 def _task(row: sa.Row[Any]) -> Task:

@@ -46,6 +46,10 @@ class KeptAnswers:
         """Keeps the answer, under both names. It replaces one that has expired."""
         await connection.execute(self._keep, [{"request_name": name, **asdict(answer)} for name in request.names])
 
+    async def drop(self, connection: AsyncConnection, resource_id: str) -> None:
+        """Deletes the answer that created `resource_id`, which is gone."""
+        await connection.execute(sa.delete(kept_answer).where(_columns.resource_id == resource_id))
+
     async def forget(self) -> None:
         """Deletes expired answers."""
         async with self._database.transaction() as connection:

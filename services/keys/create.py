@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.audit import Action
-from domain.errors import NotFoundError
 from domain.identity import Principal
 from domain.keys import LIMITS, CreatedKey, KeyAnnotations, KeyRequest, NewKey
 from domain.users import Tier
 from services import limits
-from services.access import Access, decide
+from services.access import Access
 from services.changes.change import Created
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
@@ -43,18 +42,6 @@ class CreateKey:
         ConflictError (alias taken, too many keys), RateLimitedError, IdempotencyKeyReusedError, UpstreamError.
         """
         await self.users.ensure_own(principal, user_id)
-        try:
-            return await self._create(principal, user_id, requested, idempotency_key)
-        except NotFoundError:
-            # The user was deleted after they were last seen. The principal's own user is created again.
-            if decide(principal, user_id) is not Access.OWN:
-                raise
-        await self.users.ensure_own(principal, user_id)
-        return await self._create(principal, user_id, requested, idempotency_key)
-
-    async def _create(
-        self, principal: Principal, user_id: str, requested: KeyRequest, idempotency_key: str | None
-    ) -> Created[CreatedKey]:
         async with self.changes.begin(
             principal,
             Action.KEY_CREATE,
@@ -70,7 +57,9 @@ class CreateKey:
             await self.issuer.delete_abandoned(user_id, change.interrupted)
             life = await self.placing.check(change.access, tier, user_id, requested)
             created = await self.issuer.create(user_id, _new_key(requested, change.operation, life))
-            await change.done(created, key_id=created.key_id)
+            async with change.transaction() as connection:
+                await self.issuer.schedule_owner_check(connection, created)
+                await change.done(created, key_id=created.key_id, connection=connection)
             return Created(created, change.rate)
 
 

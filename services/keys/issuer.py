@@ -1,4 +1,4 @@
-"""Creating keys in LiteLLM so that none is left without an owner, and deleting what interrupted changes created."""
+"""Creating keys in LiteLLM, and deleting those that nobody received or owns."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from clients.litellm.client import LiteLLM, no_such_user
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from clients.litellm.client import LiteLLM
 from domain.audit import Action
+from domain.due import Kind
 from domain.errors import CallerError, ConflictError, NotFoundError, UpstreamFaultError
 from domain.keys import CreatedKey, NewKey
 from domain.succession import losses, plain_losses
 from services.changes.store import Interrupted
-from services.users.known import KnownUsers
+from state.due import DueQueue
 
 CREATING = frozenset({Action.KEY_CREATE, Action.KEY_REGENERATE})
 """The actions that create a key."""
@@ -24,19 +27,19 @@ class KeyIssuer:
     """Creates and deletes keys for a change that holds the user's lock."""
 
     litellm: LiteLLM
-    known: KnownUsers
+    due: DueQueue
 
     async def create(self, user_id: str, new: NewKey) -> CreatedKey:
-        """A key whose owner exists. Raises NotFoundError if the user is gone, UpstreamError.
+        """A key for a user who was there a moment ago. Raises InputError, UpstreamError.
 
-        LiteLLM creates keys for users that do not exist, and a user may be deleted meanwhile. So the user is verified
-        after the creation too, and a key without an owner is deleted.
+        LiteLLM creates keys for users that do not exist, and a user may be deleted meanwhile: the change that creates
+        it ends with `schedule_owner_check`.
         """
-        key = await self.litellm.create_key(user_id, new)
-        if await self.known.exists(user_id):
-            return key
-        await self.delete(key.key_id)
-        raise no_such_user(user_id)
+        return await self.litellm.create_key(user_id, new)
+
+    async def schedule_owner_check(self, connection: AsyncConnection, key: CreatedKey) -> None:
+        """Lets `OwnerCheck` delete the key if it has no owner, in the caller's transaction."""
+        await self.due.schedule(connection, Kind.OWNER_CHECK, key.key_id, due_in=0, owner=key.user_id)
 
     async def create_from(self, old_id: str, user_id: str, new: NewKey, *, changed: Collection[str]) -> CreatedKey:
         """A key made out of the user's key `old_id`, which stays. Every property but the `changed` ones must be kept.

@@ -1,0 +1,68 @@
+"""Deleting new keys whose owner LiteLLM does not have.
+
+LiteLLM creates keys for users that do not exist, and one may have been deleted since this service saw them last. Asking
+before each key would be a call that a caller waits for, so it is asked afterwards, for a hundred keys at once: see
+`docs/adr/0031-owners-are-checked-afterwards.md`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from clients.litellm.client import LiteLLM
+from domain.audit import Action
+from domain.due import Task
+from domain.identity import Principal, Role
+from services.changes.changes import Changes
+from services.keys.issuer import KeyIssuer
+from services.users.known import KnownUsers
+from state.due import DueQueue
+from state.kept_answers import KeptAnswers
+
+log = structlog.get_logger(__name__)
+
+_OWNER_CHECK = Principal("owner-check", frozenset({Role.SYSTEM}))
+"""The actor that deletes keys without an owner."""
+_AT_ONCE = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnerCheck:
+    """Checks the owners of new keys."""
+
+    changes: Changes
+    due: DueQueue
+    litellm: LiteLLM
+    known: KnownUsers
+    issuer: KeyIssuer
+    kept_answers: KeptAnswers
+
+    async def __call__(self, task: Task) -> None:
+        """Checks the key of a task of the due queue, and others that are due. Raises OverloadedError, UpstreamError."""
+        tasks = [task, *await self.due.claim_batch(task.kind, _AT_ONCE - 1)]
+        owners = {task.owner for task in tasks if task.owner is not None}
+        found = await self.litellm.find_users(owners)
+        settled = [new for new in tasks if new.owner is None or new.owner in found]
+        if settled:
+            await self.due.drop(*settled)
+        for new in tasks:
+            if new.owner is not None and new.owner not in found:
+                await self._delete(new, new.owner)
+
+    async def _delete(self, task: Task, owner: str) -> None:
+        self.known.forget(owner)
+        async with self.changes.begin(
+            _OWNER_CHECK, Action.KEY_REVOKE, owner, key_id=task.subject, requested={"because": "no such user"}
+        ) as change:
+            # Another change had the lock until now: it may have created the user again.
+            is_owned = await self.known.exists(owner)
+            if not is_owned:
+                await self.issuer.delete(task.subject)
+                log.warning("deleted a new key: LiteLLM does not have its owner", key=task.subject, user=owner)
+            async with change.transaction() as connection:
+                await self.due.remove(connection, task.kind, task.subject)
+                if not is_owned:
+                    await self.kept_answers.drop(connection, task.subject)
+                await change.done(after={"deleted": [] if is_owned else [task.subject]}, connection=connection)
