@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -50,11 +51,11 @@ class KeyIssuer:
         _require_kept(plain_losses(await self._row(user_id, old_id)))
         created = await self.create(user_id, new)
         try:
-            copy = await self.litellm.read_row(user_id, created.key_id)
+            # The old one again: an operator may have set something meanwhile.
+            copy, old = await asyncio.gather(self.litellm.read_row(user_id, created.key_id), self._row(user_id, old_id))
             if copy is None:
                 raise UpstreamFaultError("LiteLLM does not have the key that it created")
-            # Read again, and last: an operator may have set something meanwhile.
-            _require_kept(losses(await self._row(user_id, old_id), copy, changed=changed))
+            _require_kept(losses(old, copy, changed=changed))
         except CallerError:
             await self.delete(created.key_id)
             raise

@@ -11,7 +11,7 @@ from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path
 from tests.services.changes.test_audit import events
 from tests.services.changes.test_write_path import Gate
-from tests.support.upstreams import Overriding, respond
+from tests.support.upstreams import Answer, Overriding, respond
 
 NAMED = {"Idempotency-Key": "one"}
 
@@ -64,7 +64,7 @@ async def test_the_owners_of_a_hundred_keys_are_one_call(make_service: MakeServi
 
 @pytest.mark.parametrize("answer", [respond(500, json={}), respond(200, json={"users": 7}), respond(404, json={})])
 async def test_a_litellm_that_cannot_say(
-    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, answer: httpx.Response
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, answer: Answer
 ) -> None:
     """Nothing is deleted, and it is asked again later."""
     unsure = Overriding(httpx.ASGITransport(litellm.app), {"/user/list": answer, "/v2/user/info": answer})
