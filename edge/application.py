@@ -133,8 +133,7 @@ class Errors:
 class Routing(RoutingMiddleware):  # type: ignore[misc]  # connexion has no types
     """Connexion's routing without redirects, with the methods of the contract.
 
-    Connexion redirects a trailing slash with 307, answers HEAD like GET, and lists only the first operation of a path
-    in `Allow`.
+    Connexion redirects a trailing slash with 307, and lists only the first operation of a path in `Allow`.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -149,8 +148,7 @@ class Routing(RoutingMiddleware):  # type: ignore[misc]  # connexion has no type
         router.redirect_slashes = False
         methods: dict[str, set[str]] = {}
         for route in cast("list[Route]", router.routes):
-            route.methods = set(route.methods or ()) - {"HEAD"}
-            methods.setdefault(mount.path + route.path, set()).update(route.methods)
+            methods.setdefault(mount.path + route.path, set()).update(route.methods or ())
         self._methods += [(compile_path(path)[0], sorted(names)) for path, names in methods.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 import inflection
 from connexion.operations import AbstractOperation
 from starlette.datastructures import Headers
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from domain.errors import InputError
@@ -22,6 +22,7 @@ from edge.bodies import ABSENT, read_json
 from edge.checks import ContractValidator, check
 from edge.conditional import tagged, unless_matched
 from edge.parameters import Parameters
+from edge.paths import ends_in_slash, without_slash
 
 Handler = Callable[..., Coroutine[Any, Any, Response]]
 PRINCIPAL = "orchestrator.principal"
@@ -49,12 +50,16 @@ class BoundOperation:
         self._parameters = Parameters(operation.parameters)
         body = operation.request_body
         self._body_required = bool(body.get("required"))
+        self._moves = "308" in operation.responses
         self._is_conditional = any(row["name"] == "If-None-Match" for row in operation.parameters)
         self._body = ContractValidator(operation.body_schema("application/json")) if body else None
         self._require_callable(operation.operation_id)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arguments = self._services | self._parameters.read(scope)
+        if self._moves and ends_in_slash(scope["raw_path"]):
+            await RedirectResponse(without_slash(scope["raw_path"]), 308)(scope, receive, send)
+            return
         if self._takes_principal:
             arguments["principal"] = scope["extensions"][PRINCIPAL]
         if self._body is not None:

@@ -89,7 +89,9 @@ def _known(scope: Mapping[str, Any], error: Exception, status: HTTPStatus, name:
 def _response(
     scope: Mapping[str, Any], status: HTTPStatus, name: str, message: str, headers: Mapping[str, str]
 ) -> JSONResponse:
-    body = error_body(status, name, BY_FORM.text(message), method=scope["method"], url=redacted_path(scope["raw_path"]))
+    # The server leaves out the body of a HEAD; its length must be that of the GET (RFC 9110, section 8.6).
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    body = error_body(status, name, BY_FORM.text(message), method=method, url=redacted_path(scope["raw_path"]))
     return JSONResponse(body, status.value, headers={**headers, "Cache-Control": "no-store"})
 
 

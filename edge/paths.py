@@ -7,6 +7,8 @@ after routing. Only `raw_path` is trusted, because test clients decode `path` di
 Some proxies send the path on decoded, so that a ref stands in two segments. A segment after `users` that is a kind, a
 colon and a namespace is the first half of one, and the next is the name, whatever it says. A whole ref has a slash, so
 no path that arrives as it was sent changes its meaning.
+
+One slash at the end makes no difference. Pages have relative addresses, so they redirect to the path without it.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from domain.errors import InputError
 
 _HALF_A_REF = re.compile(r"[A-Za-z0-9._-]+:[A-Za-z0-9._-]+")
+_SLASH_AT_THE_END = re.compile(rb"[^/]/\Z")
 
 
 class RawPath:
@@ -34,6 +37,8 @@ class RawPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             segments = [_decoded(segment) for segment in scope["raw_path"].split(b"/")]
+            if ends_in_slash(scope["raw_path"]):
+                segments.pop()
             if segments[: len(self._before_a_ref)] == self._before_a_ref:
                 segments[len(self._before_a_ref) :] = _with_whole_ref(segments[len(self._before_a_ref) :])
             scope["path"] = "/".join(map(_routable, segments))
@@ -43,6 +48,16 @@ class RawPath:
 def decode_segment(routed: str) -> str:
     """The value of a path parameter that was routed by `RawPath`'s path."""
     return routed.replace("%2F", "/").replace("%25", "%")
+
+
+def ends_in_slash(raw_path: bytes) -> bool:
+    """Whether the path is another one with a slash at its end. Two are not: they would be an empty segment."""
+    return _SLASH_AT_THE_END.search(raw_path) is not None
+
+
+def without_slash(raw_path: bytes) -> str:
+    """The path without the slash at its end, relative to itself: a proxy may serve it below any prefix."""
+    return "../" + raw_path.rsplit(b"/", 2)[1].decode("ascii")
 
 
 def _with_whole_ref(segments: list[str]) -> list[str]:

@@ -19,7 +19,7 @@ from state.lease import Lease
 from telemetry.metrics import Metrics
 from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_path, user_path
 from tests.support.contract import CONTRACT_DOCUMENT, check, operations
-from tests.support.requests import API, CONDITIONAL, NO_KEY, OPEN, REQUESTS, WITH_BODY, send
+from tests.support.requests import API, CONDITIONAL, NO_KEY, OPEN, PAGES, REQUESTS, WITH_BODY, send
 from tests.support.upstreams import Hanging, answering
 
 Case = Callable[[Service], Awaitable[httpx.Response]]
@@ -145,6 +145,11 @@ def as_nobody(operation: str) -> Case:
     return lambda service: send(service.client(), operation)
 
 
+def with_a_slash(operation: str) -> Case:
+    _, path, _ = REQUESTS[operation]
+    return lambda service: service.client().get(f"{path}/")
+
+
 def as_carol(operation: str) -> Case:
     return lambda service: send(service.signed_in(CAROL), operation)
 
@@ -179,6 +184,7 @@ CASES: dict[tuple[str, int], Case] = {
     **{(operation, 422): same_key_for_two(operation) for operation in CREATES},
     **{(operation, 429): too_often(operation) for operation in [*CREATES, "reportKey", "deleteUser"]},
     **{(operation, 429): too_often(operation, 120) for operation in ["updateUser", "updateUserKey", "deleteUserKey"]},
+    **{(operation, 308): with_a_slash(operation) for operation in PAGES},
     ("reportKey", 202): as_carol("reportKey"),
     ("getAudit", 200): as_bob("getAudit"),
     ("getCleanup", 200): as_bob("getCleanup"),

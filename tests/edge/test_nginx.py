@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -15,7 +16,7 @@ import pytest
 
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import MEMBERS
-from tests.conftest import ALICE, BASE, BOB, MakeService
+from tests.conftest import ALICE, BASE, BOB, MakeService, keys_path
 from tests.support.contract import operations
 from tests.support.raw_http import free_port, serving
 from tests.support.requests import NO_KEY, REQUESTS
@@ -106,3 +107,30 @@ async def test_every_operation_is_reached(bob: httpx.AsyncClient, backstage: Bac
 async def test_what_is_no_ref_is_none(bob: httpx.AsyncClient, ref: str) -> None:
     """A 400 or a 404, and never another user or operation."""
     assert (await bob.get(f"{BASE}/users/{quote(ref, safe='')}")).status_code in (400, 404)
+
+
+async def test_a_slash_at_the_end_makes_no_difference(bob: httpx.AsyncClient) -> None:
+    """For the API, decoded or not."""
+    assert (await bob.post(f"{BASE}/users/", json={"userId": ALICE})).status_code == 201
+    plain = await bob.get(keys_path(ALICE))
+    slashed = await bob.get(f"{keys_path(ALICE)}/")
+    assert (slashed.status_code, slashed.text) == (200, plain.text)
+    assert (await bob.head(f"{keys_path(ALICE)}/")).headers["etag"] == plain.headers["etag"]
+
+
+@pytest.mark.parametrize("page", ["console", "docs"])
+async def test_a_page_with_a_slash_leads_to_its_files(make_service: MakeService, tmp_path: Path, page: str) -> None:
+    """Below a prefix that this service does not know."""
+    service = make_service()
+    service.client()
+    location = "location /tools/keys/ { proxy_pass http://127.0.0.1:%d/api/litellm-orchestrator/; }"
+    async with (
+        serving(service._app) as port,
+        nginx(tmp_path, location % port) as origin,
+        httpx.AsyncClient(base_url=origin, follow_redirects=True) as browser,
+    ):
+        shown = await browser.get(f"/tools/keys/{page}/")
+        assert (shown.status_code, shown.url.path) == (200, f"/tools/keys/{page}")
+        [first, *others] = re.findall(r'<(?:script|link)\b[^>]* (?:src|href)="([^"]+)"', shown.text)
+        for file in (first, *others):
+            assert (await browser.get(shown.url.join(file))).status_code == 200

@@ -11,12 +11,14 @@ import pytest
 
 from domain.errors import InputError
 from edge.paths import RawPath, decode_segment
-from tests.conftest import ALICE, BASE, keys_path, user_path
+from tests.conftest import ALICE, BASE, BOB, MakeService, Service, keys_path, user_path
+from tests.edge.test_metrics import count, metrics_of
 from tests.support.contract import operations
-from tests.support.requests import NO_KEY, REQUESTS
+from tests.support.requests import NO_KEY, PAGES, REQUESTS
 
 USERS = f"{BASE}/users"
-TEMPLATES = sorted({path for _, path, _ in operations().values() if "{userId}" in path})
+PATHS = sorted({path for _, path, _ in operations().values()})
+TEMPLATES = [path for path in PATHS if "{userId}" in path]
 NAMES = ["alice", "keys", "usage", "users", "regenerate", "a.b_c-d"]
 COLONS, SLASHES = [":", "%3A", "%3a"], ["%2F", "%2f", "/"]
 
@@ -82,7 +84,7 @@ async def test_a_decoded_half_has_a_whole_name(template: str, rest: str) -> None
 @pytest.mark.parametrize(
     "path",
     [
-        *(f"{USERS}{rest}" for rest in ("", "/", "/alice", "/alice/keys", "/user:/keys", "/:default/keys")),
+        *(f"{USERS}{rest}" for rest in ("", "/alice", "/alice/keys", "/user:/keys", "/:default/keys")),
         f"{USERS}/user%3Adefault%2Falice/keys/a:b/c",
         *(f"{BASE}/{rest}" for rest in ("me:x/y", "cleanup/runs/1", "console/a:b/c", "docs/x:y/z")),
         "/users/user:default/alice", "/a/b:c/d",
@@ -91,6 +93,90 @@ async def test_a_decoded_half_has_a_whole_name(template: str, rest: str) -> None
 async def test_no_other_path_changes_its_meaning(path: str) -> None:
     """Segments are joined directly below the users only, and only behind half a ref."""
     assert await routed(path) == [part.replace("%3A", ":").replace("%2F", "/") for part in path.split("/")]
+
+
+@pytest.mark.parametrize("template", PATHS)
+@pytest.mark.parametrize(
+    "ref", ["user%3Adefault%2Falice", "user:default%2falice", "user:default/alice", "user:default/keys"]
+)
+async def test_a_slash_at_the_end_makes_no_difference(template: str, ref: str) -> None:
+    """On every path of the contract, with a ref that is encoded or decoded. Two slashes are another path."""
+    path = template.replace("{userId}", ref)
+    assert await routed(f"{path}/") == await routed(path)
+    assert await routed(f"{path}//") == [*await routed(path), "", ""]
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "//", "/a//", f"{USERS}//", f"{USERS}//keys", f"{USERS}/%2F", f"{USERS}/alice%2F"]
+)
+async def test_no_other_slash_is_dropped(path: str) -> None:
+    """None that is encoded, stands alone, or follows another one."""
+    assert await routed(path) == [part.replace("%2F", "/") for part in path.split("/")]
+
+
+@pytest.mark.parametrize("operation", sorted(set(REQUESTS) - set(PAGES)))
+@pytest.mark.parametrize("spelled", [quote(ALICE, safe=""), ALICE])
+async def test_each_operation_is_the_same_with_a_slash(service: Service, operation: str, spelled: str) -> None:
+    """It does what it does without one, and is logged and counted as the same operation."""
+    bob = service.signed_in(BOB)
+    key_id = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()["keyId"]
+    await bob.post(f"{BASE}/cleanup")
+    method, path, options = REQUESTS[operation]
+    path = path.replace(quote(ALICE, safe=""), spelled).replace(NO_KEY, key_id)
+    before = await metrics_of(service)
+    answer = await bob.request(method, f"{path}/", **options)
+    assert answer.is_success, answer.text
+    name = count(operation, answer.status_code)
+    assert (await metrics_of(service))[name] > before.get(name, 0)
+
+
+async def test_a_slash_makes_no_second_request_of_a_repetition(make_service: MakeService) -> None:
+    """The same Idempotency-Key gets the same key, the rate is the same, and the audit log has the same action."""
+    service = make_service(creates_per_minute=2)
+    alice, once = service.signed_in(ALICE), {"Idempotency-Key": "once"}
+    first = await alice.post(keys_path(ALICE), headers=once)
+    again = await alice.post(f"{keys_path(ALICE)}/", headers=once)
+    assert again.json() == first.json()
+    answers = [await alice.post(path) for path in (f"{keys_path(ALICE)}/", keys_path(ALICE), f"{keys_path(ALICE)}/")]
+    assert [answer.status_code for answer in answers] == [201, 429, 429]
+    plain, slashed = [(await alice.get(f"{BASE}/audit{end}")).json()["events"] for end in ("", "/")]
+    assert slashed == plain
+    assert [row["action"] for row in plain if row["outcome"] == "done"] == ["key.create", "key.create", "user.create"]
+
+
+def test_what_loads_relative_addresses_redirects() -> None:
+    """Pages, scripts and styles, and nothing else."""
+    kinds = {"text/html", "text/css", "text/javascript"}
+    loading = {
+        name
+        for name, (_, _, row) in operations().items()
+        if kinds & row["responses"].get("200", {}).get("content", {}).keys()
+    }
+    assert set(PAGES) == loading
+
+
+@pytest.mark.parametrize("operation", PAGES)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_a_page_redirects_to_the_path_without_the_slash(
+    nobody: httpx.AsyncClient, operation: str, method: str
+) -> None:
+    """Relative to the address that the browser knows, whatever a proxy puts before it or takes away."""
+    path = REQUESTS[operation][1]
+    moved = await nobody.request(method, f"{path}/")
+    assert (moved.status_code, moved.content) == (308, b"")
+    for seen in (
+        path,
+        *(f"{prefix}{path.removeprefix(BASE)}" for prefix in ("", "/api/proxy/litellm-console", "/a/b/c")),
+    ):
+        address = httpx.URL(f"https://portal.example.com{seen}/").join(moved.headers["location"])
+        assert address == f"https://portal.example.com{seen}"
+    assert (await nobody.get(path)).status_code == 200
+
+
+async def test_a_file_that_is_not_there_is_not_found_with_a_slash_either(nobody: httpx.AsyncClient) -> None:
+    """What would be refused without the slash is refused at once."""
+    assert (await nobody.get(f"{BASE}/docs/nothing.js/")).status_code == 400
+    assert (await nobody.get(f"{BASE}/console/?x=1")).status_code == 400
 
 
 async def test_an_encoded_slash_behind_a_decoded_one_is_refused(alice: httpx.AsyncClient) -> None:

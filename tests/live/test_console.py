@@ -161,6 +161,7 @@ async def test_who_is_signed_in_to_backstage_needs_no_token_behind_its_proxy(
     async with listening("serve", "--config", str(config), **refresh) as running, opened(address) as page:
         policy = (await products.backstage.get(address)).headers["Content-Security-Policy"]
         assert "require-trusted-types-for 'script'" in policy
+        assert (await products.backstage.get(f"{address}/")).headers["Location"] == "../console"
         assert await products.chat(await create(page, "through the proxy")) == 200
         await choose(page, "Edit")
         await page.locator("dialog [name=alias]").fill("edited")

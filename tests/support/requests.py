@@ -48,6 +48,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
 OPEN = [name for name, (_, _, row) in operations().items() if row.get("security") == []]
 API = sorted(set(REQUESTS) - set(OPEN))
 WITH_BODY = [name for name, (_, _, row) in operations().items() if "requestBody" in row]
+PAGES = [name for name, (_, _, row) in operations().items() if "308" in row["responses"]]
 CONDITIONAL = [name for name, (_, _, row) in operations().items() if "304" in row["responses"]]
 
 
