@@ -151,7 +151,7 @@ image-test: $(dev_stamp) ## Build the image, and walk the story on it without a 
 	PATH="$(CURDIR)/$(bin):$$PATH" tests/image/run
 
 .PHONY: live
-live: $(dev_stamp) ## Conformance and the whole story on the real LiteLLM and Backstage (LITELLM_VERSION=)
+live: sdk ## Conformance and the whole story on the real LiteLLM and Backstage (LITELLM_VERSION=)
 	PATH="$(CURDIR)/$(bin):$$PATH" LITELLM_VERSION=$(LITELLM_VERSION) tests/live/run
 
 .PHONY: matrix

@@ -7,9 +7,7 @@ the contract.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,41 +16,34 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import BASE
+from tests.support.clients import (
+    DIST,
+    NODE_MODULES,
+    SDK,
+    install_package,
+    install_wheel,
+    python_story,
+    run,
+    typescript_story,
+)
 from tests.support.processes import ROOT, listening
 
 pytestmark = pytest.mark.sdk
 
-SDK, DIST = ROOT / "sdk", ROOT / "dist"
-NODE_MODULES = SDK / "typescript" / "node_modules"
 PRISM = ROOT / "spec" / "node_modules" / ".bin" / "prism"
 TOKEN = 'mock-user-token:{"sub":"user:default/alice"}'
-
-
-def run(*command: str | Path, cwd: Path, **environment: str) -> str:
-    """What a program prints. It must succeed."""
-    done = subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the wheel is installed."""
-    target = tmp_path_factory.mktemp("python")
-    [built] = DIST.glob("*.whl")
-    run(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", target, built, cwd=target)
-    return target
+    return install_wheel(tmp_path_factory.mktemp("python"))
 
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project that has the tarball, and the tests of the client."""
-    project = tmp_path_factory.mktemp("typescript")
-    shutil.copytree(SDK / "typescript" / "tests", project, dirs_exist_ok=True)
-    [built] = DIST.glob("*.tgz")
-    run("npm", "install", "--silent", "--no-save", "--ignore-scripts", built, cwd=project)
-    (project / "node_modules" / "@types").symlink_to(NODE_MODULES / "@types")
-    return project
+    return install_package(tmp_path_factory.mktemp("typescript"))
 
 
 def example(language: str, marker: str) -> str:
@@ -79,21 +70,6 @@ async def through_prism(upstream: str, port: int) -> AsyncIterator[str]:
     finally:
         prism.terminate()
         await prism.communicate()
-
-
-def python_story(wheel: Path, url: str) -> None:
-    tests = SDK / "python" / "tests"
-    printed = run(
-        Path(sys.executable).parent / "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tests,
-        cwd=tests, PYTHONPATH=str(wheel), ORCHESTRATOR_URL=url,
-    )  # fmt: skip
-    assert "13 passed" in printed
-
-
-def typescript_story(package: Path, url: str) -> None:
-    run(NODE_MODULES / ".bin" / "tsc", "--project", package, cwd=package)
-    printed = run("node", "--test", package, cwd=package, ORCHESTRATOR_URL=url)
-    assert "# pass 13" in printed
 
 
 @pytest.fixture(params=["directly", "through Prism"])

@@ -1,4 +1,7 @@
-"""The whole story of a key, against the service at ORCHESTRATOR_URL (`make mock`)."""
+"""The whole story of a key, against the service at ORCHESTRATOR_URL (`make mock`).
+
+ORCHESTRATOR_TOKENS has Backstage tokens by user ref, as JSON; for whom it has none, the mock's are used.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,7 @@ from litellm_orchestrator_client.models import (
 )
 
 ALICE, BOB, CAROL = (f"user:default/{name}" for name in ("alice", "bob", "carol"))
+TOKENS: dict[str, str] = json.loads(os.environ.get("ORCHESTRATOR_TOKENS", "{}"))
 
 
 def accepted(response: httpx.Response) -> None:
@@ -46,7 +50,7 @@ def accepted(response: httpx.Response) -> None:
 def signed_in(user: str) -> Client:
     return Client(
         os.environ["ORCHESTRATOR_URL"],
-        lambda: f'mock-user-token:{{"sub":"{user}"}}',
+        lambda: TOKENS.get(user, f'mock-user-token:{{"sub":"{user}"}}'),
         event_hooks={"response": [accepted]},
     )
 

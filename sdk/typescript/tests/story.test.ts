@@ -1,16 +1,20 @@
-/** The whole story of a key, against the service at ORCHESTRATOR_URL (`make mock`). */
+/**
+ * The whole story of a key, against the service at ORCHESTRATOR_URL (`make mock`).
+ * ORCHESTRATOR_TOKENS has Backstage tokens by user ref, as JSON; for whom it has none, the mock's are used.
+ */
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { connect, OrchestratorError, pages, result, type Key, type UsageReport } from "litellm-orchestrator-client";
 
 const baseUrl = process.env["ORCHESTRATOR_URL"] ?? "";
+const tokens: Record<string, string> = JSON.parse(process.env["ORCHESTRATOR_TOKENS"] ?? "{}");
 const [alice, bob, carol] = ["alice", "bob", "carol"].map((name) => `user:default/${name}`) as [string, string, string];
 
 /** A caller. A proxy that compares responses with the contract, if there is one in between, must find nothing. */
 const signedIn = (user: string) =>
   connect({
     baseUrl,
-    token: () => `mock-user-token:{"sub":"${user}"}`,
+    token: () => tokens[user] ?? `mock-user-token:{"sub":"${user}"}`,
     fetch: async (request) => {
       const response = await fetch(request);
       const violations: { location: string[] }[] = JSON.parse(response.headers.get("sl-violations") ?? "[]");
