@@ -151,11 +151,11 @@ image-test: $(dev_stamp) ## Build the image, and walk the story on it without a 
 	PATH="$(CURDIR)/$(bin):$$PATH" tests/image/run
 
 .PHONY: live
-live: sdk ## Conformance and the whole story on the real LiteLLM and Backstage (LITELLM_VERSION=)
-	PATH="$(CURDIR)/$(bin):$$PATH" LITELLM_VERSION=$(LITELLM_VERSION) tests/live/run
+live: sdk ## Conformance and the whole story on the real LiteLLM and Backstage (LITELLM_VERSION=, BACKSTAGE_RELEASE=)
+	PATH="$(CURDIR)/$(bin):$$PATH" LITELLM_VERSION=$(LITELLM_VERSION) BACKSTAGE_RELEASE=$(BACKSTAGE_RELEASE) tests/live/run
 
 .PHONY: matrix
-matrix: $(dev_stamp) ## The same on three versions of LiteLLM, and the tests on three of Python; writes docs/compatibility.md
+matrix: sdk ## The same on three versions of LiteLLM and two of Backstage, and the tests on three of Python; writes docs/compatibility.md
 	PATH="$(CURDIR)/$(bin):$$PATH" $(bin)/python -m tests.matrix
 
 .PHONY: bench

@@ -1,4 +1,4 @@
-"""`make matrix`: the suites on several versions of LiteLLM and Python; writes the tables of docs/compatibility.md.
+"""`make matrix`: the suites on versions of LiteLLM, Backstage and Python; writes the tables of docs/compatibility.md.
 
 Run as a module, it takes the names of the tables to write: litellm, python.
 """
@@ -13,14 +13,17 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from tests.support.processes import ROOT
 
 PAGE = ROOT / "docs" / "compatibility.md"
-LITELLM = ("1.90.0", "1.104.5", "1.108.5")
+LITELLM = ("1.90.0", "1.104.5", "1.109.3")
 """The oldest supported, today's, and the newest."""
+BACKSTAGE = ("0.13.1", "0.19.0")
+"""Releases of its backend-defaults: one whose tokens have `ent`, and the newest, whose tokens do not."""
 PYTHON = ("3.11", "3.12", "3.13")
 _SUITE = ["tests/conformance", "tests/live"]
 
@@ -64,9 +67,9 @@ def run(*command: str, **environment: str) -> Result:
 
 
 def litellm_rows() -> Iterator[list[str]]:
-    """Conformance and the whole story on each LiteLLM."""
-    for version in LITELLM:
-        result = run("tests/live/run", *_SUITE, LITELLM_VERSION=version)
+    """Conformance and the whole story on each LiteLLM with each Backstage."""
+    for version, release in product(LITELLM, BACKSTAGE):
+        result = run("tests/live/run", *_SUITE, LITELLM_VERSION=version, BACKSTAGE_RELEASE=release)
         yield [version, *(result.versions.get(name, "?") for name in ("Backstage", "PostgreSQL")), result.summary]
 
 
