@@ -144,6 +144,7 @@ def _key(described: DescribedKey) -> dict[str, Any]:
         "replacedBy": revocation.replaced_by if revocation else None,
         "blockedBy": block.blocker if block else None,
         "blockedAt": iso(block.since) if block else None,
+        "isSession": described.key.is_session,
     }
 
 

@@ -99,6 +99,7 @@ export const text = {
     rates: (calls, tokens) => [calls === null ? '' : plural(calls, 'call', 'calls'), tokens === null ? '' : plural(tokens, 'token', 'tokens')].filter(Boolean).join(', ') || '–',
     columns: { key: 'Key', status: 'Status', models: 'Models', spend: 'Spend', budget: 'Budget', rates: 'Rates per minute', used: 'Last use', expires: 'Expires' },
     unnamed: 'unnamed',
+    session: 'sign-in to LiteLLM',
     allModels: 'all of the tier',
     status: { active: 'Active', overBudget: 'Over budget', blocked: 'Blocked', expired: 'Expired', all: 'all' },
     ownerOver: 'The budget of its owner is used up.',
