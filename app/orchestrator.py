@@ -19,6 +19,7 @@ from services.changes.refusals import Refusals
 from services.changes.sealing import Sealing
 from services.changes.store import ChangeStore
 from services.console import Console
+from services.effect import Effect
 from services.health import Health
 from services.keys.create import CreateKey, KeyPlacing
 from services.keys.delete import DeleteKey
@@ -117,6 +118,7 @@ class Orchestrator:
             self.monitoring,
             self.cleanup_administration,
             Console(settings=settings.console, people=self.ports.people),
+            Effect(seconds=settings.effective_within_seconds),
         ]
         self.background = self._users_and_keys()
 

@@ -122,6 +122,7 @@ class Key:
 
     `id` is the SHA-256 of the secret, LiteLLM's own id. `expires_at` is in seconds since the epoch. `fields` holds what
     a caller may see, under LiteLLM's names. `other_metadata` is the metadata that others store on the key.
+    `is_session`: LiteLLM made it for a sign-in to its own pages.
     """
 
     id: str
@@ -133,6 +134,7 @@ class Key:
     fields: Mapping[str, Any]
     annotations: KeyAnnotations | None
     other_metadata: Mapping[str, Any]
+    is_session: bool = False
 
     @property
     def position(self) -> tuple[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from settings.model import Cors
 
-_OURS = ("ETag", "Link", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id")
+_OURS = ("Effective-Within", "ETag", "Link", "RateLimit", "RateLimit-Policy", "Retry-After", "X-Request-Id")
 
 
 def middleware_options(cors: Cors) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from starlette.responses import Response
 
 from domain.identity import Principal
 from domain.offboarding import CleanupReport, RunOutcome
-from handlers.responses import iso, json_response, location_of
+from handlers.responses import effect_headers, iso, json_response, location_of
+from services.effect import Effect
 from services.offboarding.administration import CleanupAdministration
 from services.offboarding.report import report_as_json
 
@@ -21,7 +22,9 @@ async def get_cleanup(service: CleanupAdministration, principal: Principal) -> R
     return json_response({"enabled": status.enabled, "running": status.running} | plans)
 
 
-async def run_cleanup(service: CleanupAdministration, principal: Principal, body: dict[str, Any] | None) -> Response:
+async def run_cleanup(
+    service: CleanupAdministration, principal: Principal, body: dict[str, Any] | None, effect: Effect
+) -> Response:
     """`POST /cleanup`: 200 with the report of a dry run, or 202 for a run, or a dry run that takes long."""
     requested = body or {}
     if requested.get("dryRun", True):
@@ -30,8 +33,8 @@ async def run_cleanup(service: CleanupAdministration, principal: Principal, body
         report = await service.start(principal, requested.get("planHash"))
     if report.outcome is not RunOutcome.RUNNING:
         return json_response(_report(report))
-    location = location_of(("cleanup", "runs", str(report.run_id)))
-    return json_response({"running": True, "runId": report.run_id}, 202, location)
+    headers = location_of(("cleanup", "runs", str(report.run_id))) | effect_headers(effect.of_run(report))
+    return json_response({"running": True, "runId": report.run_id}, 202, headers)
 
 
 async def get_cleanup_run(service: CleanupAdministration, principal: Principal, run_id: int) -> Response:

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, Response
 from domain.errors import NotFoundError
 from handlers.responses import accepts, json_response
 from services.console import Console
+from services.effect import Effect
 
 _PAGE = Path(__file__).parent.parent / "console" / "page"
 _MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -32,12 +33,12 @@ async def get_console(console: Console) -> Response:
     return HTMLResponse(page, headers=headers)
 
 
-async def get_console_settings(console: Console) -> Response:
+async def get_console_settings(console: Console, effect: Effect) -> Response:
     """`GET /console/settings`: 200."""
     settings = console.settings
     people = [{"userId": user_id, "role": role} for user_id, role in console.people.items()]
     body = {"modelsUrl": settings.models_url, "refreshUrl": settings.refresh_url, "contact": settings.contact}
-    return json_response(body | {"people": people})
+    return json_response(body | {"people": people, "effectiveWithin": effect.seconds})
 
 
 async def get_console_asset(version: str, asset: str, accept_encoding: str | None = None) -> Response:

@@ -17,7 +17,17 @@ from domain.keys import (
     RotatedKey,
     RotationRequest,
 )
-from handlers.responses import entity_tag, iso, json_response, next_link, rate_headers, snake_case, versions
+from handlers.responses import (
+    effect_headers,
+    entity_tag,
+    iso,
+    json_response,
+    next_link,
+    rate_headers,
+    snake_case,
+    versions,
+)
+from services.effect import Effect
 from services.keys.create import CreateKey
 from services.keys.delete import DeleteKey
 from services.keys.keys import Keys
@@ -60,19 +70,27 @@ async def update_user_key(
     body: dict[str, Any],
     *,
     if_match: str | None,
+    effect: Effect,
 ) -> Response:
     """`PATCH /users/{userId}/keys/{keyId}`: 200 with the changed key."""
     requested = cast("KeyChanges", snake_case(body))
     key = await service(principal, user_id, key_id, requested, versions(if_match))
-    return json_response(_key(key), headers=entity_tag(key.version))
+    return json_response(_key(key), headers=entity_tag(key.version) | effect_headers(effect.of_update(requested)))
 
 
 async def delete_user_key(
-    service: DeleteKey, principal: Principal, user_id: str, key_id: str, *, replaced: str, if_match: str | None
+    service: DeleteKey,
+    principal: Principal,
+    user_id: str,
+    key_id: str,
+    *,
+    replaced: str,
+    if_match: str | None,
+    effect: Effect,
 ) -> Response:
     """`DELETE /users/{userId}/keys/{keyId}`: 204."""
     await service(principal, user_id, key_id, Replaced(replaced), versions(if_match))
-    return Response(status_code=204)
+    return Response(status_code=204, headers=effect_headers(effect.seconds))
 
 
 async def regenerate_user_key(
@@ -80,19 +98,26 @@ async def regenerate_user_key(
     principal: Principal,
     user_id: str,
     key_id: str,
+    *,
     body: dict[str, Any] | None,
+    effect: Effect,
     **headers: str | None,
 ) -> Response:
     """`POST /users/{userId}/keys/{keyId}/regenerate`: 201 with the new key and the end of the old one."""
-    requested, expected = cast("RotationRequest", snake_case(body)), versions(headers["if_match"])
-    once = headers["idempotency_key"]
-    rotated = await service(principal, user_id, key_id, requested, expected=expected, idempotency_key=once)
-    return json_response(_rotated(rotated.resource), 201, rate_headers(rotated.rate))
+    requested = cast("RotationRequest", snake_case(body))
+    rotated = await service(principal, user_id, key_id, requested, **_conditions(**headers))
+    ended = effect_headers(effect.of_rotation(requested, rotated.resource))
+    return json_response(_rotated(rotated.resource), 201, rate_headers(rotated.rate) | ended)
 
 
-async def report_key(service: ReportKey, principal: Principal, body: dict[str, str]) -> Response:
+async def report_key(service: ReportKey, principal: Principal, body: dict[str, str], effect: Effect) -> Response:
     """`POST /keys/report`: 202, whether the key exists or not."""
-    return json_response({"received": True}, 202, rate_headers(await service(principal, body["key"])))
+    rate = await service(principal, body["key"])
+    return json_response({"received": True}, 202, rate_headers(rate) | effect_headers(effect.seconds))
+
+
+def _conditions(*, if_match: str | None, idempotency_key: str | None) -> dict[str, Any]:
+    return {"expected": versions(if_match), "idempotency_key": idempotency_key}
 
 
 def _created(key: CreatedKey | RotatedKey) -> dict[str, Any]:
@@ -119,6 +144,7 @@ def _key(described: DescribedKey) -> dict[str, Any]:
         "replacedBy": revocation.replaced_by if revocation else None,
         "blockedBy": block.blocker if block else None,
         "blockedAt": iso(block.since) if block else None,
+        "isSession": described.key.is_session,
     }
 
 

@@ -79,6 +79,11 @@ def rate_headers(rate: RateLimit | None) -> dict[str, str]:
     }
 
 
+def effect_headers(seconds: int | None) -> dict[str, str]:
+    """The header that says within how many seconds an ended key works nowhere; none if no key was ended."""
+    return {} if seconds is None else {"Effective-Within": str(seconds)}
+
+
 def accepts(accept_encoding: str | None, coding: str) -> bool:
     """Whether `Accept-Encoding` allows `coding` (RFC 9110, section 12.5.3). A weight that is no number is none."""
     weights = {"*": 0.0}

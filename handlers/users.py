@@ -9,7 +9,17 @@ from starlette.responses import Response
 from domain import refs
 from domain.identity import Principal
 from domain.users import Tier, User, UserChanges
-from handlers.responses import entity_tag, iso, json_response, next_link, rate_headers, snake_case, versions
+from handlers.responses import (
+    effect_headers,
+    entity_tag,
+    iso,
+    json_response,
+    next_link,
+    rate_headers,
+    snake_case,
+    versions,
+)
+from services.effect import Effect
 from services.offboarding.removal import RemoveUser
 from services.users.create import CreateUser
 from services.users.list import ListUsers
@@ -66,10 +76,12 @@ async def update_user(
     return json_response(_user(user), headers=entity_tag(user.version))
 
 
-async def delete_user(service: RemoveUser, principal: Principal, user_id: str, if_match: str | None) -> Response:
+async def delete_user(
+    service: RemoveUser, principal: Principal, user_id: str, *, if_match: str | None, effect: Effect
+) -> Response:
     """`DELETE /users/{userId}`: 200 with the number of deleted keys."""
     keys = await service(principal, user_id, versions(if_match))
-    return json_response({"userId": user_id, "keysDeleted": keys})
+    return json_response({"userId": user_id, "keysDeleted": keys}, headers=effect_headers(effect.seconds))
 
 
 def _user(user: User) -> dict[str, Any]:

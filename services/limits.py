@@ -65,10 +65,10 @@ def life_within(tier: Tier, life: int | None) -> int | None:
 
 
 def require_room(tier: Tier, keys: Sequence[Key], now: float) -> None:
-    """Raises ConflictError if the user has as many keys as `tier` allows. Expired keys do not count."""
-    unexpired = [key for key in keys if key.status(now) is not KeyStatus.EXPIRED]
-    if tier.max_keys is not None and len(unexpired) >= tier.max_keys:
-        raise ConflictError(f"The user has {len(unexpired)} keys; the tier {tier.name} allows {tier.max_keys}")
+    """Raises ConflictError if the user has as many keys as `tier` allows. Expired keys and sign-ins do not count."""
+    counted = [key for key in keys if key.status(now) is not KeyStatus.EXPIRED and not key.is_session]
+    if tier.max_keys is not None and len(counted) >= tier.max_keys:
+        raise ConflictError(f"The user has {len(counted)} keys; the tier {tier.name} allows {tier.max_keys}")
 
 
 def require_free_alias(alias: str | None, keys: Sequence[Key], *, except_id: str | None = None) -> None:

@@ -151,7 +151,8 @@ class Settings:
     """All settings. `database_url` is SQLAlchemy's.
 
     `known_user_seconds`, `membership_seconds`, `membership_stale_seconds`, `audit_retention` and `maintenance_interval`
-    are in seconds; an interval of 0 means never. `membership` None is the catalog if there is a token for it. Of
+    are in seconds; an interval of 0 means never. `effective_within_seconds` is how long a LiteLLM that was not told
+    still accepts a key. `membership` None is the catalog if there is a token for it. Of
     `secret_keys`, the first seals what is kept, and each opens it; without any the master key does both.
     """
 
@@ -169,6 +170,7 @@ class Settings:
     circuit_breaker: CircuitSettings = CircuitSettings()
     connections: ConnectionLimits = ConnectionLimits()
     known_user_seconds: float = 300.0
+    effective_within_seconds: int = 60
     membership: MembershipSource | None = None
     membership_seconds: float = 60.0
     membership_stale_seconds: float = 600.0

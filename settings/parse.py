@@ -85,6 +85,7 @@ def from_app_config(tree: Mapping[str, Any]) -> Settings:
         circuit_breaker=CircuitSettings(**ours.get("circuitBreaker", {})),
         connections=_connections(ours.get("connections", {})),
         known_user_seconds=ours.get("knownUserSeconds", Settings.known_user_seconds),
+        effective_within_seconds=ours.get("effectiveWithinSeconds", Settings.effective_within_seconds),
         membership=ours.get("membership"),
         membership_seconds=ours.get("membershipSeconds", Settings.membership_seconds),
         membership_stale_seconds=ours.get("membershipStaleSeconds", Settings.membership_stale_seconds),

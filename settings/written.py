@@ -114,6 +114,7 @@ def _own(settings: Settings) -> dict[str, Any]:
         "audit": {"retentionDays": round(settings.audit_retention / 86400)},
         "maintenanceInterval": settings.maintenance_interval,
         "knownUserSeconds": settings.known_user_seconds,
+        "effectiveWithinSeconds": settings.effective_within_seconds,
     }
 
 

@@ -27,6 +27,7 @@ VERSION = "1.104.5"
 _REGENERATE = (
     "Regenerating Virtual Keys is an Enterprise feature, You must be a LiteLLM Enterprise user to use this feature"
 )
+_SESSIONS = "litellm-dashboard"
 Endpoint = Callable[[Request], Awaitable[Response]]
 _USER_COLUMNS = frozenset({"user_id", "user_email", "created_at", "spend", "user_alias", "user_role"})
 _KEY_COLUMNS = frozenset({"token", "created_at", "key_alias", "spend", "max_budget", "updated_at"})
@@ -36,7 +37,8 @@ class LiteLLMStandIn:
     """LiteLLM in memory. `app` is an ASGI application; `rows` are its tables, `requests` the requests it received.
 
     `deployments` are the models of its configuration, `policy` is the rest of it. `master_keys` are those that it
-    accepts: several while its replicas are restarted with another one.
+    accepts: several while its replicas are restarted with another one. `lists_sessions`: whether it lists the keys that
+    it makes for sign-ins to its own pages; releases from 1.90.0 on do not, and count them nowhere.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class LiteLLMStandIn:
         self.rows = Rows(now, new_id)
         self.policy = Policy()
         self.deployments = Deployments()
+        self.lists_sessions = False
         self.requests: list[str] = []
         self._calls: Counter[tuple[str, str]] = Counter()
         managed: list[tuple[str, str, Endpoint]] = [
@@ -112,12 +115,11 @@ class LiteLLMStandIn:
     async def _user_info(self, request: Request) -> Response:
         user_id = request.query_params.get("user_id")
         if user_id is None:
-            return JSONResponse(
-                {"user_id": None, "user_info": None, "keys": list(self.rows.keys.values()), "teams": []}
-            )
+            return JSONResponse({"user_id": None, "user_info": None, "keys": self._listed(), "teams": []})
         if (row := self.rows.users.get(user_id)) is None:
             raise HTTPException(404, f"User {user_id} not found")
-        return JSONResponse({"user_id": user_id, "user_info": row, "keys": self._keys_of(user_id), "teams": []})
+        keys = [key for key in self._listed() if key["user_id"] == user_id]
+        return JSONResponse({"user_id": user_id, "user_info": row, "keys": keys, "teams": []})
 
     async def _user_info_v2(self, request: Request) -> Response:
         user_id = request.query_params.get("user_id", "")
@@ -133,7 +135,7 @@ class LiteLLMStandIn:
             users = [row for row in users if asked[0].lower() in row["user_id"].lower()]
         elif asked:
             users = [row for row in users if row["user_id"] in asked]
-        counts = Counter(key["user_id"] for key in self.rows.keys.values())
+        counts = Counter(key["user_id"] for key in self._listed())
         shown = [row | {"key_count": counts[row["user_id"]]} for row in users[(page - 1) * size : page * size]]
         pages = -(-len(users) // size)
         return JSONResponse(
@@ -177,9 +179,7 @@ class LiteLLMStandIn:
         user_id = request.query_params.get("user_id")
         wanted = {"user_id": user_id, "token": request.query_params.get("key_hash")}
         found = [
-            key
-            for key in self.rows.keys.values()
-            if all(value is None or key[name] == value for name, value in wanted.items())
+            key for key in self._listed() if all(value is None or key[name] == value for name, value in wanted.items())
         ]
         keys = _sorted(request, _newest_first(found), _KEY_COLUMNS)
         shown: list[Any] = [self.rows.listed(key) for key in keys[(page - 1) * size : page * size]]
@@ -284,6 +284,9 @@ class LiteLLMStandIn:
                 raise HTTPException(403, f"{holder} not allowed to access model.")
         if not self.deployments.serve(model):
             raise HTTPException(400, f"Invalid model name passed in model={model}")
+
+    def _listed(self) -> list[Row]:
+        return [key for key in self.rows.keys.values() if self.lists_sessions or key["team_id"] != _SESSIONS]
 
     def _keys_of(self, user_id: str) -> list[Row]:
         return [key for key in self.rows.keys.values() if key["user_id"] == user_id]

@@ -31,6 +31,8 @@ ANNOTATIONS = "litellm_orchestrator"
 UNLIMITED_RATE = 2**53 - 1
 """A rate that nobody reaches: LiteLLM ignores a null that should clear a user's `tpm_limit` or `rpm_limit`."""
 
+_SIGN_INS = "litellm-dashboard"
+"""The team, which does not exist, of the keys that LiteLLM makes for sign-ins (`UI_SESSION_TOKEN_TEAM_ID` there)."""
 _NOT_IN_ALIAS = re.compile(r"[^A-Za-z0-9._-]+")
 _OPERATION_DIGITS = 8
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
@@ -116,6 +118,7 @@ def key_from(row: KeyRow, owner: str) -> Key:
         fields=fields,
         annotations=annotations,
         other_metadata=other_metadata,
+        is_session=row.team_id == _SIGN_INS,
     )
 
 

@@ -3,6 +3,7 @@
 import { html, nothing } from './lit.js';
 import { ConfirmDialog, open } from './dialog.js';
 import { duration, exact, number, when } from './format.js';
+import { session } from './session.js';
 import { empty, pill } from './ui.js';
 import { text } from './text.js';
 import { COUNTDOWN, View } from './view.js';
@@ -99,7 +100,7 @@ class CleanupView extends View {
   #confirm(report, affected) {
     open(new ConfirmDialog(), {
       heading: words.apply(affected.length),
-      lead: affected.map(entry => `${entry.userId}: ${words.actions[/** @type {'block'} */ (entry.whenConfirmed)]}`).slice(0, 20).join('. '),
+      lead: `${words.effect(session.soon)} ${affected.map(entry => `${entry.userId}: ${words.actions[/** @type {'block'} */ (entry.whenConfirmed)]}`).slice(0, 20).join('. ')}`,
       word: String(affected.length),
       undone: words.notApplied,
       button: words.apply(affected.length),

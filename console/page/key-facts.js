@@ -10,7 +10,7 @@ const SOON = 24 * 3600;
 /** @typedef {any} Key a row of GET …/keys; `isOwnerOver` is whether its owner's budget is used up */
 
 /** @param {Key} key */
-export const keyName = key => key.key_alias || key.key_name || text.keys.unnamed;
+export const keyName = key => key.key_alias || (key.isSession && text.keys.session) || key.key_name || text.keys.unnamed;
 
 /** Whether LiteLLM refuses calls because of a budget. 0 is a budget. @param {number} spend @param {number | null} budget */
 export const isOver = (spend, budget) => budget !== null && spend >= budget;
@@ -41,8 +41,8 @@ export function mayUnblock({ blockedBy }, isAdmin) {
  */
 export const mayRotate = key => statusOf(key) !== 'expired' && (!key.blocked || [undefined, 'report'].includes(key.blockedBy));
 
-/** Whether a tier's number of keys includes it: not if it has expired or was replaced. @param {Key} key */
-export const takesRoom = key => statusOf(key) !== 'expired' && !key.replacedBy;
+/** Whether a tier's number of keys includes it: not if it has expired, was replaced, or is a sign-in. @param {Key} key */
+export const takesRoom = key => statusOf(key) !== 'expired' && !key.replacedBy && !key.isSession;
 
 /** @param {Key} key @param {number} now milliseconds */
 export function statusPill(key, now = Date.now()) {

@@ -2,12 +2,13 @@
 
 import { html } from './lit.js';
 import { FormDialog } from './dialog.js';
+import { session } from './session.js';
 import { field } from './ui.js';
 import { text } from './text.js';
 
 export class KeyReport extends FormDialog {
   heading = text.dialogs.reportTitle;
-  lead = text.dialogs.reportLead;
+  lead = text.dialogs.reportLead(session.soon);
   undone = text.keys.notReported;
   danger = true;
   /** @type {() => void} */ reported = () => {};

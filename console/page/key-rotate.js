@@ -2,6 +2,7 @@
 
 import { html, nothing } from './lit.js';
 import { FormDialog } from './dialog.js';
+import { session } from './session.js';
 import { field, randomId } from './ui.js';
 import { text } from './text.js';
 import { dayOf, duration, timeOfDay } from './format.js';
@@ -38,7 +39,7 @@ class KeyRotate extends FormDialog {
   }
 
   fields() {
-    const warning = this.key.pendingRevocations?.length ? html`<div class="notice warn">${text.dialogs.rotateTwice}</div>` : nothing;
+    const warning = this.key.pendingRevocations?.length ? html`<div class="notice warn">${text.dialogs.rotateTwice(session.soon)}</div>` : nothing;
     if (this.key.blocked) return warning;
     const word = this.#overlap ? duration(this.#overlap) : text.none;
     return html`${warning}${field(`${text.dialogs.overlap}: ${word}`, html`<input type="range" name="overlap" min="0" max=${OVERLAPS.length - 1} .defaultValue=${String(USUAL)}

@@ -10,6 +10,7 @@ import { SORTABLE, isOver, keyName, matches, mayRotate, mayUnblock, rates, sorte
 import { dayOf, exact, exactMoney, money, when } from './format.js';
 import { showMenu } from './menu.js';
 import { notices } from './notices.js';
+import { session } from './session.js';
 import { bar, empty } from './ui.js';
 import { text } from './text.js';
 import { COUNTDOWN, View } from './view.js';
@@ -187,6 +188,7 @@ class KeysView extends View {
     this.#set(row.token, { blocked: true, blockedBy: undefined });
     try {
       this.#set(row.token, await this.#patch(row, { blocked: true }));
+      this.note = words.isBlocked(keyName(row), session.soon);
     } catch (error) {
       this.#set(row.token, row);
       this.#failed(row, words.notBlocked(keyName(row)), error, { label: words.blockAgain, act: () => this.#block(row) });
@@ -197,6 +199,7 @@ class KeysView extends View {
   async #unblock(row) {
     try {
       this.#set(row.token, await this.#patch(row, { blocked: false }));
+      this.note = '';
     } catch (error) {
       this.#failed(row, words.notUnblocked(keyName(row)), error, { label: words.unblockAgain, act: () => this.#unblock(row) });
     }
@@ -222,8 +225,8 @@ class KeysView extends View {
       html`<label><input type="radio" name="replaced" value=${value} ?checked=${value === 'keep'}>${label}</label>`;
     open(new ConfirmDialog(), {
       heading: dialogs.removeTitle(name),
-      lead: dialogs.removeLead,
-      more: () => (replaced ? html`<fieldset><legend>${dialogs.replacedTitle}</legend><div class="choices">${choice('keep', dialogs.replacedKeep)}${choice('delete', dialogs.replacedDelete)}</div></fieldset>` : nothing),
+      lead: dialogs.removeLead(session.soon),
+      more: () => (replaced ? html`<fieldset><legend>${dialogs.replacedTitle}</legend><div class="choices">${choice('keep', dialogs.replacedKeep)}${choice('delete', dialogs.replacedDelete(session.soon))}</div></fieldset>` : nothing),
       word: name,
       button: dialogs.removeButton(name),
       undone: words.notDeleted(name),

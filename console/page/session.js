@@ -6,7 +6,7 @@ import { text } from './text.js';
 const settingsUrl = new URL('../settings', import.meta.url);
 
 /** @typedef {{userId: string, role: string}} Choice */
-/** @typedef {{modelsUrl: string | null, refreshUrl: string | null, contact: string | null, people: Choice[]}} Settings */
+/** @typedef {{modelsUrl: string | null, refreshUrl: string | null, contact: string | null, people: Choice[], effectiveWithin: number}} Settings */
 /** @typedef {{subject: string, roles: string[], tier: string | null, limits: any}} Person the answer of /me */
 
 /**
@@ -14,7 +14,7 @@ const settingsUrl = new URL('../settings', import.meta.url);
  * person is the same object for as long as the same person is signed in, also with a renewed token.
  */
 class Session extends EventTarget {
-  /** @type {Settings} */ settings = { modelsUrl: null, refreshUrl: null, contact: null, people: [] };
+  /** @type {Settings} */ settings = { modelsUrl: null, refreshUrl: null, contact: null, people: [], effectiveWithin: 60 };
   /** @type {Person | null} */ person = null;
   /** The token of that person. */
   token = '';
@@ -30,6 +30,11 @@ class Session extends EventTarget {
   /** @type {() => void} */ #again = () => {};
   #trial = 0;
 
+  /** When a key that is ended works nowhere any more. */
+  get soon() {
+    return text.times.within(this.settings.effectiveWithin);
+  }
+
   /** Reads the settings, and takes over a session of Backstage if there is one. */
   async start() {
     this.#again = () => this.start();
@@ -37,7 +42,7 @@ class Session extends EventTarget {
     try {
       const response = await fetched(settingsUrl);
       if (!response.ok) throw new ApiError(text.errors.status(response.status), response.status);
-      this.settings = await response.json();
+      this.settings = { ...this.settings, ...(await response.json()) };
       await this.#resume();
       this.isStarted = true;
     } catch (error) {

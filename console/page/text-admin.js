@@ -36,9 +36,9 @@ export const forAdmins = {
     offboard: 'Off-board',
     /** @param {string} name */
     offboardTitle: name => `Off-board ${name}`,
-    /** @param {number} keys @param {string} spend */
-    offboardLead: (keys, spend) =>
-      `${plural(keys, 'key stops', 'keys stop')} working at once and ${keys === 1 ? 'is' : 'are'} deleted with the user, whose spend of ${spend} is no longer shown here. There is no grace period. Spending stays in LiteLLM’s reports and the audit log. While they are in an allowed group, their next request creates them anew.`,
+    /** @param {number} keys @param {string} spend @param {string} soon */
+    offboardLead: (keys, spend, soon) =>
+      `${plural(keys, 'key stops', 'keys stop')} working ${soon} and ${keys === 1 ? 'is' : 'are'} deleted with the user, whose spend of ${spend} is no longer shown here. There is no grace period. Spending stays in LiteLLM’s reports and the audit log. While they are in an allowed group, their next request creates them anew.`,
     /** @param {string} name */
     offboardButton: name => `Off-board ${name} for good`,
   },
@@ -69,6 +69,8 @@ export const forAdmins = {
     after: time => `after ${time}`,
     nextRun: 'in the next run',
     outcomes: { running: 'Running', planned: 'Planned', done: 'Done', refused: 'Refused', failed: 'Failed' },
+    /** @param {string} soon */
+    effect: soon => `A blocked or deleted key stops working ${soon}.`,
     /** @param {number} count */
     apply: count => `Carry out this plan for ${plural(count, 'user', 'users')}`,
     none: 'no run yet',

@@ -12,6 +12,8 @@ export const text = {
     hours: count => `${count} h`,
     /** @param {number} count */
     days: count => plural(count, 'day', 'days'),
+    /** @param {number} seconds */
+    within: seconds => (seconds ? `within ${seconds} s` : 'at once'),
   },
   nav: { keys: 'Keys', spending: 'Spending', admin: 'Admin', users: 'Users', cleanup: 'Off-boarding', audit: 'Audit log', health: 'Health', label: 'Sections' },
   theme: { dark: 'Dark', light: 'Light', toggle: 'Switch between light and dark' },
@@ -64,6 +66,8 @@ export const text = {
     /** @param {string} name */
     notBlocked: name => `“${name}” was not blocked`,
     blockAgain: 'Block again',
+    /** @param {string} name @param {string} soon */
+    isBlocked: (name, soon) => `“${name}” stops working ${soon}.`,
     /** @param {string} name */
     notUnblocked: name => `“${name}” was not unblocked`,
     unblockAgain: 'Unblock again',
@@ -95,6 +99,7 @@ export const text = {
     rates: (calls, tokens) => [calls === null ? '' : plural(calls, 'call', 'calls'), tokens === null ? '' : plural(tokens, 'token', 'tokens')].filter(Boolean).join(', ') || '–',
     columns: { key: 'Key', status: 'Status', models: 'Models', spend: 'Spend', budget: 'Budget', rates: 'Rates per minute', used: 'Last use', expires: 'Expires' },
     unnamed: 'unnamed',
+    session: 'sign-in to LiteLLM',
     allModels: 'all of the tier',
     status: { active: 'Active', overBudget: 'Over budget', blocked: 'Blocked', expired: 'Expired', all: 'all' },
     ownerOver: 'The budget of its owner is used up.',
@@ -165,7 +170,8 @@ export const text = {
     rotateTitle: name => `Rotate ${name}`,
     rotateLead: 'You get a new key with the same limits. Choose how long the old one goes on working.',
     overlap: 'Overlap',
-    rotateTwice: 'This key has replaced another one, which still works. That older key stops working at once.',
+    /** @param {string} soon */
+    rotateTwice: soon => `This key has replaced another one, which still works. That older key stops working ${soon}.`,
     rotateBlocked: 'Rotate: the old key stays blocked',
     rotateBlockedLead: 'You get a new key with the same limits, which works.',
     rotateNow: 'Rotate: the old key stops now',
@@ -174,16 +180,19 @@ export const text = {
     remove: 'Delete',
     /** @param {string} name */
     removeTitle: name => `Delete ${name}`,
-    removeLead: 'Whatever uses this key stops working at once. This cannot be undone.',
+    /** @param {string} soon */
+    removeLead: soon => `Whatever uses this key stops working ${soon}. This cannot be undone.`,
     replacedTitle: 'The key that it replaced still works',
     replacedKeep: 'Keep it: it goes on working, without an end',
-    replacedDelete: 'Delete it, too: it stops working at once',
+    /** @param {string} soon */
+    replacedDelete: soon => `Delete it, too: it stops working ${soon}`,
     /** @param {string} word */
     typeToConfirm: word => `Type ${word} to confirm`,
     /** @param {string} name */
     removeButton: name => `Delete ${name} for good`,
     reportTitle: 'Report a leaked key',
-    reportLead: 'Paste the key that you found. If it is one of this company’s, it is blocked at once and for good, also if it is not yours.',
+    /** @param {string} soon */
+    reportLead: soon => `Paste the key that you found. If it is one of this company’s, it stops working ${soon} and for good, also if it is not yours.`,
     reportLabel: 'Leaked key',
     reportButton: 'Block this key for good',
     reported: 'Thank you. If the key is known here, it is blocked now.',

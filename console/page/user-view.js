@@ -5,6 +5,7 @@ import { ConfirmDialog, open } from './dialog.js';
 import { money, nameOf } from './format.js';
 import { LimitsForm } from './limits-form.js';
 import { notices } from './notices.js';
+import { session } from './session.js';
 import { text } from './text.js';
 import { View } from './view.js';
 import './keys-view.js';
@@ -77,7 +78,7 @@ class UserView extends View {
       const name = nameOf(this.userId);
       open(new ConfirmDialog(), {
         heading: words.offboardTitle(name),
-        lead: words.offboardLead(body.keys.length, money(this.user.spend)),
+        lead: words.offboardLead(body.keys.length, money(this.user.spend), session.soon),
         word: name,
         button: words.offboardButton(name),
         undone: words.notOffboarded(name),

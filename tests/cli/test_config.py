@@ -57,6 +57,7 @@ litellmOrchestrator:
   audit: {retentionDays: 17}
   maintenanceInterval: 0
   knownUserSeconds: 18
+  effectiveWithinSeconds: 23
 """
 LITTLE = """
 liteLLM: {baseUrl: 'http://litellm:4000', masterKey: canary-master, adminGroup: a, allowedGroup: b}

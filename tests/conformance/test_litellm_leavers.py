@@ -48,3 +48,22 @@ async def test_a_row_of_a_user_says_who_created_them_and_counts_their_keys(proxy
     rows = (await proxy.get("/user/list", user_ids=f"{ours},{theirs}", page=1, page_size=100)).json()["users"]
     told = {row["user_id"]: (ANNOTATIONS in row["metadata"], row["key_count"]) for row in rows}
     assert told == {ours: (True, 0), theirs: (False, 2)}
+
+
+async def test_a_key_of_a_sign_in_is_listed_for_nobody(proxy: Proxy) -> None:
+    """Nor counted, nor found by its hash; it calls models, can be blocked by its hash, and goes with its user."""
+    user_id = await proxy.user("a")
+    key = await proxy.key(user_id)
+    session = await proxy.key(user_id, team_id="litellm-dashboard")
+    assert await proxy.chat(session["key"]) == 200
+    asked: list[dict[str, str]] = [{"user_id": user_id}, {"key_hash": session["token"]}]
+    listed = [(await proxy.get("/key/list", return_full_object="true", **query)).json()["keys"] for query in asked]
+    assert [[row["token"] for row in rows] for rows in listed] == [[key["token"]], []]
+    rows = (await proxy.get("/user/list", user_ids=f"{user_id},{user_id}", page=1, page_size=100)).json()["users"]
+    assert [row["key_count"] for row in rows] == [1]
+    assert (await proxy.get("/key/info", key=session["token"])).json()["info"]["team_id"] == "litellm-dashboard"
+    assert (await proxy.post("/key/block", key=session["token"])).status_code == 200
+    assert await proxy.chat(session["key"]) == 401
+    assert (await proxy.post("/key/unblock", key=session["token"])).status_code == 200
+    await proxy.post("/user/delete", user_ids=[user_id])
+    assert await proxy.chat(session["key"]) == 401

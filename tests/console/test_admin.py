@@ -143,7 +143,7 @@ async def test_bob_off_boards_alice(opened: Opened) -> None:
     secret = await with_alice(opened)
     await opened.sign_in("bob", "#/users/user:default/alice")
     await page.get_by_role("button", name="Off-board", exact=True).click()
-    await expect(page.locator("dialog[open]")).to_contain_text("1 key stops working at once")
+    await expect(page.locator("dialog[open]")).to_contain_text("1 key stops working within 60 s")
     await page.get_by_label("Type alice to confirm").fill("alice")
     await page.get_by_role("button", name="Off-board alice for good").click()
     await page.wait_for_url(re.compile("#/users$"))

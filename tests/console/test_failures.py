@@ -209,7 +209,7 @@ async def test_a_second_rotation_warns(opened: Opened) -> None:
     await expect(page.locator("tbody tr")).to_have_count(2)
     await page.locator("tbody tr", has_text="Active").get_by_role("button").click()
     await page.get_by_role("menuitem", name="Rotate").click()
-    await expect(page.locator("dialog[open]")).to_contain_text("That older key stops working at once.")
+    await expect(page.locator("dialog[open]")).to_contain_text("That older key stops working within 60 s.")
 
 
 @pytest.mark.parametrize(("choice", "query"), [("Keep it", ""), ("Delete it, too", "?replaced=delete")])

@@ -217,6 +217,7 @@ async def test_blocking_is_shown_at_once_and_taken_back_if_it_fails(opened: Open
     secret = await create(page, "laptop")
     await choose(page, "laptop", "Block")
     await expect(page.locator(STATUS)).to_have_text("Blocked")
+    await expect(page.get_by_text("“laptop” stops working within 60 s.")).to_be_visible()
     await choose(page, "laptop", "Unblock")
     await expect(page.locator(STATUS)).to_have_text("Active")
     await page.route(re.compile("/keys/"), lambda route: route.abort())

@@ -44,17 +44,20 @@ def _environment(home: Path) -> dict[str, str]:
 
 @contextmanager
 def second_litellm(
-    folder: Path, settings: Mapping[str, Any], models: Sequence[Mapping[str, Any]] = _MODELS
+    folder: Path,
+    settings: Mapping[str, Any],
+    models: Sequence[Mapping[str, Any]] = _MODELS,
+    general: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
     """Starts the process with `settings` as its `litellm_settings` and `models` as its `model_list`.
 
-    Its files are in `folder`. Yields its address.
+    `general` is what it has in `general_settings` besides the master key. Yields its address.
+    Its files are in `folder`.
     """
     home = Path(os.environ.get("LITELLM_HOME", Path.home() / ".cache" / "litellm-live"))
-    general = {"master_key": "os.environ/LITELLM_MASTER_KEY"}
     config = {
         "model_list": list(models),
-        "general_settings": general,
+        "general_settings": {"master_key": "os.environ/LITELLM_MASTER_KEY", **(general or {})},
         "litellm_settings": {"telemetry": False, **settings},
     }
     (folder / "litellm.yaml").write_text(yaml.safe_dump(config))

@@ -1,0 +1,48 @@
+"""Two processes of LiteLLM on one database, without Redis: what the one is told, the other learns later."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import uuid
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.litellm_process import second_litellm
+
+_TTL_SECONDS = 10
+_PAUSE_SECONDS = 0.5
+_CALL = {"model": "gpt-fake", "messages": [{"role": "user", "content": "hello"}]}
+
+
+async def accepts(process: httpx.AsyncClient, secret: str) -> bool:
+    """Whether a model may be called with the key through this process."""
+    headers = {"Authorization": f"Bearer {secret}"}
+    return (await process.post("/v1/chat/completions", json=_CALL, headers=headers)).status_code == 200
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("path", ["/key/block", "/key/delete"])
+async def test_how_long_a_key_works_that_another_process_has_ended(tmp_path: Path, path: str) -> None:
+    """Refused at once by the one that was told, by the other when it forgets it: after `user_api_key_cache_ttl`."""
+    headers = {"Authorization": f"Bearer {os.environ['LITELLM_MASTER_KEY']}"}
+    user_id = f"user:default/{uuid.uuid4().hex[:8]}"
+    with second_litellm(tmp_path, {}, general={"user_api_key_cache_ttl": _TTL_SECONDS}) as url:
+        async with (
+            httpx.AsyncClient(base_url=os.environ["LITELLM_URL"], headers=headers, timeout=60) as told,
+            httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as other,
+        ):
+            await told.post("/user/new", json={"user_id": user_id, "auto_create_key": False})
+            key = (await told.post("/key/generate", json={"user_id": user_id})).json()
+            assert (await accepts(told, key["key"]), await accepts(other, key["key"])) == (True, True)
+            assert (await told.post(path, json={"key": key["token"], "keys": [key["token"]]})).status_code == 200
+            ended = time.monotonic()
+            assert (await accepts(told, key["key"]), await accepts(other, key["key"])) == (False, True)
+            while await accepts(other, key["key"]):
+                await asyncio.sleep(_PAUSE_SECONDS)
+                assert time.monotonic() - ended < 2 * _TTL_SECONDS
+            print(f"{path}: accepted elsewhere for {time.monotonic() - ended:.1f} s")
+            await told.post("/user/delete", json={"user_ids": [user_id]})
