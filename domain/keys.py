@@ -121,7 +121,8 @@ class Key:
     """A key without its secret.
 
     `id` is the SHA-256 of the secret, LiteLLM's own id. `expires_at` is in seconds since the epoch. `fields` holds what
-    a caller may see, under LiteLLM's names. `other_metadata` is the metadata that others store on the key.
+    a caller may see, under LiteLLM's names. `other_metadata` is the metadata that others store on the key. `odd` names
+    the fields of LiteLLM's row that make no sense: they are left out, or the strictest value stands in their place.
     """
 
     id: str
@@ -133,6 +134,7 @@ class Key:
     fields: Mapping[str, Any]
     annotations: KeyAnnotations | None
     other_metadata: Mapping[str, Any]
+    odd: frozenset[str] = frozenset()
 
     @property
     def position(self) -> tuple[str, str]:
@@ -157,10 +159,21 @@ class Key:
         }
 
     def status(self, now: float) -> KeyStatus:
-        """The status at `now`, in seconds since the epoch. An expired key counts as expired even if blocked."""
+        """The status at `now`, in seconds since the epoch. An expired key counts as expired even if blocked.
+
+        A key that may be blocked or expired, because its row does not say so, counts as blocked.
+        """
         if self.expires_at is not None and self.expires_at <= now:
             return KeyStatus.EXPIRED
-        return KeyStatus.BLOCKED if self.is_blocked else KeyStatus.ACTIVE
+        return KeyStatus.BLOCKED if self.is_blocked or self.odd & {"blocked", "expires"} else KeyStatus.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class ShownKeys:
+    """The keys of a user, newest first, and the number of those that LiteLLM cannot show or name."""
+
+    keys: Sequence[Key]
+    unreadable: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,16 @@ from domain.keys import (
     RotatedKey,
     RotationRequest,
 )
-from handlers.responses import entity_tag, iso, json_response, next_link, rate_headers, snake_case, versions
+from handlers.responses import (
+    entity_tag,
+    iso,
+    json_response,
+    next_link,
+    odd_fields,
+    rate_headers,
+    snake_case,
+    versions,
+)
 from services.keys.create import CreateKey
 from services.keys.delete import DeleteKey
 from services.keys.keys import Keys
@@ -119,6 +128,7 @@ def _key(described: DescribedKey) -> dict[str, Any]:
         "replacedBy": revocation.replaced_by if revocation else None,
         "blockedBy": block.blocker if block else None,
         "blockedAt": iso(block.since) if block else None,
+        **odd_fields(described.key.odd),
     }
 
 

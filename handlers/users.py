@@ -9,7 +9,17 @@ from starlette.responses import Response
 from domain import refs
 from domain.identity import Principal
 from domain.users import Tier, User, UserChanges
-from handlers.responses import entity_tag, iso, json_response, next_link, rate_headers, snake_case, versions
+from handlers.responses import (
+    camel_case,
+    entity_tag,
+    iso,
+    json_response,
+    next_link,
+    odd_fields,
+    rate_headers,
+    snake_case,
+    versions,
+)
 from services.offboarding.removal import RemoveUser
 from services.users.create import CreateUser
 from services.users.list import ListUsers
@@ -83,6 +93,7 @@ def _user(user: User) -> dict[str, Any]:
         "tpmLimit": user.tpm_limit,
         "rpmLimit": user.rpm_limit,
         "tier": user.tier,
+        **odd_fields(camel_case(dict.fromkeys(user.odd))),
     }
 
 
