@@ -17,6 +17,7 @@ from clients.breaker import Breaker
 from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
 from clients.litellm.models import LiteLLMModels
+from clients.litellm.odd import OddRows
 from clients.litellm.usage import LiteLLMUsage
 from clients.upstream import Upstream
 from domain.circuits import Circuit
@@ -51,7 +52,8 @@ class Foundation:
         for name, breaker in self.breakers.items():
             self.metrics.track(self.metrics.upstream_paused.labels(name), partial(_is_paused, breaker))
         to_litellm = self._litellm()
-        self.litellm = LiteLLM(to_litellm)
+        odd_rows = self.metrics.odd_rows
+        self.litellm = LiteLLM(to_litellm, OddRows(lambda table, column: odd_rows.labels(table, column).inc()))
         self.litellm_models = LiteLLMModels(to_litellm)
         self.litellm_usage = LiteLLMUsage(to_litellm)
         self.litellm_blocking = LiteLLMBlocking(to_litellm, self.litellm)

@@ -46,6 +46,7 @@ from services.offboarding.snapshot import SnapshotReader
 from services.single_flight import SingleFlight
 from services.usage import Usage
 from services.users.create import CreateUser, UserCreation
+from services.users.dates import CreationDates
 from services.users.known import KnownUsers
 from services.users.list import ListUsers
 from services.users.membership import CatalogMembership, TokenMembership
@@ -226,10 +227,15 @@ class Orchestrator:
             rate=creates,
             first_uses=first_uses,
         )
-        users = Users(litellm=litellm, known=known, create_user=create_user)
+        dates = CreationDates(directory=foundation.directory, now=now)
+        users = Users(litellm=litellm, known=known, create_user=create_user, dates=dates)
         models = Models(source=foundation.litellm_models, litellm=litellm, tiers=tiers, now=self.ports.clock)
         list_users = ListUsers(
-            litellm=litellm, directory=foundation.directory, sweep=self.sweep, first_sweep=SingleFlight()
+            litellm=litellm,
+            directory=foundation.directory,
+            sweep=self.sweep,
+            first_sweep=SingleFlight(),
+            dates=dates,
         )
 
         keys = Keys(litellm=litellm, users=users, revocations=foundation.revocations, now=now)
@@ -249,7 +255,14 @@ class Orchestrator:
             keys,
             create_user,
             list_users,
-            UpdateUser(changes=changes, litellm=litellm, models=models, directory=foundation.directory, rate=updates),
+            UpdateUser(
+                changes=changes,
+                litellm=litellm,
+                models=models,
+                directory=foundation.directory,
+                dates=dates,
+                rate=updates,
+            ),
             RemoveUser(
                 changes=changes,
                 execution=self._execution,

@@ -26,18 +26,20 @@ class DirectoryEntry:
 class Window:
     """Consecutive users of LiteLLM, from the index `start`. `total` is the number of all.
 
-    `ids` are those of all rows, `entries` those of Backstage users.
+    `ids` are those of all rows, `entries` those of Backstage users. `nameless` is the number of rows without an id, or
+    that LiteLLM fails to show.
     """
 
     start: int
     ids: Sequence[str]
     entries: Sequence[DirectoryEntry]
     total: int
+    nameless: int = 0
 
     @property
     def end(self) -> int:
         """The index after the last row."""
-        return self.start + len(self.ids)
+        return self.start + len(self.ids) + self.nameless
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,8 @@ class Sweep:
 
     The users before the index `position` were read, the last of them are `tail`. `total` is LiteLLM's number of users
     at the last page. Every user that LiteLLM had at `swept_at` and still has is in the directory: the start of the last
-    complete sweep. Times are in seconds since the epoch, None before the first.
+    complete sweep. Times are in seconds since the epoch, None before the first. It met `nameless` rows (see `Window`);
+    such a row may be anybody's.
     """
 
     number: int
@@ -56,6 +59,7 @@ class Sweep:
     started_at: float | None
     advanced_at: float | None
     swept_at: float | None
+    nameless: int
 
 
 def entry_of(user: User) -> DirectoryEntry:

@@ -122,7 +122,8 @@ class Key:
 
     `id` is the SHA-256 of the secret, LiteLLM's own id. `expires_at` is in seconds since the epoch. `fields` holds what
     a caller may see, under LiteLLM's names. `other_metadata` is the metadata that others store on the key.
-    `is_session`: LiteLLM made it for a sign-in to its own pages.
+    `is_session`: LiteLLM made it for a sign-in to its own pages. `odd` names the fields of LiteLLM's row that make no
+    sense: they are left out, or the strictest value stands in their place.
     """
 
     id: str
@@ -135,6 +136,7 @@ class Key:
     annotations: KeyAnnotations | None
     other_metadata: Mapping[str, Any]
     is_session: bool = False
+    odd: frozenset[str] = frozenset()
 
     @property
     def position(self) -> tuple[str, str]:
@@ -159,10 +161,21 @@ class Key:
         }
 
     def status(self, now: float) -> KeyStatus:
-        """The status at `now`, in seconds since the epoch. An expired key counts as expired even if blocked."""
+        """The status at `now`, in seconds since the epoch. An expired key counts as expired even if blocked.
+
+        A key that may be blocked or expired, because its row does not say so, counts as blocked.
+        """
         if self.expires_at is not None and self.expires_at <= now:
             return KeyStatus.EXPIRED
-        return KeyStatus.BLOCKED if self.is_blocked else KeyStatus.ACTIVE
+        return KeyStatus.BLOCKED if self.is_blocked or self.odd & {"blocked", "expires"} else KeyStatus.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class ShownKeys:
+    """The keys of a user, newest first, and the number of those that LiteLLM cannot show or name."""
+
+    keys: Sequence[Key]
+    unreadable: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,10 +34,13 @@ class User:
 
     Times are ISO 8601, money is in USD, rates are per minute. `max_budget` None means no limit, 0 is a budget. Empty
     `models` means all models. `tier` is the name of the tier that applied when this service created the user.
+
+    `odd` names the fields that make no sense in LiteLLM's row: the strictest value stands in their place. `created_at`
+    is the time of the last change then, None if that is not known either.
     """
 
     user_id: str
-    created_at: str
+    created_at: str | None
     max_budget: float | None
     budget_duration: str | None
     spend: float
@@ -48,6 +51,7 @@ class User:
     tier: str | None = None
     display_name: str | None = None
     email: str | None = None
+    odd: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:

@@ -23,6 +23,7 @@ from handlers.responses import (
     iso,
     json_response,
     next_link,
+    odd_fields,
     rate_headers,
     snake_case,
     versions,
@@ -145,6 +146,7 @@ def _key(described: DescribedKey) -> dict[str, Any]:
         "blockedBy": block.blocker if block else None,
         "blockedAt": iso(block.since) if block else None,
         "isSession": described.key.is_session,
+        **odd_fields(described.key.odd),
     }
 
 

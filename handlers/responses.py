@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,6 +12,7 @@ import orjson
 from starlette.responses import JSONResponse, Response
 
 from domain.rates import RateLimit
+from domain.times import text_of
 
 _BASE = "/api/litellm-orchestrator"
 _WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
@@ -39,6 +39,12 @@ def snake_case(body: Mapping[str, Any] | None) -> dict[str, Any]:
 def camel_case(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a noun under the names of the API."""
     return {inflection.camelize(name, uppercase_first_letter=False): value for name, value in fields.items()}
+
+
+def odd_fields(names: Iterable[str]) -> dict[str, list[str]]:
+    """The field that names the odd ones, if there are any."""
+    odd = sorted(names)
+    return {"oddFields": odd} if odd else {}
 
 
 def versions(if_match: str | None) -> frozenset[str] | None:
@@ -96,7 +102,7 @@ def accepts(accept_encoding: str | None, coding: str) -> bool:
 
 def iso(seconds: float | None) -> str | None:
     """Seconds since the epoch as ISO 8601."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    return None if seconds is None else text_of(seconds)
 
 
 def _path(segments: Sequence[str]) -> str:

@@ -10,11 +10,13 @@ from domain import refs
 from domain.identity import Principal
 from domain.users import Tier, User, UserChanges
 from handlers.responses import (
+    camel_case,
     effect_headers,
     entity_tag,
     iso,
     json_response,
     next_link,
+    odd_fields,
     rate_headers,
     snake_case,
     versions,
@@ -95,6 +97,7 @@ def _user(user: User) -> dict[str, Any]:
         "tpmLimit": user.tpm_limit,
         "rpmLimit": user.rpm_limit,
         "tier": user.tier,
+        **odd_fields(camel_case(dict.fromkeys(user.odd))),
     }
 
 

@@ -77,7 +77,7 @@ class Usage:
         used = {key_id for day in days for key_id in day.keys}
         if not used:
             return Lineage()
-        keys = await self.litellm.list_keys(user_id)
+        keys = await self.litellm.show_keys(user_id)
         gone = used - {key.id for key in keys}
         return Lineage.of(keys, await self._history(user_id) if gone else ())
 

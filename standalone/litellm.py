@@ -29,6 +29,7 @@ _REGENERATE = (
 )
 _SESSIONS = "litellm-dashboard"
 Endpoint = Callable[[Request], Awaitable[Response]]
+_LATE = re.compile(r"\d{5,}-\d\d-\d\dT")
 _USER_COLUMNS = frozenset({"user_id", "user_email", "created_at", "spend", "user_alias", "user_role"})
 _KEY_COLUMNS = frozenset({"token", "created_at", "key_alias", "spend", "max_budget", "updated_at"})
 
@@ -125,6 +126,7 @@ class LiteLLMStandIn:
         user_id = request.query_params.get("user_id", "")
         if (row := self.rows.users.get(user_id)) is None:
             raise HTTPException(404, f"User not found: {user_id}")
+        _require_readable([row])
         return JSONResponse({name: value for name, value in row.items() if name not in ("tpm_limit", "rpm_limit")})
 
     async def _user_list(self, request: Request) -> Response:
@@ -137,6 +139,7 @@ class LiteLLMStandIn:
             users = [row for row in users if row["user_id"] in asked]
         counts = Counter(key["user_id"] for key in self._listed())
         shown = [row | {"key_count": counts[row["user_id"]]} for row in users[(page - 1) * size : page * size]]
+        _require_readable(shown)
         pages = -(-len(users) // size)
         return JSONResponse(
             {"users": shown, "total": len(users), "page": page, "page_size": size, "total_pages": pages}
@@ -325,13 +328,13 @@ def _sorted(request: Request, rows: list[Row], columns: frozenset[str]) -> list[
 def _newest_first(keys: list[Row]) -> list[Row]:
     """LiteLLM's own order of keys: those without a time, then by time and token, descending."""
     return sorted(
-        keys, key=lambda key: (key["created_at"] is None, key["created_at"] or "", key["token"]), reverse=True
+        keys, key=lambda key: (key["created_at"] is None, str(key["created_at"] or ""), key["token"]), reverse=True
     )
 
 
-def _require_readable(keys: list[Row]) -> None:
+def _require_readable(rows: list[Row]) -> None:
     """LiteLLM's database engine cannot read times after the year 9999, and with them whatever else was asked for."""
-    if any(re.match(r"\d{5}", key["expires"] or "") for key in keys):
+    if any(isinstance(value, str) and _LATE.match(value) for row in rows for value in row.values()):
         raise HTTPException(500, "Authentication Error, Inconsistent column data: Conversion failed")
 
 

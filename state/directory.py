@@ -71,11 +71,19 @@ class Directory:
         async with self._database.reading() as connection:
             return frozenset((await connection.execute(query)).scalars())
 
+    async def first_seen(self, user_ids: Collection[str]) -> dict[str, float]:
+        """When those of `user_ids` that are in the directory came into it, in seconds since the epoch."""
+        query = sa.select(_columns.user_id, _columns.first_seen_at).where(_columns.user_id.in_(user_ids))
+        async with self._database.reading() as connection:
+            return {row.user_id: row.first_seen_at for row in await connection.execute(query)}
+
     async def put(self, connection: AsyncConnection, entries: Collection[DirectoryEntry]) -> None:
         """Adds or replaces users, as seen by the running sweep."""
         if not entries:
             return
-        insert = self._database.insert(directory_user).values(sweep=sa.select(_position.number).scalar_subquery())
+        insert = self._database.insert(directory_user).values(
+            sweep=sa.select(_position.number).scalar_subquery(), first_seen_at=self._database.now()
+        )
         changed = {name: insert.excluded[name] for name in ("searched", "is_over_budget", "sweep")}
         put = insert.on_conflict_do_update(index_elements=[_columns.user_id], set_=changed)
         await connection.execute(put, [asdict(entry) for entry in entries])
@@ -106,7 +114,8 @@ class Directory:
     async def advance(self, sweep: Sweep, reached: Sweep, entries: Collection[DirectoryEntry]) -> Sweep | None:
         """Adds what a page showed and records how far the sweep is now. None if another replica was first."""
         async with self._database.transaction() as connection:
-            values = {"position": reached.position, "tail": list(reached.tail), "total": reached.total}
+            values = {name: getattr(reached, name) for name in ("position", "total", "nameless")}
+            values["tail"] = list(reached.tail)
             update = self._unchanged(sweep).values(values | {"advanced_at": self._database.now()})
             row = (await connection.execute(update.returning(directory_sweep))).mappings().one_or_none()
             if row is not None:
@@ -114,10 +123,15 @@ class Directory:
         return None if row is None else Sweep(**row)
 
     async def complete(self, sweep: Sweep) -> None:
-        """Removes the users that the sweep did not see, and prepares the next one."""
-        next_sweep = {"number": sweep.number + 1, "position": 0, "tail": [], "swept_at": sweep.started_at}
+        """Removes the users that the sweep did not see, and prepares the next one.
+
+        Nobody is removed if it met rows without a name: what LiteLLM fails to show is not gone.
+        """
+        next_sweep = {"number": sweep.number + 1, "position": 0, "tail": [], "nameless": 0}
+        next_sweep["swept_at"] = sweep.started_at
         async with self._database.transaction() as connection:
-            if (await connection.execute(self._unchanged(sweep).values(next_sweep))).rowcount:
+            is_next = (await connection.execute(self._unchanged(sweep).values(next_sweep))).rowcount
+            if is_next and not sweep.nameless:
                 await connection.execute(sa.delete(directory_user).where(_columns.sweep < sweep.number))
 
     async def count(self) -> int:

@@ -51,6 +51,7 @@ directory_user = sa.Table(
     sa.Column("searched", sa.Text, nullable=False),
     sa.Column("is_over_budget", sa.Boolean, nullable=False),
     sa.Column("sweep", sa.BigInteger, nullable=False),
+    sa.Column("first_seen_at", sa.Float, nullable=False),
 )
 directory_sweep = sa.Table(
     "directory_sweep",
@@ -62,6 +63,7 @@ directory_sweep = sa.Table(
     sa.Column("started_at", sa.Float, nullable=True),
     sa.Column("advanced_at", sa.Float, nullable=True),
     sa.Column("swept_at", sa.Float, nullable=True),
+    sa.Column("nameless", sa.BigInteger, nullable=False),
 )
 offboarding = sa.Table(
     "offboarding",

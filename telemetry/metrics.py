@@ -53,6 +53,11 @@ class Metrics:
         self.cleanup_runs = counter("cleanup_runs", "Runs and dry runs of the cleanup.", ["kind", "outcome"])
         self.cleanup_planned = counter("cleanup_planned_users", "Users in the plans of runs, by step.", ["step"])
         self.cleanup_users = counter("cleanup_users", "Users by step that a run took, or failed.", ["step"])
+        self.odd_rows = counter(
+            "odd_rows",
+            "Odd values that were read in LiteLLM's tables; the column * is a whole row.",
+            ["table", "column"],
+        )
         self.requests, self.upstream_calls = Durations(requests), Durations(upstream_calls)
         self.token_checks = Counts(token_checks)
         build = Gauge("build_info", "Always 1.", ["version"], NAMESPACE, registry=registry, multiprocess_mode="max")

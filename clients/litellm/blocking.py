@@ -6,23 +6,22 @@ stands for it everywhere else.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from msgspec.json import Decoder
 
 from clients.litellm.client import LiteLLM
 from clients.litellm.fields import ListedKeyPage, ListedKeyRow
-from clients.litellm.rows import blocker_in, decoded, is_annotated, is_key_id, with_block
+from clients.litellm.lists import read_all
+from clients.litellm.rows import blocker_in, decoded, id_of_token, is_annotated, with_block
 from clients.upstream import Upstream
-from domain.errors import NotFoundError, UpstreamFaultError
+from domain.errors import NotFoundError
 from domain.keys import Block, ListedKey, ListedKeys, NewestKeys
 
 _PAGE_SIZE = 100
-_MAX_PAGES = 1000
-_BEYOND_THE_END = 1_000_000
 _PAGES = Decoder(ListedKeyPage)
 
 
@@ -34,19 +33,12 @@ class LiteLLMBlocking:
         self._litellm = litellm
 
     async def keys_of(self, user_id: str) -> ListedKeys:
-        """`GET /key/list`: the keys of exactly this user, each once.
-
-        LiteLLM fails to show a page with a row that it cannot read itself, such as one that expires after the year
-        9999. Then its rows are read one by one.
-        """
-        try:
-            rows, unreadable = await self._rows(user_id), 0
-        except UpstreamFaultError:
-            rows, unreadable = await self._rows_one_by_one(user_id)
-        theirs = [row for row in rows if row.user_id == user_id]
+        """`GET /key/list`: the keys of exactly this user, each once."""
+        rows = await read_all(partial(self._page, {"user_id": user_id, "sort_by": "token"}), _PAGE_SIZE)
+        theirs = [row for row in rows if row is not None and row.user_id == user_id]
         keys = {row.token: _listed(row) for row in theirs if isinstance(row.token, str) and row.token}
         nameless = sum(not isinstance(row.token, str) or not row.token for row in theirs)
-        return ListedKeys(tuple(keys.values()), unreadable + nameless)
+        return ListedKeys(tuple(keys.values()), rows.count(None) + nameless)
 
     async def block(self, key: ListedKey, block: Block) -> None:
         """Blocks the key, and annotates whose block it is if this service annotated the key. Raises NotFoundError."""
@@ -103,39 +95,15 @@ class LiteLLMBlocking:
         return without
 
     async def _newest_page(self, number: int) -> ListedKeyPage:
-        return await self._page({"size": _PAGE_SIZE, "page": number})
+        return await self._page({}, number, _PAGE_SIZE)
 
-    async def _rows(self, user_id: str) -> list[ListedKeyRow]:
-        rows: list[ListedKeyRow] = []
-        for number in range(1, _MAX_PAGES + 1):
-            page = await self._page_of(user_id, number, _PAGE_SIZE)
-            rows += page.rows
-            if number >= page.total_pages or not page.rows:
-                break
-        return rows
-
-    async def _rows_one_by_one(self, user_id: str) -> tuple[list[ListedKeyRow], int]:
-        # A page behind the last one has no row that LiteLLM could fail to read, and says how many there are.
-        total = (await self._page_of(user_id, _BEYOND_THE_END, 1)).total_pages
-        rows: list[ListedKeyRow] = []
-        unreadable = 0
-        for number in range(1, min(total, _MAX_PAGES) + 1):
-            try:
-                rows += (await self._page_of(user_id, number, 1)).rows
-            except UpstreamFaultError:
-                unreadable += 1
-        return rows, unreadable
-
-    async def _page_of(self, user_id: str, number: int, size: int) -> ListedKeyPage:
-        return await self._page({"user_id": user_id, "size": size, "sort_by": "token", "page": number})
-
-    async def _page(self, query: dict[str, Any]) -> ListedKeyPage:
-        reply = await self._upstream.read("/key/list", {"return_full_object": "true", **query})
-        return decoded(reply, _PAGES, "list of keys")
+    async def _page(self, query: Mapping[str, Any], number: int, size: int) -> ListedKeyPage:
+        whole = {"return_full_object": "true", **query, "size": size, "page": number}
+        return decoded(await self._upstream.read("/key/list", whole), _PAGES, "list of keys")
 
 
 def _listed(row: ListedKeyRow) -> ListedKey:
-    key_id = row.token if is_key_id(row.token) else hashlib.sha256(row.token.encode()).hexdigest()
+    key_id = id_of_token(row.token)
     metadata = row.metadata if key_id == row.token and is_annotated(row.metadata) else None
     is_blocked = row.blocked is True
     return ListedKey(key_id, is_blocked, row.token, metadata, blocker_in(metadata) if is_blocked else None)

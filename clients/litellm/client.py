@@ -7,14 +7,16 @@ the real product. User ids are LiteLLM's `user_id` (here always a Backstage user
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 from msgspec.json import Decoder
 
 from clients.chunks import chunks
-from clients.litellm.fields import KeyPage, SweptPage, UserPage
+from clients.litellm.fields import KeyPage, SweptPage
+from clients.litellm.lists import U, read_all, read_page, read_users
+from clients.litellm.odd import KEYS, USERS, WHOLE_ROW, OddRows, unreadable_user
 from clients.litellm.refusals import refusal_in
 from clients.litellm.rows import (
     ANNOTATIONS,
@@ -26,34 +28,34 @@ from clients.litellm.rows import (
     entry_from,
     found_from,
     key_from,
+    key_page,
+    odd_columns,
     require_success,
     unexpected_response,
     user_from,
+    user_page,
 )
 from clients.upstream import NOT_JSON, Reply, Upstream
 from domain import refs
 from domain.directory import Window
 from domain.errors import ConflictError, NotFoundError, UpstreamFaultError, ValuesRefusedError
-from domain.keys import CreatedKey, Key, KeyAnnotations, NewKey
+from domain.keys import CreatedKey, Key, KeyAnnotations, NewKey, ShownKeys
 from domain.models import ALL_MODELS
 from domain.offboarding import FoundUser
 from domain.users import NewUser, User, UserChanges
 
 _PAGE_SIZE = 100  # LiteLLM refuses more with 422
-_MAX_PAGES = 1000
 _MAX_IDS_BYTES = 7000
-_PAGES_AT_ONCE = 4
-_KEY_PAGES, _USER_PAGES, _SWEPT_PAGES = Decoder(KeyPage), Decoder(UserPage), Decoder(SweptPage)
-
-
-T = TypeVar("T")
+_NEVER_DECIDES = frozenset({"created_at"})
+_SWEPT_PAGES = Decoder(SweptPage)
 
 
 class LiteLLM:
-    """One LiteLLM. Every call raises UpstreamError."""
+    """One LiteLLM. Every call raises UpstreamError. `odd` hears of its odd rows."""
 
-    def __init__(self, upstream: Upstream) -> None:
+    def __init__(self, upstream: Upstream, odd: OddRows | None = None) -> None:
         self._upstream = upstream
+        self._odd = odd or OddRows()
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -73,15 +75,28 @@ class LiteLLM:
         return (await self.read_users([user_id])).get(user_id)
 
     async def read_users(self, user_ids: Sequence[str]) -> dict[str, User]:
-        """`GET /user/list`: those of `user_ids` that exist. One call for 100 users, unless their ids are long."""
-        pages = [decoded(reply, _USER_PAGES, "list of users") async for reply in self._users_among(user_ids)]
-        return {row.user_id: user_from(row) for page in pages for row in page.rows if row.user_id in user_ids}
+        """`GET /user/list`: those of `user_ids` that exist. One call for 100 users, unless their ids are long.
+
+        A user whom LiteLLM fails to show is there all the same, with everything odd but the id.
+        """
+        wanted = frozenset(user_ids)
+        rows, unreadable = await self._users_among(user_ids, user_page)
+        users = [row for row in rows if row.user_id in wanted] + [unreadable_user(user_id) for user_id in unreadable]
+        for row in users:
+            self._odd.note(USERS, row.user_id, odd_columns(row) if row.user_id not in unreadable else [WHOLE_ROW])
+        return {row.user_id: user_from(row) for row in users}
 
     async def find_users(self, user_ids: Collection[str]) -> dict[str, FoundUser]:
-        """`GET /user/list`: those of `user_ids` that exist, whatever else their rows contain."""
+        """`GET /user/list`: those of `user_ids` that exist, whatever else their rows contain.
+
+        A user whom LiteLLM fails to show is there all the same, as somebody else's and without a number of keys.
+        """
         wanted = frozenset(user_ids)
-        pages = [decoded(reply, _SWEPT_PAGES, "list of users") async for reply in self._users_among(user_ids)]
-        return {row.user_id: found_from(row) for page in pages for row in page.rows if row.user_id in wanted}
+        rows, unreadable = await self._users_among(user_ids, _swept_page)
+        for user_id in unreadable:
+            self._odd.note(USERS, user_id, [WHOLE_ROW])
+        found = {row.user_id: found_from(row) for row in rows if row.user_id in wanted}
+        return found | dict.fromkeys(unreadable, FoundUser(0, is_ours=False))
 
     async def users_around(self, index: int) -> Window:
         """`GET /user/list`: consecutive users in LiteLLM's order of ids, among them the one at `index` (from 0).
@@ -90,11 +105,18 @@ class LiteLLM:
         takes no offset; the size of the page is chosen so that the window begins as closely before `index` as possible.
         """
         size = max(range(_PAGE_SIZE // 2 + 1, _PAGE_SIZE + 1), key=lambda size: size - index % size)
-        number = index // size
-        query = {"page": number + 1, "page_size": size, "sort_by": "user_id", "sort_order": "asc"}
-        page = decoded(await self._upstream.read("/user/list", query), _SWEPT_PAGES, "list of users")
-        entries = [entry_from(row) for row in page.rows if refs.is_user(row.user_id)]
-        return Window(number * size, [row.user_id for row in page.rows], entries, page.total)
+        start = index // size * size
+        shown = await read_page(self._swept, start // size + 1, size)
+        named = [row if row is not None and isinstance(row.user_id, str) else None for row in shown.rows]
+        if start + len(named) < shown.page.total:
+            # A window ends with a row that the next one can be known to share.
+            while len(named) > 1 and named[-1] is None:
+                named.pop()
+        rows = [row for row in named if row is not None]
+        if nameless := len(named) - len(rows):
+            self._odd.note(USERS, "?", [WHOLE_ROW] * nameless)
+        entries = [entry_from(row) for row in rows if refs.is_user(row.user_id)]
+        return Window(start, [row.user_id for row in rows], entries, shown.page.total, nameless)
 
     async def create_user(self, user_id: str, new: NewUser) -> None:
         """`POST /user/new`, without the key that LiteLLM creates by default.
@@ -156,14 +178,32 @@ class LiteLLM:
                 raise
         return _accepted(await self._upstream.change("/key/generate", body))
 
+    async def show_keys(self, user_id: str) -> list[Key]:
+        """`GET /key/list`: all keys of exactly this user, newest first, each once, with what can be read of them.
+
+        For lists. What LiteLLM fails to show is left out.
+        """
+        return [*(await self._listed(user_id, {})).keys]
+
     async def list_keys(self, user_id: str) -> list[Key]:
-        """`GET /key/list`: all keys of exactly this user, newest first, each once."""
-        return await self._listed(user_id, {})
+        """As `show_keys`, for decisions: UpstreamFaultError if a key is not there or odd where a decision may look."""
+        shown = await self._listed(user_id, {})
+        if shown.unreadable:
+            raise UpstreamFaultError(f"LiteLLM does not show {shown.unreadable} keys of the user")
+        return [_readable(key) for key in shown.keys]
+
+    async def show_key(self, user_id: str, key_id: str) -> Key | None:
+        """`GET /key/list`: this user's key with that id, with what can be read of it. None if they have none."""
+        shown = await self._listed(user_id, {"key_hash": key_id})
+        key = next((key for key in shown.keys if key.id == key_id), None)
+        if key is None and shown.unreadable:
+            raise UpstreamFaultError("LiteLLM does not show the key")
+        return key
 
     async def read_key(self, user_id: str, key_id: str) -> Key | None:
-        """`GET /key/list`: this user's key with that id. None if it does not exist or is not theirs."""
-        keys = await self._listed(user_id, {"key_hash": key_id})
-        return next((key for key in keys if key.id == key_id), None)
+        """As `show_key`, for decisions: UpstreamFaultError if it is odd where a decision may look."""
+        key = await self.show_key(user_id, key_id)
+        return None if key is None else _readable(key)
 
     async def read_row(self, user_id: str, key_id: str) -> dict[str, Any] | None:
         """`GET /key/info`: all that LiteLLM has of this user's key, by its names, without our annotations.
@@ -252,40 +292,52 @@ class LiteLLM:
         # LiteLLM returns a deleted key for a while, with this status.
         return None if info.get("status") == "deleted" else info
 
-    async def _users_among(self, user_ids: Collection[str]) -> AsyncIterator[Reply]:
-        for some in chunks(user_ids, prefix=",", longest=_MAX_IDS_BYTES, most=_PAGE_SIZE):
+    async def _users_among(
+        self, user_ids: Collection[str], decode: Callable[[Reply], U]
+    ) -> tuple[list[Any], list[str]]:
+        """The rows of those users that exist, and the ids of those that exist and LiteLLM fails to show."""
+
+        async def read(some: Sequence[str], number: int) -> U:
             # One id matches substrings, several ids match exactly: so a single id is sent twice.
             joined = ",".join([*some, *some] if len(some) == 1 else some)
-            yield await self._upstream.read("/user/list", {"user_ids": joined, "page_size": _PAGE_SIZE})
+            query = {"user_ids": joined, "page_size": _PAGE_SIZE} | ({} if number == 1 else {"page": number})
+            return decode(await self._upstream.read("/user/list", query))
 
-    async def _listed(self, user_id: str, query: Mapping[str, Any]) -> list[Key]:
-        whole = {"user_id": user_id, "return_full_object": "true", "size": _PAGE_SIZE, "sort_by": "token", **query}
-        at_once = asyncio.Semaphore(_PAGES_AT_ONCE)
+        rows: list[Any] = []
+        unreadable: list[str] = []
+        for some in chunks(user_ids, prefix=",", longest=_MAX_IDS_BYTES, most=_PAGE_SIZE):
+            found, failed = await read_users(read, some)
+            rows += found
+            unreadable += failed
+        return rows, unreadable
 
-        async def page(number: int) -> KeyPage:
-            async with at_once:
-                reply = await self._upstream.read("/key/list", whole | {"page": number})
-            return decoded(reply, _KEY_PAGES, "list of keys")
+    async def _swept(self, number: int, size: int) -> SweptPage:
+        query = {"page": number, "page_size": size, "sort_by": "user_id", "sort_order": "asc"}
+        return _swept_page(await self._upstream.read("/user/list", query))
 
-        pages = [await page(1)]
-        # The last page may say that there are more by now.
-        while len(pages) < pages[-1].total_pages and pages[-1].rows:
-            if pages[-1].total_pages > _MAX_PAGES:
-                raise unexpected_response("list of keys")
-            pages += await _all_or_none(page(number) for number in range(len(pages) + 1, pages[-1].total_pages + 1))
-        rows = [row for each in pages for row in each.rows if row.user_id == user_id]
-        keys = {row.token: key_from(row, user_id) for row in rows}
-        return sorted(keys.values(), key=lambda key: key.position, reverse=True)
+    async def _listed(self, user_id: str, query: Mapping[str, Any]) -> ShownKeys:
+        rows = await read_all(partial(self._page_of_keys, user_id, query), _PAGE_SIZE)
+        theirs = [row for row in rows if row is not None and row.user_id == user_id]
+        keys = {key.id: key for key in (key_from(row, user_id) for row in theirs if row.token)}
+        for key in keys.values():
+            self._odd.note(KEYS, key.id, key.odd)
+        missing = sum(row is None for row in rows) + sum(not row.token for row in theirs)
+        self._odd.note(KEYS, user_id, [WHOLE_ROW] * missing)
+        return ShownKeys(sorted(keys.values(), key=lambda key: key.position, reverse=True), missing)
+
+    async def _page_of_keys(self, user_id: str, query: Mapping[str, Any], number: int, size: int) -> KeyPage:
+        whole = {"user_id": user_id, "return_full_object": "true", "size": size, "sort_by": "token", **query}
+        return key_page(await self._upstream.read("/key/list", whole | {"page": number}))
 
 
-async def _all_or_none(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results in order. The first failure is raised, and ends the other calls."""
-    try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(call) for call in calls]
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from failures
-    return [task.result() for task in tasks]
+def _swept_page(reply: Reply) -> SweptPage:
+    return decoded(reply, _SWEPT_PAGES, "list of users")
+
+
+def _readable(key: Key) -> Key:
+    if undecided := sorted(key.odd - _NEVER_DECIDES):
+        raise UpstreamFaultError(f"LiteLLM's row of key {key.id} makes no sense: {', '.join(undecided)}")
+    return key
 
 
 def _accepted(reply: Reply) -> dict[str, Any]:

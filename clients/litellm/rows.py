@@ -6,16 +6,26 @@ metadata a meaning (`temp_budget_increase`, `guardrails`, `tags`, ...), so a cal
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from msgspec import DecodeError, ValidationError, to_builtins
+from msgspec import DecodeError, UnsetType, ValidationError, to_builtins
 from msgspec.json import Decoder
 
-from clients.litellm.fields import KeyRow, SweptRow, UserRow
+from clients.litellm import odd
+from clients.litellm.fields import (
+    AnyKeyPage,
+    AnyUserPage,
+    KeyPage,
+    KeyRow,
+    SweptRow,
+    UserPage,
+    UserRow,
+)
 from clients.litellm.refusals import is_without_database
 from clients.upstream import Reply
 from domain.directory import DirectoryEntry, searched_text
@@ -26,6 +36,8 @@ from domain.offboarding import FoundUser
 from domain.users import User
 
 T = TypeVar("T")
+_KEY_PAGES, _ANY_KEY_PAGES = Decoder(KeyPage), Decoder(AnyKeyPage)
+_USER_PAGES, _ANY_USER_PAGES = Decoder(UserPage), Decoder(AnyUserPage)
 
 ANNOTATIONS = "litellm_orchestrator"
 UNLIMITED_RATE = 2**53 - 1
@@ -37,7 +49,33 @@ _NOT_IN_ALIAS = re.compile(r"[^A-Za-z0-9._-]+")
 _OPERATION_DIGITS = 8
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
 _BLOCKER = re.compile(r"[a-z]{1,64}")
+_SHOWN_AS = {"user_alias": "display_name", "user_email": "email", "metadata": "tier"}
+_NOT_SHOWN = ("updated_at", "budget_reset_at")
 _LATEST_TIME = datetime.max.replace(tzinfo=UTC).timestamp()
+
+
+class LiteLLMFailedError(UpstreamFaultError):
+    """LiteLLM failed with status 500. For a list it may have failed at a single row."""
+
+
+def key_page(reply: Reply) -> KeyPage:
+    """A page of `/key/list`. An odd row is an OddKeyRow, and changes no other. Raises UpstreamFaultError."""
+    require_success(reply)
+    try:
+        return _KEY_PAGES.decode(reply.content)
+    except (DecodeError, RecursionError, UnicodeDecodeError):
+        page = decoded(reply, _ANY_KEY_PAGES, "list of keys")
+        return KeyPage(rows=[odd.key_row(row) for row in page.rows], total_pages=page.total_pages)
+
+
+def user_page(reply: Reply) -> UserPage:
+    """A page of `/user/list`. An odd row is an OddUserRow, and changes no other. Raises UpstreamFaultError."""
+    require_success(reply)
+    try:
+        return _USER_PAGES.decode(reply.content)
+    except (DecodeError, RecursionError, UnicodeDecodeError):
+        page = decoded(reply, _ANY_USER_PAGES, "list of users")
+        return UserPage(rows=[odd.user_row(row) for row in page.rows], total=page.total)
 
 
 def decoded(reply: Reply, decoder: Decoder[T], expected: str) -> T:
@@ -58,7 +96,8 @@ def require_success(reply: Reply) -> None:
     if reply.status in (401, 403):
         raise UpstreamFaultError("LiteLLM refused this service's master key. The operator has to correct it.")
     if reply.status != 200:
-        raise UpstreamFaultError(f"LiteLLM failed with status {reply.status}")
+        kind = LiteLLMFailedError if reply.status == 500 else UpstreamFaultError
+        raise kind(f"LiteLLM failed with status {reply.status}")
 
 
 def user_from(row: UserRow) -> User:
@@ -68,26 +107,31 @@ def user_from(row: UserRow) -> User:
     tier = annotations.get("tier") if isinstance(annotations, dict) else None
     return User(
         user_id=row.user_id,
-        created_at=row.created_at,
+        created_at=_text(row.created_at or row.updated_at),
         max_budget=row.max_budget,
         budget_duration=row.budget_duration,
         spend=row.spend,
-        budget_reset_at=row.budget_reset_at,
+        budget_reset_at=_text(row.budget_reset_at),
         models=() if ALL_MODELS in models and NO_MODELS not in models else tuple(models),
         tpm_limit=_rate(row.tpm_limit),
         rpm_limit=_rate(row.rpm_limit),
         tier=tier if isinstance(tier, str) else None,
         display_name=row.user_alias,
         email=row.user_email,
+        odd=tuple(sorted(_SHOWN_AS.get(column, column) for column in odd_columns(row) if column not in _NOT_SHOWN)),
     )
+
+
+def odd_columns(row: KeyRow | UserRow) -> frozenset[str]:
+    """The columns of a row that are odd. A row that is older than the column `created_at` has a null there."""
+    return row.odd | {"created_at"} if row.created_at is None else row.odd
 
 
 def entry_from(row: SweptRow) -> DirectoryEntry:
     """The directory's entry for any row of `/user/list`."""
     texts = [text if isinstance(text, str) else None for text in (row.user_alias, row.user_email)]
-    numbers = [isinstance(number, (int, float)) for number in (row.spend, row.max_budget)]
     return DirectoryEntry(
-        row.user_id, searched_text(row.user_id, *texts), is_over_budget=all(numbers) and row.spend >= row.max_budget
+        row.user_id, searched_text(row.user_id, *texts), is_over_budget=odd.is_over_budget(row.spend, row.max_budget)
     )
 
 
@@ -98,27 +142,33 @@ def found_from(row: SweptRow) -> FoundUser:
 
 
 def key_from(row: KeyRow, owner: str) -> Key:
-    """The key of a row of `/key/list`, which is the user `owner`'s. Raises UpstreamFaultError."""
-    if not is_key_id(row.token):
-        raise unexpected_response("key")
-    fields = to_builtins(row)
+    """The key of a row of `/key/list`, which is the user `owner`'s and has a token.
+
+    A token that is no SHA-256 may be a secret. It goes no further: its own SHA-256 stands for it.
+    """
+    fields, columns = to_builtins(row), odd_columns(row)
+    fields.pop("odd", None)
     if row.created_at is None:
-        del fields["created_at"]  # a row that is older than the column
+        del fields["created_at"]
+    if not is_key_id(row.token):
+        columns |= {"token"}
+        fields["token"] = id_of_token(row.token)
     other_metadata = dict(row.metadata)
     annotations = _annotations(other_metadata.pop(ANNOTATIONS, None), owner)
     if annotations is not None:
         fields["key_alias"], fields["metadata"] = annotations.alias, dict(annotations.metadata)
     return Key(
-        id=row.token,
+        id=fields["token"],
         owner=owner,
         alias=fields.get("key_alias"),
         created_at=fields.get("created_at", ""),
-        expires_at=_seconds(fields.get("expires")),
-        is_blocked=fields.get("blocked") is True,
+        expires_at=_seconds(row.expires),
+        is_blocked=row.blocked is True,
         fields=fields,
         annotations=annotations,
         other_metadata=other_metadata,
         is_session=row.team_id == _SIGN_INS,
+        odd=columns,
     )
 
 
@@ -185,6 +235,11 @@ def is_key_id(value: Any) -> bool:
     return isinstance(value, str) and _KEY_ID.fullmatch(value) is not None
 
 
+def id_of_token(token: str) -> str:
+    """The id of a key whose row has this token: the token, or its SHA-256 where it may be a secret."""
+    return token if is_key_id(token) else hashlib.sha256(token.encode()).hexdigest()
+
+
 def unexpected_response(expected: str) -> UpstreamFaultError:
     """The error for a response whose form this service does not know. `expected` is a noun without an article."""
     return UpstreamFaultError(f"LiteLLM returned an unexpected response (expected: {expected})")
@@ -215,14 +270,12 @@ def _block(annotations: Mapping[str, Any], owner: str) -> Block | None:
     return Block(subject, str(blocker), since if is_time else None)
 
 
-def _seconds(moment: str | None) -> float | None:
-    if moment is None:
-        return None
-    try:
-        parsed = datetime.fromisoformat(moment)
-    except ValueError as error:
-        raise unexpected_response("key") from error
-    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+def _seconds(moment: datetime | UnsetType | None) -> float | None:
+    return moment.timestamp() if isinstance(moment, datetime) else None
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else str(to_builtins(moment))
 
 
 def _rate(value: int | None) -> int | None:

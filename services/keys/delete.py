@@ -51,7 +51,7 @@ class DeleteKey:
             rate=self.rate,
             is_worth_it=partial(self._exists, user_id, key_id),
         ) as change:
-            key = (await self.keys.read(user_id, key_id, expected=expected)).key
+            key = (await self.keys.show(user_id, key_id, expected=expected)).key
             change.before = key.changeable
             # The older keys first: until the last step the request can be sent again.
             older = await self.predecessors.in_overlap(user_id, key_id, at=self.keys.now())
@@ -62,4 +62,4 @@ class DeleteKey:
                 await change.done(after=outcome(older, replaced) or None, connection=connection)
 
     async def _exists(self, user_id: str, key_id: str) -> bool:
-        return await self.litellm.read_key(user_id, key_id) is not None
+        return await self.litellm.show_key(user_id, key_id) is not None

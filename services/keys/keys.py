@@ -42,7 +42,7 @@ class Keys:
         access = authorize(principal, user_id)
         after = position_in(cursor, str, str)
         await self.users.ensure_own(principal, user_id)
-        keys = await self.litellm.list_keys(user_id)
+        keys = await self.litellm.show_keys(user_id)
         if not keys and access is Access.FOR_ANOTHER:
             await self.users.require(access, user_id)
         rest = keys if after is None else [key for key in keys if key.position < after]
@@ -55,14 +55,20 @@ class Keys:
         """One key. Raises NotAllowedError, NotFoundError (also for a key of another user), UpstreamError."""
         authorize(principal, user_id)
         await self.users.ensure_own(principal, user_id)
-        return await self.read(user_id, key_id)
+        return await self.show(user_id, key_id)
 
-    async def read(self, user_id: str, key_id: str, *, expected: frozenset[str] | None = None) -> DescribedKey:
-        """The user's key, for a caller whose authority is checked.
+    async def show(self, user_id: str, key_id: str, *, expected: frozenset[str] | None = None) -> DescribedKey:
+        """The user's key with what can be read of it, for a caller whose authority is checked.
 
         Raises NotFoundError, PreconditionFailedError unless it has one of the `expected` versions, UpstreamError.
         """
-        key = await self.litellm.read_key(user_id, key_id)
+        return await self._describe(await self.litellm.show_key(user_id, key_id), user_id, expected)
+
+    async def read(self, user_id: str, key_id: str, *, expected: frozenset[str] | None = None) -> DescribedKey:
+        """As `show`, for decisions: UpstreamFaultError also if the key is odd where a decision may look."""
+        return await self._describe(await self.litellm.read_key(user_id, key_id), user_id, expected)
+
+    async def _describe(self, key: Key | None, user_id: str, expected: frozenset[str] | None) -> DescribedKey:
         if key is None:
             raise NotFoundError(f"{user_id} has no key with that id")
         (described,) = _described([key], await self.revocations.of_user(user_id))

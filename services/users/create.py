@@ -169,4 +169,5 @@ def user_missing_after_creation() -> UpstreamFaultError:
 
 
 def _user(answer: Mapping[str, object]) -> User:
-    return User(**{**answer, "models": tuple(answer["models"])})  # type: ignore[arg-type]  # it was a User
+    lists = {name: tuple(value) for name, value in answer.items() if isinstance(value, list)}
+    return User(**{**answer, **lists})  # type: ignore[arg-type]  # it was a User

@@ -11,6 +11,7 @@ from domain.pages import DEFAULT_PAGE_SIZE, cursor_of, position_in
 from domain.users import ListedUser, User, UserPage, UserStatus
 from services.access import authorize_admin
 from services.single_flight import SingleFlight
+from services.users.dates import CreationDates
 from services.users.sweep import DirectorySweep
 from state.directory import Directory
 
@@ -23,6 +24,7 @@ class ListUsers:
     directory: Directory
     sweep: DirectorySweep
     first_sweep: SingleFlight[Sweep]
+    dates: CreationDates
 
     async def __call__(
         self,
@@ -47,7 +49,8 @@ class ListUsers:
         rows = await self.directory.page(
             after=after[0] if after else None, text=query and query.lower(), status=wanted, limit=size + 1
         )
-        users = await self.litellm.read_users([user_id for user_id, _ in rows[:size]])
+        found = await self.litellm.read_users([user_id for user_id, _ in rows[:size]])
+        users = {user.user_id: user for user in await self.dates.fill_in(found.values())}
         listed = [
             ListedUser(users[user_id], _status(users[user_id], is_leaving=is_leaving))
             for user_id, is_leaving in rows[:size]

@@ -14,9 +14,12 @@ from domain.keys import LIMITS
 from domain.users import User, UserChanges
 from domain.versions import require_version
 from services.changes.changes import Changes
+from services.users.dates import CreationDates
 from services.users.models import Models
 from state.directory import Directory
 from state.rates import RatePolicy
+
+_ODD = object()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,7 @@ class UpdateUser:
     litellm: LiteLLM
     models: Models
     directory: Directory
+    dates: CreationDates
     rate: RatePolicy
 
     async def __call__(
@@ -46,7 +50,7 @@ class UpdateUser:
                 raise no_such_user(user_id)
             require_version(before.version, expected, "user")
             if not requested:
-                return before
+                return (await self.dates.fill_in([before]))[0]
             change.before = _changeable(before)
             await self.litellm.update_user(user_id, requested)
             after = await self._require_same_user(before, await self.litellm.read_user(user_id))
@@ -54,13 +58,13 @@ class UpdateUser:
                 await self.directory.put(connection, [entry_of(after)])
                 await change.done(after=_changeable(after), connection=connection)
         _require_applied(after, requested)
-        return after
+        return (await self.dates.fill_in([after]))[0]
 
     async def _require_same_user(self, before: User, after: User | None) -> User:
         """LiteLLM creates a user who was deleted before the update: that user is deleted again."""
         if after is None:
             raise no_such_user(before.user_id)
-        if after.created_at != before.created_at:
+        if "created_at" not in after.odd and after.created_at != before.created_at:
             await self.litellm.delete_user(before.user_id)
             raise NotFoundError(f"{before.user_id} was deleted by another request")
         return after
@@ -68,14 +72,14 @@ class UpdateUser:
 
 def _changeable(user: User) -> dict[str, Any]:
     fields = asdict(user)
-    return {name: fields[name] for name in (*LIMITS, "spend")}
+    return {name: fields[name] for name in (*LIMITS, "spend") if name not in user.odd}
 
 
 def _require_applied(after: User, requested: UserChanges) -> None:
     """LiteLLM ignores some values silently. Raises UpstreamFaultError for those."""
     actual = _changeable(after)
     expected = {name: tuple(value or ()) if name == "models" else value for name, value in _items(requested)}
-    ignored = [name for name, value in expected.items() if name != "spend" and actual[name] != value]
+    ignored = [name for name, value in expected.items() if name != "spend" and actual.get(name, _ODD) != value]
     if ignored:
         raise UpstreamFaultError(f"LiteLLM ignored {', '.join(ignored)}")
 

@@ -8,14 +8,16 @@ from domain.users import User
 from services.access import Access, authorize, decide
 from services.single_flight import SingleFlight
 from services.users.create import CreateUser, user_missing_after_creation
+from services.users.dates import CreationDates
 from services.users.known import KnownUsers
 
 
 class Users:
     """Reads users. Ids are user refs in lower case."""
 
-    def __init__(self, *, litellm: LiteLLM, known: KnownUsers, create_user: CreateUser) -> None:
+    def __init__(self, *, litellm: LiteLLM, known: KnownUsers, create_user: CreateUser, dates: CreationDates) -> None:
         self._litellm = litellm
+        self._dates = dates
         self._known = known
         self._create_user = create_user
         self._first_uses: SingleFlight[None] = SingleFlight()
@@ -33,7 +35,8 @@ class Users:
                 raise user_missing_after_creation()
         if user is None:
             raise no_such_user(user_id)
-        return user
+        (dated,) = await self._dates.fill_in([user])
+        return dated
 
     async def ensure_own(self, principal: Principal, user_id: str) -> None:
         """Creates the user if it is the principal's own and missing: a change of its own. Raises UpstreamError.

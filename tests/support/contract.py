@@ -102,6 +102,11 @@ def _typed(header: str) -> Any:
     return json.loads(header) if header.isdecimal() else header
 
 
+def is_valid(value: Any, schema: dict[str, Any]) -> bool:
+    """Whether the contract allows `value` where it has `schema`."""
+    return bool(_validator(json.dumps(schema)).is_valid(value))
+
+
 def _validate(schema: dict[str, Any], instance: Any) -> None:
     _validator(json.dumps(schema)).validate(instance)
 

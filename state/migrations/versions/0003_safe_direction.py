@@ -1,6 +1,7 @@
 """What the service needs to fail in the safe direction."""
 
 import secrets
+import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ def upgrade() -> None:
     _create_due()
     _create_repetition()
     _create_patient_deletions()
+    _create_odd_users()
     # The last one: it freezes the columns that the table has by now.
     _freeze_changes()
 
@@ -30,6 +32,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drops it."""
     _replace_trigger(_FROZEN_BEFORE)
+    _drop_odd_users()
     _drop_patient_deletions()
     _drop_repetition()
     _drop_due()
@@ -182,3 +185,15 @@ def _drop_patient_deletions() -> None:
     op.drop_column("cleanup_run", "newest_key_at")
     for column in ("looked_at", "key_count", "confirmed_by"):
         op.drop_column("offboarding", column)
+
+
+def _create_odd_users() -> None:
+    # Nobody knows when the users of now were first seen; it was not later than this.
+    now = sa.Column("first_seen_at", sa.Float, nullable=False, server_default=str(time.time()))
+    op.add_column("directory_user", now)
+    op.add_column("directory_sweep", sa.Column("nameless", sa.BigInteger, nullable=False, server_default="0"))
+
+
+def _drop_odd_users() -> None:
+    op.drop_column("directory_sweep", "nameless")
+    op.drop_column("directory_user", "first_seen_at")

@@ -44,6 +44,10 @@ def client(transport: httpx.AsyncBaseTransport, **timeouts: float) -> LiteLLM:
     return LiteLLM(upstream)
 
 
+def created_at(number: int) -> str:
+    return f"{2000 + number}-01-01T00:00:00Z"
+
+
 class Pages(httpx.AsyncBaseTransport):
     """`/key/list` with a key on each page. `total` is how many pages the page `number` says there are."""
 
@@ -60,16 +64,16 @@ class Pages(httpx.AsyncBaseTransport):
         for _ in range(3):
             await asyncio.sleep(0)
         self.at_once -= 1
-        row = KEY | {"token": f"{number:064x}", "created_at": f"{number:04}"}
+        row = KEY | {"token": f"{number:064x}", "created_at": created_at(number)}
         body = {"keys": [row], "total_pages": self.total(number)}
-        return httpx.Response(500 if number == self.failing else 200, json=body)
+        return httpx.Response(422 if number == self.failing else 200, json=body)
 
 
 async def test_the_pages_after_the_first_are_fetched_at_once() -> None:
     """At most four at a time; every key once, newest first."""
     pages = Pages(lambda _: 12)
     keys = await client(pages).list_keys(ALICE)
-    assert [key.created_at for key in keys] == [f"{number:04}" for number in range(12, 0, -1)]
+    assert [key.created_at for key in keys] == [created_at(number) for number in range(12, 0, -1)]
     assert (pages.asked[0], sorted(pages.asked), pages.most) == (1, list(range(1, 13)), 4)
 
 
@@ -116,9 +120,10 @@ async def test_lists_are_deduplicated_and_filtered_exactly() -> None:
     """LiteLLM may repeat a key on two pages, and answer others' keys; neither is passed on, nor are unknown fields."""
     other = KEY | {"token": "cd" * 32, "user_id": ALICE + "x"}
     nobodys = KEY | {"token": "ef" * 32, "user_id": None}
-    page = {"keys": [KEY | {"api_key": "sk-canary", "created_at": "2026"}, other, nobodys], "total_pages": 2}
+    shown = KEY | {"created_at": created_at(1)}
+    page = {"keys": [shown | {"api_key": "sk-canary"}, other, nobodys], "total_pages": 2}
     keys = await client(answering(httpx.Response(200, json=page))).list_keys(ALICE)
-    assert [key.fields for key in keys] == [KEY | {"created_at": "2026"}]
+    assert [key.fields for key in keys] == [shown]
 
 
 async def test_an_endless_list_is_a_fault() -> None:
@@ -166,12 +171,6 @@ UNEXPECTED_ANSWERS: list[tuple[str, Any]] = [
     *((call, body) for call in CALLS for body in NOT_OBJECTS),
     ("read_user", {}),
     ("read_user", USER | {"user_id": BOB}),
-    *(
-        ("read_user", USER | {name: "x" if name != "budget_duration" else 5})
-        for name in ("max_budget", "spend", "budget_duration")
-    ),
-    ("read_user", USER | {"created_at": None}),
-    ("read_user", USER | {"spend": True}),
     ("create_key", MINTED | {"token": "sk-canary"}),
     ("create_key", MINTED | {"key": ""}),
     ("create_key", MINTED | {"user_id": BOB}),

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from domain.times import seconds_of
 from domain.users import Tier
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path
@@ -44,7 +45,7 @@ async def refusal(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, response.json()["error"]["message"]
 
 
-async def test_all_properties_of_a_key(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+async def test_all_properties_of_a_key(alice: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock) -> None:
     """They reach LiteLLM under LiteLLM's names and are returned as requested."""
     row = (await alice.get(keys_path(ALICE, await made(alice, **LAPTOP)))).json()
     assert (row["key_alias"], row["models"], row["max_budget"], row["budget_duration"]) == (
@@ -54,7 +55,7 @@ async def test_all_properties_of_a_key(alice: httpx.AsyncClient, litellm: LiteLL
         "7d",
     )
     assert (row["tpm_limit"], row["rpm_limit"], row["metadata"]) == (1000, 10, {"team": "search"})
-    assert row["expires"] == litellm.rows.stamp(3600)
+    assert seconds_of(row["expires"], "expires") == clock() + 3600
     assert row["key_type"] == "llm_api"
 
 
@@ -145,7 +146,7 @@ async def test_a_tier_is_not_exceeded(make_service: MakeService, asked: dict[str
         assert (await bob.patch(keys_path(ALICE, key_id), json=asked)).status_code == 200
 
 
-async def test_the_limits_of_a_tier_are_inclusive(make_service: MakeService) -> None:
+async def test_the_limits_of_a_tier_are_inclusive(make_service: MakeService, clock: Clock) -> None:
     """A key without a requested life gets the longest one."""
     service = tiered(make_service)
     alice = service.signed_in(ALICE)
@@ -159,7 +160,7 @@ async def test_the_limits_of_a_tier_are_inclusive(make_service: MakeService) -> 
     plain: dict[str, Any] = {}
     for body in (edge, plain):
         row = (await alice.get(keys_path(ALICE, await made(alice, **body)))).json()
-        assert row["expires"] == service.litellm.rows.stamp(86_400)
+        assert seconds_of(row["expires"], "expires") == clock() + 86_400
 
 
 async def test_the_maximum_number_of_keys(make_service: MakeService, clock: Clock) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from domain.times import seconds_of
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
 from tests.services.keys.test_keys import LAPTOP, made, refusal
@@ -31,7 +32,9 @@ async def chat(litellm: LiteLLMStandIn, secret: str, model: str = "gpt-fake") ->
     return answer.status_code
 
 
-async def test_the_new_key_has_the_properties_of_the_old(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+async def test_the_new_key_has_the_properties_of_the_old(
+    alice: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
     """Except for the secret. The amount spent is carried over: rotating gives no new budget."""
     old_id = await made(alice, **LAPTOP)
     litellm.rows.keys[old_id]["spend"] = 3.5
@@ -44,17 +47,17 @@ async def test_the_new_key_has_the_properties_of_the_old(alice: httpx.AsyncClien
         "7d",
     )
     assert (row["tpm_limit"], row["rpm_limit"], row["metadata"]) == (1000, 10, {"team": "search"})
-    assert (row["spend"], row["expires"]) == (3.5, litellm.rows.stamp(3600))
+    assert (row["spend"], seconds_of(row["expires"], "expires")) == (3.5, clock() + 3600)
     assert list(litellm.rows.keys) == [new["keyId"]]
     assert await chat(litellm, new["keySecret"]) == 200
 
 
-async def test_the_body_overrides_properties(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+async def test_the_body_overrides_properties(alice: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock) -> None:
     """The other properties stay."""
     new = await rotated(alice, await made(alice, **LAPTOP), alias="desktop", maxBudget=7, expiresIn=7200)
     row = (await alice.get(keys_path(ALICE, new["keyId"]))).json()
     assert (row["key_alias"], row["max_budget"], row["rpm_limit"]) == ("desktop", 7, 10)
-    assert row["expires"] == litellm.rows.stamp(7200)
+    assert seconds_of(row["expires"], "expires") == clock() + 7200
 
 
 async def test_the_old_key_works_for_the_overlap(

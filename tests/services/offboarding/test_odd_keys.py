@@ -140,6 +140,17 @@ async def test_a_row_that_litellm_cannot_read(impatient: Organisation) -> None:
     assert (await impatient.run())["done"]["deleted"] == [gone]
 
 
+async def test_leavers_whom_litellm_fails_to_show(impatient: Organisation) -> None:
+    """Their row protects neither them nor anybody else: all leavers' keys are blocked, and nobody is forgotten."""
+    gone, other = impatient.leave("m0"), impatient.leave("m1")
+    await impatient.orchestrator.sweep.run()
+    impatient.litellm.rows.users[gone]["updated_at"] = "20000-01-01T00:00:00Z"
+    report = await impatient.run()
+    assert sorted(report["done"]["blocked"]) == [gone, other]
+    assert (set(impatient.keys(gone).values()), set(impatient.keys(other).values())) == ({True}, {True})
+    assert await impatient.orchestrator.foundation.directory.among([gone, other]) == {gone, other}
+
+
 @pytest.mark.parametrize("row", [{"token": None}, {"token": 5}, {"token": ""}], ids=str)
 async def test_a_row_without_a_name(organisation: Organisation, row: dict[str, Any]) -> None:
     """It stops no other."""

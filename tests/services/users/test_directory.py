@@ -40,9 +40,10 @@ class Table:
         self.numbers = sorted(numbers)
         self.changes: list[tuple[list[int], list[int]]] = []
         self.calls = 0
+        self.unreadable: set[str] = set()
 
     async def users_around(self, index: int) -> Window:
-        transport = httpx.MockTransport(listing(self._rows))
+        transport = httpx.MockTransport(listing(self._rows, self.unreadable))
         client = LiteLLM(Upstream("LiteLLM", "http://litellm", timeouts=Timeouts(), transport=transport))
         window = await client.users_around(index)
         self.calls += 1
@@ -123,6 +124,31 @@ def test_nobody_who_stays_is_missed(changes: list[tuple[list[int], list[int]]]) 
             table.changes = []
             await sweeping(directory, table).run()
             assert await known(directory) == {named(number) for number in table.numbers}
+
+    with tempfile.TemporaryDirectory() as folder:
+        asyncio.run(run(folder))
+
+
+@settings(max_examples=40, deadline=None)
+@given(users=st.integers(1, 260), odd=st.sets(st.integers(0, 259), max_size=20))
+def test_rows_that_litellm_fails_to_show_stop_no_sweep(users: int, odd: set[int]) -> None:
+    """Wherever they are: all others become known, and those who were known before are not forgotten."""
+
+    async def run(folder: str) -> None:
+        migrated_database(Path(folder))
+        table = Table(list(range(users)))
+        async with aclosing(Database(f"sqlite+aiosqlite:///{folder}/state.sqlite3")) as database:
+            directory = Directory(database)
+            table.unreadable = {named(number) for number in odd}
+            await sweeping(directory, table).run()
+            assert await known(directory) == {named(number) for number in set(range(users)) - odd}
+            assert (await directory.sweep()).number == 2
+            table.unreadable = set()
+            await sweeping(directory, table).run()
+            table.unreadable = {named(number) for number in odd}
+            await sweeping(directory, table).run()
+            assert await known(directory) == {named(number) for number in range(users)}
+            assert (await directory.sweep()).number == 4
 
     with tempfile.TemporaryDirectory() as folder:
         asyncio.run(run(folder))
