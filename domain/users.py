@@ -33,7 +33,8 @@ class User:
     """A LiteLLM user.
 
     Times are ISO 8601, money is in USD, rates are per minute. `max_budget` None means no limit, 0 is a budget. Empty
-    `models` means all models. `tier` is the name of the tier that applied when this service created the user.
+    `models` means all models. `tier` is the name of the tier that applied when this service created the user;
+    `taken_email`: as in `NewUser`, at that time.
     """
 
     user_id: str
@@ -48,6 +49,7 @@ class User:
     tier: str | None = None
     display_name: str | None = None
     email: str | None = None
+    taken_email: str | None = None
 
     @property
     def version(self) -> str:
@@ -62,7 +64,10 @@ class User:
 
 @dataclass(frozen=True)
 class NewUser:
-    """The properties of a user to create. None, and an empty `models`, mean no limit. `tier` is stored with them."""
+    """The properties of a user to create. None, and an empty `models`, mean no limit. `tier` is stored with them.
+
+    `taken_email` is the e-mail address that they have and LiteLLM does not take, because another user has it.
+    """
 
     max_budget: float | None = None
     budget_duration: str | None = None
@@ -72,6 +77,7 @@ class NewUser:
     tier: str | None = None
     display_name: str | None = None
     email: str | None = None
+    taken_email: str | None = None
 
 
 class UserChanges(TypedDict, total=False):

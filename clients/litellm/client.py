@@ -27,7 +27,9 @@ from clients.litellm.rows import (
     found_from,
     key_from,
     require_success,
+    stranger_from,
     unexpected_response,
+    user_annotations,
     user_from,
 )
 from clients.upstream import NOT_JSON, Reply, Upstream
@@ -94,7 +96,9 @@ class LiteLLM:
         query = {"page": number + 1, "page_size": size, "sort_by": "user_id", "sort_order": "asc"}
         page = decoded(await self._upstream.read("/user/list", query), _SWEPT_PAGES, "list of users")
         entries = [entry_from(row) for row in page.rows if refs.is_user(row.user_id)]
-        return Window(number * size, [row.user_id for row in page.rows], entries, page.total)
+        others = [stranger_from(row) for row in page.rows if not refs.is_user(row.user_id)]
+        strangers = [stranger for stranger in others if stranger is not None]
+        return Window(number * size, [row.user_id for row in page.rows], entries, page.total, strangers)
 
     async def create_user(self, user_id: str, new: NewUser) -> None:
         """`POST /user/new`, without the key that LiteLLM creates by default.
@@ -111,7 +115,7 @@ class LiteLLM:
             "rpm_limit": new.rpm_limit,
             "user_alias": new.display_name,
             "user_email": new.email,
-            "metadata": {ANNOTATIONS: {"tier": new.tier}} if new.tier is not None else None,
+            "metadata": user_annotations(new.tier, new.taken_email),
         }
         reply = await self._upstream.change("/user/new", body | _given(limits))
         if reply.status == 409:
