@@ -15,19 +15,31 @@ from domain.users import User
 
 @dataclass(frozen=True, slots=True)
 class DirectoryEntry:
-    """A user in the directory. `searched` is the text in lower case that a search looks at; it begins with the id."""
+    """A user in the directory. `searched` is the text in lower case that a search looks at; it begins with the id.
+
+    `address` is their e-mail address in lower case, as far as it is known.
+    """
 
     user_id: str
     searched: str
     is_over_budget: bool
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A user of LiteLLM that is no Backstage user, with an e-mail `address` in lower case."""
+
+    user_id: str
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """Consecutive users of LiteLLM, from the index `start`. `total` is the number of all.
 
-    `ids` are those of all rows, `entries` those of Backstage users. `nameless` is the number of rows without an id, or
-    that LiteLLM fails to show.
+    `ids` are those of all rows, `entries` the Backstage users and `strangers` the others that have an e-mail address.
+    `nameless` is the number of rows without an id, or that LiteLLM fails to show.
     """
 
     start: int
@@ -35,6 +47,7 @@ class Window:
     entries: Sequence[DirectoryEntry]
     total: int
     nameless: int = 0
+    strangers: Sequence[Stranger] = ()
 
     @property
     def end(self) -> int:
@@ -64,7 +77,13 @@ class Sweep:
 
 def entry_of(user: User) -> DirectoryEntry:
     """The entry of a user whose row was read."""
-    return DirectoryEntry(user.user_id, searched_text(user.user_id, user.display_name, user.email), user.is_over_budget)
+    searched = searched_text(user.user_id, user.display_name, user.email)
+    return DirectoryEntry(user.user_id, searched, user.is_over_budget, address_of(user.email or user.taken_email))
+
+
+def address_of(email: str | None) -> str | None:
+    """An e-mail address as it is compared, without regard to case, as LiteLLM does."""
+    return email.lower() if email else None
 
 
 def searched_text(user_id: str, display_name: str | None, email: str | None) -> str:

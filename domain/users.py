@@ -33,7 +33,8 @@ class User:
     """A LiteLLM user.
 
     Times are ISO 8601, money is in USD, rates are per minute. `max_budget` None means no limit, 0 is a budget. Empty
-    `models` means all models. `tier` is the name of the tier that applied when this service created the user.
+    `models` means all models. `tier` is the name of the tier that applied when this service created the user;
+    `taken_email`: as in `NewUser`, at that time.
 
     `odd` names the fields that make no sense in LiteLLM's row: the strictest value stands in their place. `created_at`
     is the time of the last change then, None if that is not known either.
@@ -52,6 +53,7 @@ class User:
     display_name: str | None = None
     email: str | None = None
     odd: tuple[str, ...] = ()
+    taken_email: str | None = None
 
     @property
     def version(self) -> str:
@@ -66,7 +68,10 @@ class User:
 
 @dataclass(frozen=True)
 class NewUser:
-    """The properties of a user to create. None, and an empty `models`, mean no limit. `tier` is stored with them."""
+    """The properties of a user to create. None, and an empty `models`, mean no limit. `tier` is stored with them.
+
+    `taken_email` is the e-mail address that they have and LiteLLM does not take, because another user has it.
+    """
 
     max_budget: float | None = None
     budget_duration: str | None = None
@@ -76,6 +81,7 @@ class NewUser:
     tier: str | None = None
     display_name: str | None = None
     email: str | None = None
+    taken_email: str | None = None
 
 
 class UserChanges(TypedDict, total=False):

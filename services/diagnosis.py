@@ -147,7 +147,7 @@ class BackstageCheck:
 
     async def _group(self, catalog: Catalog, setting: str, group: str) -> Finding:
         try:
-            members = await catalog.members_of(group, _no_pause)
+            members = (await catalog.members_of(group, _no_pause)).users
         except CatalogRefusedError as error:
             remedy = "Give Backstage's backend.auth.externalAccess a static token, and set catalogToken to it."
             return _failed(setting, error.message, remedy)

@@ -35,6 +35,8 @@ class Org:
     groups: dict[str, str | None] = field(default_factory=lambda: {ADMINS: None, MEMBERS: None, TEAM_A: MEMBERS})
     names: dict[str, str] = field(default_factory=lambda: {"user:default/erin.mixed": "Erin.Mixed"})
     """Names whose case is not that of the ref."""
+    hidden: set[str] = field(default_factory=set)
+    """Entities that relations name, and that are not shown."""
     profiles: dict[str, dict[str, str]] = field(
         default_factory=lambda: {
             f"user:default/{name.lower()}": {"displayName": name, "email": f"{name.lower()}@example.com"}
@@ -53,7 +55,7 @@ class Org:
 
     def entity(self, ref: str) -> Entity | None:
         """The entity, or None."""
-        if ref not in self.users and ref not in self.groups:
+        if ref in self.hidden or (ref not in self.users and ref not in self.groups):
             return None
         kind, _, rest = ref.partition(":")
         namespace, _, name = rest.partition("/")

@@ -1,20 +1,22 @@
-"""The tables `directory_user` and `directory_sweep`: LiteLLM's users as far as this service knows."""
+"""The tables `directory_user`, `directory_stranger` and `directory_sweep`: LiteLLM's users as far as we know."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Container, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.directory import DirectoryEntry, Sweep
+from domain.directory import DirectoryEntry, Stranger, Sweep, Window
 from domain.users import UserStatus
 from state.database import Database
-from state.tables import directory_sweep, directory_user, offboarding
+from state.tables import directory_stranger, directory_sweep, directory_user, offboarding
 
 _CHUNK = 5000
 _columns = directory_user.c
+_strangers = directory_stranger.c
 _position = directory_sweep.c
 # What a search looks at begins with the id in lower case, as Python has it: databases lower-case fewer letters.
 _is_canonical = sa.func.substr(_columns.searched, 1, sa.func.length(_columns.user_id)) == _columns.user_id
@@ -77,16 +79,34 @@ class Directory:
         async with self._database.reading() as connection:
             return {row.user_id: row.first_seen_at for row in await connection.execute(query)}
 
+    async def with_an_address_of(self, user_ids: Container[str], limit: int) -> list[tuple[str, str]]:
+        """The first `limit` users that are no Backstage users, and in `user_ids` who has the same e-mail address."""
+        same = sa.and_(_strangers.address == _columns.address, _strangers.user_id != _columns.user_id)
+        query = sa.select(_strangers.user_id, _columns.user_id).join_from(directory_stranger, directory_user, same)
+        found: list[tuple[str, str]] = []
+        async with self._database.reading() as connection:
+            for stranger, user_id in await connection.execute(query.order_by(_strangers.user_id, _columns.user_id)):
+                if len(found) < limit and user_id in user_ids:
+                    found.append((stranger, user_id))
+        return found
+
     async def put(self, connection: AsyncConnection, entries: Collection[DirectoryEntry]) -> None:
         """Adds or replaces users, as seen by the running sweep."""
-        if not entries:
+        await self._put(connection, directory_user, entries)
+
+    async def _put(
+        self, connection: AsyncConnection, table: sa.Table, rows: Collection[DirectoryEntry | Stranger]
+    ) -> None:
+        if not rows:
             return
-        insert = self._database.insert(directory_user).values(
-            sweep=sa.select(_position.number).scalar_subquery(), first_seen_at=self._database.now()
-        )
-        changed = {name: insert.excluded[name] for name in ("searched", "is_over_budget", "sweep")}
-        put = insert.on_conflict_do_update(index_elements=[_columns.user_id], set_=changed)
-        await connection.execute(put, [asdict(entry) for entry in entries])
+        values: dict[str, Any] = {"sweep": sa.select(_position.number).scalar_subquery()}
+        if "first_seen_at" in table.c:
+            values["first_seen_at"] = self._database.now()
+        insert = self._database.insert(table).values(values)
+        shown = [asdict(row) for row in rows]
+        changed = {name: insert.excluded[name] for name in ("sweep", *shown[0]) if not table.c[name].primary_key}
+        put = insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed)
+        await connection.execute(put, shown)
 
     async def remove(self, connection: AsyncConnection, user_ids: Sequence[str]) -> None:
         """Removes users: LiteLLM does not have them any more."""
@@ -111,7 +131,7 @@ class Directory:
             row = (await connection.execute(update)).mappings().one_or_none()
         return None if row is None else Sweep(**row)
 
-    async def advance(self, sweep: Sweep, reached: Sweep, entries: Collection[DirectoryEntry]) -> Sweep | None:
+    async def advance(self, sweep: Sweep, reached: Sweep, window: Window) -> Sweep | None:
         """Adds what a page showed and records how far the sweep is now. None if another replica was first."""
         async with self._database.transaction() as connection:
             values = {name: getattr(reached, name) for name in ("position", "total", "nameless")}
@@ -119,7 +139,8 @@ class Directory:
             update = self._unchanged(sweep).values(values | {"advanced_at": self._database.now()})
             row = (await connection.execute(update.returning(directory_sweep))).mappings().one_or_none()
             if row is not None:
-                await self.put(connection, entries)
+                await self._put(connection, directory_user, window.entries)
+                await self._put(connection, directory_stranger, window.strangers)
         return None if row is None else Sweep(**row)
 
     async def complete(self, sweep: Sweep) -> None:
@@ -132,7 +153,8 @@ class Directory:
         async with self._database.transaction() as connection:
             is_next = (await connection.execute(self._unchanged(sweep).values(next_sweep))).rowcount
             if is_next and not sweep.nameless:
-                await connection.execute(sa.delete(directory_user).where(_columns.sweep < sweep.number))
+                for table in (directory_user, directory_stranger):
+                    await connection.execute(sa.delete(table).where(table.c.sweep < sweep.number))
 
     async def count(self) -> int:
         """The number of users."""

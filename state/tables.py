@@ -52,6 +52,14 @@ directory_user = sa.Table(
     sa.Column("is_over_budget", sa.Boolean, nullable=False),
     sa.Column("sweep", sa.BigInteger, nullable=False),
     sa.Column("first_seen_at", sa.Float, nullable=False),
+    sa.Column("address", sa.Text, nullable=True, index=True),
+)
+directory_stranger = sa.Table(
+    "directory_stranger",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("address", sa.Text, nullable=False),
+    sa.Column("sweep", sa.BigInteger, nullable=False),
 )
 directory_sweep = sa.Table(
     "directory_sweep",

@@ -7,7 +7,7 @@ truncated answer looks like a small group. Both are errors here, so that nothing
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -34,6 +34,22 @@ class CatalogUser:
     display_name: str | None = None
     email: str | None = None
     exists: bool = True
+
+
+@dataclass(frozen=True)
+class Members:
+    """The `users` in a group. `hidden` has, by the group that names them, child groups of which none is shown."""
+
+    users: frozenset[str]
+    hidden: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """A group and those below it; `hidden`: as in `Members`."""
+
+    groups: frozenset[str]
+    hidden: Mapping[str, Sequence[str]]
 
 
 class CatalogRefusedError(UpstreamFaultError):
@@ -63,30 +79,40 @@ class Catalog:
         """Closes every connection."""
         await self._upstream.aclose()
 
-    async def members_of(self, group: str, each_page: Callable[[], Awaitable[None]]) -> frozenset[str]:
+    async def members_of(self, group: str, each_page: Callable[[], Awaitable[None]]) -> Members:
         """Every user in `group` and, if nested groups count, in the groups below it. Raises GroupMissingError.
 
         Awaits `each_page` after each page: reading a large group may take longer than the caller's lease.
         """
         members: set[str] = set()
-        refs = sorted(await self.groups_under(group))
-        for groups in chunks(refs, prefix=f",{_MEMBER_OF}", longest=_MAX_FILTER_BYTES, most=_GROUPS_PER_QUERY):
+        tree = await self._tree(group)
+        for groups in chunks(
+            sorted(tree.groups), prefix=f",{_MEMBER_OF}", longest=_MAX_FILTER_BYTES, most=_GROUPS_PER_QUERY
+        ):
             members.update(await self._users_in(groups, each_page))
-        return frozenset(members)
+        return Members(frozenset(members), tree.hidden)
 
     async def groups_under(self, group: str) -> frozenset[str]:
         """`group` and, if nested groups count, all groups below it. Raises GroupMissingError.
 
         Cycles are harmless. A tree of more than 20 levels is treated as a fault.
         """
+        return (await self._tree(group)).groups
+
+    async def _tree(self, group: str) -> _Tree:
         root = await self._entity(group)
         if root is None:
             raise GroupMissingError(f"Backstage's catalog has no {group}")
-        found, level = {group}, [root]
+        found, level = {group}, {group: root}
+        children: dict[str, list[str]] = {}
         for _ in range(_MAX_DEPTH):
-            below = {ref for entity in level for ref in _related(entity, "parentOf")} - found
-            if not (below and self._include_nested_groups):
-                return frozenset(found)
+            nested = level if self._include_nested_groups else {}
+            children |= {ref: sorted(set(_related(entity, "parentOf"))) for ref, entity in nested.items()}
+            below = {child for ref in nested for child in children[ref]} - found
+            if not below:
+                # Only groups that are shown have children here.
+                hidden = {ref: refs for ref, refs in children.items() if refs and children.keys().isdisjoint(refs)}
+                return _Tree(frozenset(found), hidden)
             found |= below
             level = await self._entities(sorted(below))
         raise CatalogFaultError(f"The groups below {group} are nested more than {_MAX_DEPTH} deep")
@@ -130,13 +156,14 @@ class Catalog:
         reply = await self._upstream.read(f"/api/catalog/entities/by-name/{parts}")
         return None if reply.status == 404 else self._object(reply)
 
-    async def _entities(self, refs: Sequence[str]) -> list[dict[str, Any]]:
+    async def _entities(self, refs: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Those that exist, by their refs."""
         body = {"entityRefs": list(refs), "fields": [*_FIELDS.split(","), "relations"]}
         items = self._object(await self._upstream.change("/api/catalog/entities/by-refs", body)).get("items")
         if not isinstance(items, list) or len(items) != len(refs):
             raise CatalogFaultError("Backstage's catalog returned an unexpected response (expected: groups)")
         # A child group that is referenced but does not exist has no members.
-        return [item for item in items if isinstance(item, dict)]
+        return {ref: item for ref, item in zip(refs, items, strict=True) if isinstance(item, dict)}
 
     @staticmethod
     def _object(reply: Reply) -> dict[str, Any]:

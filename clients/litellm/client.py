@@ -31,7 +31,9 @@ from clients.litellm.rows import (
     key_page,
     odd_columns,
     require_success,
+    stranger_from,
     unexpected_response,
+    user_annotations,
     user_from,
     user_page,
 )
@@ -116,7 +118,9 @@ class LiteLLM:
         if nameless := len(named) - len(rows):
             self._odd.note(USERS, "?", [WHOLE_ROW] * nameless)
         entries = [entry_from(row) for row in rows if refs.is_user(row.user_id)]
-        return Window(start, [row.user_id for row in rows], entries, shown.page.total, nameless)
+        others = [stranger_from(row) for row in rows if not refs.is_user(row.user_id)]
+        strangers = [stranger for stranger in others if stranger is not None]
+        return Window(start, [row.user_id for row in rows], entries, shown.page.total, nameless, strangers)
 
     async def create_user(self, user_id: str, new: NewUser) -> None:
         """`POST /user/new`, without the key that LiteLLM creates by default.
@@ -133,7 +137,7 @@ class LiteLLM:
             "rpm_limit": new.rpm_limit,
             "user_alias": new.display_name,
             "user_email": new.email,
-            "metadata": {ANNOTATIONS: {"tier": new.tier}} if new.tier is not None else None,
+            "metadata": user_annotations(new.tier, new.taken_email),
         }
         reply = await self._upstream.change("/user/new", body | _given(limits))
         if reply.status == 409:

@@ -28,7 +28,7 @@ from clients.litellm.fields import (
 )
 from clients.litellm.refusals import is_without_database
 from clients.upstream import Reply
-from domain.directory import DirectoryEntry, searched_text
+from domain.directory import DirectoryEntry, Stranger, address_of, searched_text
 from domain.errors import UpstreamFaultError, UpstreamUnavailableError
 from domain.keys import Block, Blocker, CreatedKey, Key, KeyAnnotations
 from domain.models import ALL_MODELS, NO_MODELS
@@ -119,6 +119,7 @@ def user_from(row: UserRow) -> User:
         display_name=row.user_alias,
         email=row.user_email,
         odd=tuple(sorted(_SHOWN_AS.get(column, column) for column in odd_columns(row) if column not in _NOT_SHOWN)),
+        taken_email=_taken_address(row.metadata),
     )
 
 
@@ -129,10 +130,19 @@ def odd_columns(row: KeyRow | UserRow) -> frozenset[str]:
 
 def entry_from(row: SweptRow) -> DirectoryEntry:
     """The directory's entry for any row of `/user/list`."""
-    texts = [text if isinstance(text, str) else None for text in (row.user_alias, row.user_email)]
+    name, email = (text if isinstance(text, str) else None for text in (row.user_alias, row.user_email))
     return DirectoryEntry(
-        row.user_id, searched_text(row.user_id, *texts), is_over_budget=odd.is_over_budget(row.spend, row.max_budget)
+        row.user_id,
+        searched_text(row.user_id, name, email),
+        is_over_budget=odd.is_over_budget(row.spend, row.max_budget),
+        address=address_of(email or _taken_address(row.metadata)),
     )
+
+
+def stranger_from(row: SweptRow) -> Stranger | None:
+    """The user of a row of `/user/list` that is no Backstage user's; None without an e-mail address."""
+    address = address_of(row.user_email) if isinstance(row.user_email, str) else None
+    return None if address is None else Stranger(row.user_id, address)
 
 
 def found_from(row: SweptRow) -> FoundUser:
@@ -205,6 +215,13 @@ def is_annotated(metadata: Any) -> bool:
     return isinstance(metadata, dict) and isinstance(metadata.get(ANNOTATIONS), dict)
 
 
+def user_annotations(tier: str | None, taken_address: str | None) -> dict[str, Any] | None:
+    """The metadata of a new user: their tier, and the e-mail address that LiteLLM does not take, as another has it."""
+    given = {"tier": tier, "email": taken_address}
+    written = {name: value for name, value in given.items() if value is not None}
+    return {ANNOTATIONS: written} if written else None
+
+
 def blocker_in(metadata: Mapping[str, Any] | None) -> str | None:
     """As what somebody blocked an annotated key."""
     block = None if metadata is None else _block(metadata[ANNOTATIONS], "")
@@ -243,6 +260,11 @@ def id_of_token(token: str) -> str:
 def unexpected_response(expected: str) -> UpstreamFaultError:
     """The error for a response whose form this service does not know. `expected` is a noun without an article."""
     return UpstreamFaultError(f"LiteLLM returned an unexpected response (expected: {expected})")
+
+
+def _taken_address(metadata: Any) -> str | None:
+    address = metadata[ANNOTATIONS].get("email") if is_annotated(metadata) else None
+    return address if isinstance(address, str) else None
 
 
 def _annotations(value: Any, owner: str) -> KeyAnnotations | None:

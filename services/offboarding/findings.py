@@ -1,6 +1,9 @@
-"""What a run leaves as it is, and an admin should look at."""
+"""What a run leaves as it is, and an admin should look at: at most a hundred of each kind."""
 
 from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container, Mapping, Sequence
 
 from domain.offboarding import CleanupFinding
 from domain.refs import canonical
@@ -9,21 +12,50 @@ from state.directory import Directory
 _MOST = 100
 
 
-async def misspelt_ids(directory: Directory) -> tuple[CleanupFinding, ...]:
-    """The first hundred of LiteLLM's users whose id is not in lower case: no request can name them."""
+async def misspelt_ids(directory: Directory) -> list[CleanupFinding]:
+    """LiteLLM's users whose id is not in lower case: no request can name them."""
     ids = await directory.misspelt(_MOST)
     served = await directory.among([canonical(user_id) for user_id in ids])
-    return tuple(_finding(user_id, is_served=canonical(user_id) in served) for user_id in ids)
+    spellings: dict[str, list[str]] = defaultdict(list)
+    for user_id in ids:
+        spellings[canonical(user_id)].append(user_id)
+    return [_misspelt(user_id, spellings[canonical(user_id)], served) for user_id in ids]
 
 
-def _finding(user_id: str, *, is_served: bool) -> CleanupFinding:
-    served = canonical(user_id)
-    if is_served:
-        return CleanupFinding(
-            "twoSpellings",
-            user_id,
-            f"LiteLLM also has {served}, which is the one that is served; delete this one there",
+async def same_addresses(directory: Directory, leaving: Container[str]) -> list[CleanupFinding]:
+    """LiteLLM's users that are no Backstage users, and have the e-mail address of somebody who leaves."""
+    found = await directory.with_an_address_of(leaving, _MOST)
+    return [
+        CleanupFinding(
+            "sameAddress",
+            stranger,
+            f"It has the e-mail address of {user_id}, who leaves; if it is the same person, delete it in LiteLLM",
         )
-    return CleanupFinding(
-        "spelling", user_id, f"Its id is not in lower case, so it cannot be opened; rename it to {served} in LiteLLM"
-    )
+        for stranger, user_id in found
+    ]
+
+
+def hidden_groups(hidden: Mapping[str, Sequence[str]]) -> list[CleanupFinding]:
+    """Groups of which the catalog names child groups and shows none."""
+    return [
+        CleanupFinding(
+            "childGroups",
+            group,
+            f"The catalog names its child groups {', '.join(children)} and shows none, so what is below those does not "
+            "count; correct the group, or let the catalogToken read them",
+        )
+        for group, children in sorted(hidden.items())[:_MOST]
+    ]
+
+
+def _misspelt(user_id: str, spellings: Sequence[str], served: Container[str]) -> CleanupFinding:
+    right = canonical(user_id)
+    if right in served:
+        message = f"LiteLLM also has {right}, which is the one that is served; delete this one there"
+        return CleanupFinding("twoSpellings", user_id, message)
+    others = ", ".join(other for other in spellings if other != user_id)
+    if others:
+        message = f"LiteLLM also has {others}, and serves none of them; rename one there to {right}, delete the others"
+        return CleanupFinding("twoSpellings", user_id, message)
+    message = f"Its id is not in lower case, so it cannot be opened; rename it to {right} in LiteLLM"
+    return CleanupFinding("spelling", user_id, message)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 
-from clients.backstage.catalog import Catalog
+from clients.backstage.catalog import Catalog, Members
 from clients.litellm.client import LiteLLM
 from domain.identity import GroupRefs
 from domain.offboarding import FoundUser, Progress, Snapshot
 from domain.refs import canonical
 from services.offboarding.departures import Departures
-from services.offboarding.findings import misspelt_ids
+from services.offboarding.findings import hidden_groups, misspelt_ids, same_addresses
 from services.users.sweep import DirectorySweep
 from state.directory import Directory
 
@@ -43,15 +43,15 @@ class SnapshotReader:
             await beat(None)
 
         await self.sweep.run(each_page, only_small=is_dry_run)
-        members = await self._members_of(self.groups.allowed, each_page)
-        admins = await self._members_of(self.groups.admin, each_page)
+        allowed = await self._members_of(self.groups.allowed, each_page)
+        admin = await self._members_of(self.groups.admin, each_page)
         await each_page()
         record, sweep = await self.departures.read(each_page, now), await self.directory.sweep()
-        gone = await self._without(members | admins)
+        gone = await self._without(allowed.users | admin.users)
         found = await self._find(sorted(gone | record.offboardings.keys()), beat)
         return Snapshot(
-            members=members,
-            admins=admins,
+            members=allowed.users,
+            admins=admin.users,
             users=await self.directory.count(),
             swept_at=sweep.swept_at,
             leavers=gone & found.keys(),
@@ -60,14 +60,17 @@ class SnapshotReader:
             deletions=record.deletions,
             new_owners=record.new_owners,
             newest_key_at=record.newest_key_at,
-            findings=await misspelt_ids(self.directory),
+            findings=(
+                *await misspelt_ids(self.directory),
+                *await same_addresses(self.directory, gone | record.offboardings.keys()),
+                *hidden_groups({**allowed.hidden, **admin.hidden}),
+            ),
         )
 
-    async def _members_of(self, groups: Iterable[str], each_page: Callable[[], Awaitable[None]]) -> frozenset[str]:
-        members: frozenset[str] = frozenset()
-        for group in groups:
-            members |= await self.catalog.members_of(group, each_page)
-        return members
+    async def _members_of(self, groups: Iterable[str], each_page: Callable[[], Awaitable[None]]) -> Members:
+        each = [await self.catalog.members_of(group, each_page) for group in groups]
+        hidden = {ref: children for members in each for ref, children in members.hidden.items()}
+        return Members(frozenset().union(*(members.users for members in each)), hidden)
 
     async def _without(self, staying: Collection[str]) -> frozenset[str]:
         gone: set[str] = set()

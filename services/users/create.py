@@ -53,7 +53,7 @@ class UserCreation:
                 raise
             # E-mail addresses are unique in LiteLLM, and another user has this one.
             log.warning("creating a user without their e-mail address: another user has it", user=user_id)
-            await self.litellm.create_user(user_id, replace(new, email=None))
+            await self.litellm.create_user(user_id, replace(new, email=None, taken_email=new.email))
         return await self._with_limits(await self.read_back(user_id), new)
 
     async def _with_limits(self, user: User, new: NewUser) -> User:

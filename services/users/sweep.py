@@ -85,7 +85,7 @@ class DirectorySweep:
         if started is not None:
             window = await self.litellm.users_around(max(0, started.position - 1))
             reached = _reached(started, window)
-            advanced = await self.directory.advance(started, reached, window.entries)
+            advanced = await self.directory.advance(started, reached, window)
             if advanced is not None and reached.position == window.end >= window.total:
                 await self.directory.complete(advanced)
         return await self.directory.sweep()

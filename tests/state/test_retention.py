@@ -14,7 +14,7 @@ from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service,
 from tests.services.test_background import Hasty
 from tests.support.upstreams import Overriding, respond
 
-DELETED, LEAVER = "user:default/gone", "user:default/left"
+DELETED, LEAVER, STRANGER = "user:default/gone", "user:default/left", "made-by-single-sign-on"
 YEARS = 2 * 366 * 86_400.0
 
 AGING = {
@@ -28,6 +28,7 @@ AGING = {
     "cleanup_deletion": "a day",
     "offboarding": "until the user is back or deleted",
     "directory_user": "for as long as LiteLLM has the user",
+    "directory_stranger": "likewise",
 }
 FIXED = {"lease": "one row for each job", "directory_sweep": "one row", "root": "one row"}
 AT_ONCE = CleanupSettings(enabled=False, grace_period=0, max_deletions=1, delete_foreign=True)
@@ -57,6 +58,7 @@ async def use(service: Service, litellm: LiteLLMStandIn) -> None:
         await carol.post(f"{BASE}/keys/report", json={"key": secret})
     for _ in range(3):
         await carol.post(keys_path(CAROL))
+    litellm.rows.add_user({"user_id": STRANGER, "user_email": "somebody@example.com"})
     for leaver in (DELETED, LEAVER):
         litellm.rows.add_user({"user_id": leaver})
         litellm.rows.add_key({"user_id": leaver, "metadata": {}})
@@ -87,6 +89,7 @@ async def test_rows_age_out(make_service: MakeService, litellm: LiteLLMStandIn, 
         await service.run_background_jobs()
     for ref in (ALICE, LEAVER):
         assert (await service.signed_in(BOB).delete(user_path(ref))).status_code == 200
+    litellm.rows.delete_user(STRANGER)
     clock.advance(YEARS)
     await service.run_background_jobs()
     await clean_up(service.signed_in(BOB))

@@ -25,6 +25,7 @@ def upgrade() -> None:
     _create_repetition()
     _create_patient_deletions()
     _create_odd_users()
+    _create_strangers()
     # The last one: it freezes the columns that the table has by now.
     _freeze_changes()
 
@@ -32,6 +33,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drops it."""
     _replace_trigger(_FROZEN_BEFORE)
+    _drop_strangers()
     _drop_odd_users()
     _drop_patient_deletions()
     _drop_repetition()
@@ -197,3 +199,21 @@ def _create_odd_users() -> None:
 def _drop_odd_users() -> None:
     op.drop_column("directory_sweep", "nameless")
     op.drop_column("directory_user", "first_seen_at")
+
+
+def _create_strangers() -> None:
+    # The next sweep fills them.
+    op.add_column("directory_user", sa.Column("address", sa.Text, nullable=True))
+    op.create_index("ix_directory_user_address", "directory_user", ["address"])
+    op.create_table(
+        "directory_stranger",
+        sa.Column("user_id", sa.Text, primary_key=True),
+        sa.Column("address", sa.Text, nullable=False),
+        sa.Column("sweep", sa.BigInteger, nullable=False),
+    )
+
+
+def _drop_strangers() -> None:
+    op.drop_table("directory_stranger")
+    op.drop_index("ix_directory_user_address", "directory_user")
+    op.drop_column("directory_user", "address")
