@@ -109,14 +109,9 @@ class LiteLLM:
         size = max(range(_PAGE_SIZE // 2 + 1, _PAGE_SIZE + 1), key=lambda size: size - index % size)
         start = index // size * size
         shown = await read_page(self._swept, start // size + 1, size)
-        named = [row if row is not None and isinstance(row.user_id, str) else None for row in shown.rows]
-        if start + len(named) < shown.page.total:
-            # A window ends with a row that the next one can be known to share.
-            while len(named) > 1 and named[-1] is None:
-                named.pop()
-        rows = [row for row in named if row is not None]
-        if nameless := len(named) - len(rows):
-            self._odd.note(USERS, "?", [WHOLE_ROW] * nameless)
+        rows = [row for row in shown.rows if row is not None and isinstance(row.user_id, str)]
+        nameless = len(shown.rows) - len(rows)
+        self._odd.note(USERS, "?", [WHOLE_ROW] * nameless)
         entries = [entry_from(row) for row in rows if refs.is_user(row.user_id)]
         others = [stranger_from(row) for row in rows if not refs.is_user(row.user_id)]
         strangers = [stranger for stranger in others if stranger is not None]

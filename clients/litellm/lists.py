@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any, Generic, Protocol, TypeVar
 
 from clients.litellm.rows import LiteLLMFailedError, unexpected_response
@@ -122,7 +123,7 @@ async def read_users(
 async def _in_parts(read: Read[P], number: int, size: int) -> list[Any | None]:
     if size == 1:
         return [None]
-    part = size // _PARTS if size % _PARTS == 0 else 1
+    part = max(divisor for divisor in range(1, isqrt(size) + 1) if size % divisor == 0)
     rows: list[Any | None] = []
     for each in range((number - 1) * size // part + 1, number * size // part + 1):
         try:

@@ -15,10 +15,13 @@ export const keyName = key => key.key_alias || (key.isSession && text.keys.sessi
 /** Whether LiteLLM refuses calls because of a budget. 0 is a budget. @param {number} spend @param {number | null} budget */
 export const isOver = (spend, budget) => budget !== null && spend >= budget;
 
+/** Whether LiteLLM's row makes no sense there: its absence does not mean null. @param {Key} key @param {string} field */
+export const isOdd = (key, field) => key.oddFields?.includes(field) ?? false;
+
 /** As the API has it, and whether calls are refused because of a budget: what has expired is expired, also if it is blocked. @param {Key} key @param {number} now milliseconds */
 export function statusOf(key, now = Date.now()) {
   if (key.expires && Date.parse(key.expires) <= now) return 'expired';
-  if (key.blocked) return 'blocked';
+  if (key.blocked || isOdd(key, 'blocked') || isOdd(key, 'expires')) return 'blocked';
   return key.isOwnerOver || isOver(key.spend, key.max_budget) ? 'overBudget' : 'active';
 }
 
@@ -47,6 +50,7 @@ export const takesRoom = key => statusOf(key) !== 'expired' && !key.replacedBy &
 /** @param {Key} key @param {number} now milliseconds */
 export function statusPill(key, now = Date.now()) {
   const status = statusOf(key, now);
+  if (status === 'blocked' && !key.blocked) return pill('bad', text.keys.odd, text.keys.oddHint);
   if (status === 'blocked') return pill('bad', text.keys.blockedBy[key.blockedBy] ?? text.keys.status.blocked, key.blockedAt ? text.keys.blockedAt(exact(key.blockedAt)) : '');
   if (status === 'expired') return pill('bad', text.keys.status.expired, exact(key.expires));
   if (status === 'overBudget') return pill('bad', text.keys.status.overBudget, key.isOwnerOver ? text.keys.ownerOver : '');
@@ -61,7 +65,7 @@ export function statusPill(key, now = Date.now()) {
 export const modelFor = (own, served) => own[0] ?? served[0] ?? 'MODEL';
 
 /** @param {Key} key */
-export const rates = key => text.keys.rates(key.rpm_limit, key.tpm_limit);
+export const rates = key => (isOdd(key, 'rpm_limit') || isOdd(key, 'tpm_limit') ? '?' : text.keys.rates(key.rpm_limit, key.tpm_limit));
 
 /** Whether a key matches what was typed. @param {Key} key @param {string} query @param {string} status */
 export function matches(key, query, status) {

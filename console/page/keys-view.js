@@ -6,7 +6,7 @@ import { KeyForm } from './key-form.js';
 import { KeyReport } from './key-report.js';
 import { KeyRotate } from './key-rotate.js';
 import { budgetNotice } from './budget.js';
-import { SORTABLE, isOver, keyName, matches, mayRotate, mayUnblock, rates, sorted, statusPill, takesRoom } from './key-facts.js';
+import { SORTABLE, isOdd, isOver, keyName, matches, mayRotate, mayUnblock, rates, sorted, statusPill, takesRoom } from './key-facts.js';
 import { dayOf, exact, exactMoney, money, when } from './format.js';
 import { showMenu } from './menu.js';
 import { notices } from './notices.js';
@@ -127,10 +127,10 @@ class KeysView extends View {
       <td>${statusPill(row)}</td>
       <td class="wide">${row.models.length ? row.models.join(', ') : words.allModels}</td>
       <td class="num" title=${exactMoney(row.spend)}>${money(row.spend)}</td>
-      <td class="wide mini">${row.max_budget === null ? '–' : html`${bar(row.spend, row.max_budget, `${words.columns.budget} ${keyName(row)}`)}<small>${words.tiles.of} ${money(row.max_budget)}</small>`}</td>
+      <td class="wide mini">${isOdd(row, 'max_budget') ? '?' : row.max_budget === null ? '–' : html`${bar(row.spend, row.max_budget, `${words.columns.budget} ${keyName(row)}`)}<small>${words.tiles.of} ${money(row.max_budget)}</small>`}</td>
       <td class="wider">${rates(row)}</td>
       <td class="wider" title=${exact(row.last_active)}>${when(row.last_active)}</td>
-      <td class="wide" title=${exact(row.expires)}>${when(row.expires)}</td>
+      <td class="wide" title=${exact(row.expires)}>${isOdd(row, 'expires') ? '?' : when(row.expires)}</td>
       <td class="num"><button type="button" class="quiet" data-key=${row.token} aria-haspopup="menu" aria-label=${words.actions(keyName(row))} @click=${(/** @type {MouseEvent} */ event) => this.#menu(event, row)}>⋯</button></td>
     </tr>`;
   }

@@ -102,6 +102,8 @@ export const text = {
     session: 'sign-in to LiteLLM',
     allModels: 'all of the tier',
     status: { active: 'Active', overBudget: 'Over budget', blocked: 'Blocked', expired: 'Expired', all: 'all' },
+    odd: 'Unclear',
+    oddHint: 'What LiteLLM has of this key makes no sense. An admin of LiteLLM has to correct it.',
     ownerOver: 'The budget of its owner is used up.',
     /** By the known values of `blockedBy`. @type {Record<string, string>} */
     blockedBy: { admin: 'Blocked by an admin', report: 'Reported as leaked', offboarding: 'Blocked: leaving' },

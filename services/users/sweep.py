@@ -92,8 +92,12 @@ class DirectorySweep:
 
 
 def _reached(sweep: Sweep, window: Window) -> Sweep:
-    """Where the sweep is after `window`: behind it, or a step back if there may be unread users before it."""
-    if sweep.position == 0 or not set(sweep.tail).isdisjoint(window.ids):
+    """Where the sweep is after `window`: behind it, or a step back if there may be unread users before it.
+
+    What follows nameless rows cannot be compared, and is taken for what it seems: such a sweep forgets nobody.
+    """
+    if sweep.position == 0 or not sweep.tail or not set(sweep.tail).isdisjoint(window.ids):
         nameless = sweep.nameless + window.nameless
-        return replace(sweep, position=window.end, tail=window.ids, total=window.total, nameless=nameless)
+        tail = [] if window.nameless else window.ids
+        return replace(sweep, position=window.end, tail=tail, total=window.total, nameless=nameless)
     return replace(sweep, position=max(0, min(window.start, sweep.position - 1) - _STEP_BACK), total=window.total)

@@ -273,3 +273,16 @@ async def test_filter_sort_and_shortcuts(opened: Opened) -> None:
     await expect(page.get_by_role("button", name="Create key")).to_be_focused()
     await page.keyboard.press("?")
     await expect(page.get_by_role("dialog", name="Shortcuts")).to_be_visible()
+
+
+async def test_a_key_whose_row_makes_no_sense(opened: Opened) -> None:
+    """Nothing of it is shown as unlimited, and the page goes on with the others."""
+    page, rows = opened.page, opened.portal.litellm.rows
+    rows.add_user({"user_id": ALICE})
+    rows.add_key({"user_id": ALICE, "key_alias": "plain"})
+    rows.add_key({"user_id": ALICE, "key_alias": "laptop"})[0].update(expires=5, max_budget="much", rpm_limit="many")
+    await opened.sign_in("alice")
+    odd = page.locator("tbody tr", has_text="laptop").locator("td")
+    for column, shown in {1: "Unclear", 4: "?", 5: "?", 7: "?"}.items():
+        await expect(odd.nth(column)).to_have_text(shown)
+    await expect(page.locator("tbody tr", has_text="plain").locator("td").nth(1)).to_have_text("Active")

@@ -21,8 +21,8 @@ def listing(rows: Callable[[], Rows], unreadable: Collection[str] = ()) -> Calla
         wanted = {part for part in query.get("user_ids", "").split(",") if part}
         found = [row for row in rows() if not wanted or str(row["user_id"]) in wanted]
         number, size = int(query.get("page", 1)), int(query.get("page_size", 25))
-        shown: Rows = [{"key_count": 0, **row} for row in found[(number - 1) * size : number * size]]
-        if any(row["user_id"] in unreadable for row in shown):
+        shown = [{"key_count": 0} | row for row in found[(number - 1) * size : number * size]]
+        if any(str(row["user_id"]) in unreadable for row in shown):
             return httpx.Response(500)
         return httpx.Response(200, json={"users": shown, "total": len(found), "total_pages": -(-len(found) // size)})
 

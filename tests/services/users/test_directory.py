@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from clients.litellm.client import LiteLLM
@@ -130,9 +130,16 @@ def test_nobody_who_stays_is_missed(changes: list[tuple[list[int], list[int]]]) 
 
 
 @settings(max_examples=40, deadline=None)
-@given(users=st.integers(1, 260), odd=st.sets(st.integers(0, 259), max_size=20))
-def test_rows_that_litellm_fails_to_show_stop_no_sweep(users: int, odd: set[int]) -> None:
-    """Wherever they are: all others become known, and those who were known before are not forgotten."""
+@given(
+    users=st.integers(1, 400),
+    scattered=st.sets(st.integers(0, 399), max_size=20),
+    row=st.builds(range, st.integers(0, 399), st.integers(0, 399)),
+)
+@example(users=400, scattered=set(), row=range(85, 385))
+@example(users=400, scattered={100}, row=range(200))
+def test_rows_that_litellm_fails_to_show_stop_no_sweep(users: int, scattered: set[int], row: range) -> None:
+    """Wherever and how many they are: all others become known, and those who were known before are not forgotten."""
+    odd = scattered | set(row)
 
     async def run(folder: str) -> None:
         migrated_database(Path(folder))
