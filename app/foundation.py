@@ -68,7 +68,11 @@ class Foundation:
         self.catalog: Catalog | None = None
         if settings.backstage.catalog_token is not None:
             to_catalog = self._backstage(settings.backstage.catalog_token)
-            self.catalog = Catalog(to_catalog, include_nested_groups=settings.include_nested_groups)
+            self.catalog = Catalog(
+                to_catalog,
+                include_nested_groups=settings.include_nested_groups,
+                keep_orphans=settings.cleanup.orphans == "keep",
+            )
         self.database = Database(settings.database_url, ports.wall_clock)
         self.root = Root(self.database)
         self.directory = Directory(self.database)

@@ -97,6 +97,8 @@ def _print(report: CleanupReport) -> None:
         counts = Counter(entry.step.value for entry in plan.entries) if plan is not None else {}
         steps = ", ".join(f"{count} to {step}" for step, count in sorted(counts.items())) or "nothing to do"
         click.echo(f"{report.members} members, {report.admins} admins, {report.users} users in LiteLLM: {steps}.")
+    if report.orphans:
+        click.echo(f"The catalog has {report.orphans} of the members and admins only as orphans.")
     for finding in report.findings:
         click.echo(f"{finding.user_id}: {finding.message}.")
     if report.result is not None:

@@ -88,7 +88,8 @@ class CleanupFinding:
 class Snapshot:
     """What LiteLLM, Backstage and our own records said at one moment.
 
-    `members` and `admins` are user refs in lower case. `users` is the number of Backstage users in the directory,
+    `members` and `admins` are user refs in lower case, `orphans` the number of those whom the catalog has only as
+    orphans, whether or not they count. `users` is the number of Backstage users in the directory,
     `swept_at` the age of the directory (see `Sweep`). `leavers` are LiteLLM's ids, as they are, of those in neither
     group. `found` has each user who leaves or is being off-boarded, and exists. `deletions` are those of the last 24
     hours. `new_owners` own an unblocked key that was created since the last run, None if that is not known;
@@ -106,6 +107,7 @@ class Snapshot:
     new_owners: Collection[str] | None = None
     newest_key_at: float | None = None
     findings: tuple[CleanupFinding, ...] = ()
+    orphans: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ class CleanupReport:
     plan: Plan | None = None
     result: ExecutionResult | None = None
     findings: tuple[CleanupFinding, ...] = ()
+    orphans: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

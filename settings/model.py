@@ -12,6 +12,7 @@ DEFAULT_PORT = 7007
 EMBEDDED_DATABASE = "sqlite+aiosqlite:///litellm-orchestrator.sqlite3"
 
 MembershipSource = Literal["token", "catalog"]
+Orphans = Literal["keep", "leave"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class CleanupSettings:
     """How users who left are removed. Times are in seconds.
 
     `max_removals` None is the larger of 10 users and 10 %, `max_deletions` None the larger of 3 users and 10 %.
+    `orphans` says whether users whom the catalog has only as orphans count as present.
     """
 
     enabled: bool = True
@@ -131,6 +133,7 @@ class CleanupSettings:
     max_removals: int | None = None
     max_deletions: int | None = None
     delete_foreign: bool = False
+    orphans: Orphans = "keep"
 
 
 @dataclass(frozen=True)

@@ -192,6 +192,7 @@ def _cleanup(cleanup: Mapping[str, Any]) -> CleanupSettings:
         max_removals=cleanup.get("maxRemovals"),
         max_deletions=cleanup.get("maxDeletions"),
         delete_foreign=cleanup.get("deleteForeign", CleanupSettings.delete_foreign),
+        orphans=cleanup.get("orphans", CleanupSettings.orphans),
     )
 
 

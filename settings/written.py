@@ -100,6 +100,7 @@ def _own(settings: Settings) -> dict[str, Any]:
             "maxRemovals": cleanup.max_removals,
             "maxDeletions": cleanup.max_deletions,
             "deleteForeign": cleanup.delete_foreign,
+            "orphans": cleanup.orphans,
         },
         "directory": {
             "fullSweepUsers": directory.full_sweep_users,

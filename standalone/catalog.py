@@ -37,6 +37,8 @@ class Org:
     """Names whose case is not that of the ref."""
     hidden: set[str] = field(default_factory=set)
     """Entities that relations name, and that are not shown."""
+    orphans: set[str] = field(default_factory=set)
+    """Entities that their source does not have any more, as old releases keep them."""
     profiles: dict[str, dict[str, str]] = field(
         default_factory=lambda: {
             f"user:default/{name.lower()}": {"displayName": name, "email": f"{name.lower()}@example.com"}
@@ -59,7 +61,8 @@ class Org:
             return None
         kind, _, rest = ref.partition(":")
         namespace, _, name = rest.partition("/")
-        metadata = {"namespace": namespace, "name": self.names.get(ref, name)}
+        annotations = {"annotations": {"backstage.io/orphan": "true"}} if ref in self.orphans else {}
+        metadata = {"namespace": namespace, "name": self.names.get(ref, name), **annotations}
         entity = {"kind": kind.capitalize(), "metadata": metadata, "relations": self._relations(ref)}
         return entity | ({"spec": {"profile": self.profiles[ref]}} if ref in self.profiles else {})
 

@@ -7,7 +7,7 @@ truncated answer looks like a small group. Both are errors here, so that nothing
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +24,7 @@ _MAX_FILTER_BYTES = 4000  # the cursor to the next page repeats the filter, in b
 _MEMBER_OF = "relations.memberof="
 _MAX_DEPTH = 20
 _FIELDS = "kind,metadata.name,metadata.namespace"
+_ORPHAN = "backstage.io/orphan"
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,15 @@ class CatalogUser:
 
 @dataclass(frozen=True)
 class Members:
-    """The `users` in a group. `hidden` has, by the group that names them, child groups of which none is shown."""
+    """The `users` who count as members of a group.
+
+    `orphans` are members whom the catalog has only as orphans, whether or not they count: old releases of Backstage
+    keep entities that their source does not have any more. `hidden` has, by the group that names them, child groups of
+    which none is shown.
+    """
 
     users: frozenset[str]
+    orphans: frozenset[str]
     hidden: Mapping[str, Sequence[str]]
 
 
@@ -69,11 +76,15 @@ class GroupMissingError(UpstreamFaultError):
 
 
 class Catalog:
-    """The catalog, read with a static external-access token. Every call raises UpstreamError."""
+    """The catalog, read with a static external-access token. Every call raises UpstreamError.
 
-    def __init__(self, upstream: Upstream, *, include_nested_groups: bool) -> None:
+    Orphans are in no group unless `keep_orphans`.
+    """
+
+    def __init__(self, upstream: Upstream, *, include_nested_groups: bool, keep_orphans: bool = True) -> None:
         self._upstream = upstream
         self._include_nested_groups = include_nested_groups
+        self._keep_orphans = keep_orphans
 
     async def aclose(self) -> None:
         """Closes every connection."""
@@ -85,12 +96,16 @@ class Catalog:
         Awaits `each_page` after each page: reading a large group may take longer than the caller's lease.
         """
         members: set[str] = set()
+        orphans: set[str] = set()
         tree = await self._tree(group)
         for groups in chunks(
             sorted(tree.groups), prefix=f",{_MEMBER_OF}", longest=_MAX_FILTER_BYTES, most=_GROUPS_PER_QUERY
         ):
-            members.update(await self._users_in(groups, each_page))
-        return Members(frozenset(members), tree.hidden)
+            async for page in self._users_in(groups, each_page):
+                members.update(map(_ref, page))
+                orphans.update(_ref(entity) for entity in page if _is_orphan(entity))
+        counted = members if self._keep_orphans else members - orphans
+        return Members(frozenset(counted), frozenset(orphans), tree.hidden)
 
     async def groups_under(self, group: str) -> frozenset[str]:
         """`group` and, if nested groups count, all groups below it. Raises GroupMissingError.
@@ -126,26 +141,32 @@ class Catalog:
         profile = spec.get("profile") if isinstance(spec, dict) else None
         texts = {name: profile.get(name) if isinstance(profile, dict) else None for name in ("displayName", "email")}
         values = {name: text.strip() or None if isinstance(text, str) else None for name, text in texts.items()}
-        return CatalogUser(frozenset(_related(entity, "memberOf")), values["displayName"], values["email"])
+        is_member = self._keep_orphans or not _is_orphan(entity)
+        groups = frozenset(_related(entity, "memberOf")) if is_member else frozenset()
+        return CatalogUser(groups, values["displayName"], values["email"])
 
-    async def _users_in(self, groups: Sequence[str], each_page: Callable[[], Awaitable[None]]) -> list[str]:
+    async def _users_in(
+        self, groups: Sequence[str], each_page: Callable[[], Awaitable[None]]
+    ) -> AsyncIterator[list[Any]]:
+        """Pages of users in `groups`. Raises TruncatedMembersError, after the last one, if some are missing."""
         # The same key several times in one filter means any of the values.
         query: dict[str, Any] = {"filter": ",".join(["kind=user", *(f"{_MEMBER_OF}{group}" for group in groups)])}
-        users: list[str] = []
+        read, fields = 0, f"{_FIELDS},metadata.annotations.{_ORPHAN}"
         for _ in range(_MAX_PAGES):
             page = self._object(
                 await self._upstream.read(
-                    "/api/catalog/entities/by-query", query | {"fields": _FIELDS, "limit": _PAGE_SIZE}
+                    "/api/catalog/entities/by-query", query | {"fields": fields, "limit": _PAGE_SIZE}
                 )
             )
             items, total, info = page.get("items"), page.get("totalItems"), page.get("pageInfo")
             if not (isinstance(items, list) and isinstance(total, int) and isinstance(info, dict)):
                 raise CatalogFaultError("Backstage's catalog returned an unexpected response (expected: members)")
-            users += map(_ref, items)
+            yield items
+            read += len(items)
             if not (cursor := info.get("nextCursor")):
-                if len(users) != total:
-                    raise TruncatedMembersError(f"Backstage's catalog returned {len(users)} of {total} members")
-                return users
+                if read != total:
+                    raise TruncatedMembersError(f"Backstage's catalog returned {read} of {total} members")
+                return
             query = {"cursor": cursor}
             await each_page()
         raise TruncatedMembersError("Backstage's catalog returned too many pages of members")
@@ -184,6 +205,12 @@ def _related(entity: dict[str, Any], kind: str) -> Iterator[str]:
     for row in relations if isinstance(relations, list) else []:
         if isinstance(row, dict) and row.get("type") == kind and isinstance(row.get("targetRef"), str):
             yield canonical(row["targetRef"])
+
+
+def _is_orphan(entity: Any) -> bool:
+    metadata = entity.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    return isinstance(annotations, dict) and annotations.get(_ORPHAN) == "true"
 
 
 def _ref(entity: Any) -> str:

@@ -162,6 +162,7 @@ def _with_snapshot(report: CleanupReport, snapshot: Snapshot) -> CleanupReport:
         users=snapshot.users,
         swept_at=snapshot.swept_at,
         findings=snapshot.findings,
+        orphans=snapshot.orphans,
     )
 
 

@@ -29,6 +29,7 @@ def report_as_json(report: CleanupReport) -> dict[str, Any]:
         "members": report.members,
         "admins": report.admins,
         "users": report.users,
+        "orphans": report.orphans,
         "sweptAt": report.swept_at,
         "progress": None if report.progress is None else asdict(report.progress),
         "plan": None if report.plan is None else _plan(report.plan),

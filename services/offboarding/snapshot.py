@@ -65,12 +65,14 @@ class SnapshotReader:
                 *await same_addresses(self.directory, gone | record.offboardings.keys()),
                 *hidden_groups({**allowed.hidden, **admin.hidden}),
             ),
+            orphans=len(allowed.orphans | admin.orphans),
         )
 
     async def _members_of(self, groups: Iterable[str], each_page: Callable[[], Awaitable[None]]) -> Members:
         each = [await self.catalog.members_of(group, each_page) for group in groups]
         hidden = {ref: children for members in each for ref, children in members.hidden.items()}
-        return Members(frozenset().union(*(members.users for members in each)), hidden)
+        users, orphans = (frozenset().union(*sets) for sets in zip(*((m.users, m.orphans) for m in each), strict=True))
+        return Members(users, orphans, hidden)
 
     async def _without(self, staying: Collection[str]) -> frozenset[str]:
         gone: set[str] = set()

@@ -49,7 +49,8 @@ litellmOrchestrator:
   membership: catalog
   membershipSeconds: 10
   includeNestedGroups: false
-  cleanup: {enabled: false, interval: 11, gracePeriod: 12, maxRemovals: 13, maxDeletions: 19, deleteForeign: true}
+  cleanup: {enabled: false, interval: 11, gracePeriod: 12, maxRemovals: 13, maxDeletions: 19, deleteForeign: true,
+            orphans: leave}
   directory: {fullSweepUsers: 14, maxAge: 61, maxPages: 15}
   rateLimit: {createsPerMinute: 16, changesPerMinute: 20, refusalsPerMinute: 21}
   secretKey: canary-secret-key-of-32-characters

@@ -88,6 +88,15 @@ async def test_a_users_groups(backstage_target: Portal) -> None:
     assert {"type": "memberOf", "targetRef": MEMBERS} in user["relations"]
 
 
+async def test_an_annotation_by_its_name(backstage_target: Portal) -> None:
+    """Whether a user is an orphan is asked for with the others of a page, and nobody here is one."""
+    wanted = f"{FIELDS},metadata.annotations.backstage.io/orphan"
+    query = f"kind=user,relations.memberof={MEMBERS}"
+    page = (await get(backstage_target, "by-query", filter=query, fields=wanted)).json()
+    assert {"alice", "Erin.Mixed"} <= set(names(page))
+    assert [item for item in page["items"] if "annotations" in item["metadata"]] == []
+
+
 async def test_without_a_token(backstage_target: Portal) -> None:
     """401."""
     for headers in ({}, {"Authorization": "Bearer wrong"}):
