@@ -182,7 +182,12 @@ async def test_rehearsal(watched: Watched) -> None:
             "update due set due_at = due_at - 1200, next_attempt_at = next_attempt_at - 1200 where kind = 'revocation'"
         )
 
-    await watched.rehearse("RevocationsOverdue", time_passes_without_litellm, lines["litellm"].mend)
+    async def time_passes_with_litellm() -> None:
+        await lines["litellm"].mend()
+        # After many failures it would wait for minutes.
+        await watched.execute("update due set next_attempt_at = due_at where kind = 'revocation'")
+
+    await watched.rehearse("RevocationsOverdue", time_passes_without_litellm, time_passes_with_litellm)
     assert await watched.products.chat(key["keySecret"]) == 401
     await watched.rehearse("BackstageDown", lambda: cut("backstage"), lines["backstage"].mend)
 
