@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import orjson
 from msgspec import DecodeError, UnsetType, ValidationError, to_builtins
 from msgspec.json import Decoder
 
@@ -27,7 +28,7 @@ from clients.litellm.fields import (
     UserRow,
 )
 from clients.litellm.refusals import is_without_database
-from clients.upstream import Reply
+from clients.upstream import NOT_JSON, Reply
 from domain.directory import DirectoryEntry, searched_text
 from domain.errors import UpstreamFaultError, UpstreamUnavailableError
 from domain.keys import Block, Blocker, CreatedKey, Key, KeyAnnotations
@@ -45,6 +46,7 @@ UNLIMITED_RATE = 2**53 - 1
 
 _NOT_IN_ALIAS = re.compile(r"[^A-Za-z0-9._-]+")
 _OPERATION_DIGITS = 8
+_MAY_BE_HUGE = re.compile(rb"\d{19}")
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
 _BLOCKER = re.compile(r"[a-z]{1,64}")
 _SHOWN_AS = {"user_alias": "display_name", "user_email": "email", "metadata": "tier"}
@@ -60,7 +62,7 @@ def key_page(reply: Reply) -> KeyPage:
     """A page of `/key/list`. An odd row is an OddKeyRow, and changes no other. Raises UpstreamFaultError."""
     require_success(reply)
     try:
-        return _KEY_PAGES.decode(reply.content)
+        return _KEY_PAGES.decode(_content(reply))
     except (DecodeError, RecursionError, UnicodeDecodeError):
         page = decoded(reply, _ANY_KEY_PAGES, "list of keys")
         return KeyPage(rows=[odd.key_row(row) for row in page.rows], total_pages=page.total_pages)
@@ -80,7 +82,7 @@ def decoded(reply: Reply, decoder: Decoder[T], expected: str) -> T:
     """The body of a successful response, checked. Raises UpstreamFaultError. `expected`: see `unexpected_response`."""
     require_success(reply)
     try:
-        return decoder.decode(reply.content)
+        return decoder.decode(_content(reply))
     except ValidationError as error:
         raise unexpected_response(expected) from error
     except (DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -240,6 +242,13 @@ def id_of_token(token: str) -> str:
 def unexpected_response(expected: str) -> UpstreamFaultError:
     """The error for a response whose form this service does not know. `expected` is a noun without an article."""
     return UpstreamFaultError(f"LiteLLM returned an unexpected response (expected: {expected})")
+
+
+def _content(reply: Reply) -> bytes:
+    """The body, with integers of more than 64 bits as floats: no JSON encoder of ours writes them."""
+    if _MAY_BE_HUGE.search(reply.content) is None or (body := reply.parsed()) is NOT_JSON:
+        return reply.content
+    return orjson.dumps(body)
 
 
 def _annotations(value: Any, owner: str) -> KeyAnnotations | None:
