@@ -11,11 +11,11 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import orjson
 from msgspec import DecodeError, UnsetType, ValidationError, to_builtins
-from msgspec.json import Decoder
+from msgspec.json import Decoder, encode
 
 from clients.litellm import odd
 from clients.litellm.fields import (
@@ -28,7 +28,7 @@ from clients.litellm.fields import (
     UserRow,
 )
 from clients.litellm.refusals import is_without_database
-from clients.upstream import NOT_JSON, Reply
+from clients.upstream import Reply
 from domain.directory import DirectoryEntry, searched_text
 from domain.errors import UpstreamFaultError, UpstreamUnavailableError
 from domain.keys import Block, Blocker, CreatedKey, Key, KeyAnnotations
@@ -46,7 +46,6 @@ UNLIMITED_RATE = 2**53 - 1
 
 _NOT_IN_ALIAS = re.compile(r"[^A-Za-z0-9._-]+")
 _OPERATION_DIGITS = 8
-_MAY_BE_HUGE = re.compile(rb"\d{19}")
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
 _BLOCKER = re.compile(r"[a-z]{1,64}")
 _SHOWN_AS = {"user_alias": "display_name", "user_email": "email", "metadata": "tier"}
@@ -62,7 +61,7 @@ def key_page(reply: Reply) -> KeyPage:
     """A page of `/key/list`. An odd row is an OddKeyRow, and changes no other. Raises UpstreamFaultError."""
     require_success(reply)
     try:
-        return _KEY_PAGES.decode(_content(reply))
+        return _KEY_PAGES.decode(reply.content)
     except (DecodeError, RecursionError, UnicodeDecodeError):
         page = decoded(reply, _ANY_KEY_PAGES, "list of keys")
         return KeyPage(rows=[odd.key_row(row) for row in page.rows], total_pages=page.total_pages)
@@ -82,7 +81,7 @@ def decoded(reply: Reply, decoder: Decoder[T], expected: str) -> T:
     """The body of a successful response, checked. Raises UpstreamFaultError. `expected`: see `unexpected_response`."""
     require_success(reply)
     try:
-        return decoder.decode(_content(reply))
+        return decoder.decode(reply.content)
     except ValidationError as error:
         raise unexpected_response(expected) from error
     except (DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -146,14 +145,14 @@ def key_from(row: KeyRow, owner: str) -> Key:
 
     A token that is no SHA-256 may be a secret. It goes no further: its own SHA-256 stands for it.
     """
-    fields, columns = to_builtins(row), odd_columns(row)
+    fields, columns = encodable(to_builtins(row)), odd_columns(row)
     fields.pop("odd", None)
     if row.created_at is None:
         del fields["created_at"]
     if not is_key_id(row.token):
         columns |= {"token"}
         fields["token"] = id_of_token(row.token)
-    other_metadata = dict(row.metadata)
+    other_metadata = dict(fields["metadata"])
     annotations = _annotations(other_metadata.pop(ANNOTATIONS, None), owner)
     if annotations is not None:
         fields["key_alias"], fields["metadata"] = annotations.alias, dict(annotations.metadata)
@@ -239,16 +238,18 @@ def id_of_token(token: str) -> str:
     return token if is_key_id(token) else hashlib.sha256(token.encode()).hexdigest()
 
 
+def encodable(value: T) -> T:
+    """JSON that every encoder writes: integers of more than 64 bits become floats, as LiteLLM 1.109 shows them."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return cast("T", orjson.loads(encode(value)))
+    return value
+
+
 def unexpected_response(expected: str) -> UpstreamFaultError:
     """The error for a response whose form this service does not know. `expected` is a noun without an article."""
     return UpstreamFaultError(f"LiteLLM returned an unexpected response (expected: {expected})")
-
-
-def _content(reply: Reply) -> bytes:
-    """The body, with integers of more than 64 bits as floats: no JSON encoder of ours writes them."""
-    if _MAY_BE_HUGE.search(reply.content) is None or (body := reply.parsed()) is NOT_JSON:
-        return reply.content
-    return orjson.dumps(body)
 
 
 def _annotations(value: Any, owner: str) -> KeyAnnotations | None:
