@@ -16,7 +16,7 @@ from msgspec.json import Decoder
 from clients.litellm.client import LiteLLM
 from clients.litellm.fields import ListedKeyPage, ListedKeyRow
 from clients.litellm.lists import read_all
-from clients.litellm.rows import blocker_in, decoded, id_of_token, is_annotated, with_block
+from clients.litellm.rows import blocker_in, decoded, encodable, id_of_token, is_annotated, with_block
 from clients.upstream import Upstream
 from domain.errors import NotFoundError
 from domain.keys import Block, ListedKey, ListedKeys, NewestKeys
@@ -104,7 +104,7 @@ class LiteLLMBlocking:
 
 def _listed(row: ListedKeyRow) -> ListedKey:
     key_id = id_of_token(row.token)
-    metadata = row.metadata if key_id == row.token and is_annotated(row.metadata) else None
+    metadata = encodable(row.metadata) if key_id == row.token and is_annotated(row.metadata) else None
     is_blocked = row.blocked is True
     return ListedKey(key_id, is_blocked, row.token, metadata, blocker_in(metadata) if is_blocked else None)
 

@@ -11,10 +11,11 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
+import orjson
 from msgspec import DecodeError, UnsetType, ValidationError, to_builtins
-from msgspec.json import Decoder
+from msgspec.json import Decoder, encode
 
 from clients.litellm import odd
 from clients.litellm.fields import (
@@ -156,14 +157,14 @@ def key_from(row: KeyRow, owner: str) -> Key:
 
     A token that is no SHA-256 may be a secret. It goes no further: its own SHA-256 stands for it.
     """
-    fields, columns = to_builtins(row), odd_columns(row)
+    fields, columns = encodable(to_builtins(row)), odd_columns(row)
     fields.pop("odd", None)
     if row.created_at is None:
         del fields["created_at"]
     if not is_key_id(row.token):
         columns |= {"token"}
         fields["token"] = id_of_token(row.token)
-    other_metadata = dict(row.metadata)
+    other_metadata = dict(fields["metadata"])
     annotations = _annotations(other_metadata.pop(ANNOTATIONS, None), owner)
     if annotations is not None:
         fields["key_alias"], fields["metadata"] = annotations.alias, dict(annotations.metadata)
@@ -255,6 +256,15 @@ def is_key_id(value: Any) -> bool:
 def id_of_token(token: str) -> str:
     """The id of a key whose row has this token: the token, or its SHA-256 where it may be a secret."""
     return token if is_key_id(token) else hashlib.sha256(token.encode()).hexdigest()
+
+
+def encodable(value: T) -> T:
+    """JSON that every encoder writes: integers of more than 64 bits become floats, as LiteLLM 1.109 shows them."""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return cast("T", orjson.loads(encode(value)))
+    return value
 
 
 def unexpected_response(expected: str) -> UpstreamFaultError:

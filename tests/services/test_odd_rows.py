@@ -186,6 +186,16 @@ async def test_nothing_is_decided_on_an_odd_row(
     assert litellm.rows.keys == {}
 
 
+async def test_a_number_beyond_64_bits(service: Service, litellm: LiteLLMStandIn) -> None:
+    """It is shown as LiteLLM 1.109 shows it itself, and the key can be changed."""
+    alice = service.signed_in(ALICE)
+    await alice.get(user_path(ALICE))
+    key_id = add_key(litellm, metadata={"n": 10**23}, model_spend={"gpt-fake": 10**23})
+    (row,) = (await alice.get(keys_path(ALICE))).json()["keys"]
+    assert (row["metadata"], row["model_spend"]) == ({"n": 1e23}, {"gpt-fake": 1e23})
+    assert (await alice.patch(keys_path(ALICE, key_id), json={"alias": "large"})).status_code == 200
+
+
 async def test_a_key_that_is_older_than_the_column_for_its_time(service: Service, litellm: LiteLLMStandIn) -> None:
     """Everything can be done with it."""
     alice = service.signed_in(ALICE)

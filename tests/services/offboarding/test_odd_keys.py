@@ -24,6 +24,7 @@ ODD: dict[str, dict[str, Any]] = {
     "no time of creation": {"created_at": None},
     "metadata that is no object": {"metadata": []},
     "a spend that is no number": {"spend": "much"},
+    "a number beyond 64 bits": {"metadata": {"litellm_orchestrator": {}, "n": 10**23}},
     "blocked null": {"blocked": None},
     "upper-case hash": {"token": hashlib.sha256(b"x").hexdigest().upper()},
     "a name of its own": {"token": "custom-canary-0123456789"},
