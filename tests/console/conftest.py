@@ -131,7 +131,8 @@ async def open_page(browser: Browser, portal: Portal) -> AsyncIterator[Open]:
 
     yield open_one
     for each in opened:  # a page may still be loading what a test intercepts
-        await each.page.unroute_all(behavior="ignoreErrors")
+        if not each.page.is_closed():
+            await each.page.unroute_all(behavior="ignoreErrors")
     assert [misdeed for each in opened for misdeed in each.misdeeds] == []
 
 
