@@ -12,7 +12,7 @@ from domain.offboarding import CleanupReport
 class Effect:
     """Within how many seconds every process of LiteLLM refuses a key that was blocked, deleted or revoked.
 
-    The process that is told refuses it at once. The others remember a key for 60 s, or for LiteLLM's
+    The process that gets the request refuses it at once. The others cache a key for 60 s, or for LiteLLM's
     `general_settings.user_api_key_cache_ttl` (measured on 1.104.5 and 1.109.3 without Redis).
     """
 

@@ -79,7 +79,7 @@ class LiteLLM:
     async def read_users(self, user_ids: Sequence[str]) -> dict[str, User]:
         """`GET /user/list`: those of `user_ids` that exist. One call for 100 users, unless their ids are long.
 
-        A user whom LiteLLM fails to show is there all the same, with everything odd but the id.
+        A user that LiteLLM fails to show is in the result, with everything odd but the id.
         """
         wanted = frozenset(user_ids)
         rows, unreadable = await self._users_among(user_ids, user_page)
@@ -91,7 +91,7 @@ class LiteLLM:
     async def find_users(self, user_ids: Collection[str]) -> dict[str, FoundUser]:
         """`GET /user/list`: those of `user_ids` that exist, whatever else their rows contain.
 
-        A user whom LiteLLM fails to show is there all the same, as somebody else's and without a number of keys.
+        A user that LiteLLM fails to show is in the result, as one that this service did not create, with 0 keys.
         """
         wanted = frozenset(user_ids)
         rows, unreadable = await self._users_among(user_ids, _swept_page)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
@@ -37,6 +37,7 @@ from domain.offboarding import FoundUser
 from domain.users import User
 
 T = TypeVar("T")
+L = TypeVar("L")
 _KEY_PAGES, _ANY_KEY_PAGES = Decoder(KeyPage), Decoder(AnyKeyPage)
 _USER_PAGES, _ANY_USER_PAGES = Decoder(UserPage), Decoder(AnyUserPage)
 
@@ -61,22 +62,29 @@ class LiteLLMFailedError(UpstreamFaultError):
 
 def key_page(reply: Reply) -> KeyPage:
     """A page of `/key/list`. An odd row is an OddKeyRow, and changes no other. Raises UpstreamFaultError."""
-    require_success(reply)
-    try:
-        return _KEY_PAGES.decode(reply.content)
-    except (DecodeError, RecursionError, UnicodeDecodeError):
-        page = decoded(reply, _ANY_KEY_PAGES, "list of keys")
+
+    def row_by_row(page: AnyKeyPage) -> KeyPage:
         return KeyPage(rows=[odd.key_row(row) for row in page.rows], total_pages=page.total_pages)
+
+    return _decoded_or(row_by_row, reply, _KEY_PAGES, _ANY_KEY_PAGES, "list of keys")
 
 
 def user_page(reply: Reply) -> UserPage:
     """A page of `/user/list`. An odd row is an OddUserRow, and changes no other. Raises UpstreamFaultError."""
+
+    def row_by_row(page: AnyUserPage) -> UserPage:
+        return UserPage(rows=[odd.user_row(row) for row in page.rows], total=page.total)
+
+    return _decoded_or(row_by_row, reply, _USER_PAGES, _ANY_USER_PAGES, "list of users")
+
+
+def _decoded_or(row_by_row: Callable[[L], T], reply: Reply, usual: Decoder[T], loose: Decoder[L], expected: str) -> T:
+    """The page in one step, which is fast; if that fails, what `row_by_row` makes of it. Raises UpstreamFaultError."""
     require_success(reply)
     try:
-        return _USER_PAGES.decode(reply.content)
+        return usual.decode(reply.content)
     except (DecodeError, RecursionError, UnicodeDecodeError):
-        page = decoded(reply, _ANY_USER_PAGES, "list of users")
-        return UserPage(rows=[odd.user_row(row) for row in page.rows], total=page.total)
+        return row_by_row(decoded(reply, loose, expected))
 
 
 def decoded(reply: Reply, decoder: Decoder[T], expected: str) -> T:

@@ -40,7 +40,10 @@ class OwnerCheck:
     kept_answers: KeptAnswers
 
     async def __call__(self, task: Task) -> None:
-        """Checks the key of a task of the due queue, and others that are due. Raises OverloadedError, UpstreamError."""
+        """Checks the key of a task of the due queue, and others that are due. Raises OverloadedError, UpstreamError.
+
+        Then the others are due again when their claim ends.
+        """
         tasks = [task, *await self.due.claim_batch(task.kind, _AT_ONCE - 1)]
         owners = {task.owner for task in tasks if task.owner is not None}
         found = await self.litellm.find_users(owners)

@@ -18,7 +18,7 @@ class CreationDates:
     now: Callable[[], float]
 
     async def fill_in(self, users: Collection[User]) -> list[User]:
-        """The users. One of whom LiteLLM knows no time was created when a sweep first saw them, or else is seen now."""
+        """The users. Without a time in LiteLLM, it is when a sweep first saw the user, or else now."""
         undated = [user.user_id for user in users if user.created_at is None]
         seen = await self.directory.first_seen(undated) if undated else {}
         return [

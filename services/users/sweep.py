@@ -94,7 +94,7 @@ class DirectorySweep:
 def _reached(sweep: Sweep, window: Window) -> Sweep:
     """Where the sweep is after `window`: behind it, or a step back if there may be unread users before it.
 
-    What follows nameless rows cannot be compared, and is taken for what it seems: such a sweep forgets nobody.
+    After a page with nameless rows there is nothing to compare: users may be missed, so such a sweep removes nobody.
     """
     if sweep.position == 0 or not sweep.tail or not set(sweep.tail).isdisjoint(window.ids):
         nameless = sweep.nameless + window.nameless

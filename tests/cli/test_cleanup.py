@@ -49,7 +49,7 @@ def test_a_plan_is_a_table(organisation: Organisation, capsys: pytest.CaptureFix
 
 
 def test_orphans_are_counted(organisation: Organisation, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whoever reads the plan learns that some of those who stay have no source."""
+    """The plan says how many of those who stay are orphans."""
     organisation.org.orphans.add(organisation.ref("m1"))
     assert run(organisation) == 0
     assert "The catalog has 1 of the members and admins only as orphans." in capsys.readouterr().out

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import httpx
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier, Literal
 
 from clients.litellm.odd import KEYS, USERS
 from settings.model import LiteLLMSettings, Timeouts
@@ -70,14 +71,15 @@ async def written(proxy: Proxy) -> AsyncIterator[Written]:
         return
     with psycopg.connect(database(), autocommit=True) as connection:
         for table, column in ID.items():
-            saved = f'create temp table "saved_{table}" as select * from "{table}"'  # noqa: S608  # all of it is known
-            connection.execute(f"{saved} where {column} = '{ids[table]}'".encode())
+            save = SQL("create temp table {} as select * from {} where {} = {}")
+            names = map(Identifier, (f"saved_{table}", table, column))
+            connection.execute(save.format(*names, Literal(ids[table])))
         changed: set[tuple[str, str]] = set()
 
         def write_by_sql(table: str, column: str, value: str | None) -> bool:
-            sql = f'update "{table}" set "{column}" = %s where {ID[table]} = %s'  # noqa: S608  # all of it is known
+            update = SQL("update {} set {} = %s where {} = %s")
             try:
-                connection.execute(sql.encode(), [value, ids[table]])
+                connection.execute(update.format(*map(Identifier, (table, column, ID[table]))), [value, ids[table]])
             except psycopg.Error:
                 return False
             changed.add((table, column))
@@ -85,9 +87,9 @@ async def written(proxy: Proxy) -> AsyncIterator[Written]:
 
         def restore_by_sql() -> None:
             for table, column in changed:
-                saved = f'(select "{column}" from "saved_{table}")'  # noqa: S608
-                sql = f'update "{table}" set "{column}" = {saved} where {ID[table]} = %s'  # noqa: S608
-                connection.execute(sql.encode(), [ids[table]])
+                update = SQL("update {} set {} = (select {} from {}) where {} = %s")
+                names = map(Identifier, (table, column, column, f"saved_{table}", ID[table]))
+                connection.execute(update.format(*names), [ids[table]])
             changed.clear()
 
         yield Written(user_id, other_id, tokens, write_by_sql, restore_by_sql)

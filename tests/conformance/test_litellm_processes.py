@@ -1,4 +1,4 @@
-"""Two processes of LiteLLM on one database, without Redis: what the one is told, the other learns later."""
+"""Two processes of LiteLLM on one database, without Redis: the second learns of a change later than the first."""
 
 from __future__ import annotations
 

@@ -252,7 +252,7 @@ async def test_an_odd_budget_is_mended_by_a_new_one(service: Service, litellm: L
 
 
 async def test_a_key_that_litellm_fails_to_show(service: Service, litellm: LiteLLMStandIn, log: io.StringIO) -> None:
-    """250 others are listed, in few calls; whoever decides on all keys of the user is told that one is missing."""
+    """250 others are listed, in few calls; a decision about all keys of the user fails, because one is missing."""
     alice = service.signed_in(ALICE)
     await alice.get(user_path(ALICE))
     others = {add_key(litellm) for _ in range(250)}

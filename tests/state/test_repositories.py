@@ -378,7 +378,7 @@ async def test_only_the_holder_of_the_lease_counts_deletions(database: Database)
 async def test_a_change_that_ended_while_another_waited_for_it_was_not_interrupted(
     database: Database, changes: ChangeTable, *, is_real: bool
 ) -> None:
-    """Whoever comes next would undo it, and delete a key that its owner has received."""
+    """The next change would undo it, and delete a key that its owner has received."""
     store = ChangeStore(
         database=database,
         changes=changes,

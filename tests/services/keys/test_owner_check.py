@@ -81,7 +81,7 @@ async def test_a_litellm_that_cannot_say(
 
 
 async def test_an_incomplete_list_deletes_nothing(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
-    """Whom the list leaves out is asked for by name before anything is deleted."""
+    """A user that the list leaves out is asked for by name before anything is deleted."""
     empty = respond(200, json={"users": [], "total": 0, "page": 1, "page_size": 100, "total_pages": 0})
     service = make_service(ports={"litellm": Overriding(httpx.ASGITransport(litellm.app), {"/user/list": empty})})
     await make_service().signed_in(ALICE).post(keys_path(ALICE))

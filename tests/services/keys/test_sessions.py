@@ -18,7 +18,7 @@ def signed_in_there(litellm: LiteLLMStandIn, user_id: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize("is_listed", [True, False])
 async def test_a_sign_in_takes_no_room(make_service: MakeService, litellm: LiteLLMStandIn, *, is_listed: bool) -> None:
-    """Whoever has looked at LiteLLM's pages may have as many keys as before, and no more."""
+    """A user who signed in to LiteLLM's pages may have as many keys as before, and no more."""
     litellm.lists_sessions = is_listed
     alice = tiered(make_service, Tier(max_keys=2)).signed_in(ALICE)
     await made(alice)

@@ -16,7 +16,7 @@ TEAM_B = "group:default/team-b"
 
 
 def of(report: Any, kind: str) -> list[str]:
-    """Whom or what the findings of a kind are about."""
+    """The users or groups that the findings of a kind name."""
     return [row["userId"] for row in report["findings"] if row["kind"] == kind]
 
 

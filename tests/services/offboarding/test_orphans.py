@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from settings.model import CleanupSettings
+from settings.model import CleanupSettings, Orphans
 from tests.conftest import ALICE, MakeService, user_path
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import INTERVAL, Organisation
@@ -35,8 +35,8 @@ async def test_orphans_leave(make_organisation: MakeOrganisation) -> None:
 
 
 @pytest.mark.parametrize(("orphans", "status"), [("keep", 200), ("leave", 403)])
-async def test_an_orphan_calls(make_service: MakeService, orphans: str, status: int) -> None:
-    """Whom the cleanup removes is refused, or each of their requests would create them anew."""
-    service = make_service(cleanup=CleanupSettings(enabled=False, orphans=orphans), membership="catalog")  # type: ignore[arg-type]
+async def test_an_orphan_calls(make_service: MakeService, orphans: Orphans, status: int) -> None:
+    """The cleanup removes them, so their requests are refused: each would create the user again."""
+    service = make_service(cleanup=CleanupSettings(enabled=False, orphans=orphans), membership="catalog")
     service.backstage.org.orphans.add(ALICE)
     assert (await service.signed_in(ALICE).get(user_path(ALICE))).status_code == status

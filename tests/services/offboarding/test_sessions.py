@@ -7,7 +7,7 @@ from tests.support.organisation import Organisation
 
 
 async def test_the_sign_in_of_a_leaver_is_taken_and_given_back_like_their_keys(impatient: Organisation) -> None:
-    """Where LiteLLM lists it: blocked, unblocked for whoever returns, and deleted with the user."""
+    """Where LiteLLM lists it, it is blocked, unblocked if the user returns, and deleted with the user."""
     impatient.litellm.lists_sessions = True
     session, _ = signed_in_there(impatient.litellm, impatient.leave("m0"))
     gone = impatient.ref("m0")
