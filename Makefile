@@ -171,8 +171,9 @@ bench-plot: $(dev_stamp) ## Growth with keys, users, audit events and connection
 	PATH="$(CURDIR)/$(bin):$$PATH" bench/run bench.growth
 
 .PHONY: bench-cleanup
-bench-cleanup: $(dev_stamp) ## A cleanup of 1000 and of 10 000 users on stand-ins
+bench-cleanup: $(dev_stamp) ## A cleanup of 1000 and of 10 000 users on stand-ins, and a plan in which 100 000 leave
 	$(bin)/python -m bench.cleanup
+	$(bin)/python -m bench.leavers
 
 .PHONY: release
 release: $(dev_stamp) ## Check that everything agrees on a version, write the bill of materials, tag (VERSION=)
