@@ -81,13 +81,9 @@ class LiteLLM:
 
     async def find_users(self, user_ids: Collection[str]) -> dict[str, FoundUser]:
         """`GET /user/list`: those of `user_ids` that exist, whatever else their rows contain."""
-        wanted = {user_id: user_id for user_id in user_ids}
-        found: dict[str, FoundUser] = {}
-        async for reply in self._users_among(user_ids):
-            rows = decoded(reply, _SWEPT_PAGES, "list of users").rows
-            # Of a hundred thousand the ids are in memory already.
-            found |= {wanted[row.user_id]: found_from(row) for row in rows if row.user_id in wanted}
-        return found
+        wanted = frozenset(user_ids)
+        pages = [decoded(reply, _SWEPT_PAGES, "list of users") async for reply in self._users_among(user_ids)]
+        return {row.user_id: found_from(row) for page in pages for row in page.rows if row.user_id in wanted}
 
     async def users_around(self, index: int) -> Window:
         """`GET /user/list`: consecutive users in LiteLLM's order of ids, among them the one at `index` (from 0).

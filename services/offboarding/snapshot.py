@@ -84,6 +84,9 @@ class SnapshotReader:
         """Those of the users who exist."""
         found: dict[str, FoundUser] = {}
         for start in range(0, len(user_ids), _USERS_PER_CALL):
-            found |= await self.litellm.find_users(user_ids[start : start + _USERS_PER_CALL])
+            some = user_ids[start : start + _USERS_PER_CALL]
+            users = await self.litellm.find_users(some)
+            # By the ids that are in memory already: there may be very many.
+            found |= {user_id: users[user_id] for user_id in some if user_id in users}
             await beat(Progress(min(start + _USERS_PER_CALL, len(user_ids)), len(user_ids)))
         return found
