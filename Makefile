@@ -14,6 +14,8 @@ CONTRACT ?= openapi.yaml
 AGAINST ?=
 VERSION ?=
 LITELLM_VERSION ?=
+BACKSTAGE_RELEASE ?=
+TABLES ?=
 
 venv := $(VENV)
 bin := $(venv)/bin
@@ -156,7 +158,7 @@ live: sdk ## Conformance and the whole story on the real LiteLLM and Backstage (
 
 .PHONY: matrix
 matrix: sdk ## The same on three versions of LiteLLM and two of Backstage, and the tests on three of Python; writes docs/compatibility.md
-	PATH="$(CURDIR)/$(bin):$$PATH" $(bin)/python -m tests.matrix
+	PATH="$(CURDIR)/$(bin):$$PATH" $(bin)/python -m tests.matrix $(TABLES)
 
 .PHONY: bench
 bench: $(dev_stamp) ## Speed of each operation beside a bare pass-through; writes docs/performance.md
@@ -171,8 +173,9 @@ bench-plot: $(dev_stamp) ## Growth with keys, users, audit events and connection
 	PATH="$(CURDIR)/$(bin):$$PATH" bench/run bench.growth
 
 .PHONY: bench-cleanup
-bench-cleanup: $(dev_stamp) ## A cleanup of 1000 and of 10 000 users on stand-ins
+bench-cleanup: $(dev_stamp) ## A cleanup of 1000 and of 10 000 users on stand-ins, and a plan in which 100 000 leave
 	$(bin)/python -m bench.cleanup
+	$(bin)/python -m bench.leavers
 
 .PHONY: release
 release: $(dev_stamp) ## Check that everything agrees on a version, write the bill of materials, tag (VERSION=)

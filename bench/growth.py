@@ -26,6 +26,7 @@ from bench.postgresql import database_url
 from bench.processes import BASE, ROOT, Bench, bench
 from domain.audit import Action, AuditFilters
 from domain.due import Kind
+from standalone.catalog import ADMINS
 from state.changes import ChangeTable
 from state.database import Database
 from state.due import DueQueue
@@ -85,11 +86,11 @@ async def keys(run: Bench) -> list[Point]:
 async def users(run: Bench, databases: dict[str, str]) -> list[Point]:
     """The time of a page of 50 users, and of a search that finds nobody, with 100 to 100 000 users in the directory."""
     points = []
-    admin = [("user:default/boss", run.token("user:default/boss", "group:default/platform"))]
+    admin = [("user:default/boss", run.token("user:default/boss", ADMINS))]
     for name, url in databases.items():
         async with aclosing(Database(url)) as database:
             for count in (100, 1000, 10_000, 100_000):
-                await _fill_directory(database, count)
+                await fill_directory(database, count)
                 for series, path in (("page of 50 users", "users?limit=50"), ("search in vain", "users?query=zz")):
                     request = Request("GET", f"{BASE}/{path}", admin, 200)
                     measured = await load(run.services[name].origin, request, connections=1, seconds=2)
@@ -130,7 +131,8 @@ async def _audit_times(database: Database) -> dict[str, float]:
     return {name: await milliseconds(call) for name, call in calls.items()}
 
 
-async def _fill_directory(database: Database, count: int) -> None:
+async def fill_directory(database: Database, count: int) -> None:
+    """So many users and no others, as a sweep found them."""
     async with database.transaction() as connection:
         await connection.execute(sa.text("delete from directory_user"))
         await connection.execute(sa.text("update directory_sweep set swept_at = 1"))

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from standalone.backstage import BackstageStandIn
-from standalone.catalog import MEMBERS
+from standalone.catalog import ADMINS, MEMBERS
 from state.database import Database
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +49,11 @@ class Server:
         pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._pids())
         return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
+    def peak_mib(self) -> float:
+        """The most resident memory of the process and its workers so far."""
+        states = [Path(f"/proc/{pid}/status").read_text() for pid in self._pids()]
+        return sum(int(state.partition("VmHWM:")[2].split()[0]) for state in states) / 1024
+
     def _pids(self) -> list[int]:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [self.process.pid, *map(int, children)]
@@ -66,7 +71,9 @@ def _free_port() -> int:
 
 
 @asynccontextmanager
-async def serving(arguments: list[str], port: int, log: Path, **environment: str) -> AsyncIterator[Server]:
+async def serving(
+    arguments: list[str], port: int, log: Path, *, python: str = sys.executable, **environment: str
+) -> AsyncIterator[Server]:
     """A Python process from its start until the end of the block, once it accepts connections on `port`.
 
     Its log goes to the file `log`, as a service's log goes somewhere.
@@ -74,7 +81,7 @@ async def serving(arguments: list[str], port: int, log: Path, **environment: str
     started = time.perf_counter()
     with log.open("wb") as written:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, *arguments, cwd=ROOT, stdout=DEVNULL, stderr=written, env=os.environ | environment
+            python, *arguments, cwd=ROOT, stdout=DEVNULL, stderr=written, env=os.environ | environment
         )
     try:
         while not _accepts(port):
@@ -116,12 +123,18 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(databases: Mapping[str, str], folder: Path, *, workers: int = 1) -> AsyncIterator[Bench]:
-    """All processes. One service for each of `databases`, a name and an SQLAlchemy URL; each is migrated before."""
+async def bench(databases: Mapping[str, str], folder: Path, *, workers: int = 1, own: str = "") -> AsyncIterator[Bench]:
+    """All processes. One service for each of `databases`, a name and an SQLAlchemy URL; each is migrated before.
+
+    `own` are further lines of `litellmOrchestrator`. SERVICE_PYTHON in the environment is another interpreter for the
+    services: one with only what they need weighs what they weigh in production.
+    """
     async with AsyncExitStack() as stack:
 
-        async def start(name: str, arguments: list[str], port: int, **environment: str) -> Server:
-            server = serving(arguments, port, folder / f"{name}.log", **environment)
+        async def start(
+            name: str, arguments: list[str], port: int, *, python: str = sys.executable, **environment: str
+        ) -> Server:
+            server = serving(arguments, port, folder / f"{name}.log", python=python, **environment)
             return await stack.enter_async_context(server)
 
         stub = await start("stub", *_uvicorn("stub"))
@@ -133,9 +146,9 @@ async def bench(databases: Mapping[str, str], folder: Path, *, workers: int = 1)
                 await database.migrate()
             port = _free_port()
             config = folder / f"{name}.yaml"
-            config.write_text(_configuration(stub, backstage, url))
+            config.write_text(_configuration(stub, backstage, url) + own)
             command = ["-m", "cli", "serve", "--config", str(config), "--workers", str(workers), "--port", str(port)]
-            services[name] = await start(name, command, port)
+            services[name] = await start(name, command, port, python=os.environ.get("SERVICE_PYTHON", sys.executable))
         yield Bench(stub, backstage, bare, services)
 
 
@@ -145,7 +158,7 @@ liteLLM:
   baseUrl: {stub.origin}
   masterKey: sk-bench
   allowedGroup: {MEMBERS}
-  adminGroup: group:default/platform
+  adminGroup: {ADMINS}
 backend: {{baseUrl: '{backstage.origin}', listen: '127.0.0.1:0'}}
 litellmOrchestrator:
   database: {{url: '{database_url}'}}

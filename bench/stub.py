@@ -48,7 +48,7 @@ def _key_page(user_id: str, page: int) -> bytes:
 
 
 def _list_keys(query: Query, _: Any) -> bytes:
-    user_id = query["user_id"][0]
+    user_id = query.get("user_id", [""])[0]
     if "key_hash" in query:
         key = _keys(user_id)[0] | {"token": query["key_hash"][0]}
         return orjson.dumps({"keys": [key], "total_count": 1, "current_page": 1, "total_pages": 1})

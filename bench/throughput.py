@@ -19,6 +19,7 @@ from bench.document import replace_table
 from bench.load import Measured, Request, load
 from bench.postgresql import database_url
 from bench.processes import BASE, ROOT, Bench, Server, bench
+from standalone.catalog import ADMINS
 
 _RESULTS, _BUDGET = ROOT / "bench" / "results.json", ROOT / "bench" / "budget.json"
 _SECONDS, _ROUNDS = 3.0, 3
@@ -66,7 +67,7 @@ def operations(run: Bench) -> list[Operation]:
     ten, many = [_caller(run, "u10")], [_caller(run, "u500")]
     sixteen = [_caller(run, f"caller{number:02}") for number in range(_CALLERS)]
     alice, carol = _caller(run, "alice"), ("user:default/carol", run.token("user:default/carol", "group:default/none"))
-    admin = [("user:default/boss", run.token("user:default/boss", "group:default/platform"))]
+    admin = [("user:default/boss", run.token("user:default/boss", ADMINS))]
     rotate = Request("POST", f"{keys}/$KEY/regenerate", sixteen, 201)
     reads = [
         Operation("get user", "SQLite", Request("GET", f"{BASE}/users/$ID", ten, 200), forwarded=one_user),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -90,8 +90,8 @@ class Snapshot:
 
     `members` and `admins` are user refs in lower case, `orphans` the number of those whom the catalog has only as
     orphans, whether or not they count. `users` is the number of Backstage users in the directory,
-    `swept_at` the age of the directory (see `Sweep`). `leavers` are LiteLLM's ids, as they are, of those in neither
-    group. `found` has each user who leaves or is being off-boarded, and exists. `deletions` are those of the last 24
+    `swept_at` the age of the directory (see `Sweep`). `found` has, by LiteLLM's ids as they are, each user who is in
+    neither group or is being off-boarded, and exists. `deletions` are those of the last 24
     hours. `new_owners` own an unblocked key that was created since the last run, None if that is not known;
     `newest_key_at` is where the next run begins to look for such keys.
     """
@@ -100,7 +100,6 @@ class Snapshot:
     admins: frozenset[str]
     users: int
     swept_at: float | None
-    leavers: frozenset[str]
     found: Mapping[str, FoundUser]
     offboardings: Mapping[str, Offboarding]
     deletions: Sequence[Deletion] = ()
@@ -149,12 +148,13 @@ class PlanEntry:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All steps of a run. `refusal` says why nobody is removed unless an admin confirms the plan by its `hash`.
+    """All steps of a run, which may be read anew for each use.
 
-    The hash covers whom a confirmed run blocks and deletes. `max_deletions` is the limit for 24 hours that applied.
+    `refusal` says why nobody is removed unless an admin confirms the plan by its `hash`, which covers whom a confirmed
+    run blocks and deletes. `max_deletions` is the limit for 24 hours that applied.
     """
 
-    entries: tuple[PlanEntry, ...]
+    entries: Iterable[PlanEntry]
     hash: str
     refusal: str | None
     max_deletions: int | None = None

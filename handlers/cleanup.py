@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from domain.identity import Principal
 from domain.offboarding import CleanupReport, RunOutcome
-from handlers.responses import effect_headers, iso, json_response, location_of
+from handlers.responses import effect_headers, iso, json_response, location_of, long_json_response
 from services.effect import Effect
 from services.offboarding.administration import CleanupAdministration
 from services.offboarding.report import report_as_json
@@ -19,7 +19,7 @@ async def get_cleanup(service: CleanupAdministration, principal: Principal) -> R
     status = await service.status(principal)
     report = None if status.last_report is None else _report(status.last_report)
     plans = {"nextRunAt": iso(status.next_run_at), "gracePeriod": status.grace_period, "lastReport": report}
-    return json_response({"enabled": status.enabled, "running": status.running} | plans)
+    return long_json_response({"enabled": status.enabled, "running": status.running} | plans)
 
 
 async def run_cleanup(
@@ -32,19 +32,15 @@ async def run_cleanup(
     else:
         report = await service.start(principal, requested.get("planHash"))
     if report.outcome is not RunOutcome.RUNNING:
-        return json_response(_report(report))
+        return long_json_response(_report(report))
     headers = location_of(("cleanup", "runs", str(report.run_id))) | effect_headers(effect.of_run(report))
     return json_response({"running": True, "runId": report.run_id}, 202, headers)
 
 
 async def get_cleanup_run(service: CleanupAdministration, principal: Principal, run_id: int) -> Response:
     """`GET /cleanup/runs/{runId}`: 200 with the report, so far if it is running."""
-    return json_response(_report(await service.report(principal, run_id)))
+    return long_json_response(_report(await service.report(principal, run_id)))
 
 
 def _report(report: CleanupReport) -> dict[str, Any]:
-    body = report_as_json(report)
-    body |= {name: iso(body[name]) for name in ("startedAt", "finishedAt", "sweptAt")}
-    for entry in body["plan"]["entries"] if body["plan"] else []:
-        entry |= {name: iso(entry[name]) for name in ("since", "until")}
-    return body
+    return report_as_json(report, time=iso, rows=iter)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -15,6 +16,7 @@ from domain.rates import RateLimit
 from domain.times import text_of
 
 _BASE = "/api/litellm-orchestrator"
+_ITEMS_AT_ONCE = 500
 _WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 _ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
 
@@ -26,9 +28,25 @@ class _JsonLine(JSONResponse):
         return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
 
 
+class _LongJsonLine(JSONResponse):
+    """The same of what may be long: each iterator in it becomes an array, some items at a time."""
+
+    def render(self, content: Any) -> Any:
+        body = bytearray()
+        for part in _parts(content):
+            body += part
+        body += b"\n"
+        return body
+
+
 def json_response(body: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """`body` as JSON that no cache may store: it is personal and may contain a secret."""
     return _JsonLine(body, status, headers={"Cache-Control": "no-store", **(headers or {})})
+
+
+def long_json_response(body: Mapping[str, Any]) -> Response:
+    """`body` like `json_response`, without more in memory at once than its text; each iterator in it is an array."""
+    return _LongJsonLine(body, headers={"Cache-Control": "no-store"})
 
 
 def snake_case(body: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -103,6 +121,25 @@ def accepts(accept_encoding: str | None, coding: str) -> bool:
 def iso(seconds: float | None) -> str | None:
     """Seconds since the epoch as ISO 8601."""
     return None if seconds is None else text_of(seconds)
+
+
+def _parts(value: Any) -> Iterator[bytes]:
+    """The JSON of `value`, in parts."""
+    if isinstance(value, Mapping):
+        before = b"{"
+        for name, part in value.items():
+            yield before + orjson.dumps(name) + b":"
+            yield from _parts(part)
+            before = b","
+        yield b"}" if value else b"{}"
+    elif isinstance(value, Iterator):
+        before = b"["
+        while some := list(islice(value, _ITEMS_AT_ONCE)):
+            yield before + orjson.dumps(some)[1:-1]
+            before = b","
+        yield b"[]" if before == b"[" else b"]"
+    else:
+        yield orjson.dumps(value)
 
 
 def _path(segments: Sequence[str]) -> str:

@@ -13,14 +13,13 @@ from domain.offboarding import (
     CleanupFinding,
     CleanupReport,
     ExecutionResult,
-    Hold,
     Plan,
-    PlanEntry,
     Progress,
     RunOutcome,
     Step,
 )
 from state.database import Database
+from state.plan_entries import PackedEntries, entry_from, pack
 from state.tables import cleanup_run, lease
 
 _KEPT_SECONDS = 30 * 86400.0
@@ -73,7 +72,8 @@ class CleanupRuns:
             "accepted_members": baseline.members if baseline else None,
             "accepted_admins": baseline.admins if baseline else None,
             "newest_key_at": newest_key_at,
-            "report": asdict(report),
+            "plan_entries": None if report.plan is None else pack(report.plan.entries),
+            "report": asdict(_without_entries(report)),
         }
         update = sa.update(cleanup_run).where(_columns.id == report.run_id).values(**values)
         async with self._database.transaction() as connection:
@@ -92,7 +92,7 @@ class CleanupRuns:
         if row is None:
             return None
         if row.report is not None:
-            return _report({**row.report, "finished_at": row.finished_at})
+            return _report(row)
         begun = CleanupReport(row.id, row.trigger, row.fence is None, row.started_at, RunOutcome.RUNNING)
         if not row.is_alive:
             return replace(begun, outcome=RunOutcome.FAILED, reason="The process that ran it has stopped")
@@ -100,10 +100,10 @@ class CleanupRuns:
 
     async def last_report(self) -> CleanupReport | None:
         """The report of the last run, or dry run, that finished."""
-        query = sa.select(_columns.report, _columns.finished_at).where(_columns.report.is_not(None))
+        query = sa.select(cleanup_run).where(_columns.report.is_not(None))
         async with self._database.reading() as connection:
             row = (await connection.execute(query.order_by(_columns.id.desc()).limit(1))).one_or_none()
-        return None if row is None else _report({**row.report, "finished_at": row.finished_at})
+        return None if row is None else _report(row)
 
     async def last_baseline(self) -> AcceptedBaseline | None:
         """The size of the last accepted snapshot."""
@@ -128,22 +128,23 @@ class CleanupRuns:
             return (await connection.execute(query)).scalar_one_or_none() is not None
 
 
-def _report(row: Mapping[str, Any]) -> CleanupReport:
-    plan, result = row["plan"], row["result"]
+def _without_entries(report: CleanupReport) -> CleanupReport:
+    return report if report.plan is None else replace(report, plan=replace(report.plan, entries=()))
+
+
+def _report(row: sa.Row[Any]) -> CleanupReport:
+    kept: Mapping[str, Any] = row.report
+    plan, result = kept["plan"], kept["result"]
     if plan is not None:
-        entries = tuple(map(_entry, plan["entries"]))
+        # An earlier version kept the entries in the report itself.
+        entries = (
+            tuple(map(entry_from, plan["entries"])) if row.plan_entries is None else PackedEntries(row.plan_entries)
+        )
         plan = Plan(entries, plan["hash"], plan["refusal"], plan.get("max_deletions"))
     if result is not None:
         users = {Step(step): ids for step, ids in result["users"].items()}
         result = ExecutionResult(users, {Step(step): n for step, n in result["keys"].items()}, result["failed"])
     # Reports of an older version have none.
-    findings = tuple(CleanupFinding(**finding) for finding in row.get("findings", ()))
-    nouns = {"outcome": RunOutcome(row["outcome"]), "plan": plan, "result": result, "findings": findings}
-    return CleanupReport(**{**row, **nouns})
-
-
-def _entry(row: Mapping[str, Any]) -> PlanEntry:
-    # A report that an earlier version wrote has other fields.
-    known = {name: row[name] for name in PlanEntry.__dataclass_fields__ if name in row}
-    hold = row.get("hold")
-    return PlanEntry(**known | {"step": Step(row["step"]), "hold": None if hold is None else Hold(hold)})
+    findings = tuple(CleanupFinding(**finding) for finding in kept.get("findings", ()))
+    nouns = {"outcome": RunOutcome(kept["outcome"]), "plan": plan, "result": result, "findings": findings}
+    return CleanupReport(**{**kept, **nouns, "finished_at": row.finished_at})

@@ -42,6 +42,7 @@ cleanup_run = sa.Table(
     sa.Column("progress", _Json, nullable=True),
     sa.Column("alive_at", sa.Float, nullable=True),
     sa.Column("newest_key_at", sa.Float, nullable=True),
+    sa.Column("plan_entries", sa.LargeBinary, nullable=True),
 )
 directory_user = sa.Table(
     "directory_user",

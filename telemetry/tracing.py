@@ -15,7 +15,6 @@ from urllib.parse import SplitResult, urlsplit
 import structlog
 from opentelemetry import propagate
 from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
@@ -122,6 +121,9 @@ def tracing_from(environment: Mapping[str, str], version: str) -> Tracing | None
     """The tracing that the environment asks for, or None. Raises TracingError."""
     if not traces_are_on(environment):
         return None
+    # It takes 5 MiB of memory that a service without traces does not need.
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
     resource = Resource.create({SERVICE_VERSION: version})
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: _NAME}))

@@ -1,6 +1,7 @@
 """`make matrix`: the suites on versions of LiteLLM, Backstage and Python; writes the tables of docs/compatibility.md.
 
-Run as a module, it takes the names of the tables to write: litellm, python.
+Run as a module, it takes the names of the tables to write: litellm, python. LITELLM_VERSION and BACKSTAGE_RELEASE ask
+for the rows of one version; the other rows stay as they are, each with the day of its last run.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -68,45 +69,63 @@ def run(*command: str, **environment: str) -> Result:
 
 def litellm_rows() -> Iterator[list[str]]:
     """Conformance and the whole story on each LiteLLM with each Backstage."""
-    for version, release in product(LITELLM, BACKSTAGE):
+    asked = [os.environ.get(name) for name in ("LITELLM_VERSION", "BACKSTAGE_RELEASE")]
+    for pair in product(LITELLM, BACKSTAGE):
+        if any(wanted not in (None, "", version) for wanted, version in zip(asked, pair, strict=True)):
+            continue
+        version, release = pair
         result = run("tests/live/run", *_SUITE, LITELLM_VERSION=version, BACKSTAGE_RELEASE=release)
-        yield [version, *(result.versions.get(name, "?") for name in ("Backstage", "PostgreSQL")), result.summary]
+        yield [version, release, result.versions.get("PostgreSQL", "?").split()[0], result.summary]
 
 
 def python_rows() -> Iterator[list[str]]:
     """The tests that need nothing else on each Python."""
     for version in PYTHON:
         interpreter = shutil.which(f"python{version}") or "false"
-        asked = subprocess.run([interpreter, "-V"], check=False, capture_output=True)
-        if asked.returncode:
+        if subprocess.run([interpreter, "-V"], check=False, capture_output=True).returncode:
             yield [version, "not installed"]
             continue
         result = run("make", "test", f"PYTHON={interpreter}", f"VENV=.venv-{version}")
-        yield [asked.stdout.decode().split()[1], result.summary]
+        yield [version, result.summary]
 
 
-def table(head: list[str], rows: Iterator[list[str]]) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+@dataclass(frozen=True)
+class Table:
+    """One table of the page: as many of its first columns as name a row, and what makes its rows."""
+
+    head: Sequence[str]
+    names: int
+    rows: Callable[[], Iterator[list[str]]]
+
+    def write(self, name: str) -> None:
+        """Runs each row, and replaces it on the page as soon as it has ended."""
+        begin, end = f"<!-- {name}: written by make matrix -->", f"<!-- {name}: end -->"
+        for row in self.rows():
+            before, _, rest = PAGE.read_text().partition(begin)
+            written, _, after = rest.partition(end)
+            lines = [line.strip("| ").split(" | ") for line in written.splitlines() if line.startswith("|")]
+            kept = [line for line in lines[2:] if line[: self.names] != row[: self.names]]
+            rows = sorted([*kept, [*row, str(datetime.now(UTC).date())]], key=_by_version)
+            table = [[*self.head, "Tried on"], ["---"] * (len(self.head) + 1), *rows]
+            written = "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+            PAGE.write_text(f"{before}{begin}\n\n{written}\n\n{end}{after}")
+            print(written, flush=True)
+
+
+def _by_version(row: Sequence[str]) -> list[list[int]]:
+    return [[int(part) for part in cell.split(".") if part.isdigit()] for cell in row[:2]]
 
 
 TABLES = {
-    "litellm": (["LiteLLM", "Backstage", "PostgreSQL", "Conformance and story"], litellm_rows),
-    "python": (["Python", "All tests on stand-ins"], python_rows),
+    "litellm": Table(["LiteLLM", "Backstage", "PostgreSQL", "Conformance and story"], 2, litellm_rows),
+    "python": Table(["Python", "All tests on stand-ins"], 1, python_rows),
 }
 
 
 def main() -> None:
-    """Replaces the tables; exits with 1 if something did not pass."""
-    wanted = sys.argv[1:] or list(TABLES)
-    for name in wanted:
-        head, rows = TABLES[name]
-        written = f"Tried on {datetime.now(UTC).date()}.\n\n{table(head, rows())}"
-        begin, end = f"<!-- {name}: written by make matrix -->", f"<!-- {name}: end -->"
-        before, _, rest = PAGE.read_text().partition(begin)
-        PAGE.write_text(f"{before}{begin}\n\n{written}\n\n{end}{rest.partition(end)[2]}")
-        print(written)
+    """Replaces the rows; exits with 1 if the page has one that did not pass."""
+    for name in sys.argv[1:] or list(TABLES):
+        TABLES[name].write(name)
     sys.exit(1 if "**" in PAGE.read_text() else 0)
 
 

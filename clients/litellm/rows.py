@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TypeVar, cast
 
 import orjson
@@ -157,7 +158,7 @@ def stranger_from(row: SweptRow) -> Stranger | None:
 def found_from(row: SweptRow) -> FoundUser:
     """What off-boarding asks of any row of `/user/list`: this service annotates every user that it creates."""
     keys = row.key_count if isinstance(row.key_count, int) else 0
-    return FoundUser(keys, is_ours=is_annotated(row.metadata))
+    return _found(keys, is_ours=is_annotated(row.metadata))
 
 
 def key_from(row: KeyRow, owner: str) -> Key:
@@ -278,6 +279,12 @@ def encodable(value: T) -> T:
 def unexpected_response(expected: str) -> UpstreamFaultError:
     """The error for a response whose form this service does not know. `expected` is a noun without an article."""
     return UpstreamFaultError(f"LiteLLM returned an unexpected response (expected: {expected})")
+
+
+@lru_cache
+def _found(keys: int, *, is_ours: bool) -> FoundUser:
+    """One for all who are alike: a run finds everybody who leaves."""
+    return FoundUser(keys, is_ours=is_ours)
 
 
 def _taken_address(metadata: Any) -> str | None:

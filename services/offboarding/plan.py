@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from domain.offboarding import AcceptedBaseline, Hold, Offboarding, Plan, PlanEntry, RemovalLimits, Snapshot, Step
 from domain.refs import canonical
@@ -34,13 +35,11 @@ def make_plan(snapshot: Snapshot, baseline: AcceptedBaseline | None, limits: Rem
     if not snapshot.members:
         raise ImplausibleSnapshotError("The allowed group has no members, which is treated as a fault")
     most = _at_most(limits.max_deletions, _MIN_MAX_DELETIONS, snapshot.users)
-    found = sorted(_entries(snapshot, limits, now), key=lambda entry: entry.user_id)
-    postponed = _postponed(found, snapshot, most)
-    entries = tuple(_held(entry, Hold.POSTPONED) if entry.user_id in postponed else entry for entry in found)
+    entries = tuple(_entries(snapshot, limits, now))
+    if postponed := _postponed(entries, snapshot, most):
+        entries = tuple(_held(entry, Hold.POSTPONED) if entry.user_id in postponed else entry for entry in entries)
     refusal = _has_shrunk(snapshot, baseline) or _too_many(entries, snapshot, limits)
-    removals = (e for e in _confirmed(entries) if e.step in (Step.BLOCK, Step.DELETE))
-    text = "\n".join(f"{entry.step} {entry.user_id}" for entry in removals)
-    return Plan(entries, hashlib.sha256(text.encode()).hexdigest(), refusal, most)
+    return Plan(entries, _hash(entries), refusal, most)
 
 
 def judged(plan: Plan, confirmed_hash: str | None) -> Verdict:
@@ -54,9 +53,19 @@ def judged(plan: Plan, confirmed_hash: str | None) -> Verdict:
     if confirmed_hash is not None:
         refusal = "The removals have changed since the plan was confirmed; make a new dry run"
     if refusal is None:
-        return Verdict(plan.entries, None, is_confirmed=False)
+        return Verdict(tuple(plan.entries), None, is_confirmed=False)
     harmless = tuple(entry for entry in plan.entries if entry.step in (Step.RESTORE, Step.HOLD))
     return Verdict(harmless, refusal, is_confirmed=False)
+
+
+def _hash(entries: Iterable[PlanEntry]) -> str:
+    """Names whom a confirmed run blocks and deletes."""
+    digest, before = hashlib.sha256(), ""
+    for entry in _confirmed(entries):
+        if entry.step in (Step.BLOCK, Step.DELETE):
+            digest.update(f"{before}{entry.step} {entry.user_id}".encode())
+            before = "\n"
+    return digest.hexdigest()
 
 
 def _confirmed(entries: Iterable[PlanEntry]) -> Iterator[PlanEntry]:
@@ -67,7 +76,8 @@ def _confirmed(entries: Iterable[PlanEntry]) -> Iterator[PlanEntry]:
 
 def _entries(snapshot: Snapshot, limits: RemovalLimits, now: float) -> Iterator[PlanEntry]:
     staying = snapshot.members | snapshot.admins
-    for user_id in snapshot.leavers | snapshot.offboardings.keys():
+    unknown = (user_id for user_id in snapshot.offboardings if user_id not in snapshot.found)
+    for user_id in sorted(chain(snapshot.found, unknown)):
         offboarding, user = snapshot.offboardings.get(user_id), snapshot.found.get(user_id)
         keys = None if user is None else user.keys
         if canonical(user_id) in staying:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from domain.offboarding import CleanupFinding, CleanupReport, ExecutionResult, Hold, Plan, PlanEntry, Step
+
+Row = dict[str, Any]
 
 _REASONS = {
     Step.BLOCK: "in neither group any more: their keys are blocked",
@@ -16,23 +19,31 @@ _REASONS = {
 }
 
 
-def report_as_json(report: CleanupReport) -> dict[str, Any]:
-    """The report under the names of the API. Times are seconds since the epoch."""
+def report_as_json(
+    report: CleanupReport,
+    *,
+    time: Callable[[float | None], Any] = lambda seconds: seconds,
+    rows: Callable[[Iterable[Row]], Any] = list,
+) -> Row:
+    """The report under the names of the API.
+
+    `time` renders times, which are seconds since the epoch, and `rows` the entries of the plan: there may be very many.
+    """
     return {
         "runId": report.run_id,
         "trigger": report.trigger,
         "dryRun": report.dry_run,
         "outcome": report.outcome.value,
         "reason": report.reason,
-        "startedAt": report.started_at,
-        "finishedAt": report.finished_at,
+        "startedAt": time(report.started_at),
+        "finishedAt": time(report.finished_at),
         "members": report.members,
         "admins": report.admins,
         "users": report.users,
         "orphans": report.orphans,
-        "sweptAt": report.swept_at,
+        "sweptAt": time(report.swept_at),
         "progress": None if report.progress is None else asdict(report.progress),
-        "plan": None if report.plan is None else _plan(report.plan),
+        "plan": None if report.plan is None else _plan(report.plan, time, rows),
         "done": None if report.result is None else _result(report.result),
         "findings": [_finding(row) for row in report.findings],
     }
@@ -61,23 +72,23 @@ def _finding(finding: CleanupFinding) -> dict[str, str]:
     return {"kind": finding.kind, "userId": finding.user_id, "message": finding.message}
 
 
-def _plan(plan: Plan) -> dict[str, Any]:
-    entries = [
+def _plan(plan: Plan, time: Callable[[float | None], Any], rows: Callable[[Iterable[Row]], Any]) -> Row:
+    entries = (
         {
             "userId": entry.user_id,
             "action": entry.step.value,
             "whenConfirmed": entry.when_confirmed.value,
             "reason": reason_of(entry, plan),
-            "since": entry.since,
-            "until": entry.until,
+            "since": time(entry.since),
+            "until": time(entry.until),
             "keys": entry.keys,
         }
         for entry in plan.entries
-    ]
-    return {"hash": plan.hash, "refusal": plan.refusal, "entries": entries}
+    )
+    return {"hash": plan.hash, "refusal": plan.refusal, "entries": rows(entries)}
 
 
-def _result(result: ExecutionResult) -> dict[str, Any]:
+def _result(result: ExecutionResult) -> Row:
     return {
         "blocked": result.users[Step.BLOCK],
         "held": result.users[Step.HOLD],

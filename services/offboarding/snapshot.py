@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from clients.backstage.catalog import Catalog, Members
@@ -47,14 +47,13 @@ class SnapshotReader:
         admin = await self._members_of(self.groups.admin, each_page)
         await each_page()
         record, sweep = await self.departures.read(each_page, now), await self.directory.sweep()
-        gone = await self._without(allowed.users | admin.users)
-        found = await self._find(sorted(gone | record.offboardings.keys()), beat)
+        gone = await self._without(allowed.users | admin.users, record.offboardings)
+        found = await self._find(gone, beat)
         return Snapshot(
             members=allowed.users,
             admins=admin.users,
             users=await self.directory.count(),
             swept_at=sweep.swept_at,
-            leavers=gone & found.keys(),
             found=found,
             offboardings=record.offboardings,
             deletions=record.deletions,
@@ -62,7 +61,7 @@ class SnapshotReader:
             newest_key_at=record.newest_key_at,
             findings=(
                 *await misspelt_ids(self.directory),
-                *await same_addresses(self.directory, gone | record.offboardings.keys()),
+                *await same_addresses(self.directory, found),
                 *hidden_groups({**allowed.hidden, **admin.hidden}),
             ),
             orphans=len(allowed.orphans | admin.orphans),
@@ -74,16 +73,20 @@ class SnapshotReader:
         users, orphans = (frozenset().union(*sets) for sets in zip(*((m.users, m.orphans) for m in each), strict=True))
         return Members(users, orphans, hidden)
 
-    async def _without(self, staying: Collection[str]) -> frozenset[str]:
-        gone: set[str] = set()
+    async def _without(self, staying: Container[str], leaving: Collection[str]) -> list[str]:
+        """The users in the directory who are not `staying`, and those who are known to be leaving."""
+        gone = list(leaving)
         async for chunk in self.directory.ids():
-            gone.update(user_id for user_id in chunk if canonical(user_id) not in staying)
-        return frozenset(gone)
+            gone += (user_id for user_id in chunk if user_id not in leaving and canonical(user_id) not in staying)
+        return gone
 
-    async def _find(self, user_ids: list[str], beat: Beat) -> dict[str, FoundUser]:
+    async def _find(self, user_ids: Sequence[str], beat: Beat) -> dict[str, FoundUser]:
         """Those of the users who exist."""
         found: dict[str, FoundUser] = {}
         for start in range(0, len(user_ids), _USERS_PER_CALL):
-            found |= await self.litellm.find_users(user_ids[start : start + _USERS_PER_CALL])
+            some = user_ids[start : start + _USERS_PER_CALL]
+            users = await self.litellm.find_users(some)
+            # By the ids that are in memory already: there may be very many.
+            found |= {user_id: users[user_id] for user_id in some if user_id in users}
             await beat(Progress(min(start + _USERS_PER_CALL, len(user_ids)), len(user_ids)))
         return found

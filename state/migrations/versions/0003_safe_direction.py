@@ -26,6 +26,7 @@ def upgrade() -> None:
     _create_patient_deletions()
     _create_odd_users()
     _create_strangers()
+    _create_plan_entries()
     # The last one: it freezes the columns that the table has by now.
     _freeze_changes()
 
@@ -33,6 +34,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drops it."""
     _replace_trigger(_FROZEN_BEFORE)
+    _drop_plan_entries()
     _drop_strangers()
     _drop_odd_users()
     _drop_patient_deletions()
@@ -217,3 +219,12 @@ def _drop_strangers() -> None:
     op.drop_table("directory_stranger")
     op.drop_index("ix_directory_user_address", "directory_user")
     op.drop_column("directory_user", "address")
+
+
+def _create_plan_entries() -> None:
+    # Earlier runs have theirs in `report`.
+    op.add_column("cleanup_run", sa.Column("plan_entries", sa.LargeBinary, nullable=True))
+
+
+def _drop_plan_entries() -> None:
+    op.drop_column("cleanup_run", "plan_entries")
