@@ -31,6 +31,7 @@ REVISION = "0003"
 """The newest migration."""
 _WAIT_SECONDS = 10.0
 """For the turn to write to SQLite, and for the lock of its file. A caller who waits longer gets a 503."""
+_PAUSE_SECONDS = 0.02
 
 
 class DatabaseUnavailableError(UpstreamUnavailableError):
@@ -230,10 +231,9 @@ def _sqlite(url: URL) -> AsyncEngine:
         # The driver would begin a transaction only at the first write, and two of them could then block each other:
         # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable
         connection.isolation_level = None
-        # Readers do not wait for a writer. FULL, because NORMAL may lose the last commits in a power failure, and with
-        # them an intent that LiteLLM acted on: https://www.sqlite.org/pragma.html#pragma_synchronous
-        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-            connection.execute(f"PRAGMA {pragma}").close()
+        # NORMAL may lose the last commits in a power failure, and with them an intent that LiteLLM acted on:
+        # https://www.sqlite.org/pragma.html#pragma_synchronous
+        connection.execute("PRAGMA synchronous=FULL").close()
 
     @sa.event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: sa.Connection) -> None:
@@ -248,12 +248,33 @@ def _sqlite(url: URL) -> AsyncEngine:
 def _create_file(path: str) -> None:
     """Creates the file for its owner only, and its folder if necessary. Raises OSError or sqlite3.Error."""
     Path(path).parent.mkdir(mode=0o700, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    # Never opened again here: closing it would take the locks of other connections of this process away
+    # (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     # An earlier one may be open to others, by its creator's umask or a copy. SQLite gives new companions its mode.
     for name in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
         with suppress(FileNotFoundError):
             _close_to_others(Path(name))
-    sqlite3.connect(path).close()
+    _log_ahead(path)
+
+
+def _log_ahead(path: str) -> None:
+    """Has readers not wait for a writer; the file remembers it. Raises sqlite3.Error."""
+    connection = sqlite3.connect(path)
+    end = time.monotonic() + _WAIT_SECONDS
+    try:
+        while True:
+            try:
+                connection.execute("PRAGMA journal_mode=WAL").close()
+                break
+            except sqlite3.OperationalError:
+                # Of two that change it at the same moment SQLite refuses one at once, whatever its timeout.
+                if time.monotonic() > end:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+    finally:
+        connection.close()
 
 
 def _close_to_others(file: Path) -> None:

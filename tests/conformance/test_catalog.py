@@ -66,7 +66,7 @@ async def test_a_group_and_its_children(backstage_target: Portal) -> None:
 
 
 async def test_entities_by_refs(backstage_target: Portal) -> None:
-    """In the asked order, null where missing or not in lower case."""
+    """In the asked order, null where missing; older releases do not find what is not in lower case either."""
     answer = await backstage_target.http.post(
         f"{ENTITIES}/by-refs",
         json={
@@ -78,7 +78,8 @@ async def test_entities_by_refs(backstage_target: Portal) -> None:
     items = answer.json()["items"]
     assert items[0]["metadata"]["name"] == "team-a"
     assert {"type": "hasMember", "targetRef": "user:default/dave"} in items[0]["relations"]
-    assert items[1:] == [None, None]
+    assert items[1] is None
+    assert items[2] in (None, items[0])
 
 
 async def test_a_users_groups(backstage_target: Portal) -> None:

@@ -100,6 +100,16 @@ async def test_a_commit_survives_a_power_failure(tmp_path: Path) -> None:
     assert (journal, synchronous) == ("wal", 2)
 
 
+async def test_processes_that_start_together_share_a_new_file(tmp_path: Path) -> None:
+    """Twenty times over, because SQLite refuses only some of those that change a file's mode at the same moment."""
+    for name in map(str, range(20)):
+        together = [Database(f"sqlite+aiosqlite:///{tmp_path}/{name}.sqlite3") for _ in range(5)]
+        await asyncio.gather(*(database.migrate() for database in together))
+        for database in together:
+            assert await database.is_ready() is True
+            await database.aclose()
+
+
 async def test_reads_do_not_wait_for_a_writer(make_service: MakeService, tmp_path: Path) -> None:
     """While another process holds the write lock, the audit log and the cleanup's report are read at once."""
     bob = make_service().signed_in(BOB)
