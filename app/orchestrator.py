@@ -242,7 +242,7 @@ class Orchestrator:
         policy = KeyPolicy(models=models, now=now)
         issuer = KeyIssuer(litellm=litellm, due=foundation.due)
         placing = KeyPlacing(policy=policy, keys=keys, now=now)
-        rules = UpdateRules(policy=policy, tiers=tiers, keys=keys, reported=foundation.reported, now=now)
+        rules = UpdateRules(policy=policy, tiers=tiers, reported=foundation.reported, now=now)
         replacement = Replacement(keys=keys, policy=policy, tiers=tiers, reported=foundation.reported, now=now)
         leaked = LeakedKeys(litellm=litellm, reported=foundation.reported)
         revoke_keys = RevokeKeys(changes=changes, litellm=litellm, issuer=issuer, revocations=foundation.revocations)
@@ -272,7 +272,15 @@ class Orchestrator:
                 known=known,
             ),
             CreateKey(changes=changes, users=users, tiers=tiers, placing=placing, issuer=issuer, rate=creates),
-            UpdateKey(changes=changes, users=users, keys=keys, litellm=litellm, rules=rules, rate=updates),
+            UpdateKey(
+                changes=changes,
+                users=users,
+                keys=keys,
+                litellm=litellm,
+                blocking=foundation.litellm_blocking,
+                rules=rules,
+                rate=updates,
+            ),
             DeleteKey(
                 changes=changes,
                 users=users,
@@ -318,7 +326,9 @@ class Orchestrator:
         handlers: dict[Kind, Handler] = {
             Kind.REVOCATION: revoke_keys.revoke_due,
             Kind.RECONCILIATION: reconciliation.reconcile,
-            Kind.BLOCK_NOTE: AnnotateReport(changes=changes, leaked=leaked, due=foundation.due),
+            Kind.BLOCK_NOTE: AnnotateReport(
+                changes=changes, litellm=litellm, blocking=foundation.litellm_blocking, due=foundation.due
+            ),
             Kind.OWNER_CHECK: owner_check,
             Kind.MARK_REVIEW: leaked.review,
         }

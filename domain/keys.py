@@ -139,6 +139,11 @@ class Key:
     odd: frozenset[str] = frozenset()
 
     @property
+    def undecidable(self) -> frozenset[str]:
+        """The columns by which nothing may be decided. Nothing is ever decided by the time of creation."""
+        return self.odd - {"created_at"}
+
+    @property
     def position(self) -> tuple[str, str]:
         """The sort key of lists: by age, unique."""
         return (self.created_at, self.id)

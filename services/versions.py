@@ -11,7 +11,7 @@ from services.repetition import Sleep, until_answered
 
 log = structlog.get_logger(__name__)
 
-OLDEST_LITELLM, NEWEST_LITELLM = (1, 90), (1, 108)
+OLDEST_LITELLM, NEWEST_LITELLM = (1, 90), (1, 109)
 """What `make matrix` tries; `docs/compatibility.md` has the results."""
 
 _MAJOR_MINOR = re.compile(r"(\d{1,6})\.(\d{1,6})\.")

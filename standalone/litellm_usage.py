@@ -27,6 +27,8 @@ class Usage:
     """Calls, as (user, day, model, key). Those of a pass-through endpoint have the model "" or the key ""."""
 
     calls: list[tuple[str, str, str, str]] = field(default_factory=list)
+    words: tuple[str, str] | None = None
+    """What stands for no model group and for no key in LiteLLM 1.109."""
 
     def add(self, user_id: str, day: str, model: str, token: str) -> None:
         """One more."""
@@ -44,6 +46,8 @@ class Usage:
         return {f"total_{name.removeprefix('total_')}": sum(day["metrics"][name] for day in days) for name in _CALL}
 
     def _day(self, day: str, calls: Sequence[tuple[str, str]]) -> Row:
+        if self.words is not None:
+            calls = [(model or self.words[0], token or self.words[1]) for model, token in calls]
         models = sorted({model for model, _ in calls if model})
         by_model = {model: _part(len([c for c in calls if c[0] == model])) for model in models}
         by_key = {token: _part(len([c for c in calls if c[1] == token])) for _, token in calls}

@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec.json import Decoder
 
-from clients.litellm.client import LiteLLM
+from clients.litellm.client import LiteLLM, no_such_key
 from clients.litellm.fields import ListedKeyPage, ListedKeyRow
 from clients.litellm.lists import read_all
 from clients.litellm.rows import blocker_in, decoded, encodable, id_of_token, is_annotated, with_block
@@ -39,6 +39,13 @@ class LiteLLMBlocking:
         keys = {row.token: _listed(row) for row in theirs if isinstance(row.token, str) and row.token}
         nameless = sum(not isinstance(row.token, str) or not row.token for row in theirs)
         return ListedKeys(tuple(keys.values()), rows.count(None) + nameless)
+
+    async def key_of(self, user_id: str, key_id: str) -> ListedKey:
+        """The key of exactly this user with that id. Raises NotFoundError."""
+        for key in (await self.keys_of(user_id)).keys:
+            if key.id == key_id:
+                return key
+        raise no_such_key()
 
     async def block(self, key: ListedKey, block: Block) -> None:
         """Blocks the key, and annotates whose block it is if this service annotated the key. Raises NotFoundError."""

@@ -48,7 +48,6 @@ from domain.users import NewUser, User, UserChanges
 
 _PAGE_SIZE = 100  # LiteLLM refuses more with 422
 _MAX_IDS_BYTES = 7000
-_NEVER_DECIDES = frozenset({"created_at"})
 _SWEPT_PAGES = Decoder(SweptPage)
 
 
@@ -228,7 +227,7 @@ class LiteLLM:
         metadata = annotated(annotations, key.other_metadata)
         reply = await self._upstream.change("/key/update", {"key": key.id, "metadata": metadata, **sent})
         if reply.status == 404:
-            raise _no_such_key()
+            raise no_such_key()
         _accepted(reply)
 
     async def owner_of_key(self, key_id: str) -> str | None:
@@ -244,7 +243,7 @@ class LiteLLM:
         """`POST /key/delete`. LiteLLM deletes anybody's key: check the owner first. Raises NotFoundError."""
         reply = await self._upstream.change("/key/delete", {"keys": [key_id]})
         if reply.status == 404:
-            raise _no_such_key()
+            raise no_such_key()
         if as_object(reply).get("deleted_keys") != [key_id]:
             raise unexpected_response("deletion")
 
@@ -252,7 +251,7 @@ class LiteLLM:
         """`POST /key/block` or `/key/unblock`. Raises NotFoundError."""
         reply = await self._upstream.change("/key/block" if blocked else "/key/unblock", {"key": key_id})
         if reply.status == 404:
-            raise _no_such_key()
+            raise no_such_key()
         if as_object(reply).get("blocked") is not blocked:
             raise unexpected_response("blocked key" if blocked else "unblocked key")
 
@@ -334,8 +333,8 @@ def _swept_page(reply: Reply) -> SweptPage:
 
 
 def _readable(key: Key) -> Key:
-    if undecided := sorted(key.odd - _NEVER_DECIDES):
-        raise UpstreamFaultError(f"LiteLLM's row of key {key.id} makes no sense: {', '.join(undecided)}")
+    if key.undecidable:
+        raise UpstreamFaultError(f"LiteLLM's row of key {key.id} makes no sense: {', '.join(sorted(key.undecidable))}")
     return key
 
 
@@ -362,7 +361,8 @@ def no_such_user(user_id: str) -> NotFoundError:
     return NotFoundError(f"LiteLLM has no user {user_id}")
 
 
-def _no_such_key() -> NotFoundError:
+def no_such_key() -> NotFoundError:
+    """For LiteLLM's 404 about a key."""
     return NotFoundError("There is no key with that id")
 
 

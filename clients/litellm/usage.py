@@ -1,8 +1,8 @@
-"""LiteLLM's usage figures. Facts are from LiteLLM 1.104.5; `tests/conformance` checks them."""
+"""LiteLLM's usage figures. Facts are from LiteLLM 1.104.5 and 1.109.3; `tests/conformance` checks them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from typing import Any
 
@@ -13,6 +13,8 @@ from domain.usage import DailyUsage, UsageFigures
 
 _MAX_PAGES = 1000
 _MOST = 10**15
+_NO_MODEL, _NO_KEY = frozenset({"", "unknown-model-group"}), frozenset({"", "unattributed"})
+"""What stands for no model and for no key: LiteLLM 1.109 has words for them."""
 _CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens")
 
 
@@ -41,15 +43,14 @@ def _day(row: Any) -> DailyUsage:
     try:
         breakdown = row["breakdown"]
         # `model_groups` has the names that callers use, `models` the provider's.
-        models, keys = _parts(breakdown["model_groups"]), _parts(breakdown["api_keys"])
+        models, keys = _parts(breakdown["model_groups"], _NO_MODEL), _parts(breakdown["api_keys"], _NO_KEY)
         return DailyUsage(date.fromisoformat(row["date"]).isoformat(), _figures(row["metrics"]), models, keys)
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise unexpected_response("usage") from error
 
 
-def _parts(rows: Mapping[str, Any]) -> dict[str, UsageFigures]:
-    """Calls without a key have the key `""`; without a model they are in no group, or in `""`."""
-    return {name: _figures(part["metrics"]) for name, part in rows.items() if name}
+def _parts(rows: Mapping[str, Any], without: Collection[str]) -> dict[str, UsageFigures]:
+    return {name: _figures(part["metrics"]) for name, part in rows.items() if name not in without}
 
 
 def _figures(metrics: Mapping[str, Any]) -> UsageFigures:

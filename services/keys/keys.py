@@ -75,9 +75,19 @@ class Keys:
         require_version(described.version, expected, "key")
         return described
 
+    async def read_among(
+        self, user_id: str, key_id: str, *, expected: frozenset[str] | None = None
+    ) -> tuple[DescribedKey, list[Key]]:
+        """As `read`, with the same call of LiteLLM as `active`, which is returned beside the key."""
+        keys = await self.litellm.list_keys(user_id)
+        key = next((key for key in keys if key.id == key_id), None)
+        return await self._describe(key, user_id, expected), await self._active_among(keys, user_id)
+
     async def active(self, user_id: str) -> list[Key]:
         """The user's keys except those that another unexpired key has replaced."""
-        keys = await self.litellm.list_keys(user_id)
+        return await self._active_among(await self.litellm.list_keys(user_id), user_id)
+
+    async def _active_among(self, keys: list[Key], user_id: str) -> list[Key]:
         replacements = {key.id for key in keys if key.to_annotate.replaces and self._is_unexpired(key)}
         if not replacements:
             return keys

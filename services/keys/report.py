@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
 
+from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
 from domain.due import Task
 from domain.errors import NotFoundError, UpstreamError
 from domain.identity import Principal, Role
-from domain.keys import Block, Blocker
+from domain.keys import Block, Blocker, ListedKey
 from domain.rates import RateLimit
 from services.changes.changes import Changes
 from state.due import DueQueue
@@ -66,27 +67,35 @@ class AnnotateReport:
     """
 
     changes: Changes
-    leaked: LeakedKeys
+    litellm: LiteLLM
+    blocking: LiteLLMBlocking
     due: DueQueue
 
     async def __call__(self, task: Task) -> None:
         """Annotates the key of a task of the due queue. Raises OverloadedError, UpstreamError."""
-        litellm, key_id = self.leaked.litellm, task.subject
-        owner = await litellm.owner_of_key(key_id)
-        key = None if owner is None else await litellm.read_key(owner, key_id)
-        if key is None or key.annotations is None:
+        key_id = task.subject
+        owner = await self.litellm.owner_of_key(key_id)
+        key = None if owner is None else await self._annotated(owner, key_id)
+        if owner is None or key is None:
             await self.due.drop(task)  # nobody's, or made elsewhere: LiteLLM says that it is blocked
             return
         block = Block(_REPORTS.subject, Blocker.REPORT, task.due_at)
         async with self.changes.begin(
-            _REPORTS, Action.KEY_UPDATE, key.owner, key_id=key_id, requested={"blockedBy": Blocker.REPORT}
+            _REPORTS, Action.KEY_UPDATE, owner, key_id=key_id, requested={"blockedBy": Blocker.REPORT}
         ) as change:
-            key = await litellm.read_key(key.owner, key_id)
+            key = await self._annotated(owner, key_id)
             if key is not None:
-                await litellm.update_key(key, {"blocked": True}, replace(key.to_annotate, block=block))
+                await self.blocking.block(key, block)
             async with change.transaction() as connection:
                 await self.due.remove(connection, task.kind, key_id)
                 await change.done(after={"exists": key is not None}, connection=connection)
+
+    async def _annotated(self, owner: str, key_id: str) -> ListedKey | None:
+        try:
+            key = await self.blocking.key_of(owner, key_id)
+        except NotFoundError:
+            return None
+        return None if key.metadata is None else key
 
 
 @dataclass(frozen=True, kw_only=True)

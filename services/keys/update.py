@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
 from domain.errors import NotAllowedError, UpstreamFaultError
@@ -22,6 +23,9 @@ from services.users.users import Users
 from state.rates import RatePolicy
 from state.revocations import ReportedKeys
 
+_BLOCK: KeyChanges = {"blocked": True}
+"""What is possible whatever the row of the key contains."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateKey:
@@ -31,6 +35,7 @@ class UpdateKey:
     users: Users
     keys: Keys
     litellm: LiteLLM
+    blocking: LiteLLMBlocking
     rules: UpdateRules
     rate: RatePolicy
 
@@ -54,21 +59,36 @@ class UpdateKey:
             rate=self.rate,
             is_worth_it=works,
         ) as change:
-            key = (await self.keys.read(user_id, key_id, expected=expected)).key
-            await self.rules.check(principal, change.access, key, requested)
+            key, active = await self._read(user_id, key_id, requested, expected)
+            await self.rules.check(principal, change.access, key, requested, active)
             change.before = key.changeable
-            fields = {name: value for name, value in requested.items() if name in (*LIMITS, "blocked")}
-            block = self.rules.block_after(principal, change.access, key, requested)
-            await self.litellm.update_key(key, fields, _annotations(key, requested, block))
+            await self._write(key, requested, self.rules.block_after(principal, change.access, key, requested))
             if requested.get("blocked") is False:
                 await self._keep_reported_blocked(key_id)
-            updated = await self.keys.read(user_id, key_id)
+            updated = await self.keys.show(user_id, key_id)
             await change.done(after=updated.key.changeable)
         _require_applied(updated.key, requested)
         return updated
 
+    async def _read(
+        self, user_id: str, key_id: str, requested: KeyChanges, expected: frozenset[str] | None
+    ) -> tuple[Key, list[Key]]:
+        """The key, and the active ones if an alias is requested. A key that is only to be blocked may be odd."""
+        if requested.get("alias") is not None:
+            described, active = await self.keys.read_among(user_id, key_id, expected=expected)
+            return described.key, active
+        read = self.keys.show if requested == _BLOCK else self.keys.read
+        return (await read(user_id, key_id, expected=expected)).key, []
+
+    async def _write(self, key: Key, requested: KeyChanges, block: Block | None) -> None:
+        if key.undecidable and requested == _BLOCK and block is not None:
+            await self.blocking.block(await self.blocking.key_of(key.owner, key.id), block)
+            return
+        fields = {name: value for name, value in requested.items() if name in (*LIMITS, "blocked")}
+        await self.litellm.update_key(key, fields, _annotations(key, requested, block))
+
     async def _works(self, user_id: str, key_id: str) -> bool:
-        key = await self.litellm.read_key(user_id, key_id)
+        key = await self.litellm.show_key(user_id, key_id)
         return key is not None and not key.is_blocked
 
     async def _keep_reported_blocked(self, key_id: str) -> None:
@@ -86,16 +106,19 @@ class UpdateRules:
 
     policy: KeyPolicy
     tiers: Tiers
-    keys: Keys
     reported: ReportedKeys
     now: Callable[[], float]
 
-    async def check(self, principal: Principal, access: Access, key: Key, requested: KeyChanges) -> None:
-        """Raises InputError, NotAllowedError, ConflictError (alias taken), UpstreamError."""
+    async def check(
+        self, principal: Principal, access: Access, key: Key, requested: KeyChanges, active: Sequence[Key]
+    ) -> None:
+        """`active`: the keys whose aliases are taken.
+
+        Raises InputError, NotAllowedError, ConflictError (alias taken), UpstreamError.
+        """
         tier = await self.tiers.of(principal, key.owner)
         await self.policy.check_changes(access, tier, requested)
-        if requested.get("alias") is not None:
-            limits.require_free_alias(requested["alias"], await self.keys.active(key.owner), except_id=key.id)
+        limits.require_free_alias(requested.get("alias"), active, except_id=key.id)
         if key.is_blocked and requested.get("blocked") is False:
             await self._require_unblockable(principal, key)
 

@@ -108,7 +108,7 @@ def database(url: str) -> Change:
         ({"litellm": {"/user/list": respond(401, json={})}}, None, 1,
          ["failed   LiteLLM's master key", "LITELLM_MASTER_KEY"]),
         ({"litellm": {"/health/readiness/details": respond(200, json={"litellm_version": "1.89.9"})}}, None, 0,
-         ["warning  LiteLLM's version: 1.89.9", "tried with LiteLLM 1.90 to 1.108"]),
+         ["warning  LiteLLM's version: 1.89.9", "tried with LiteLLM 1.90 to 1.109"]),
         ({"litellm": {"/health/readiness/details": respond(404, json={})}}, None, 0, ["warning  LiteLLM's version"]),
         ({"litellm": {"/models": respond(200, json={"data": []})}}, None, 0, ["warning  models: LiteLLM serves none"]),
         ({}, tiers(models=("gpt-fake", "gpt-9", "openai/*")), 0, ["warning  models: LiteLLM does not serve gpt-9\n"]),

@@ -44,14 +44,16 @@ class KillingProxy:
             return
         body = (await receive()).get("body", b"")
         is_step = self.victim is not None and not self.was_killed
+        # Steps overlap, so each remembers whether it is the one.
+        is_last = is_step and self.steps == self.at
         self.steps += is_step
-        if is_step and self.steps - 1 == self.at and not self.after:
+        if is_last and not self.after:
             self._kill()
             return
         response = await self._passed_on(scope, body)
         if self.victim is not None:
             self.dark += [] if 200 in [await self.chat(secret) for secret in self.secrets] else [scope["path"]]
-        if is_step and self.steps - 1 == self.at:
+        if is_last:
             self._kill()
             return
         headers = [(b"content-type", b"application/json")]

@@ -11,6 +11,7 @@ import pytest
 
 from clients.litellm.fields import KeyRow, UserRow
 from clients.litellm.odd import KEYS, USERS, OddRows
+from clients.litellm.rows import ANNOTATIONS
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.edge.test_metrics import metrics_of
@@ -186,6 +187,36 @@ async def test_nothing_is_decided_on_an_odd_row(
     assert litellm.rows.keys == {}
 
 
+@pytest.mark.parametrize("odd", [{"expires": 5}, {"max_budget": "5"}, {"models": None}, {"metadata": 5}])
+@pytest.mark.parametrize("caller", [ALICE, BOB])
+async def test_an_odd_key_can_be_blocked(
+    service: Service, litellm: LiteLLMStandIn, odd: dict[str, Any], caller: str
+) -> None:
+    """By its owner and by an admin, and nothing else of it changes."""
+    await service.signed_in(ALICE).get(user_path(ALICE))
+    key_id = add_key(litellm, **odd)
+    before = dict(litellm.rows.keys[key_id])
+    answer = await service.signed_in(caller).patch(keys_path(ALICE, key_id), json={"blocked": True})
+    assert (answer.status_code, answer.json()["blocked"]) == (200, True)
+    after = litellm.rows.keys[key_id]
+    assert {name for name in after if after[name] != before.get(name)} <= {"blocked", "updated_at"}
+
+
+@pytest.mark.parametrize("odd", [{"expires": 5}, {"max_budget": "5"}, {"models": None}])
+async def test_an_odd_key_says_that_it_was_reported(
+    service: Service, litellm: LiteLLMStandIn, odd: dict[str, Any]
+) -> None:
+    """LiteLLM's annotation says so, although nothing is decided on such a row."""
+    alice = service.signed_in(ALICE)
+    created = (await alice.post(keys_path(ALICE), json={"alias": "leaked"})).json()
+    litellm.rows.keys[created["keyId"]].update(odd)
+    secret = created["keySecret"]
+    assert (await alice.post(f"{BASE}/keys/report", json={"key": secret})).status_code == 202
+    await service.run_background_jobs()
+    row = litellm.rows.keys[created["keyId"]]
+    assert (row["blocked"], row["metadata"][ANNOTATIONS]["blocked_as"]) == (True, "report")
+
+
 async def test_a_number_beyond_64_bits(service: Service, litellm: LiteLLMStandIn) -> None:
     """It is shown as LiteLLM 1.109 shows it itself, and the key can be changed."""
     alice = service.signed_in(ALICE)
@@ -202,6 +233,9 @@ async def test_a_key_that_is_older_than_the_column_for_its_time(service: Service
     await alice.get(user_path(ALICE))
     key_id = add_key(litellm, created_at=None, allowed_routes=["llm_api_routes"], key_type="llm_api")
     assert (await alice.patch(keys_path(ALICE, key_id), json={"alias": "old"})).status_code == 200
+    for blocked, by in ((True, "owner"), (False, None)):
+        changed = (await alice.patch(keys_path(ALICE, key_id), json={"blocked": blocked})).json()
+        assert (changed["blocked"], changed["blockedBy"]) == (blocked, by)
     assert (await alice.post(f"{keys_path(ALICE, key_id)}/regenerate")).status_code == 201
 
 

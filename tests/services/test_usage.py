@@ -16,6 +16,7 @@ from standalone.litellm_usage import CALL_COST
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
 from tests.services.keys.test_keys import made, refusal
 from tests.services.keys.test_rotate import chat
+from tests.support.litellm_versions import UNATTRIBUTED_WORDS
 from tests.support.upstreams import Answer, Overriding
 
 USAGE = f"{user_path(ALICE)}/usage"
@@ -128,9 +129,13 @@ def added_up(report: Any) -> bool:
     )
 
 
+@pytest.mark.parametrize("words", [None, UNATTRIBUTED_WORDS])
 @pytest.mark.parametrize("by", ["model", "key"])
-async def test_parts_add_up_to_the_total(bob: httpx.AsyncClient, litellm: LiteLLMStandIn, by: str) -> None:
+async def test_parts_add_up_to_the_total(
+    bob: httpx.AsyncClient, litellm: LiteLLMStandIn, by: str, words: tuple[str, str] | None
+) -> None:
     """Alice's calls of pass-through endpoints have no model, no key, or neither: one group has them all."""
+    litellm.rows.usage.words = words
     litellm.rows.add_user({"user_id": ALICE})
     key_id = litellm.rows.add_key({"user_id": ALICE, "key_alias": "laptop"})[0]["token"]
     for day in ("2027-01-14", "2027-01-15"):

@@ -14,18 +14,18 @@ from tests.conftest import MakeService, no_sleep
 from tests.support.upstreams import answering, respond
 
 
-@pytest.mark.parametrize("version", ["1.90.0", "1.90.0-stable", "1.104.5", "1.108.99"])
+@pytest.mark.parametrize("version", ["1.90.0", "1.90.0-stable", "1.104.5", "1.109.99"])
 def test_tried_versions(version: str) -> None:
     """Both ends belong to the range, whatever the patch."""
     assert advice_about(version) is None
 
 
 @pytest.mark.parametrize(
-    "version", ["1.89.9", "1.109.0", "2.0.0", "0.100.0", "", "nightly", "1.x", f"1.{'9' * 5000}.0"]
+    "version", ["1.89.9", "1.110.0", "2.0.0", "0.100.0", "", "nightly", "1.x", f"1.{'9' * 5000}.0"]
 )
 def test_untried_versions(version: str) -> None:
     """And what cannot be read."""
-    assert "tried with LiteLLM 1.90 to 1.108" in str(advice_about(version))
+    assert "tried with LiteLLM 1.90 to 1.109" in str(advice_about(version))
 
 
 async def logged(make_service: MakeService, log: io.StringIO, *answers: tuple[int, Any]) -> dict[str, Any]:

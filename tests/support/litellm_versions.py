@@ -19,6 +19,10 @@ OVER_BUDGET = (1, 104)
 USER_RATES = (1, 108)
 """From here on, null clears the rates of a user, and `GET /v2/user/info` has them."""
 
+UNATTRIBUTED = (1, 109)
+"""From here on, usage has words for what has no model or no key: `UNATTRIBUTED_WORDS`, groups before keys."""
+UNATTRIBUTED_WORDS = ("unknown-model-group", "unattributed")
+
 
 async def version_of(litellm: httpx.AsyncClient) -> Version:
     """Major and minor version. `litellm` sends the master key."""
