@@ -7,7 +7,7 @@ the real product. User ids are LiteLLM's `user_id` (here always a Backstage user
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -185,10 +185,15 @@ class LiteLLM:
 
     async def list_keys(self, user_id: str) -> list[Key]:
         """As `show_keys`, for decisions: UpstreamFaultError if a key is not there or odd where a decision may look."""
-        shown = await self._listed(user_id, {})
-        if shown.unreadable:
-            raise UpstreamFaultError(f"LiteLLM does not show {shown.unreadable} keys of the user")
-        return [_readable(key) for key in shown.keys]
+        return [_readable(key) for key in _all_shown(await self._listed(user_id, {}))]
+
+    async def created_by(self, user_id: str, operations: Collection[str]) -> list[str]:
+        """`GET /key/list`: ids of this user's keys that these operations created, whatever else their rows contain.
+
+        UpstreamFaultError if a key is not there: it may be one of them.
+        """
+        keys = _all_shown(await self._listed(user_id, {}))
+        return [key.id for key in keys if key.annotations and key.annotations.operation in operations]
 
     async def show_key(self, user_id: str, key_id: str) -> Key | None:
         """`GET /key/list`: this user's key with that id, with what can be read of it. None if they have none."""
@@ -330,6 +335,12 @@ class LiteLLM:
 
 def _swept_page(reply: Reply) -> SweptPage:
     return decoded(reply, _SWEPT_PAGES, "list of users")
+
+
+def _all_shown(shown: ShownKeys) -> Iterable[Key]:
+    if shown.unreadable:
+        raise UpstreamFaultError(f"LiteLLM does not show {shown.unreadable} keys of the user")
+    return shown.keys
 
 
 def _readable(key: Key) -> Key:

@@ -69,11 +69,7 @@ class KeyIssuer:
         """Deletes the keys that these operations created. Returns their ids."""
         if not operations:
             return []
-        created = [
-            key.id
-            for key in await self.litellm.list_keys(user_id)
-            if key.annotations and key.annotations.operation in operations
-        ]
+        created = await self.litellm.created_by(user_id, operations)
         for key_id in created:
             await self.delete(key_id)
         return created

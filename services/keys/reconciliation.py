@@ -65,7 +65,7 @@ class Reconciliation:
             return {}, None
         if event.key_id is None:
             return {"exists": await self.litellm.user_exists(event.target)}, None
-        key = await self.litellm.read_key(event.target, event.key_id)
+        key = await self.litellm.show_key(event.target, event.key_id)
         if event.action is Action.KEY_DELETE and key is None:
             return {"exists": False} | await self._end_deletion(event.target, event.key_id, event), None
         return {"exists": key is not None, "blocked": key is not None and key.is_blocked}, None

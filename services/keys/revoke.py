@@ -81,5 +81,5 @@ class RevokeKeys:
     async def _require_settled(self, change: Change, revocation: Revocation) -> None:
         """Raises BusyError while an interrupted deletion of the newer key has not said what becomes of this one."""
         is_deletion_open = any(row.action is Action.KEY_DELETE for row in change.interrupted)
-        if is_deletion_open and await self.litellm.read_key(revocation.user_id, revocation.replaced_by) is None:
+        if is_deletion_open and await self.litellm.show_key(revocation.user_id, revocation.replaced_by) is None:
             raise BusyError("The deletion of the key that replaced this one was interrupted; it is reconciled first")

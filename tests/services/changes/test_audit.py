@@ -215,10 +215,11 @@ async def test_a_change_that_cannot_be_recorded_is_not_made(make_service: MakeSe
     service._app = None
 
 
+@pytest.mark.parametrize("odd", [{}, {"max_budget": "5", "models": None}])
 async def test_a_change_with_an_unknown_end_is_open_until_it_is_reconciled(
-    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, odd: dict[str, Any]
 ) -> None:
-    """LiteLLM did not answer. Five minutes later a key that nobody received is deleted."""
+    """LiteLLM did not answer. Five minutes later a key that nobody received is deleted, an odd key beside it or not."""
     lossy = Overriding(httpx.ASGITransport(litellm.app), {})
     service = make_service(ports={"litellm": lossy})
     alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
@@ -233,6 +234,7 @@ async def test_a_change_with_an_unknown_end_is_open_until_it_is_reconciled(
     assert (await alice.patch(keys_path(ALICE, kept), json={"alias": "a"})).status_code == 502
     assert [row["outcome"] for row in await events(bob, action="key.create")] == [None, "done"]
     lossy.answers.clear()
+    litellm.rows.keys[kept].update(odd)
     clock.advance(299)
     await service.run_background_jobs()
     assert len(litellm.rows.keys) == 2, "it may be under way still"
