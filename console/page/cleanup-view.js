@@ -11,7 +11,17 @@ import { COUNTDOWN, View } from './view.js';
 const { cleanup: words } = text;
 const POLL = 1000;
 /** @type {Record<string, 'good' | 'warn' | 'bad' | 'plain'>} */
-const KINDS = { running: 'plain', planned: 'plain', done: 'good', refused: 'warn', failed: 'bad', block: 'warn', hold: 'plain', delete: 'bad', restore: 'good' };
+const KINDS = {
+  running: 'plain',
+  planned: 'plain',
+  done: 'good',
+  refused: 'warn',
+  failed: 'bad',
+  block: 'warn',
+  hold: 'plain',
+  delete: 'bad',
+  restore: 'good',
+};
 
 class CleanupView extends View {
   /** @type {import('lit').PropertyDeclarations} */ static properties = { isBusy: { state: true } };
@@ -41,20 +51,44 @@ class CleanupView extends View {
   }
 
   actions() {
-    return html`<button type="button" class="primary" ?disabled=${this.isBusy} @click=${() => this.#show(this.#run({ dryRun: true }))}>${words.dryRun}</button>`;
+    return html`<button
+      type="button"
+      class="primary"
+      ?disabled=${this.isBusy}
+      @click=${() => this.#show(this.#run({ dryRun: true }))}
+    >
+      ${words.dryRun}
+    </button>`;
   }
 
   content() {
     const { status } = this;
     return html`${status.enabled ? nothing : html`<div class="notice warn">${words.off}</div>`}
-      <div aria-live="polite">${this.isBusy || status.running ? html`<div class="notice plain">${words.running} ${this.#progress()}</div>` : nothing}</div>
+      <div aria-live="polite">
+        ${
+          this.isBusy || status.running
+            ? html`<div class="notice plain">${words.running} ${this.#progress()}</div>`
+            : nothing
+        }
+      </div>
       <section class="tiles">
-        <div class="tile"><span>${words.last}</span><strong>${this.#last()}</strong><small title=${exact(status.lastReport?.finishedAt)}>${status.lastReport?.finishedAt ? when(status.lastReport.finishedAt) : nothing}</small></div>
-        <div class="tile"><span>${words.next}</span><strong title=${exact(status.nextRunAt)}>${status.nextRunAt ? when(status.nextRunAt) : '–'}</strong></div>
-        <div class="tile"><span>${words.grace}</span><strong>${status.gracePeriod ? duration(status.gracePeriod) : words.noGrace}</strong></div>
-        <div class="tile"><span>${words.members}</span><strong>${status.lastReport?.members === undefined || status.lastReport.members === null ? '–' : `${number(status.lastReport.members)} + ${number(status.lastReport.admins ?? 0)}`}</strong></div>
+        <div class="tile">
+          <span>${words.last}</span><strong>${this.#last()}</strong
+          ><small title=${exact(status.lastReport?.finishedAt)}
+            >${status.lastReport?.finishedAt ? when(status.lastReport.finishedAt) : nothing}</small
+          >
+        </div>
+        <div class="tile">
+          <span>${words.next}</span
+          ><strong title=${exact(status.nextRunAt)}>${status.nextRunAt ? when(status.nextRunAt) : '–'}</strong>
+        </div>
+        <div class="tile">
+          <span>${words.grace}</span
+          ><strong>${status.gracePeriod ? duration(status.gracePeriod) : words.noGrace}</strong>
+        </div>
+        <div class="tile"><span>${words.members}</span><strong>${this.#people()}</strong></div>
       </section>
-      ${this.report ?? status.lastReport ? this.#plan(this.report ?? status.lastReport) : nothing}`;
+      ${(this.report ?? status.lastReport) ? this.#plan(this.report ?? status.lastReport) : nothing}`;
   }
 
   #last() {
@@ -62,10 +96,16 @@ class CleanupView extends View {
     return report ? pill(KINDS[report.outcome], words.outcomes[/** @type {'done'} */ (report.outcome)]) : words.none;
   }
 
+  #people() {
+    const { members, admins } = this.status.lastReport ?? {};
+    return typeof members === 'number' ? `${number(members)} + ${number(admins ?? 0)}` : '–';
+  }
+
   #progress() {
     const progress = (this.report ?? this.status.lastReport)?.progress;
     if (!progress?.total) return nothing;
-    return html`${words.progress(progress.checked, progress.total)} <progress max=${progress.total} value=${progress.checked} aria-label=${words.running}></progress>`;
+    return html`${words.progress(progress.checked, progress.total)}
+      <progress max=${progress.total} value=${progress.checked} aria-label=${words.running}></progress>`;
   }
 
   /** @param {any} report */
@@ -74,15 +114,54 @@ class CleanupView extends View {
     const entries = report.plan?.entries ?? [];
     const affected = entries.filter((/** @type {any} */ entry) => entry.whenConfirmed !== 'hold');
     const reason = report.reason ?? report.plan?.refusal;
-    return html`<section class="card"><div class="tools between"><h2>${words.planTitle} ${pill(KINDS[report.outcome], words.outcomes[/** @type {'done'} */ (report.outcome)])}</h2>
-        ${report.outcome === 'planned' && affected.length ? html`<button type="button" class="dangerous" @click=${() => this.#confirm(report, affected)}>${words.apply(affected.length)}</button>` : nothing}</div>
+    return html`<section class="card">
+      <div class="tools between">
+        <h2>
+          ${words.planTitle} ${pill(KINDS[report.outcome], words.outcomes[/** @type {'done'} */ (report.outcome)])}
+        </h2>
+        ${report.outcome === 'planned' && affected.length ? this.#applyButton(report, affected) : nothing}
+      </div>
       ${reason ? html`<div class="notice warn">${reason}</div>` : nothing}
-      ${entries.length
-        ? html`<div class="scroll" tabindex="0" role="region" aria-label=${words.planTitle}><table><thead><tr><th scope="col">${columns.user}</th><th scope="col">${columns.action}</th><th scope="col" class="wide">${columns.reason}</th><th scope="col" class="wide">${columns.since}</th><th scope="col">${columns.deletion}</th><th scope="col" class="num">${columns.keys}</th></tr></thead>
-          <tbody>${entries.map((/** @type {any} */ entry) => html`<tr><td><a class="name" href="#/users/${encodeURI(entry.userId)}">${entry.userId}</a></td><td>${pill(KINDS[entry.action], words.actions[/** @type {'block'} */ (entry.action)])}</td>
-            <td class="wide">${entry.reason}</td><td class="wide" title=${exact(entry.since)}>${entry.since ? when(entry.since) : '–'}</td>
-            <td>${this.#deletion(entry)}</td><td class="num">${entry.keys}</td></tr>`)}</tbody></table></div>`
-        : empty(words.nothing)}</section>`;
+      ${
+        entries.length
+          ? html`<div class="scroll" tabindex="0" role="region" aria-label=${words.planTitle}>
+              <table>
+                <thead>
+                  <tr>
+                    <th scope="col">${columns.user}</th>
+                    <th scope="col">${columns.action}</th>
+                    <th scope="col" class="wide">${columns.reason}</th>
+                    <th scope="col" class="wide">${columns.since}</th>
+                    <th scope="col">${columns.deletion}</th>
+                    <th scope="col" class="num">${columns.keys}</th>
+                  </tr>
+                </thead>
+                <tbody>
+                  ${entries.map(
+                    (/** @type {any} */ entry) =>
+                      html`<tr>
+                        <td><a class="name" href="#/users/${encodeURI(entry.userId)}">${entry.userId}</a></td>
+                        <td>${pill(KINDS[entry.action], words.actions[/** @type {'block'} */ (entry.action)])}</td>
+                        <td class="wide">${entry.reason}</td>
+                        <td class="wide" title=${exact(entry.since)}>${entry.since ? when(entry.since) : '–'}</td>
+                        <td>${this.#deletion(entry)}</td>
+                        <td class="num">${entry.keys}</td>
+                      </tr>`,
+                  )}
+                </tbody>
+              </table>
+            </div>`
+          : empty(words.nothing)
+      }
+    </section>`;
+  }
+
+  /** @param {any} report @param {any[]} affected */
+  #applyButton(report, affected) {
+    const label = words.apply(affected.length);
+    return html`<button type="button" class="dangerous" @click=${() => this.#confirm(report, affected)}>
+      ${label}
+    </button>`;
   }
 
   /** When the user is deleted, by what is set now. @param {any} entry */
@@ -93,14 +172,19 @@ class CleanupView extends View {
     if (action !== whenConfirmed) return words.onceConfirmed;
     if (!since) return gracePeriod ? words.after(duration(gracePeriod)) : words.nextRun;
     const end = Date.parse(since) + gracePeriod * 1000;
-    return end > Date.now() ? html`<span title=${exact(new Date(end).toISOString())}>${when(new Date(end).toISOString())}</span>` : words.nextRun;
+    return end > Date.now()
+      ? html`<span title=${exact(new Date(end).toISOString())}>${when(new Date(end).toISOString())}</span>`
+      : words.nextRun;
   }
 
   /** @param {any} report @param {any[]} affected those for whom something happens once this is confirmed */
   #confirm(report, affected) {
     open(new ConfirmDialog(), {
       heading: words.apply(affected.length),
-      lead: `${words.effect(session.soon)} ${affected.map(entry => `${entry.userId}: ${words.actions[/** @type {'block'} */ (entry.whenConfirmed)]}`).slice(0, 20).join('. ')}`,
+      lead: `${words.effect(session.soon)} ${affected
+        .map(entry => `${entry.userId}: ${words.actions[/** @type {'block'} */ (entry.whenConfirmed)]}`)
+        .slice(0, 20)
+        .join('. ')}`,
       word: String(affected.length),
       undone: words.notApplied,
       button: words.apply(affected.length),
@@ -117,7 +201,11 @@ class CleanupView extends View {
     return this.api.call('POST', ['cleanup'], { body });
   }
 
-  /** Shows the report of a run, and follows one that takes long. @param {ReturnType<import('./api.js').Api['call']>} answer */
+  /**
+   * Shows the report of a run, and follows one that takes long.
+   *
+   * @param {ReturnType<import('./api.js').Api['call']>} answer
+   */
   async #show(answer) {
     this.isBusy = true;
     try {

@@ -8,7 +8,10 @@ import { failed } from './ui.js';
 import { text } from './text.js';
 
 export class FormDialog extends LitElement {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { isBusy: { state: true }, failure: { state: true } };
+  /** @type {import('lit').PropertyDeclarations} */ static properties = {
+    isBusy: { state: true },
+    failure: { state: true },
+  };
 
   constructor() {
     super();
@@ -81,16 +84,21 @@ export class FormDialog extends LitElement {
   }
 
   render() {
-    return html`<dialog aria-labelledby="dialog-heading" closedby=${this.isBusy ? 'none' : 'closerequest'} @close=${() => (this.#closed.abort(), this.remove())}>
+    return html`<dialog
+      aria-labelledby="dialog-heading"
+      closedby=${this.isBusy ? 'none' : 'closerequest'}
+      @close=${() => (this.#closed.abort(), this.remove())}
+    >
       <form @submit=${this.#submitted} @input=${() => this.requestUpdate()}>
         <h2 id="dialog-heading">${this.heading}</h2>
-        ${this.lead ? html`<p>${this.lead}</p>` : nothing}
-        ${this.fields()}
+        ${this.lead ? html`<p>${this.lead}</p>` : nothing} ${this.fields()}
         ${this.failure ? failed(this.undone, this.failure) : nothing}
         <footer>
           <small role="status">${this.isBusy ? text.tooLate : nothing}</small>
           <button type="button" ?disabled=${this.isBusy} @click=${() => this.close()}>${text.cancel}</button>
-          <button class=${this.danger ? 'danger' : 'primary'} ?disabled=${this.isBusy || !this.isComplete}>${this.doing}</button>
+          <button class=${this.danger ? 'danger' : 'primary'} ?disabled=${this.isBusy || !this.isComplete}>
+            ${this.doing}
+          </button>
         </footer>
       </form>
     </dialog>`;
@@ -128,8 +136,10 @@ export class ConfirmDialog extends FormDialog {
 
   fields() {
     if (this.word === '') return this.more();
-    return html`${this.more()}<label class="field"><span>${text.dialogs.typeToConfirm(this.word)}</span>
-      <input name="confirmation" autocomplete="off" spellcheck="false" autofocus></label>`;
+    return html`${this.more()}<label class="field"
+        ><span>${text.dialogs.typeToConfirm(this.word)}</span>
+        <input name="confirmation" autocomplete="off" spellcheck="false" autofocus
+      /></label>`;
   }
 
   /** @param {FormData} form */

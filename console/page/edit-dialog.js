@@ -1,4 +1,4 @@
-// A dialog over what somebody else may change meanwhile: sends only what differs, and shows both versions of a conflict.
+// A dialog over what somebody else may change meanwhile: sends only what differs, and shows both sides of a conflict.
 
 import { html, nothing } from './lit.js';
 import { FormDialog } from './dialog.js';
@@ -12,7 +12,8 @@ const { dialogs, fields: words } = text;
 export class EditDialog extends FormDialog {
   /** @type {any} what is edited, as it was when the dialog opened */ row = null;
   /** @type {string | null} */ etag = null;
-  /** @type {{row: any, etag: string | null} | null} what is edited, as somebody else left it meanwhile */ theirs = null;
+  /** @type {{row: any, etag: string | null} | null} what is edited, as somebody else left it meanwhile */ theirs =
+    null;
   changed = () => {};
 
   /** @returns {string[]} */
@@ -57,18 +58,45 @@ export class EditDialog extends FormDialog {
   budgetPeriod(present) {
     const known = Object.entries(words.periods);
     const all = present && !(present in words.periods) ? [...known, [present, present]] : known;
-    return field(words.budgetDuration, html`<select name="budgetDuration"><option value="">${words.never}</option>
-      ${all.map(([value, label]) => html`<option value=${value} ?selected=${value === present}>${label}</option>`)}</select>`);
+    return field(
+      words.budgetDuration,
+      html`<select name="budgetDuration">
+        <option value="">${words.never}</option>
+        ${all.map(([value, label]) => html`<option value=${value} ?selected=${value === present}>${label}</option>`)}
+      </select>`,
+    );
   }
 
   conflict() {
     if (!this.theirs) return nothing;
     const now = this.fieldsOf(this.theirs.row);
-    const mine = differing(this.typed(new FormData(/** @type {HTMLFormElement} */ (this.querySelector('form')))), this.fieldsOf(this.row));
-    return html`<div class="notice warn" role="alert"><strong>${dialogs.conflictTitle}.</strong> ${dialogs.conflictLead}
-      <table class="compare"><thead><tr><th></th><th>${dialogs.conflictTheirs}</th><th>${dialogs.conflictYours}</th></tr></thead>
-      <tbody>${Object.keys(differing(mine, now)).map(name => html`<tr><th>${words[/** @type {'alias'} */ (name)] ?? name}</th><td>${shown(now[name])}</td><td>${shown(mine[name])}</td></tr>`)}</tbody></table>
-      <button type="button" @click=${() => this.#finish()}>${dialogs.keepTheirs}</button></div>`;
+    const mine = differing(
+      this.typed(new FormData(/** @type {HTMLFormElement} */ (this.querySelector('form')))),
+      this.fieldsOf(this.row),
+    );
+    return html`<div class="notice warn" role="alert">
+      <strong>${dialogs.conflictTitle}.</strong> ${dialogs.conflictLead}
+      <table class="compare">
+        <thead>
+          <tr>
+            <th></th>
+            <th>${dialogs.conflictTheirs}</th>
+            <th>${dialogs.conflictYours}</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${Object.keys(differing(mine, now)).map(
+            name =>
+              html`<tr>
+                <th>${words[/** @type {'alias'} */ (name)] ?? name}</th>
+                <td>${shown(now[name])}</td>
+                <td>${shown(mine[name])}</td>
+              </tr>`,
+          )}
+        </tbody>
+      </table>
+      <button type="button" @click=${() => this.#finish()}>${dialogs.keepTheirs}</button>
+    </div>`;
   }
 }
 
@@ -77,7 +105,9 @@ export const amount = (form, name) => (form.get(name) === '' ? null : Number(for
 
 /** @param {Fields} fields @param {Fields} before @returns {Fields} */
 const differing = (fields, before) =>
-  Object.fromEntries(Object.entries(fields).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
+  Object.fromEntries(
+    Object.entries(fields).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])),
+  );
 
 /** @param {unknown} value */
 const shown = value => (Array.isArray(value) ? value.join(', ') : String(value ?? '')) || text.none;

@@ -21,7 +21,10 @@ export class LimitsForm extends EditDialog {
 
   fields() {
     const input = (/** @type {'maxBudget' | 'rpmLimit' | 'tpmLimit'} */ name, step = '1') =>
-      field(words[name], html`<input name=${name} type="number" min="0" step=${step} .defaultValue=${this.row[name] ?? ''}>`);
+      field(
+        words[name],
+        html`<input name=${name} type="number" min="0" step=${step} .defaultValue=${this.row[name] ?? ''} />`,
+      );
     return html`<div class="pair">${input('maxBudget', '0.01')}${this.budgetPeriod(this.row.budgetDuration)}</div>
       <div class="pair">${input('rpmLimit')}${input('tpmLimit')}</div>
       ${this.conflict()}`;

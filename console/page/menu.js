@@ -16,7 +16,20 @@ export function showMenu(event, actions) {
     button.focus();
     action.act();
   };
-  render(actions.map(action => html`<button type="button" role="menuitem" class=${action.danger ? 'dangerous' : ''} @click=${() => choose(action)}>${action.label}</button>`), menu);
+  render(
+    actions.map(
+      action =>
+        html`<button
+          type="button"
+          role="menuitem"
+          class=${action.danger ? 'dangerous' : ''}
+          @click=${() => choose(action)}
+        >
+          ${action.label}
+        </button>`,
+    ),
+    menu,
+  );
   menu.addEventListener('keydown', key => moveFocus(menu, key));
   menu.addEventListener('toggle', toggled => {
     if (/** @type {ToggleEvent} */ (toggled).newState === 'closed') menu.remove();

@@ -32,13 +32,16 @@ export const forAdmins = {
     /** @param {string} name */
     resetTitle: name => `Reset the spend of ${name}`,
     /** @param {string} spend */
-    resetLead: spend => `The ${spend} of this period become $0.00, so the whole budget can be spent again. Reports keep what was spent.`,
+    resetLead: spend =>
+      `The ${spend} of this period become $0.00, so the whole budget can be spent again. Reports keep what was spent.`,
     offboard: 'Off-board',
     /** @param {string} name */
     offboardTitle: name => `Off-board ${name}`,
     /** @param {number} keys @param {string} spend @param {string} soon */
     offboardLead: (keys, spend, soon) =>
-      `${plural(keys, 'key stops', 'keys stop')} working ${soon} and ${keys === 1 ? 'is' : 'are'} deleted with the user, whose spend of ${spend} is no longer shown here. There is no grace period. Spending stays in LiteLLM’s reports and the audit log. While they are in an allowed group, their next request creates them anew.`,
+      `${plural(keys, 'key stops', 'keys stop')} working ${soon} and ${keys === 1 ? 'is' : 'are'} deleted with the ` +
+      `user, whose spend of ${spend} is no longer shown here. There is no grace period. Spending stays in ` +
+      'LiteLLM’s reports and the audit log. While they are in an allowed group, their next request creates them anew.',
     /** @param {string} name */
     offboardButton: name => `Off-board ${name} for good`,
   },
@@ -48,7 +51,9 @@ export const forAdmins = {
     notFollowed: 'The progress of the run could not be read',
     follow: 'Look again',
     title: 'Off-boarding',
-    lead: 'Every few minutes, users who left the groups are blocked, and deleted after the grace period. Users that this service did not create are deleted once an admin confirms.',
+    lead:
+      'Every few minutes, users who left the groups are blocked, and deleted after the grace period. ' +
+      'Users that this service did not create are deleted once an admin confirms.',
     off: 'The cleanup is off. Set litellmOrchestrator.backstage.catalogToken.',
     dryRun: 'Show what would happen',
     running: 'A run is in progress.',

@@ -2,6 +2,9 @@
 
 import { forAdmins, plural } from './text-admin.js';
 
+/** @param {string | null} end */
+const callsFail = end => `Calls fail ${end ? `until ${end}` : 'until it is raised'}.`;
+
 export const text = {
   name: 'LiteLLM console',
   times: {
@@ -15,7 +18,16 @@ export const text = {
     /** @param {number} seconds */
     within: seconds => (seconds ? `within ${seconds} s` : 'at once'),
   },
-  nav: { keys: 'Keys', spending: 'Spending', admin: 'Admin', users: 'Users', cleanup: 'Off-boarding', audit: 'Audit log', health: 'Health', label: 'Sections' },
+  nav: {
+    keys: 'Keys',
+    spending: 'Spending',
+    admin: 'Admin',
+    users: 'Users',
+    cleanup: 'Off-boarding',
+    audit: 'Audit log',
+    health: 'Health',
+    label: 'Sections',
+  },
   theme: { dark: 'Dark', light: 'Light', toggle: 'Switch between light and dark' },
   skip: 'Skip to content',
   copy: 'Copy',
@@ -43,7 +55,11 @@ export const text = {
     label: 'Backstage token',
     submit: 'Sign in',
     expired: 'Your session has expired. Sign in again; nothing that you typed is lost.',
-    roles: { member: 'a member: creates keys', admin: 'an admin: looks after everybody', none: 'in no group: is refused' },
+    roles: {
+      member: 'a member: creates keys',
+      admin: 'an admin: looks after everybody',
+      none: 'in no group: is refused',
+    },
     refused: 'This token was not accepted. Copy a new one.',
     outsider: 'You are not in a group that may use models.',
     /** @param {string | null} contact */
@@ -96,8 +112,20 @@ export const text = {
     noMatch: 'No key matches.',
     empty: 'No keys yet. A key lets your code call models.',
     /** @param {number | null} calls @param {number | null} tokens */
-    rates: (calls, tokens) => [calls === null ? '' : plural(calls, 'call', 'calls'), tokens === null ? '' : plural(tokens, 'token', 'tokens')].filter(Boolean).join(', ') || '–',
-    columns: { key: 'Key', status: 'Status', models: 'Models', spend: 'Spend', budget: 'Budget', rates: 'Rates per minute', used: 'Last use', expires: 'Expires' },
+    rates: (calls, tokens) =>
+      [calls === null ? '' : plural(calls, 'call', 'calls'), tokens === null ? '' : plural(tokens, 'token', 'tokens')]
+        .filter(Boolean)
+        .join(', ') || '–',
+    columns: {
+      key: 'Key',
+      status: 'Status',
+      models: 'Models',
+      spend: 'Spend',
+      budget: 'Budget',
+      rates: 'Rates per minute',
+      used: 'Last use',
+      expires: 'Expires',
+    },
     unnamed: 'unnamed',
     session: 'sign-in to LiteLLM',
     allModels: 'all of the tier',
@@ -118,12 +146,23 @@ export const text = {
     actions: name => `Actions for ${name}`,
     /** @param {number} count @param {number} limit */
     full: (count, limit) => `You have ${count} of ${limit} keys. Delete one first.`,
-    tiles: { spent: 'Spent', of: 'of', unlimited: 'no limit', resets: 'Budget resets', keys: 'Keys', noReset: 'never', tier: 'tier', missing: 'not available' },
+    tiles: {
+      spent: 'Spent',
+      of: 'of',
+      unlimited: 'no limit',
+      resets: 'Budget resets',
+      keys: 'Keys',
+      noReset: 'never',
+      tier: 'tier',
+      missing: 'not available',
+    },
   },
   budget: {
-    /** @param {string | null} whose null is one's own @param {string} budget @param {string | null} end @param {string | null} contact */
-    usedUp: (whose, budget, end, contact) =>
-      `${whose === null ? 'Your budget' : `The budget of ${whose}`} of ${budget} is used up. Calls fail ${end ? `until ${end}` : 'until it is raised'}.${whose === null ? ` Ask ${contact ?? 'your platform team'} for more.` : ''}`,
+    /** @param {string} budget @param {string | null} end @param {string | null} contact */
+    usedUp: (budget, end, contact) =>
+      `Your budget of ${budget} is used up. ${callsFail(end)} Ask ${contact ?? 'your platform team'} for more.`,
+    /** @param {string} whose @param {string} budget @param {string | null} end */
+    usedUpOf: (whose, budget, end) => `The budget of ${whose} of ${budget} is used up. ${callsFail(end)}`,
   },
   secret: {
     /** @param {string} alias @param {string} of whose key it is, unless it is one's own */
@@ -135,7 +174,11 @@ export const text = {
     /** @param {string[]} aliases */
     leaveTitle: aliases => `Sign out without ${aliases.map(alias => `“${alias}”`).join(', ')}?`,
     /** @param {number} count */
-    leaveLead: count => `You have not said that you saved ${count === 1 ? 'the secret of this key. It is' : 'the secrets of these keys. They are'} lost when you sign out, and can only be replaced by a rotation.`,
+    leaveLead: count =>
+      (count === 1
+        ? 'You have not said that you saved the secret of this key. It is'
+        : 'You have not said that you saved the secrets of these keys. They are') +
+      ' lost when you sign out, and can only be replaced by a rotation.',
     leave: 'Sign out and lose it',
     snippets: 'How to use it',
     where: 'Ask your platform team for the address of LiteLLM.',
@@ -147,7 +190,8 @@ export const text = {
     budgetDuration: 'Budget resets every',
     expires: 'Expires',
     models: 'Models',
-    modelsMissing: 'The list of models is not available now. Without a choice, the key may call every model of your tier.',
+    modelsMissing:
+      'The list of models is not available now. Without a choice, the key may call every model of your tier.',
     modelsHint: 'None chosen means all that your tier has.',
     rpmLimit: 'Requests per minute',
     tpmLimit: 'Tokens per minute',
@@ -194,7 +238,9 @@ export const text = {
     removeButton: name => `Delete ${name} for good`,
     reportTitle: 'Report a leaked key',
     /** @param {string} soon */
-    reportLead: soon => `Paste the key that you found. If it is one of this company’s, it stops working ${soon} and for good, also if it is not yours.`,
+    reportLead: soon =>
+      'Paste the key that you found. If it is one of this company’s, it stops working ' +
+      `${soon} and for good, also if it is not yours.`,
     reportLabel: 'Leaked key',
     reportButton: 'Block this key for good',
     reported: 'Thank you. If the key is known here, it is blocked now.',
@@ -228,6 +274,13 @@ export const text = {
   ...forAdmins,
   shortcuts: {
     title: 'Shortcuts',
-    rows: [['/', 'Filter'], ['c', 'Create a key'], ['g k', 'Keys'], ['g s', 'Spending'], ['?', 'This list'], ['Escape', 'Close']],
+    rows: [
+      ['/', 'Filter'],
+      ['c', 'Create a key'],
+      ['g k', 'Keys'],
+      ['g s', 'Spending'],
+      ['?', 'This list'],
+      ['Escape', 'Close'],
+    ],
   },
 };

@@ -38,8 +38,15 @@ class UserView extends View {
   }
 
   content() {
-    return html`<div class="nested"><keys-view .userId=${this.userId} .me=${this.me} .heading=${text.keys.title} .lead=${text.keys.leadOf(nameOf(this.userId))}></keys-view>
-      <spending-view .userId=${this.userId} .isNested=${true}></spending-view></div>`;
+    return html`<div class="nested">
+      <keys-view
+        .userId=${this.userId}
+        .me=${this.me}
+        .heading=${text.keys.title}
+        .lead=${text.keys.leadOf(nameOf(this.userId))}
+      ></keys-view>
+      <spending-view .userId=${this.userId} .isNested=${true}></spending-view>
+    </div>`;
   }
 
   #edit() {
@@ -89,7 +96,10 @@ class UserView extends View {
         },
       });
     } catch (error) {
-      this.failed(words.notOffboarded(nameOf(this.userId)), error, { label: words.offboardAgain, act: () => this.#offboard() });
+      this.failed(words.notOffboarded(nameOf(this.userId)), error, {
+        label: words.offboardAgain,
+        act: () => this.#offboard(),
+      });
     }
   }
 }

@@ -4,14 +4,17 @@ import { LitElement, html, nothing } from './lit.js';
 import { Api } from './api.js';
 import { EndedError } from './http.js';
 import { notices } from './notices.js';
-import { failed, skeletonRows } from './ui.js';
+import { failed, skeleton } from './ui.js';
 import { text } from './text.js';
 
 /** The period of a view that counts down, in milliseconds. */
 export const COUNTDOWN = 30_000;
 
 export class View extends LitElement {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { failure: { state: true }, isLoaded: { state: true } };
+  /** @type {import('lit').PropertyDeclarations} */ static properties = {
+    failure: { state: true },
+    isLoaded: { state: true },
+  };
 
   api = new Api();
   #ticking = 0;
@@ -81,7 +84,11 @@ export class View extends LitElement {
 
   /** What could not be loaded of the parts that fail on their own. @type {Record<string, unknown>} */ missing = {};
 
-  /** Gets the property `name`, without which the rest can be shown. @param {string} name @param {() => Promise<unknown>} get */
+  /**
+   * Gets the property `name`, without which the rest can be shown.
+   *
+   * @param {string} name @param {() => Promise<unknown>} get
+   */
   async loadPart(name, get) {
     try {
       const value = await get();
@@ -105,10 +112,13 @@ export class View extends LitElement {
 
   render() {
     return html`<header class="page">
-        <div><h1>${this.heading}</h1><p>${this.lead}</p></div>
+        <div>
+          <h1>${this.heading}</h1>
+          <p>${this.lead}</p>
+        </div>
         <div class="actions">${this.isLoaded ? this.actions() : nothing}</div>
       </header>
       ${this.failure ? failed(text.errors.notLoaded(this.heading), this.failure, () => this.reload()) : nothing}
-      ${this.isLoaded ? this.content() : this.failure ? nothing : html`<section class="card" aria-busy="true">${skeletonRows()}</section>`}`;
+      ${this.isLoaded ? this.content() : this.failure ? nothing : skeleton()}`;
   }
 }
