@@ -49,6 +49,11 @@ export class FormDialog extends LitElement {
     return nothing;
   }
 
+  /** Another way to go on. @returns {unknown} */
+  alternative() {
+    return nothing;
+  }
+
   /** Does it. An error stays in the dialog. @param {FormData} _form */
   async submit(_form) {}
 
@@ -64,10 +69,16 @@ export class FormDialog extends LitElement {
   async #submitted(event) {
     event.preventDefault();
     if (this.isBusy || !this.isComplete) return;
+    const form = new FormData(/** @type {HTMLFormElement} */ (event.target));
+    await this.attempt(() => this.submit(form));
+  }
+
+  /** Does something whose failure stays in the dialog. @param {() => Promise<unknown>} act */
+  async attempt(act) {
     this.isBusy = true;
     this.failure = null;
     try {
-      await this.submit(new FormData(/** @type {HTMLFormElement} */ (event.target)));
+      await act();
     } catch (error) {
       this.#failed(/** @type {any} */ (error));
     }
@@ -96,6 +107,7 @@ export class FormDialog extends LitElement {
         <footer>
           <small role="status">${this.isBusy ? text.tooLate : nothing}</small>
           <button type="button" ?disabled=${this.isBusy} @click=${() => this.close()}>${text.cancel}</button>
+          ${this.alternative()}
           <button class=${this.danger ? 'danger' : 'primary'} ?disabled=${this.isBusy || !this.isComplete}>
             ${this.doing}
           </button>
@@ -125,6 +137,8 @@ export class ConfirmDialog extends FormDialog {
   button = '';
   /** @type {() => unknown} what it asks besides */ more = () => nothing;
   /** @type {(api: Api, form: FormData) => Promise<void>} */ act = async () => {};
+  /** Follows, once the dialog is closed. */
+  done = () => {};
 
   get doing() {
     return this.button;
@@ -146,6 +160,7 @@ export class ConfirmDialog extends FormDialog {
   async submit(form) {
     await this.act(this.api, form);
     this.close();
+    this.done();
   }
 }
 customElements.define('confirm-dialog', ConfirmDialog);

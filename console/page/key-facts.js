@@ -103,14 +103,21 @@ export function matches(key, query, status) {
 /** @type {Record<string, (key: Key) => string | number>} */
 const ORDER = {
   key: key => keyName(key).toLowerCase(),
-  spend: key => -key.spend,
-  used: key => -(Date.parse(key.last_active ?? '') || 0),
+  spend: key => key.spend,
+  used: key => Date.parse(key.last_active ?? '') || 0,
   expires: key => Date.parse(key.expires ?? '') || Infinity,
 };
 export const SORTABLE = Object.keys(ORDER);
+/** What is looked for first there: the most, and the latest. */
+const DESCENDING = ['spend', 'used'];
 
-/** @param {Key[]} keys @param {string} by */
-export const sorted = (keys, by) => {
+/** How a column is sorted, in words of ARIA. @param {string} by @param {boolean} isReversed from how it is usual */
+export const directionOf = (by, isReversed) => (DESCENDING.includes(by) === isReversed ? 'ascending' : 'descending');
+
+/** @param {Key[]} keys @param {string} by @param {boolean} isReversed from how it is usual */
+export function sorted(keys, by, isReversed) {
   const order = ORDER[by];
-  return order ? keys.toSorted((a, b) => (order(a) < order(b) ? -1 : order(a) > order(b) ? 1 : 0)) : keys;
-};
+  if (!order) return keys;
+  const sign = directionOf(by, isReversed) === 'ascending' ? 1 : -1;
+  return keys.toSorted((a, b) => (order(a) < order(b) ? -sign : order(a) > order(b) ? sign : 0));
+}

@@ -2,23 +2,23 @@
 
 import { LitElement, html, nothing, repeat } from './lit.js';
 import { exact, exactMoney, money, when } from './format.js';
-import { SORTABLE, isOdd, keyName, matches, rates, sorted, statusPill } from './key-facts.js';
+import { SORTABLE, directionOf, isOdd, keyName, matches, rates, sorted, statusPill } from './key-facts.js';
 import { bar, empty } from './ui.js';
 import { text } from './text.js';
 
 const { keys: words } = text;
 const STATUSES = /** @type {const} */ (['active', 'overBudget', 'blocked', 'expired']);
-/** With the class of its cells. @type {[keyof typeof words.columns, string][]} */
-const COLUMNS = [
+/** With the class of its cells: the higher its number, the more room a column needs to be shown. */
+const COLUMNS = /** @type {const} */ ([
   ['key', ''],
   ['status', ''],
-  ['models', 'wide'],
+  ['models', 'if-3'],
   ['spend', 'num'],
-  ['budget', 'wide'],
-  ['rates', 'wider'],
-  ['used', 'wider'],
-  ['expires', 'wide'],
-];
+  ['budget', 'if-1'],
+  ['rates', 'if-4'],
+  ['used', 'if-2'],
+  ['expires', 'if-2'],
+]);
 
 class KeysTable extends LitElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
@@ -26,6 +26,7 @@ class KeysTable extends LitElement {
     query: { state: true },
     status: { state: true },
     by: { state: true },
+    isReversed: { state: true },
   };
 
   /** @type {(event: MouseEvent, row: any) => void} */ menu = () => {};
@@ -36,6 +37,7 @@ class KeysTable extends LitElement {
     this.query = '';
     this.status = '';
     this.by = '';
+    this.isReversed = false;
   }
 
   createRenderRoot() {
@@ -46,6 +48,7 @@ class KeysTable extends LitElement {
     const shown = sorted(
       this.rows.filter(row => matches(row, this.query, this.status)),
       this.by,
+      this.isReversed,
     );
     return html`<section class="card">
       <div class="tools">
@@ -66,7 +69,7 @@ class KeysTable extends LitElement {
         </select>
       </div>
       <div class="scroll" tabindex="0" role="region" aria-label=${words.title}>
-        <table class="keys">
+        <table>
           <thead>
             <tr>
               ${COLUMNS.map(([name, kind]) => this.#head(name, kind))}
@@ -86,39 +89,49 @@ class KeysTable extends LitElement {
     </section>`;
   }
 
-  /** @param {keyof typeof words.columns} name @param {string} kind */
+  /** @param {typeof COLUMNS[number][0]} name @param {string} kind */
   #head(name, kind) {
-    const isSorted = this.by === name;
     const label = words.columns[name];
-    const button = html`<button type="button" class="sort" @click=${() => (this.by = isSorted ? '' : name)}>
-      ${label}
-    </button>`;
-    return html`<th scope="col" class=${kind} aria-sort=${isSorted ? 'ascending' : 'none'}>
-      ${SORTABLE.includes(name) ? button : label}
+    if (!SORTABLE.includes(name)) return html`<th scope="col" class=${kind}>${label}</th>`;
+    const direction = directionOf(name, this.isReversed);
+    return html`<th scope="col" class=${kind} aria-sort=${this.by === name ? direction : 'none'}>
+      <button type="button" class="sort" @click=${() => this.#sort(name)}>${label}</button>
     </th>`;
+  }
+
+  /** The same again is the other way round. @param {string} name */
+  #sort(name) {
+    this.isReversed = this.by === name && !this.isReversed;
+    this.by = name;
   }
 
   /** @param {any} row */
   #row(row) {
+    const name = keyName(row);
     return html`<tr>
-      <td>
-        <div class="name" dir="auto">${keyName(row)}</div>
+      <td class="first">
+        <div class="name" dir="auto" title=${name}>${name}</div>
         <div class="sub">${row.key_name}</div>
       </td>
-      <td>${statusPill(row)}</td>
-      <td class="wide">${row.models.length ? row.models.join(', ') : words.allModels}</td>
+      <td class="state">${statusPill(row)}</td>
+      <td class="if-3 part models">${models(row.models)}</td>
       <td class="num" title=${exactMoney(row.spend)}>${money(row.spend)}</td>
-      <td class="wide mini">${budget(row)}</td>
-      <td class="wider">${rates(row)}</td>
-      <td class="wider" title=${exact(row.last_active)}>${when(row.last_active)}</td>
-      <td class="wide" title=${exact(row.expires)}>${isOdd(row, 'expires') ? '?' : when(row.expires)}</td>
-      <td class="num">
+      <td class="if-1 mini ${row.max_budget === null ? 'nothing' : ''}">${budget(row)}</td>
+      <td class="if-4 part">${rates(row)}</td>
+      <td class="if-2 ${row.last_active ? '' : 'nothing'}" data-label=${words.used} title=${exact(row.last_active)}>
+        ${when(row.last_active)}
+      </td>
+      <td class="if-2 ${row.expires ? '' : 'nothing'}" data-label=${words.end} title=${exact(row.expires)}>
+        ${isOdd(row, 'expires') ? '?' : when(row.expires)}
+      </td>
+      <td class="act">
         <button
           type="button"
           class="quiet"
           data-key=${row.token}
           aria-haspopup="menu"
-          aria-label=${words.actions(keyName(row))}
+          aria-expanded="false"
+          aria-label=${words.actions(name)}
           @click=${(/** @type {MouseEvent} */ event) => this.menu(event, row)}
         >
           ⋯
@@ -135,4 +148,16 @@ function budget(row) {
   if (row.max_budget === null) return '–';
   return html`${bar(row.spend, row.max_budget, `${words.columns.budget} ${keyName(row)}`)}
     <small>${words.tiles.of} ${money(row.max_budget)}</small>`;
+}
+
+/** A list on demand, so that a key of many models is no wall of words. @param {string[]} names */
+function models(names) {
+  if (!names.length) return words.allModels;
+  if (names.length === 1) return names[0];
+  return html`<details>
+    <summary>${words.models(names.length)}</summary>
+    <ul>
+      ${names.map(name => html`<li>${name}</li>`)}
+    </ul>
+  </details>`;
 }

@@ -1,7 +1,8 @@
 // The keys of a user: the table, and everything that can be done to a key.
 
 import { html, nothing } from './lit.js';
-import { ConfirmDialog, open } from './dialog.js';
+import { open } from './dialog.js';
+import { confirmDeletion } from './key-delete.js';
 import { KeyForm } from './key-form.js';
 import { KeyReport } from './key-report.js';
 import { KeyRotate } from './key-rotate.js';
@@ -158,7 +159,7 @@ class KeysView extends View {
       ...(row.blocked && !mayUnblock(row, this.me.roles.includes('admin')) ? [] : [blocking]),
       { label: dialogs.remove, danger: true, act: () => this.#remove(row) },
     ];
-    showMenu(event, actions);
+    showMenu(event, keyName(row), actions);
   }
 
   create() {
@@ -205,8 +206,19 @@ class KeysView extends View {
 
   /** @param {any} row */
   #forget(row) {
+    const tokens = [...this.querySelectorAll('[data-key]')].map(button => button.getAttribute('data-key'));
+    const at = tokens.indexOf(row.token);
+    void this.#focusKey(tokens[at + 1] ?? tokens[at - 1]);
     this.rows = this.rows.filter(other => other.token !== row.token);
     this.reload();
+  }
+
+  /** What stood beside a key that is gone, or what makes another. @param {string | null | undefined} token */
+  async #focusKey(token) {
+    await this.updateComplete;
+    await /** @type {any} */ (this.querySelector('keys-table'))?.updateComplete;
+    const next = this.querySelector(`[data-key="${token}"]`) ?? this.querySelector('[data-create]');
+    /** @type {HTMLElement | null} */ (next)?.focus();
   }
 
   /** Shown at once, and taken back if it fails. @param {any} row */
@@ -250,36 +262,15 @@ class KeysView extends View {
 
   /** @param {any} row */
   #remove(row) {
-    const { dialogs } = text;
-    const name = keyName(row);
-    const [replaced] = row.pendingRevocations ?? [];
-    const choice = (/** @type {string} */ value, /** @type {string} */ label) =>
-      html`<label><input type="radio" name="replaced" value=${value} ?checked=${value === 'keep'} />${label}</label>`;
-    open(new ConfirmDialog(), {
-      heading: dialogs.removeTitle(name),
-      lead: dialogs.removeLead(session.soon),
-      more: () =>
-        replaced
-          ? html`<fieldset>
-              <legend>${dialogs.replacedTitle}</legend>
-              <div class="choices">
-                ${choice('keep', dialogs.replacedKeep)}${choice('delete', dialogs.replacedDelete(session.soon))}
-              </div>
-            </fieldset>`
-          : nothing,
-      word: name,
-      button: dialogs.removeButton(name),
-      undone: words.notDeleted(name),
-      gone: () => {
+    confirmDeletion(
+      this.userId,
+      row,
+      () => this.#forget(row),
+      () => {
         this.#forget(row);
-        notices.add({ kind: 'good', title: words.alreadyDeleted(name) });
+        notices.add({ kind: 'good', title: words.alreadyDeleted(keyName(row)) });
       },
-      act: async (api, form) => {
-        const query = form.get('replaced') === 'delete' ? { replaced: 'delete' } : {};
-        await api.call('DELETE', ['users', this.userId, 'keys', row.token], { query });
-        this.#forget(row);
-      },
-    });
+    );
   }
 
   #report() {

@@ -2,6 +2,7 @@
 
 import { LitElement, html, keyed, nothing, repeat } from './lit.js';
 import { ConfirmDialog, open } from './dialog.js';
+import { help } from './help.js';
 import { nameOf } from './format.js';
 import { notices } from './notices.js';
 import { secrets } from './secrets.js';
@@ -47,9 +48,17 @@ class Console extends LitElement {
     secrets.addEventListener('change', () => this.requestUpdate());
     addEventListener('hashchange', () => this.#go());
     addEventListener('keydown', event => this.#pressed(event));
-    addEventListener('online', () => (this.isOffline = false));
+    addEventListener('online', () => this.#online());
     addEventListener('offline', () => (this.isOffline = true));
     await session.start();
+  }
+
+  /** What could not be loaded is loaded now. */
+  #online() {
+    this.isOffline = false;
+    for (const view of this.querySelectorAll('[data-view]')) {
+      if (/** @type {any} */ (view).failure) /** @type {any} */ (view).reload();
+    }
   }
 
   /** What one person began ends with them. */
@@ -79,9 +88,23 @@ class Console extends LitElement {
     for (const menu of this.querySelectorAll('.menu')) /** @type {HTMLElement} */ (menu).hidePopover();
     this.route = routeNow();
     const { name } = this.route;
+    document.title = `${this.#title} · ${text.name}`;
     await this.#load(name);
+    await this.#focusHeading();
+  }
+
+  get #title() {
+    const { name, userId } = this.route;
+    if (!session.person) return signIn.title;
+    return name === 'user' ? nameOf(userId) : nav[/** @type {'keys'} */ (name)];
+  }
+
+  /** Whoever hears the page hears where they are, and goes on from there. */
+  async #focusHeading() {
     await this.updateComplete;
-    document.title = `${this.querySelector('h1')?.textContent ?? ''} · ${text.name}`;
+    const view = /** @type {import('lit').LitElement | null} */ (this.querySelector('main > :is([data-view])'));
+    await view?.updateComplete;
+    if (!document.querySelector('dialog[open]')) /** @type {any} */ (this.querySelector('main h1'))?.focus();
   }
 
   /** After a deployment, a module may be gone, or not fit those that are here. @param {string} name of a view */
@@ -240,7 +263,9 @@ class Console extends LitElement {
   /** @param {import('./session.js').Person} person */
   #view(person) {
     const { subject } = person;
-    const route = this.#isAdmin || FOR_ALL.some(name => name === this.route.name) ? this.route.name : 'keys';
+    const route = this.route.name;
+    if (!this.#isAdmin && !FOR_ALL.some(name => name === route))
+      return forAdminsOnly(nav[/** @type {'users'} */ (route)]);
     const module = MODULES[route] ? this.#modules.get(route) : 'loaded';
     if (module === 'gone')
       return html`<div class="notice bad" role="alert">
@@ -268,18 +293,7 @@ class Console extends LitElement {
 }
 customElements.define('llm-console', Console);
 
-/** What the keyboard does. */
-const help = () =>
-  html`<dialog class="help" aria-labelledby="help-heading">
-    <h2 id="help-heading">${text.shortcuts.title}</h2>
-    <dl>
-      ${text.shortcuts.rows.map(
-        ([key, what]) =>
-          html`<div>
-            <dt><kbd>${key}</kbd></dt>
-            <dd>${what}</dd>
-          </div>`,
-      )}
-    </dl>
-    <form method="dialog"><button autofocus>${text.close}</button></form>
-  </dialog>`;
+/** @param {string | undefined} title */
+const forAdminsOnly = title =>
+  html`<header class="page"><h1 tabindex="-1">${title ?? nav.users}</h1></header>
+    <div class="notice plain">${text.onlyAdmins} <a href="#/keys">${text.toKeys}</a></div>`;

@@ -10,6 +10,9 @@ import { View } from './view.js';
 
 const { spending: words } = text;
 const DAY = 86400e3;
+const DAY_HEAD = ['day', 'usd', 'calls', 'failed', 'tokens'];
+/** The id of a key, which is no name. */
+const ID = /^[0-9a-f]{64}$/;
 const PERIODS = [7, 30, 90, 365];
 
 /** @typedef {{by: string, days: number}} Choice */
@@ -179,19 +182,19 @@ class SpendingView extends View {
             </th>
             <th scope="col" class="num">${words.columns.spend}</th>
             <th scope="col" class="num">${words.columns.requests}</th>
-            <th scope="col" class="num wide">${words.columns.failed}</th>
-            <th scope="col" class="num wide">${words.columns.tokens}</th>
+            <th scope="col" class="num if-2">${words.columns.failed}</th>
+            <th scope="col" class="num if-2">${words.columns.tokens}</th>
           </tr>
         </thead>
         <tbody>
           ${this.report.groups.map(
             (/** @type {any} */ row) =>
               html`<tr>
-                <td><div class="name" dir="auto">${name(row)}</div></td>
+                <td class="first"><div class="name" dir="auto" title=${row.group}>${name(row)}</div></td>
                 <td class="num" title=${exactMoney(row.figures.spend)}>${money(row.figures.spend)}</td>
-                <td class="num">${number(row.figures.requests)}</td>
-                <td class="num wide">${number(row.figures.failedRequests)}</td>
-                <td class="num wide">${number(row.figures.totalTokens)}</td>
+                <td class="num" data-label=${words.columns.requests}>${number(row.figures.requests)}</td>
+                <td class="num if-2" data-label=${words.columns.failed}>${number(row.figures.failedRequests)}</td>
+                <td class="num if-2" data-label=${words.columns.tokens}>${number(row.figures.totalTokens)}</td>
               </tr>`,
           )}
         </tbody>
@@ -199,25 +202,44 @@ class SpendingView extends View {
     </div>`;
   }
 
+  /** A row for each day, and for each group of it. */
   #export() {
-    const rows = this.report.groups.map((/** @type {any} */ row) => [
-      row.group,
-      row.alias,
-      row.figures.spend,
-      row.figures.requests,
-      row.figures.failedRequests,
-      row.figures.totalTokens,
+    const { by } = this.shown;
+    const { from, to } = this.report;
+    const head = by === 'key' ? ['day', 'key_id', 'alias', 'usd'] : ['day', by, 'usd'];
+    const rows = by === 'day' ? this.#days() : this.#daysAndGroups();
+    const user = this.userId.replaceAll(/[:/]/g, '-');
+    download(`spending-${user}-by-${by}-${from}-${to}.csv`, [by === 'day' ? DAY_HEAD : head, ...rows]);
+  }
+
+  #days() {
+    return this.report.groups.map((/** @type {any} */ { group, figures }) => [
+      group,
+      usd(figures.spend),
+      figures.requests,
+      figures.failedRequests,
+      figures.totalTokens,
     ]);
-    download(`spending-by-${this.shown.by}-${this.report.from}-${this.report.to}.csv`, [
-      [this.shown.by, 'alias', 'usd', 'calls', 'failed', 'tokens'],
-      ...rows,
-    ]);
+  }
+
+  #daysAndGroups() {
+    const aliases = new Map(this.report.groups.map((/** @type {any} */ row) => [row.group, row.alias]));
+    return this.byDay.groups.flatMap((/** @type {any} */ day) =>
+      day.parts.map((/** @type {any} */ { group, spend }) =>
+        this.shown.by === 'key'
+          ? [day.group, group, aliases.get(group) ?? '', usd(spend)]
+          : [day.group, group, usd(spend)],
+      ),
+    );
   }
 }
 customElements.define('spending-view', SpendingView);
+
+/** Without the dust of sums of floats. @param {number} spend */
+const usd = spend => Number(spend.toFixed(6));
 
 /** The day in UTC, as LiteLLM counts. @param {Date} date */
 const dateOf = date => date.toISOString().slice(0, 10);
 
 /** @param {any} row */
-const groupName = row => row.alias ?? (row.group.length > 40 ? `${row.group.slice(0, 8)}…` : row.group);
+const groupName = row => row.alias ?? (ID.test(row.group) ? `${row.group.slice(0, 8)}…` : row.group);

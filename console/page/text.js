@@ -1,6 +1,13 @@
-// Every English sentence of the console; those of the views for admins are in text-admin.js.
+// Every English sentence of the console; those of dialogs and of the views for admins have files of
+// their own.
 
 import { forAdmins, plural } from './text-admin.js';
+import { inDialogs } from './text-dialogs.js';
+
+const compact = new Intl.NumberFormat('en-US', { notation: 'compact', maximumFractionDigits: 1 });
+const whole = new Intl.NumberFormat('en-US');
+/** @param {number} value */
+const short = value => (value > 1_000_000 ? compact : whole).format(value);
 
 /** @param {string | null} end */
 const callsFail = end => `Calls fail ${end ? `until ${end}` : 'until it is raised'}.`;
@@ -44,10 +51,14 @@ export const text = {
   notices: 'Notices',
   more: 'Show more',
   none: 'none',
+  yes: 'yes',
+  no: 'no',
   requestId: 'Request id',
   offline: 'You are offline. What you see may be old; changes are not possible until you are back.',
   signOut: 'Sign out',
   admin: 'admin',
+  onlyAdmins: 'Only admins see this.',
+  toKeys: 'To your keys',
   signIn: {
     title: 'Sign in',
     standalone: 'This is a demonstration on stand-ins. Choose who you are.',
@@ -56,11 +67,13 @@ export const text = {
     submit: 'Sign in',
     expired: 'Your session has expired. Sign in again; nothing that you typed is lost.',
     roles: {
-      member: 'a member: creates keys',
-      admin: 'an admin: looks after everybody',
-      none: 'in no group: is refused',
+      member: 'member · creates keys',
+      admin: 'admin · manages all users',
+      none: 'no access',
     },
-    refused: 'This token was not accepted. Copy a new one.',
+    refused:
+      'This token was not accepted. Copy a new one: ' +
+      'it is in the Authorization header of the requests of Backstage’s pages.',
     outsider: 'You are not in a group that may use models.',
     /** @param {string | null} contact */
     ask: contact => (contact ? `Ask ${contact} for access.` : 'Ask your platform team for access.'),
@@ -113,22 +126,26 @@ export const text = {
     empty: 'No keys yet. A key lets your code call models.',
     /** @param {number | null} calls @param {number | null} tokens */
     rates: (calls, tokens) =>
-      [calls === null ? '' : plural(calls, 'call', 'calls'), tokens === null ? '' : plural(tokens, 'token', 'tokens')]
+      [calls === null ? '' : `${short(calls)} requests/min`, tokens === null ? '' : `${short(tokens)} tokens/min`]
         .filter(Boolean)
-        .join(', ') || '–',
+        .join(' · ') || '–',
     columns: {
       key: 'Key',
       status: 'Status',
       models: 'Models',
       spend: 'Spend',
       budget: 'Budget',
-      rates: 'Rates per minute',
+      rates: 'Rates',
       used: 'Last use',
       expires: 'Expires',
     },
     unnamed: 'unnamed',
     session: 'sign-in to LiteLLM',
-    allModels: 'all of the tier',
+    allModels: 'All models',
+    /** @param {number} count */
+    models: count => plural(count, 'model', 'models'),
+    used: 'used',
+    end: 'ends',
     status: { active: 'Active', overBudget: 'Over budget', blocked: 'Blocked', expired: 'Expired', all: 'all' },
     odd: 'Unclear',
     oddHint: 'What LiteLLM has of this key makes no sense. An admin of LiteLLM has to correct it.',
@@ -183,74 +200,7 @@ export const text = {
     snippets: 'How to use it',
     where: 'Ask your platform team for the address of LiteLLM.',
   },
-  fields: {
-    alias: 'Alias',
-    aliasHint: 'What you will recognise it by. Unique among your keys.',
-    maxBudget: 'Budget in USD',
-    budgetDuration: 'Budget resets every',
-    expires: 'Expires',
-    models: 'Models',
-    modelsMissing:
-      'The list of models is not available now. Without a choice, the key may call every model of your tier.',
-    modelsHint: 'None chosen means all that your tier has.',
-    rpmLimit: 'Requests per minute',
-    tpmLimit: 'Tokens per minute',
-    never: 'never',
-    /** @param {string} limit */
-    atMost: limit => `At most ${limit}.`,
-    /** @param {string} limit */
-    atMostUntil: limit => `Your tier allows at most ${limit}.`,
-    periods: { '1d': 'day', '7d': 'week', '30d': '30 days', '1mo': 'month' },
-    tooMuch: 'That is more than the tier allows.',
-  },
-  dialogs: {
-    create: 'Create key',
-    creating: 'Creating…',
-    edit: 'Edit',
-    /** @param {string} name */
-    editTitle: name => `Edit ${name}`,
-    block: 'Block',
-    unblock: 'Unblock',
-    rotate: 'Rotate',
-    /** @param {string} name */
-    rotateTitle: name => `Rotate ${name}`,
-    rotateLead: 'You get a new key with the same limits. Choose how long the old one goes on working.',
-    overlap: 'Overlap',
-    /** @param {string} soon */
-    rotateTwice: soon => `This key has replaced another one, which still works. That older key stops working ${soon}.`,
-    rotateBlocked: 'Rotate: the old key stays blocked',
-    rotateBlockedLead: 'You get a new key with the same limits, which works.',
-    rotateNow: 'Rotate: the old key stops now',
-    /** @param {string} end */
-    rotateUntil: end => `Rotate: the old key works until ${end}`,
-    remove: 'Delete',
-    /** @param {string} name */
-    removeTitle: name => `Delete ${name}`,
-    /** @param {string} soon */
-    removeLead: soon => `Whatever uses this key stops working ${soon}. This cannot be undone.`,
-    replacedTitle: 'The key that it replaced still works',
-    replacedKeep: 'Keep it: it goes on working, without an end',
-    /** @param {string} soon */
-    replacedDelete: soon => `Delete it, too: it stops working ${soon}`,
-    /** @param {string} word */
-    typeToConfirm: word => `Type ${word} to confirm`,
-    /** @param {string} name */
-    removeButton: name => `Delete ${name} for good`,
-    reportTitle: 'Report a leaked key',
-    /** @param {string} soon */
-    reportLead: soon =>
-      'Paste the key that you found. If it is one of this company’s, it stops working ' +
-      `${soon} and for good, also if it is not yours.`,
-    reportLabel: 'Leaked key',
-    reportButton: 'Block this key for good',
-    reported: 'Thank you. If the key is known here, it is blocked now.',
-    conflictTitle: 'Somebody else changed it meanwhile',
-    conflictLead: 'Nothing was changed. Compare, and decide.',
-    conflictTheirs: 'Now',
-    conflictYours: 'Yours',
-    overwrite: 'Use mine',
-    keepTheirs: 'Keep theirs',
-  },
+  ...inDialogs,
   spending: {
     title: 'Spending',
     lead: 'Days are UTC. New calls appear after about a minute.',

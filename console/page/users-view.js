@@ -2,18 +2,13 @@
 
 import { html, repeat } from './lit.js';
 import { exact, money, when } from './format.js';
-import { bar, empty, pill } from './ui.js';
+import { bar, empty } from './ui.js';
+import { userPill } from './user-facts.js';
 import { PAGE, PagedView } from './paged-view.js';
 import { text } from './text.js';
 
 const { users: words } = text;
 const DEFAULT_TIER = 'userDefaults';
-/** @type {Record<string, 'good' | 'warn' | 'bad'>} */
-const KINDS = { active: 'good', overBudget: 'warn', offboarding: 'bad' };
-
-/** @param {string} status */
-export const userPill = status => pill(KINDS[status], words.status[/** @type {'active'} */ (status)]);
-
 class UsersView extends PagedView {
   heading = words.title;
   lead = words.lead;
@@ -71,10 +66,10 @@ class UsersView extends PagedView {
           <tr>
             <th scope="col">${columns.user}</th>
             <th scope="col">${columns.status}</th>
-            <th scope="col" class="wide">${columns.tier}</th>
+            <th scope="col" class="if-4">${columns.tier}</th>
             <th scope="col" class="num">${columns.spend}</th>
-            <th scope="col" class="wide">${columns.budget}</th>
-            <th scope="col" class="wide">${columns.since}</th>
+            <th scope="col" class="if-1">${columns.budget}</th>
+            <th scope="col" class="if-2">${columns.since}</th>
           </tr>
         </thead>
         <tbody>
@@ -83,16 +78,16 @@ class UsersView extends PagedView {
             row => row.userId,
             row =>
               html`<tr>
-                <td>
+                <td class="first">
                   <a class="name" dir="auto" href="#/users/${encodeURI(row.userId)}"
                     >${row.displayName ?? row.userId}</a
                   >
                   <div class="sub">${row.userId}</div>
                 </td>
-                <td>${userPill(row.status)}</td>
-                <td class="wide">${row.tier === DEFAULT_TIER ? words.defaultTier : (row.tier ?? '–')}</td>
+                <td class="state">${userPill(row)}</td>
+                <td class="if-4 part">${row.tier === DEFAULT_TIER ? words.defaultTier : (row.tier ?? '–')}</td>
                 <td class="num">${money(row.spend)}</td>
-                <td class="wide mini">
+                <td class="if-1 mini">
                   ${
                     row.maxBudget === null
                       ? text.keys.tiles.unlimited
@@ -100,7 +95,7 @@ class UsersView extends PagedView {
                           <small>${text.keys.tiles.of} ${money(row.maxBudget)}</small>`
                   }
                 </td>
-                <td class="wide" title=${exact(row.createdAt)}>${when(row.createdAt)}</td>
+                <td class="if-2" data-label=${words.created} title=${exact(row.createdAt)}>${when(row.createdAt)}</td>
               </tr>`,
           )}
         </tbody>

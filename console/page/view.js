@@ -33,6 +33,7 @@ export class View extends LitElement {
 
   connectedCallback() {
     super.connectedCallback();
+    this.dataset.view = '';
     if (this.period) this.#ticking = window.setInterval(() => this.tick(), this.period);
     this.reload();
   }
@@ -110,15 +111,20 @@ export class View extends LitElement {
     return nothing;
   }
 
+  /** Why it could not be loaded. @param {any} failure @returns {unknown} */
+  broken(failure) {
+    return failed(text.errors.notLoaded(this.heading), failure, () => this.reload());
+  }
+
   render() {
     return html`<header class="page">
         <div>
-          <h1>${this.heading}</h1>
+          <h1 tabindex="-1">${this.heading}</h1>
           <p>${this.lead}</p>
         </div>
         <div class="actions">${this.isLoaded ? this.actions() : nothing}</div>
       </header>
-      ${this.failure ? failed(text.errors.notLoaded(this.heading), this.failure, () => this.reload()) : nothing}
+      ${this.failure ? this.broken(this.failure) : nothing}
       ${this.isLoaded ? this.content() : this.failure ? nothing : skeleton()}`;
   }
 }
