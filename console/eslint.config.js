@@ -27,6 +27,7 @@ export default [
   },
   { files: ['page/*.js'], languageOptions: { globals: globals.browser } },
   { files: ['*.{js,mjs}'], languageOptions: { globals: globals.node } },
+  { files: ['tests/*.js'], languageOptions: { globals: { ...globals.browser, ...globals.node } } },
   { files: ['page/*.css'], plugins: { css }, language: 'css/css', ...css.configs.recommended },
   {
     files: ['page/*.css'],

@@ -153,6 +153,7 @@ class Console extends LitElement {
   async #saved(keyId) {
     secrets.acknowledge(keyId);
     await this.updateComplete;
+    await /** @type {any} */ (this.querySelector('keys-view'))?.drawn;
     const next =
       this.querySelector('secret-card section') ??
       this.querySelector(`[data-key="${keyId}"]`) ??

@@ -32,9 +32,12 @@ export function showMenu(event, name, actions) {
     menu,
   );
   menu.addEventListener('keydown', key => pressed(menu, button, key));
-  // It would stand beside another row.
-  const scrolled = () => menu.hidePopover();
-  addEventListener('scroll', scrolled, { capture: true, once: true });
+  const anchor = button.getBoundingClientRect();
+  const scrolled = () => {
+    // It would stand beside another row.
+    if (Math.abs(button.getBoundingClientRect().top - anchor.top) > 1) menu.hidePopover();
+  };
+  addEventListener('scroll', scrolled, { capture: true });
   menu.addEventListener('toggle', toggled => {
     if (/** @type {ToggleEvent} */ (toggled).newState !== 'closed') return;
     removeEventListener('scroll', scrolled, { capture: true });
@@ -44,7 +47,7 @@ export function showMenu(event, name, actions) {
   document.querySelector('llm-console')?.append(menu);
   menu.showPopover();
   button.setAttribute('aria-expanded', 'true');
-  place(menu, button.getBoundingClientRect());
+  place(menu, anchor);
   menu.querySelector('button')?.focus({ preventScroll: true });
 }
 

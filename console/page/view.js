@@ -19,6 +19,7 @@ export class View extends LitElement {
   api = new Api();
   #ticking = 0;
   #loading = 0;
+  /** @type {Promise<unknown>} */ #reloading = Promise.resolve();
 
   constructor() {
     super();
@@ -58,7 +59,17 @@ export class View extends LitElement {
     this.requestUpdate();
   }
 
-  async reload() {
+  reload() {
+    this.#reloading = this.#reload();
+    return this.#reloading;
+  }
+
+  /** Once what is asked for now has come, and is drawn with all that is in it. */
+  get drawn() {
+    return this.#reloading.then(() => this.updateComplete).then(() => new Promise(requestAnimationFrame));
+  }
+
+  async #reload() {
     const loading = ++this.#loading;
     try {
       const loaded = await this.load();
