@@ -72,11 +72,12 @@ test: $(dev_stamp) ## All tests that need nothing but this checkout, with the co
 	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console and not nginx' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
 
 .PHONY: lint
-lint: $(dev_stamp) ## ruff, mypy and the import contracts
+lint: $(dev_stamp) console/node_modules/.package-lock.json ## ruff, mypy, the import contracts; Prettier, ESLint and tsc for the console
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
 	$(bin)/lint-imports
+	cd console && node_modules/.bin/prettier --check . && node_modules/.bin/eslint . && node_modules/.bin/tsc --project .
 
 .PHONY: spec-check
 spec-check: $(dev_stamp) spec/node_modules/.package-lock.json ## Whether the contract is valid, follows the rules and breaks no release (CONTRACT=openapi.yaml AGAINST=0.1.0)
@@ -102,9 +103,9 @@ console-vendor: console/node_modules/.package-lock.json ## Bundle the console's 
 	node console/vendor.mjs
 
 .PHONY: console-test
-console-test: $(dev_stamp) console/node_modules/.package-lock.json ## Check the console's types, and use it in a browser (SCREENSHOTS=folder)
+console-test: $(dev_stamp) console/node_modules/.package-lock.json ## Use the console in a browser (SCREENSHOTS=folder)
 	tests/support/need console-test chromium:chromium
-	console/node_modules/.bin/tsc --project console
+	node --test console/tests/*.test.js
 	$(bin)/python -m pytest -m console -n $(JOBS) tests/console
 
 .PHONY: sdk-matrix
@@ -117,9 +118,10 @@ nginx-test: $(dev_stamp) ## Try the paths behind a real nginx, which decodes the
 	$(bin)/python -m pytest -m nginx tests/edge
 
 .PHONY: format
-format: $(dev_stamp) ## Format the code
+format: $(dev_stamp) console/node_modules/.package-lock.json ## Format the code
 	$(bin)/ruff check --fix .
 	$(bin)/ruff format .
+	cd console && node_modules/.bin/prettier --write --log-level warn . && node_modules/.bin/eslint --fix .
 
 .PHONY: fuzz
 fuzz: $(dev_stamp) ## Fuzz the running service against its contract in three roles (100 examples per operation)

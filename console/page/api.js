@@ -18,8 +18,8 @@ export class Api {
   }
 
   /**
-   * Asks once more with a renewed token, if the first has expired. Once somebody else is signed in, or nobody, nothing is
-   * sent any more, and an answer that is late is an EndedError: it is not for them.
+   * Asks once more with a renewed token, if the first has expired. Once somebody else is signed in, or nobody, nothing
+   * is sent any more, and an answer that is late is an EndedError: it is not for them.
    *
    * @param {string} method @param {string[]} path segments, not encoded @param {Options} [options]
    * @param {(answer: import('./http.js').Answer) => void} [arrived] gets the answer in any case
@@ -38,11 +38,13 @@ export class Api {
   /**
    * Makes a key. Its secret is kept for whoever asked for it, wherever they are when it comes.
    *
-   * @param {string[]} path @param {Options} options @param {{alias: string, model: string}} about what the code beside the secret shows
+   * @param {string[]} path @param {Options} options
+   * @param {{alias: string, model: string}} about what the code beside the secret shows
    */
   async mint(path, options, about) {
     const asker = this.#person?.subject ?? '';
-    const keep = (/** @type {any} */ { body }) => secrets.keep(asker, { ...about, keyId: body.keyId, userId: body.userId, secret: body.keySecret });
+    const keep = (/** @type {any} */ { body }) =>
+      secrets.keep(asker, { ...about, keyId: body.keyId, userId: body.userId, secret: body.keySecret });
     return (await this.call('POST', path, options, keep)).body;
   }
 

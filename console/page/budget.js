@@ -6,10 +6,16 @@ import { isOver } from './key-facts.js';
 import { session } from './session.js';
 import { text } from './text.js';
 
-/** @param {{userId: string, spend: number, maxBudget: number | null}} user @param {string | null | undefined} resetsAt if it is known */
+/**
+ * @param {{userId: string, spend: number, maxBudget: number | null}} user
+ * @param {string | null | undefined} resetsAt if it is known
+ */
 export function budgetNotice({ userId, spend, maxBudget }, resetsAt) {
   if (!isOver(spend, maxBudget)) return nothing;
-  const whose = userId === session.person?.subject ? null : nameOf(userId);
   const end = maxBudget && resetsAt ? dayOf(resetsAt) : null;
-  return html`<div class="notice warn" role="status">${text.budget.usedUp(whose, money(maxBudget), end, session.settings.contact)}</div>`;
+  const sentence =
+    userId === session.person?.subject
+      ? text.budget.usedUp(money(maxBudget), end, session.settings.contact)
+      : text.budget.usedUpOf(nameOf(userId), money(maxBudget), end);
+  return html`<div class="notice warn" role="status">${sentence}</div>`;
 }

@@ -24,22 +24,40 @@ export function chart(label, days, series) {
       const height = values[index] * scale;
       y -= height;
       return height > 0
-        ? svg`<rect class="c${number + 1}" x=${LEFT + index * width} y=${y} width=${width - Math.min(GAP, width / 3)} height=${height}><title>${utcDayOf(day)}: ${name} ${exactMoney(values[index]) || money(values[index])}</title></rect>`
+        ? svg`<rect
+            class="c${number + 1}"
+            x=${LEFT + index * width}
+            y=${y}
+            width=${width - Math.min(GAP, width / 3)}
+            height=${height}
+          ><title>${utcDayOf(day)}: ${name} ${exactMoney(values[index]) || money(values[index])}</title></rect>`
         : svg``;
     })}</g>`;
   });
   const every = Math.ceil(days.length / 6);
-  return html`<figure class="chart"><svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label=${label}>
+  return html`<figure class="chart">
+    <svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label=${label}>
       ${[0, 0.5, 1].map(part => {
         const y = HEIGHT - BOTTOM - part * top * scale;
-        return svg`<line class="grid" x1=${LEFT} x2=${WIDTH} y1=${y} y2=${y}></line><text class="axis" x=${LEFT - 8} y=${y + 4} text-anchor="end">${tick(part * top, top / 2)}</text>`;
+        return svg`<line class="grid" x1=${LEFT} x2=${WIDTH} y1=${y} y2=${y}></line>
+          <text class="axis" x=${LEFT - 8} y=${y + 4} text-anchor="end">${tick(part * top, top / 2)}</text>`;
       })}
       ${bars}
-      ${days.map((day, index) => (index % every ? svg`` : svg`<text class="axis" x=${LEFT + index * width} y=${HEIGHT - 6}>${utcDayOf(day)}</text>`))}
+      ${days.map((day, index) =>
+        index % every
+          ? svg``
+          : svg`<text class="axis" x=${LEFT + index * width} y=${HEIGHT - 6}>${utcDayOf(day)}</text>`,
+      )}
     </svg>
-    ${series.length > 1 ? html`<figcaption>${series.map(({ name }, number) => html`<span class="c${number + 1}" dir="auto">${name}</span>`)}</figcaption>` : ''}
+    ${series.length > 1 ? legend(series) : ''}
   </figure>`;
 }
+
+/** @param {{name: string}[]} series */
+const legend = series =>
+  html`<figcaption>
+    ${series.map(({ name }, number) => html`<span class="c${number + 1}" dir="auto">${name}</span>`)}
+  </figcaption>`;
 
 /** A round number at or above the highest bar. @param {number} highest */
 function niceTop(highest) {
@@ -51,6 +69,7 @@ function niceTop(highest) {
 /** Each day from the first to the last, both as YYYY-MM-DD. @param {string} from @param {string} to */
 export function daysBetween(from, to) {
   const days = [];
-  for (let day = Date.parse(from); day <= Date.parse(to); day += 86400e3) days.push(new Date(day).toISOString().slice(0, 10));
+  for (let day = Date.parse(from); day <= Date.parse(to); day += 86400e3)
+    days.push(new Date(day).toISOString().slice(0, 10));
   return days;
 }

@@ -1,17 +1,25 @@
-// Off-boarding, for admins: the last run, a plan with reasons, and its confirmation by hash.
+// Off-boarding, for admins: the last run, the next one, and a preview that can be carried out by its hash.
 
 import { html, nothing } from './lit.js';
 import { ConfirmDialog, open } from './dialog.js';
 import { duration, exact, number, when } from './format.js';
 import { session } from './session.js';
-import { empty, pill } from './ui.js';
+import { pill } from './ui.js';
 import { text } from './text.js';
 import { COUNTDOWN, View } from './view.js';
+import './cleanup-report.js';
 
 const { cleanup: words } = text;
 const POLL = 1000;
+/** How many previews in a row are skipped to find the last run. */
+const PREVIEWS = 10;
 /** @type {Record<string, 'good' | 'warn' | 'bad' | 'plain'>} */
-const KINDS = { running: 'plain', planned: 'plain', done: 'good', refused: 'warn', failed: 'bad', block: 'warn', hold: 'plain', delete: 'bad', restore: 'good' };
+const KINDS = { running: 'plain', planned: 'plain', done: 'good', refused: 'warn', failed: 'bad' };
+
+/** @typedef {any} Report `CleanupReport` of the contract */
+
+/** @param {Report} report */
+const outcome = report => pill(KINDS[report.outcome], words.outcomes[/** @type {'done'} */ (report.outcome)]);
 
 class CleanupView extends View {
   /** @type {import('lit').PropertyDeclarations} */ static properties = { isBusy: { state: true } };
@@ -19,7 +27,9 @@ class CleanupView extends View {
   heading = words.title;
   lead = words.lead;
   /** @type {any} */ status = null;
-  /** @type {any} the last dry run or run that was asked for here */ report = null;
+  /** @type {Report | null} the newest that is no preview */ run = null;
+  /** @type {Report | null} the newest, unless a run has happened since */ preview = null;
+  /** @type {Report | null} what was asked for here, while it is done */ current = null;
   period = COUNTDOWN;
   #timer = 0;
 
@@ -30,9 +40,33 @@ class CleanupView extends View {
 
   async load() {
     const status = await this.api.read(['cleanup']);
+    const last = status.lastReport;
+    const run = await this.#lastRun(last);
     clearTimeout(this.#timer);
     if (status.running && this.isConnected) this.#timer = window.setTimeout(() => this.reload(), POLL);
-    return { status };
+    const isOld = run && this.preview?.runId < run.runId;
+    return { status, run, preview: last?.dryRun ? last : isOld ? null : this.preview };
+  }
+
+  /** A preview stands before the run in the list, and does not undo it. @param {Report | null} last */
+  async #lastRun(last) {
+    let report = last;
+    for (let skipped = 0; report?.dryRun && skipped < PREVIEWS; skipped += 1) {
+      if (this.run && report.runId - 1 === this.run.runId) return this.run;
+      if (report.runId <= 1) return null;
+      report = await this.api.read(['cleanup', 'runs', String(report.runId - 1)]).catch(() => null);
+    }
+    return report?.dryRun ? this.run : report;
+  }
+
+  /** What is due has happened, or is about to: what is known here is old. */
+  tick() {
+    if (this.#isDue && !this.isBusy) this.reload();
+    else super.tick();
+  }
+
+  get #isDue() {
+    return Boolean(this.status?.nextRunAt) && Date.parse(this.status.nextRunAt) <= Date.now();
   }
 
   disconnectedCallback() {
@@ -41,101 +75,130 @@ class CleanupView extends View {
   }
 
   actions() {
-    return html`<button type="button" class="primary" ?disabled=${this.isBusy} @click=${() => this.#show(this.#run({ dryRun: true }))}>${words.dryRun}</button>`;
+    return html`<button type="button" class="primary" ?disabled=${this.isBusy} @click=${() => this.#makePreview()}>
+      ${words.dryRun}
+    </button>`;
   }
 
   content() {
-    const { status } = this;
+    const { status, run, preview } = this;
+    const busy = html`<div class="notice plain">${words.running} ${this.#progress()}</div>`;
     return html`${status.enabled ? nothing : html`<div class="notice warn">${words.off}</div>`}
-      <div aria-live="polite">${this.isBusy || status.running ? html`<div class="notice plain">${words.running} ${this.#progress()}</div>` : nothing}</div>
-      <section class="tiles">
-        <div class="tile"><span>${words.last}</span><strong>${this.#last()}</strong><small title=${exact(status.lastReport?.finishedAt)}>${status.lastReport?.finishedAt ? when(status.lastReport.finishedAt) : nothing}</small></div>
-        <div class="tile"><span>${words.next}</span><strong title=${exact(status.nextRunAt)}>${status.nextRunAt ? when(status.nextRunAt) : '–'}</strong></div>
-        <div class="tile"><span>${words.grace}</span><strong>${status.gracePeriod ? duration(status.gracePeriod) : words.noGrace}</strong></div>
-        <div class="tile"><span>${words.members}</span><strong>${status.lastReport?.members === undefined || status.lastReport.members === null ? '–' : `${number(status.lastReport.members)} + ${number(status.lastReport.admins ?? 0)}`}</strong></div>
-      </section>
-      ${this.report ?? status.lastReport ? this.#plan(this.report ?? status.lastReport) : nothing}`;
+      <div aria-live="polite">${this.isBusy || status.running ? busy : nothing}</div>
+      ${this.#tiles()} ${preview ? this.#report(preview, words.preview(when(preview.startedAt))) : nothing}
+      ${run ? this.#report(run, words.ran(when(run.startedAt))) : nothing}`;
   }
 
-  #last() {
-    const report = this.status.lastReport;
-    return report ? pill(KINDS[report.outcome], words.outcomes[/** @type {'done'} */ (report.outcome)]) : words.none;
+  #tiles() {
+    const { status, run } = this;
+    const orphans = (this.preview ?? run)?.orphans;
+    return html`<section class="tiles four">
+      <div class="tile">
+        <span>${words.last}</span><strong>${run ? outcome(run) : words.none}</strong>
+        <small title=${exact(run?.finishedAt)}>${run?.finishedAt ? when(run.finishedAt) : nothing}</small>
+      </div>
+      <div class="tile">
+        <span>${words.next}</span>
+        <strong title=${exact(status.nextRunAt)}>${this.#isDue ? words.due : this.#next}</strong>
+      </div>
+      <div class="tile">
+        <span>${words.grace}</span>
+        <strong>${status.gracePeriod ? duration(status.gracePeriod) : words.noGrace}</strong>
+      </div>
+      <div class="tile">
+        <span>${words.members}</span><strong>${this.#people}</strong>
+        <small>${orphans ? words.orphans(orphans) : nothing}</small>
+      </div>
+    </section>`;
+  }
+
+  get #next() {
+    return this.status.nextRunAt ? when(this.status.nextRunAt) : '–';
+  }
+
+  get #people() {
+    const { members, admins } = this.preview ?? this.run ?? {};
+    return typeof members === 'number' ? words.people(number(members), number(admins ?? 0)) : '–';
   }
 
   #progress() {
-    const progress = (this.report ?? this.status.lastReport)?.progress;
+    const progress = (this.current ?? this.status.lastReport)?.progress;
     if (!progress?.total) return nothing;
-    return html`${words.progress(progress.checked, progress.total)} <progress max=${progress.total} value=${progress.checked} aria-label=${words.running}></progress>`;
+    return html`${words.progress(progress.checked, progress.total)}
+      <progress max=${progress.total} value=${progress.checked} aria-label=${words.running}></progress>`;
   }
 
-  /** @param {any} report */
-  #plan(report) {
-    const { columns } = words;
-    const entries = report.plan?.entries ?? [];
-    const affected = entries.filter((/** @type {any} */ entry) => entry.whenConfirmed !== 'hold');
-    const reason = report.reason ?? report.plan?.refusal;
-    return html`<section class="card"><div class="tools between"><h2>${words.planTitle} ${pill(KINDS[report.outcome], words.outcomes[/** @type {'done'} */ (report.outcome)])}</h2>
-        ${report.outcome === 'planned' && affected.length ? html`<button type="button" class="dangerous" @click=${() => this.#confirm(report, affected)}>${words.apply(affected.length)}</button>` : nothing}</div>
-      ${reason ? html`<div class="notice warn">${reason}</div>` : nothing}
-      ${entries.length
-        ? html`<div class="scroll" tabindex="0" role="region" aria-label=${words.planTitle}><table><thead><tr><th scope="col">${columns.user}</th><th scope="col">${columns.action}</th><th scope="col" class="wide">${columns.reason}</th><th scope="col" class="wide">${columns.since}</th><th scope="col">${columns.deletion}</th><th scope="col" class="num">${columns.keys}</th></tr></thead>
-          <tbody>${entries.map((/** @type {any} */ entry) => html`<tr><td><a class="name" href="#/users/${encodeURI(entry.userId)}">${entry.userId}</a></td><td>${pill(KINDS[entry.action], words.actions[/** @type {'block'} */ (entry.action)])}</td>
-            <td class="wide">${entry.reason}</td><td class="wide" title=${exact(entry.since)}>${entry.since ? when(entry.since) : '–'}</td>
-            <td>${this.#deletion(entry)}</td><td class="num">${entry.keys}</td></tr>`)}</tbody></table></div>`
-        : empty(words.nothing)}</section>`;
+  /** @param {Report} report @param {string} title */
+  #report(report, title) {
+    return html`<cleanup-report
+      .report=${report}
+      .heading=${html`${title} ${outcome(report)}`}
+      .gracePeriod=${this.status.gracePeriod}
+      .apply=${(/** @type {any[]} */ affected) => this.#confirm(report, affected)}
+    ></cleanup-report>`;
   }
 
-  /** When the user is deleted, by what is set now. @param {any} entry */
-  #deletion({ action, whenConfirmed, since }) {
-    const { gracePeriod } = this.status;
-    if (action === 'delete') return words.now;
-    if (action === 'restore') return '–';
-    if (action !== whenConfirmed) return words.onceConfirmed;
-    if (!since) return gracePeriod ? words.after(duration(gracePeriod)) : words.nextRun;
-    const end = Date.parse(since) + gracePeriod * 1000;
-    return end > Date.now() ? html`<span title=${exact(new Date(end).toISOString())}>${when(new Date(end).toISOString())}</span>` : words.nextRun;
-  }
-
-  /** @param {any} report @param {any[]} affected those for whom something happens once this is confirmed */
+  /** @param {Report} report @param {any[]} affected those for whom something happens once this is confirmed */
   #confirm(report, affected) {
+    const deleted = affected.filter(entry => entry.whenConfirmed === 'delete');
+    const keys = deleted.reduce((sum, entry) => sum + (entry.keys ?? 0), 0);
     open(new ConfirmDialog(), {
       heading: words.apply(affected.length),
-      lead: `${words.effect(session.soon)} ${affected.map(entry => `${entry.userId}: ${words.actions[/** @type {'block'} */ (entry.whenConfirmed)]}`).slice(0, 20).join('. ')}`,
+      lead: deleted.length ? words.deletes(deleted.length, keys) : words.effect(session.soon),
+      more: () =>
+        html`<ul class="affected">
+          ${affected.map(
+            entry => html`<li>${entry.userId}: ${words.actions[/** @type {'block'} */ (entry.whenConfirmed)]}</li>`,
+          )}
+        </ul>`,
       word: String(affected.length),
       undone: words.notApplied,
       button: words.apply(affected.length),
       act: async () => {
-        const answer = this.#run({ dryRun: false, planHash: report.plan.hash });
+        const answer = this.#ask({ dryRun: false, planHash: report.plan.hash });
         await answer;
-        this.#show(answer);
+        this.preview = null;
+        this.#follow(answer);
       },
     });
   }
 
+  #makePreview() {
+    this.#follow(this.#ask({ dryRun: true }));
+  }
+
   /** @param {{dryRun: boolean, planHash?: string}} body */
-  #run(body) {
+  #ask(body) {
     return this.api.call('POST', ['cleanup'], { body });
   }
 
-  /** Shows the report of a run, and follows one that takes long. @param {ReturnType<import('./api.js').Api['call']>} answer */
-  async #show(answer) {
+  /**
+   * Shows the report of a run, and follows one that takes long.
+   *
+   * @param {ReturnType<import('./api.js').Api['call']>} answer
+   */
+  async #follow(answer) {
     this.isBusy = true;
     try {
       const { status, body } = await answer;
-      this.report = status === 202 ? await this.#followed(body.runId) : body;
+      const report = status === 202 ? await this.#followed(body.runId) : body;
+      if (report.outcome === 'planned') this.preview = report;
+      else this.run = report;
       await this.reload();
     } catch (error) {
-      this.failed(words.notPlanned, error, { label: words.dryRun, act: () => this.#show(this.#run({ dryRun: true })) });
+      this.failed(words.notPlanned, error, { label: words.dryRun, act: () => this.#makePreview() });
     } finally {
       this.isBusy = false;
+      this.current = null;
     }
   }
 
   /** @param {number} runId */
   async #followed(runId) {
     for (;;) {
-      this.report = await this.api.read(['cleanup', 'runs', String(runId)]);
-      if (this.report.outcome !== 'running' || !this.isConnected) return this.report;
+      const report = await this.api.read(['cleanup', 'runs', String(runId)]);
+      this.current = report;
+      if (report.outcome !== 'running' || !this.isConnected) return report;
       this.requestUpdate();
       await new Promise(resolve => setTimeout(resolve, POLL));
     }

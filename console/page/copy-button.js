@@ -7,7 +7,12 @@ const AWHILE = 4000;
 const isMac = /Mac|iP/.test(navigator.platform);
 
 class CopyButton extends LitElement {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { value: {}, label: {}, isPrimary: { type: Boolean }, said: { state: true } };
+  /** @type {import('lit').PropertyDeclarations} */ static properties = {
+    value: {},
+    label: {},
+    isPrimary: { type: Boolean },
+    said: { state: true },
+  };
 
   constructor() {
     super();
@@ -22,7 +27,10 @@ class CopyButton extends LitElement {
   }
 
   async #copy() {
-    const isCopied = await navigator.clipboard.writeText(this.value).then(() => true, () => copyBySelection(this.value));
+    const isCopied = await navigator.clipboard.writeText(this.value).then(
+      () => true,
+      () => copyBySelection(this.value),
+    );
     if (!isCopied) this.#select();
     this.said = isCopied ? text.copied : text.notCopied(isMac ? '⌘C' : 'Ctrl+C');
     if (isCopied) setTimeout(() => (this.said = ''), AWHILE);
@@ -36,7 +44,9 @@ class CopyButton extends LitElement {
   }
 
   render() {
-    return html`<button type="button" class=${this.isPrimary ? 'primary' : ''} @click=${this.#copy}>${this.label}</button><small role="status">${this.said}</small>`;
+    return html`<button type="button" class=${this.isPrimary ? 'primary' : ''} @click=${this.#copy}>
+        ${this.label}</button
+      ><small role="status">${this.said}</small>`;
   }
 }
 customElements.define('copy-button', CopyButton);

@@ -8,7 +8,10 @@ import { failed } from './ui.js';
 import { text } from './text.js';
 
 export class FormDialog extends LitElement {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { isBusy: { state: true }, failure: { state: true } };
+  /** @type {import('lit').PropertyDeclarations} */ static properties = {
+    isBusy: { state: true },
+    failure: { state: true },
+  };
 
   constructor() {
     super();
@@ -46,6 +49,11 @@ export class FormDialog extends LitElement {
     return nothing;
   }
 
+  /** Another way to go on. @returns {unknown} */
+  alternative() {
+    return nothing;
+  }
+
   /** Does it. An error stays in the dialog. @param {FormData} _form */
   async submit(_form) {}
 
@@ -61,10 +69,16 @@ export class FormDialog extends LitElement {
   async #submitted(event) {
     event.preventDefault();
     if (this.isBusy || !this.isComplete) return;
+    const form = new FormData(/** @type {HTMLFormElement} */ (event.target));
+    await this.attempt(() => this.submit(form));
+  }
+
+  /** Does something whose failure stays in the dialog. @param {() => Promise<unknown>} act */
+  async attempt(act) {
     this.isBusy = true;
     this.failure = null;
     try {
-      await this.submit(new FormData(/** @type {HTMLFormElement} */ (event.target)));
+      await act();
     } catch (error) {
       this.#failed(/** @type {any} */ (error));
     }
@@ -81,16 +95,22 @@ export class FormDialog extends LitElement {
   }
 
   render() {
-    return html`<dialog aria-labelledby="dialog-heading" closedby=${this.isBusy ? 'none' : 'closerequest'} @close=${() => (this.#closed.abort(), this.remove())}>
+    return html`<dialog
+      aria-labelledby="dialog-heading"
+      closedby=${this.isBusy ? 'none' : 'closerequest'}
+      @close=${() => (this.#closed.abort(), this.remove())}
+    >
       <form @submit=${this.#submitted} @input=${() => this.requestUpdate()}>
         <h2 id="dialog-heading">${this.heading}</h2>
-        ${this.lead ? html`<p>${this.lead}</p>` : nothing}
-        ${this.fields()}
+        ${this.lead ? html`<p>${this.lead}</p>` : nothing} ${this.fields()}
         ${this.failure ? failed(this.undone, this.failure) : nothing}
         <footer>
           <small role="status">${this.isBusy ? text.tooLate : nothing}</small>
           <button type="button" ?disabled=${this.isBusy} @click=${() => this.close()}>${text.cancel}</button>
-          <button class=${this.danger ? 'danger' : 'primary'} ?disabled=${this.isBusy || !this.isComplete}>${this.doing}</button>
+          ${this.alternative()}
+          <button class=${this.danger ? 'danger' : 'primary'} ?disabled=${this.isBusy || !this.isComplete}>
+            ${this.doing}
+          </button>
         </footer>
       </form>
     </dialog>`;
@@ -117,6 +137,8 @@ export class ConfirmDialog extends FormDialog {
   button = '';
   /** @type {() => unknown} what it asks besides */ more = () => nothing;
   /** @type {(api: Api, form: FormData) => Promise<void>} */ act = async () => {};
+  /** Follows, once the dialog is closed. */
+  done = () => {};
 
   get doing() {
     return this.button;
@@ -128,14 +150,17 @@ export class ConfirmDialog extends FormDialog {
 
   fields() {
     if (this.word === '') return this.more();
-    return html`${this.more()}<label class="field"><span>${text.dialogs.typeToConfirm(this.word)}</span>
-      <input name="confirmation" autocomplete="off" spellcheck="false" autofocus></label>`;
+    return html`${this.more()}<label class="field"
+        ><span>${text.dialogs.typeToConfirm(this.word)}</span>
+        <input name="confirmation" autocomplete="off" spellcheck="false" autofocus
+      /></label>`;
   }
 
   /** @param {FormData} form */
   async submit(form) {
     await this.act(this.api, form);
     this.close();
+    this.done();
   }
 }
 customElements.define('confirm-dialog', ConfirmDialog);

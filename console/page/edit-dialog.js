@@ -1,4 +1,4 @@
-// A dialog over what somebody else may change meanwhile: sends only what differs, and shows both versions of a conflict.
+// A dialog over what somebody else may change meanwhile: sends only what differs, and shows both sides of a conflict.
 
 import { html, nothing } from './lit.js';
 import { FormDialog } from './dialog.js';
@@ -12,7 +12,9 @@ const { dialogs, fields: words } = text;
 export class EditDialog extends FormDialog {
   /** @type {any} what is edited, as it was when the dialog opened */ row = null;
   /** @type {string | null} */ etag = null;
-  /** @type {{row: any, etag: string | null} | null} what is edited, as somebody else left it meanwhile */ theirs = null;
+  /** @type {{row: any, etag: string | null} | null} what is edited, as somebody else left it meanwhile */ theirs =
+    null;
+  /** @type {string[]} the fields that both changed */ collisions = [];
   changed = () => {};
 
   /** @returns {string[]} */
@@ -36,48 +38,98 @@ export class EditDialog extends FormDialog {
 
   /** @param {FormData} form */
   async submit(form) {
-    const body = differing(this.typed(form), this.fieldsOf(this.row));
-    try {
-      await this.api.call('PATCH', this.path, { body, ifMatch: this.theirs ? this.theirs.etag : this.etag });
-    } catch (error) {
-      if (/** @type {any} */ (error).status !== 412) throw error;
-      const { body: row, etag } = await this.api.call('GET', this.path);
-      this.theirs = { row, etag };
-      return;
-    }
-    this.#finish();
+    const mine = differing(this.typed(form), this.fieldsOf(this.row));
+    await this.#send(mine, this.theirs ? this.theirs.etag : this.etag);
   }
 
-  #finish() {
+  /**
+   * What somebody else changed to another value waits for a decision; the rest is sent again over theirs.
+   *
+   * @param {Fields} mine @param {string | null} etag of what they are sent over @returns {Promise<void>}
+   */
+  async #send(mine, etag) {
+    try {
+      if (Object.keys(mine).length) await this.api.call('PATCH', this.path, { body: mine, ifMatch: etag });
+    } catch (error) {
+      if (/** @type {any} */ (error).status !== 412) throw error;
+      const { body: row, etag: now } = await this.api.call('GET', this.path);
+      const theirs = this.fieldsOf(row);
+      const rest = differing(mine, theirs);
+      const base = this.fieldsOf((this.theirs ?? this).row);
+      this.collisions = Object.keys(differing(theirs, base)).filter(name => name in rest);
+      if (!this.collisions.length) return this.#send(rest, now);
+      this.theirs = { row, etag: now };
+      return;
+    }
     this.close();
     this.changed();
+  }
+
+  /** Theirs where both changed the same, and mine elsewhere. */
+  async #keepTheirs() {
+    const form = /** @type {HTMLFormElement} */ (this.querySelector('form'));
+    const mine = differing(this.typed(new FormData(form)), this.fieldsOf(this.row));
+    const rest = Object.fromEntries(Object.entries(mine).filter(([name]) => !this.collisions.includes(name)));
+    await this.attempt(() => this.#send(rest, this.theirs?.etag ?? null));
+  }
+
+  alternative() {
+    if (!this.theirs) return nothing;
+    return html`<button type="button" ?disabled=${this.isBusy} @click=${() => this.#keepTheirs()}>
+      ${dialogs.keepTheirs}
+    </button>`;
   }
 
   /** How often the budget resets. @param {string | null} present */
   budgetPeriod(present) {
     const known = Object.entries(words.periods);
-    const all = present && !(present in words.periods) ? [...known, [present, present]] : known;
-    return field(words.budgetDuration, html`<select name="budgetDuration"><option value="">${words.never}</option>
-      ${all.map(([value, label]) => html`<option value=${value} ?selected=${value === present}>${label}</option>`)}</select>`);
+    const all = present && !(present in words.periods) ? [...known, [present, words.every(present)]] : known;
+    return field(
+      words.budgetDuration,
+      html`<select name="budgetDuration">
+        <option value="">${words.never}</option>
+        ${all.map(([value, label]) => html`<option value=${value} ?selected=${value === present}>${label}</option>`)}
+      </select>`,
+    );
   }
 
   conflict() {
     if (!this.theirs) return nothing;
+    const before = this.fieldsOf(this.row);
     const now = this.fieldsOf(this.theirs.row);
-    const mine = differing(this.typed(new FormData(/** @type {HTMLFormElement} */ (this.querySelector('form')))), this.fieldsOf(this.row));
-    return html`<div class="notice warn" role="alert"><strong>${dialogs.conflictTitle}.</strong> ${dialogs.conflictLead}
-      <table class="compare"><thead><tr><th></th><th>${dialogs.conflictTheirs}</th><th>${dialogs.conflictYours}</th></tr></thead>
-      <tbody>${Object.keys(differing(mine, now)).map(name => html`<tr><th>${words[/** @type {'alias'} */ (name)] ?? name}</th><td>${shown(now[name])}</td><td>${shown(mine[name])}</td></tr>`)}</tbody></table>
-      <button type="button" @click=${() => this.#finish()}>${dialogs.keepTheirs}</button></div>`;
+    const mine = this.typed(new FormData(/** @type {HTMLFormElement} */ (this.querySelector('form'))));
+    return html`<div class="notice warn" role="alert">
+      <strong>${dialogs.conflictTitle}.</strong> ${dialogs.conflictLead}
+      <table class="compare">
+        <thead>
+          <tr>
+            <td></td>
+            <th scope="col">${dialogs.conflictBefore}</th>
+            <th scope="col">${dialogs.conflictTheirs}</th>
+            <th scope="col">${dialogs.conflictYours}</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${this.collisions.map(
+            name =>
+              html`<tr>
+                <th scope="row">${words[/** @type {'alias'} */ (name)] ?? name}</th>
+                <td>${shown(before[name])}</td>
+                <td>${shown(now[name])}</td>
+                <td>${shown(mine[name])}</td>
+              </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>`;
   }
 }
 
-/** A number of a form; null if the field is empty. @param {FormData} form @param {string} name */
-export const amount = (form, name) => (form.get(name) === '' ? null : Number(form.get(name)));
-
 /** @param {Fields} fields @param {Fields} before @returns {Fields} */
 const differing = (fields, before) =>
-  Object.fromEntries(Object.entries(fields).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
+  Object.fromEntries(
+    Object.entries(fields).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])),
+  );
 
 /** @param {unknown} value */
 const shown = value => (Array.isArray(value) ? value.join(', ') : String(value ?? '')) || text.none;

@@ -3,7 +3,12 @@
 import { text } from './text.js';
 
 const LOCALE = 'en-GB';
-const SECONDS = /** @type {const} */ ([['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]]);
+const SECONDS = /** @type {const} */ ([
+  ['day', 86400],
+  ['hour', 3600],
+  ['minute', 60],
+  ['second', 1],
+]);
 const WEEK = 7 * 86400;
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const day = new Intl.DateTimeFormat(LOCALE, { day: 'numeric', month: 'short' });
@@ -14,7 +19,8 @@ const clock = new Intl.DateTimeFormat(LOCALE, { hour: '2-digit', minute: '2-digi
 const whole = new Intl.NumberFormat('en-US');
 
 /** @param {number} usd @param {number} digits after the point */
-const dollars = (usd, digits) => `$${usd.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
+const dollars = (usd, digits) =>
+  `$${usd.toLocaleString('en-US', { minimumFractionDigits: digits, maximumFractionDigits: digits })}`;
 
 /** USD with two digits, or four where that is less than a cent. @param {number | null | undefined} usd */
 export function money(usd) {
@@ -24,9 +30,14 @@ export function money(usd) {
 }
 
 /** For a tooltip, where `money` leaves digits out. @param {number | null | undefined} usd */
-export const exactMoney = usd => (usd === null || usd === undefined || Number(usd.toFixed(2)) === usd ? '' : `$${Number(usd.toPrecision(12))}`);
+export const exactMoney = usd =>
+  usd === null || usd === undefined || Number(usd.toFixed(2)) === usd ? '' : `$${Number(usd.toPrecision(12))}`;
 
-/** A line of an axis, with as many digits as the lines need to differ. @param {number} usd @param {number} step between the lines */
+/**
+ * A line of an axis, with as many digits as the lines need to differ.
+ *
+ * @param {number} usd @param {number} step between the lines
+ */
 export function tick(usd, step) {
   let digits = 2;
   while (digits < 12 && Math.abs(Number(step.toFixed(digits)) - step) > step / 1000) digits += 1;

@@ -38,9 +38,19 @@ class HealthView extends View {
     const parts = /** @type {('litellm' | 'backstage' | 'database')[]} */ (Object.keys(words.parts));
     const isFine = parts.every(part => dependencies[part] === 'up');
     return html`<p class="summary" role="status">${isFine ? pill('good', words.all) : pill('bad', words.some)}</p>
-      <section class="tiles">${parts.map(part => html`<div class="tile"><span>${words.parts[part]}</span>
-        <strong>${dependencies[part] === 'up' ? pill('good', words.up) : pill('bad', words.down)}</strong>
-        <small>${dependencies[part] === 'up' ? nothing : words.consequences[part]} ${circuits[part] && circuits[part] !== 'closed' ? words.paused : nothing}</small></div>`)}</section>`;
+      <section class="tiles">
+        ${parts.map(
+          part =>
+            html`<div class="tile">
+              <span>${words.parts[part]}</span>
+              <strong>${dependencies[part] === 'up' ? pill('good', words.up) : pill('bad', words.down)}</strong>
+              <small
+                >${dependencies[part] === 'up' ? nothing : words.consequences[part]}
+                ${circuits[part] && circuits[part] !== 'closed' ? words.paused : nothing}</small
+              >
+            </div>`,
+        )}
+      </section>`;
   }
 }
 customElements.define('health-view', HealthView);

@@ -56,7 +56,11 @@ export async function request(token, method, path, { body, query = {}, idempoten
   return { status: response.status, body: answer, etag: response.headers.get('ETag') };
 }
 
-/** A response, of whatever status. Raises ApiError if there is none. @param {URL | string} url @param {RequestInit} [options] */
+/**
+ * A response, of whatever status. Raises ApiError if there is none.
+ *
+ * @param {URL | string} url @param {RequestInit} [options]
+ */
 export const fetched = (url, options) => fetch(url, options).catch(() => Promise.reject(unreachable()));
 
 const unreachable = () => new ApiError(navigator.onLine ? text.errors.unreachable : text.errors.offline, 0);

@@ -10,15 +10,29 @@ const SOON = 24 * 3600;
 /** @typedef {any} Key a row of GET …/keys; `isOwnerOver` is whether its owner's budget is used up */
 
 /** @param {Key} key */
-export const keyName = key => key.key_alias || (key.isSession && text.keys.session) || key.key_name || text.keys.unnamed;
+export const keyName = key =>
+  key.key_alias || (key.isSession && text.keys.session) || key.key_name || text.keys.unnamed;
 
-/** Whether LiteLLM refuses calls because of a budget. 0 is a budget. @param {number} spend @param {number | null} budget */
+/**
+ * Whether LiteLLM refuses calls because of a budget. 0 is a budget.
+ *
+ * @param {number} spend @param {number | null} budget
+ */
 export const isOver = (spend, budget) => budget !== null && spend >= budget;
 
-/** Whether LiteLLM's row makes no sense there: its absence does not mean null. @param {Key} key @param {string} field */
+/**
+ * Whether LiteLLM's row makes no sense there: its absence does not mean null.
+ *
+ * @param {Key} key @param {string} field
+ */
 export const isOdd = (key, field) => key.oddFields?.includes(field) ?? false;
 
-/** As the API has it, and whether calls are refused because of a budget: what has expired is expired, also if it is blocked. @param {Key} key @param {number} now milliseconds */
+/**
+ * As the API has it, and whether calls are refused because of a budget: what has expired is expired, also if it is
+ * blocked.
+ *
+ * @param {Key} key @param {number} now milliseconds
+ */
 export function statusOf(key, now = Date.now()) {
   if (key.expires && Date.parse(key.expires) <= now) return 'expired';
   if (key.blocked || isOdd(key, 'blocked') || isOdd(key, 'expires')) return 'blocked';
@@ -26,8 +40,8 @@ export function statusOf(key, now = Date.now()) {
 }
 
 /**
- * Whether a blocked key may be unblocked. A report is for good, and only an admin undoes what its owner did not do here.
- * A service that is older than the page does not say who blocked it: there it may be tried.
+ * Whether a blocked key may be unblocked. A report is for good, and only an admin undoes what its owner did not do
+ * here. A service that is older than the page does not say who blocked it: there it may be tried.
  *
  * @param {Key} key @param {boolean} isAdmin
  */
@@ -37,23 +51,34 @@ export function mayUnblock({ blockedBy }, isAdmin) {
 }
 
 /**
- * Whether a key may be replaced: if it is not blocked, or was reported as leaked. Where it is not said who blocked it, it may
- * be tried.
+ * Whether a key may be replaced: if it is not blocked, or was reported as leaked. Where it is not said who blocked it,
+ * it may be tried.
  *
  * @param {Key} key
  */
-export const mayRotate = key => statusOf(key) !== 'expired' && (!key.blocked || [undefined, 'report'].includes(key.blockedBy));
+export const mayRotate = key =>
+  statusOf(key) !== 'expired' && (!key.blocked || [undefined, 'report'].includes(key.blockedBy));
 
-/** Whether a tier's number of keys includes it: not if it has expired, was replaced, or is a sign-in. @param {Key} key */
+/**
+ * Whether a tier's number of keys includes it: not if it has expired, was replaced, or is a sign-in.
+ *
+ * @param {Key} key
+ */
 export const takesRoom = key => statusOf(key) !== 'expired' && !key.replacedBy && !key.isSession;
 
 /** @param {Key} key @param {number} now milliseconds */
 export function statusPill(key, now = Date.now()) {
   const status = statusOf(key, now);
   if (status === 'blocked' && !key.blocked) return pill('bad', text.keys.odd, text.keys.oddHint);
-  if (status === 'blocked') return pill('bad', text.keys.blockedBy[key.blockedBy] ?? text.keys.status.blocked, key.blockedAt ? text.keys.blockedAt(exact(key.blockedAt)) : '');
+  if (status === 'blocked')
+    return pill(
+      'bad',
+      text.keys.blockedBy[key.blockedBy] ?? text.keys.status.blocked,
+      key.blockedAt ? text.keys.blockedAt(exact(key.blockedAt)) : '',
+    );
   if (status === 'expired') return pill('bad', text.keys.status.expired, exact(key.expires));
-  if (status === 'overBudget') return pill('bad', text.keys.status.overBudget, key.isOwnerOver ? text.keys.ownerOver : '');
+  if (status === 'overBudget')
+    return pill('bad', text.keys.status.overBudget, key.isOwnerOver ? text.keys.ownerOver : '');
   const end = key.revokeAt ?? (key.expires && Date.parse(key.expires) - now < WARN_DAYS * 86400e3 ? key.expires : null);
   if (!end) return pill('good', text.keys.status.active);
   const seconds = (Date.parse(end) - now) / 1000;
@@ -65,7 +90,8 @@ export function statusPill(key, now = Date.now()) {
 export const modelFor = (own, served) => own[0] ?? served[0] ?? 'MODEL';
 
 /** @param {Key} key */
-export const rates = key => (isOdd(key, 'rpm_limit') || isOdd(key, 'tpm_limit') ? '?' : text.keys.rates(key.rpm_limit, key.tpm_limit));
+export const rates = key =>
+  isOdd(key, 'rpm_limit') || isOdd(key, 'tpm_limit') ? '?' : text.keys.rates(key.rpm_limit, key.tpm_limit);
 
 /** Whether a key matches what was typed. @param {Key} key @param {string} query @param {string} status */
 export function matches(key, query, status) {
@@ -77,14 +103,21 @@ export function matches(key, query, status) {
 /** @type {Record<string, (key: Key) => string | number>} */
 const ORDER = {
   key: key => keyName(key).toLowerCase(),
-  spend: key => -key.spend,
-  used: key => -(Date.parse(key.last_active ?? '') || 0),
+  spend: key => key.spend,
+  used: key => Date.parse(key.last_active ?? '') || 0,
   expires: key => Date.parse(key.expires ?? '') || Infinity,
 };
 export const SORTABLE = Object.keys(ORDER);
+/** What is looked for first there: the most, and the latest. */
+const DESCENDING = ['spend', 'used'];
 
-/** @param {Key[]} keys @param {string} by */
-export const sorted = (keys, by) => {
+/** How a column is sorted, in words of ARIA. @param {string} by @param {boolean} isReversed from how it is usual */
+export const directionOf = (by, isReversed) => (DESCENDING.includes(by) === isReversed ? 'ascending' : 'descending');
+
+/** @param {Key[]} keys @param {string} by @param {boolean} isReversed from how it is usual */
+export function sorted(keys, by, isReversed) {
   const order = ORDER[by];
-  return order ? keys.toSorted((a, b) => (order(a) < order(b) ? -1 : order(a) > order(b) ? 1 : 0)) : keys;
-};
+  if (!order) return keys;
+  const sign = directionOf(by, isReversed) === 'ascending' ? 1 : -1;
+  return keys.toSorted((a, b) => (order(a) < order(b) ? -sign : order(a) > order(b) ? sign : 0));
+}

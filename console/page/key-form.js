@@ -1,13 +1,15 @@
 // Creates or edits a key, and refuses early what the tier would refuse.
 
 import { html, nothing } from './lit.js';
-import { EditDialog, amount } from './edit-dialog.js';
+import { amount, amountField, areNumbers, parsed } from './amounts.js';
+import { EditDialog } from './edit-dialog.js';
 import { field, randomId } from './ui.js';
 import { text } from './text.js';
-import { duration, money } from './format.js';
+import { duration, money, number } from './format.js';
 import { keyName, modelFor } from './key-facts.js';
 
 const DAY = 86400;
+const AMOUNTS = /** @type {const} */ (['maxBudget', 'rpmLimit', 'tpmLimit']);
 const LIVES = [7, 30, 90, 365];
 const { fields: words } = text;
 /** @type {any} */
@@ -37,37 +39,61 @@ export class KeyForm extends EditDialog {
   }
 
   get isComplete() {
-    return this.#tooMuch().length === 0;
+    return this.#tooMuch().length === 0 && areNumbers(AMOUNTS.map(name => this.value(name)));
   }
 
   /** The names of the fields above the tier's limits. */
   #tooMuch() {
-    const limit = { maxBudget: this.limits.maxBudget, rpmLimit: this.limits.rpmLimit, tpmLimit: this.limits.tpmLimit };
-    return Object.entries(limit).filter(([name, most]) => most !== null && most !== undefined && Number(this.value(name)) > most).map(([name]) => name);
+    return AMOUNTS.filter(name => {
+      const most = this.limits[name];
+      return most !== null && most !== undefined && (parsed(this.value(name)) ?? 0) > most;
+    });
   }
 
-  /** @param {'maxBudget' | 'rpmLimit' | 'tpmLimit'} name @param {number | null} value @param {string} step */
-  #limited(name, value, step) {
+  /** @param {typeof AMOUNTS[number]} name @param {number | null} value */
+  #limited(name, value) {
     const most = this.limits[name] ?? null;
-    const isTooMuch = this.#tooMuch().includes(name);
-    const input = html`<input name=${name} type="number" min="0" step=${step} .defaultValue=${value ?? ''} aria-invalid=${isTooMuch}>`;
-    const limit = most === null ? '' : words.atMost(name === 'maxBudget' ? money(most) : String(most));
-    return field(words[name], input, isTooMuch ? `${words.tooMuch} ${limit}` : limit);
+    const wrong = this.#tooMuch().includes(name) ? words.tooMuch : '';
+    const hint = most === null ? '' : words.atMost(name === 'maxBudget' ? money(most) : number(most));
+    const typed = this.hasUpdated ? this.value(name) : String(value ?? '');
+    return amountField(name, value, typed, wrong, hint);
   }
 
   fields() {
     const row = this.row ?? NEW;
     // A key may have models that are not served any more, or not to whoever edits it: it keeps them.
     const models = [...new Set([...(this.models ?? []), ...row.models])];
-    return html`${this.warning}
-      ${field(words.alias, html`<input name="alias" maxlength="64" .defaultValue=${row.key_alias ?? ''} autofocus autocomplete="off" spellcheck="false">`, words.aliasHint)}
-      <div class="pair">${this.#limited('maxBudget', row.max_budget, '0.01')}${this.budgetPeriod(row.budget_duration)}</div>
+    return html`${this.warning} ${this.#alias(row.key_alias ?? '')}
+      <div class="pair">${this.#limited('maxBudget', row.max_budget)}${this.budgetPeriod(row.budget_duration)}</div>
       ${this.row ? nothing : this.#life()}
-      <fieldset><legend>${words.models}</legend>
-        <div class="choices">${models.map(model => html`<label><input type="checkbox" name="models" value=${model} ?checked=${row.models.includes(model)}>${model}</label>`)}</div>
-        <small>${this.models ? words.modelsHint : words.modelsMissing}</small></fieldset>
-      <div class="pair">${this.#limited('rpmLimit', row.rpm_limit, '1')}${this.#limited('tpmLimit', row.tpm_limit, '1')}</div>
+      <fieldset>
+        <legend>${words.models}</legend>
+        <div class="choices">${models.map(model => this.#model(model, row.models.includes(model)))}</div>
+        <small>${this.models ? words.modelsHint : words.modelsMissing}</small>
+      </fieldset>
+      <div class="pair">${this.#limited('rpmLimit', row.rpm_limit)}${this.#limited('tpmLimit', row.tpm_limit)}</div>
       ${this.conflict()}`;
+  }
+
+  /** @param {string} value */
+  #alias(value) {
+    return field(
+      words.alias,
+      html`<input
+        name="alias"
+        maxlength="64"
+        .defaultValue=${value}
+        autofocus
+        autocomplete="off"
+        spellcheck="false"
+      />`,
+      words.aliasHint,
+    );
+  }
+
+  /** @param {string} model @param {boolean} isChosen */
+  #model(model, isChosen) {
+    return html`<label><input type="checkbox" name="models" value=${model} ?checked=${isChosen} />${model}</label>`;
   }
 
   #life() {
@@ -75,8 +101,14 @@ export class KeyForm extends EditDialog {
     const lives = LIVES.map(days => days * DAY).filter(life => most === null || most === undefined || life <= most);
     if (most && !lives.includes(most)) lives.push(most);
     const usual = most ? lives.at(-1) : '';
-    return field(words.expires, html`<select name="expiresIn">${most ? nothing : html`<option value="">${words.never}</option>`}
-      ${lives.map(life => html`<option value=${life} ?selected=${life === usual}>${duration(life)}</option>`)}</select>`, most ? words.atMostUntil(duration(most)) : '');
+    return field(
+      words.expires,
+      html`<select name="expiresIn">
+        ${most ? nothing : html`<option value="">${words.never}</option>`}
+        ${lives.map(life => html`<option value=${life} ?selected=${life === usual}>${duration(life)}</option>`)}
+      </select>`,
+      most ? words.atMostUntil(duration(most)) : '',
+    );
   }
 
   /** @param {any} row */
@@ -110,12 +142,20 @@ export class KeyForm extends EditDialog {
 
   /** @param {FormData} form */
   async #create(form) {
-    const given = Object.entries({ ...this.typed(form), expiresIn: form.get('expiresIn') ? amount(form, 'expiresIn') : null });
-    const body = Object.fromEntries(given.filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0)));
+    const given = Object.entries({
+      ...this.typed(form),
+      expiresIn: form.get('expiresIn') ? amount(form, 'expiresIn') : null,
+    });
+    const body = Object.fromEntries(
+      given.filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0)),
+    );
     // A second try of the same request makes no second key; a changed request is another one.
     const sent = JSON.stringify(body);
     if (this.#attempt.body !== sent) this.#attempt = { body: sent, id: randomId() };
-    const about = { alias: String(body.alias ?? ''), model: modelFor(form.getAll('models').map(String), this.models ?? []) };
+    const about = {
+      alias: String(body.alias ?? ''),
+      model: modelFor(form.getAll('models').map(String), this.models ?? []),
+    };
     await this.api.mint(['users', this.userId, 'keys'], { body, idempotencyKey: this.#attempt.id }, about);
     this.close();
     this.changed();

@@ -22,7 +22,7 @@ export class KeyReport extends FormDialog {
   }
 
   fields() {
-    return field(text.dialogs.reportLabel, html`<input name="key" type="password" autocomplete="off" autofocus>`);
+    return field(text.dialogs.reportLabel, html`<input name="key" type="password" autocomplete="off" autofocus />`);
   }
 
   /** @param {FormData} form */

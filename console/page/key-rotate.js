@@ -39,11 +39,23 @@ class KeyRotate extends FormDialog {
   }
 
   fields() {
-    const warning = this.key.pendingRevocations?.length ? html`<div class="notice warn">${text.dialogs.rotateTwice(session.soon)}</div>` : nothing;
+    const warning = this.key.pendingRevocations?.length
+      ? html`<div class="notice warn">${text.dialogs.rotateTwice(session.soon)}</div>`
+      : nothing;
     if (this.key.blocked) return warning;
     const word = this.#overlap ? duration(this.#overlap) : text.none;
-    return html`${warning}${field(`${text.dialogs.overlap}: ${word}`, html`<input type="range" name="overlap" min="0" max=${OVERLAPS.length - 1} .defaultValue=${String(USUAL)}
-      aria-valuetext=${word} autofocus>`)}`;
+    return html`${warning}${field(
+      `${text.dialogs.overlap}: ${word}`,
+      html`<input
+        type="range"
+        name="overlap"
+        min="0"
+        max=${OVERLAPS.length - 1}
+        .defaultValue=${String(USUAL)}
+        aria-valuetext=${word}
+        autofocus
+      />`,
+    )}`;
   }
 
   async submit() {

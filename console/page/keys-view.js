@@ -1,26 +1,30 @@
 // The keys of a user: the table, and everything that can be done to a key.
 
-import { html, nothing, repeat } from './lit.js';
-import { ConfirmDialog, open } from './dialog.js';
+import { html, nothing } from './lit.js';
+import { open } from './dialog.js';
+import { confirmDeletion } from './key-delete.js';
 import { KeyForm } from './key-form.js';
 import { KeyReport } from './key-report.js';
 import { KeyRotate } from './key-rotate.js';
 import { budgetNotice } from './budget.js';
-import { SORTABLE, isOdd, isOver, keyName, matches, mayRotate, mayUnblock, rates, sorted, statusPill, takesRoom } from './key-facts.js';
-import { dayOf, exact, exactMoney, money, when } from './format.js';
+import { isOver, keyName, mayRotate, mayUnblock, takesRoom } from './key-facts.js';
+import { dayOf, exact, money, when } from './format.js';
 import { showMenu } from './menu.js';
 import { notices } from './notices.js';
 import { session } from './session.js';
 import { bar, empty } from './ui.js';
 import { text } from './text.js';
 import { COUNTDOWN, View } from './view.js';
+import './keys-table.js';
 
 const { keys: words } = text;
 /** What another try cannot change. */
 const REFUSALS = [400, 403];
 
 class KeysView extends View {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { query: { state: true }, status: { state: true }, by: { state: true }, note: { state: true } };
+  /** @type {import('lit').PropertyDeclarations} */ static properties = {
+    note: { state: true },
+  };
 
   heading = words.title;
   lead = words.lead;
@@ -34,9 +38,6 @@ class KeysView extends View {
 
   constructor() {
     super();
-    this.query = '';
-    this.status = '';
-    this.by = '';
     this.note = '';
   }
 
@@ -44,7 +45,9 @@ class KeysView extends View {
     // The user first: asking for it creates the user of a member who is here for the first time.
     const user = await this.api.read(['users', this.userId]);
     this.#loadBudget();
-    this.loadPart('models', async () => (await this.api.read(['models'])).models.map((/** @type {any} */ model) => model.id));
+    this.loadPart('models', async () =>
+      (await this.api.read(['models'])).models.map((/** @type {any} */ model) => model.id),
+    );
     const { keys } = await this.api.read(['users', this.userId, 'keys']);
     const isOwnerOver = isOver(user.spend, user.maxBudget);
     return { user, rows: keys.map((/** @type {any} */ key) => ({ ...key, isOwnerOver })) };
@@ -69,89 +72,105 @@ class KeysView extends View {
 
   actions() {
     return html`<button type="button" @click=${() => this.#report()}>${words.report}</button>
-      <button type="button" class="primary" data-create ?disabled=${this.#isFull} aria-describedby="full" @click=${() => this.create()}>${words.create}</button>
+      <button
+        type="button"
+        class="primary"
+        data-create
+        ?disabled=${this.#isFull}
+        aria-describedby="full"
+        @click=${() => this.create()}
+      >
+        ${words.create}
+      </button>
       ${this.#isFull ? html`<small id="full">${words.full(this.#count, this.#limits.maxKeys)}</small>` : nothing}`;
   }
 
   content() {
-    return html`
-      <div aria-live="polite">${this.note ? html`<div class="notice good">${this.note}</div>` : nothing}</div>
-      ${budgetNotice(this.user, this.budget?.resetsAt)}
-      ${this.#tiles()}
-      ${this.rows.length ? this.#table() : html`<section class="card">${empty(words.empty, html`<button type="button" @click=${() => this.create()}>${words.create}</button>`)}</section>`}`;
+    return html` <div aria-live="polite">
+        ${this.note ? html`<div class="notice good">${this.note}</div>` : nothing}
+      </div>
+      ${budgetNotice(this.user, this.budget?.resetsAt)} ${this.#tiles()}
+      ${this.rows.length ? this.#table() : this.#empty()}`;
+  }
+
+  #table() {
+    const menu = (/** @type {MouseEvent} */ event, /** @type {any} */ row) => this.#menu(event, row);
+    return html`<keys-table .rows=${this.rows} .menu=${menu}></keys-table>`;
+  }
+
+  #empty() {
+    const button = html`<button type="button" @click=${() => this.create()}>${words.create}</button>`;
+    return html`<section class="card">${empty(words.empty, button)}</section>`;
   }
 
   #tiles() {
     const { spend, maxBudget } = this.user;
     const { tiles } = words;
+    const { maxKeys } = this.#limits;
     const tier = this.userId === this.me.subject ? this.me.tier : this.user.tier;
     return html`<section class="tiles">
-      <div class="tile"><span>${tiles.spent}</span><strong>${money(spend)} <small>${maxBudget === null ? tiles.unlimited : `${tiles.of} ${money(maxBudget)}`}</small></strong>
-        ${maxBudget === null ? nothing : bar(spend, maxBudget, tiles.spent)}</div>
+      <div class="tile">
+        <span>${tiles.spent}</span
+        ><strong
+          >${money(spend)}
+          <small>${maxBudget === null ? tiles.unlimited : `${tiles.of} ${money(maxBudget)}`}</small></strong
+        >
+        ${maxBudget === null ? nothing : bar(spend, maxBudget, tiles.spent)}
+      </div>
       <div class="tile"><span>${tiles.resets}</span>${this.#resets()}</div>
-      <div class="tile"><span>${tiles.keys}</span><strong>${this.#limits.maxKeys ? this.#count : this.rows.length}${this.#limits.maxKeys ? html` <small>${tiles.of} ${this.#limits.maxKeys}</small>` : nothing}</strong>
-        <small>${tier && tier !== 'userDefaults' ? `${tiles.tier} ${tier}` : nothing}</small></div>
+      <div class="tile">
+        <span>${tiles.keys}</span
+        ><strong>${maxKeys ? html`${this.#count} <small>${tiles.of} ${maxKeys}</small>` : this.rows.length}</strong>
+        <small>${tier && tier !== 'userDefaults' ? `${tiles.tier} ${tier}` : nothing}</small>
+      </div>
     </section>`;
   }
 
   #resets() {
     const { tiles } = words;
-    if (this.missing.budget) return html`<strong>${tiles.missing}</strong><button type="button" class="quiet" @click=${() => this.#loadBudget()}>${text.retry}</button>`;
+    if (this.missing.budget)
+      return html`<strong>${tiles.missing}</strong
+        ><button type="button" class="quiet" @click=${() => this.#loadBudget()}>${text.retry}</button>`;
     if (!this.budget?.resetsAt) return html`<strong>${this.budget ? tiles.noReset : '…'}</strong>`;
-    return html`<strong title=${exact(this.budget.resetsAt)}>${dayOf(this.budget.resetsAt)}</strong><small>${when(this.budget.resetsAt)}</small>`;
-  }
-
-  #table() {
-    const shown = sorted(this.rows.filter(row => matches(row, this.query, this.status)), this.by);
-    const head = (/** @type {keyof typeof words.columns} */ name, kind = '') => {
-      const isSorted = this.by === name;
-      return html`<th scope="col" class=${kind} aria-sort=${isSorted ? 'ascending' : 'none'}>${SORTABLE.includes(name)
-        ? html`<button type="button" class="sort" @click=${() => (this.by = isSorted ? '' : name)}>${words.columns[name]}</button>`
-        : words.columns[name]}</th>`;
-    };
-    return html`<section class="card">
-      <div class="tools"><input type="search" data-filter placeholder=${words.filter} aria-label=${words.filter} .value=${this.query} @input=${(/** @type {any} */ event) => (this.query = event.target.value)}>
-        <select aria-label=${words.statusFilter} @change=${(/** @type {any} */ event) => (this.status = event.target.value)}>
-          <option value="">${words.statusFilter}: ${words.status.all}</option>
-          ${['active', 'overBudget', 'blocked', 'expired'].map(status => html`<option value=${status}>${words.status[/** @type {'active'} */ (status)]}</option>`)}</select></div>
-      <div class="scroll" tabindex="0" role="region" aria-label=${words.title}><table class="keys"><thead><tr>${head('key')}${head('status')}${head('models', 'wide')}${head('spend', 'num')}${head('budget', 'wide')}${head('rates', 'wider')}${head('used', 'wider')}${head('expires', 'wide')}<td></td></tr></thead>
-      <tbody>${repeat(shown, row => row.token, row => this.#row(row))}</tbody></table></div>
-      ${shown.length ? nothing : empty(words.noMatch)}
-    </section>`;
-  }
-
-  /** @param {any} row */
-  #row(row) {
-    return html`<tr>
-      <td><div class="name" dir="auto">${keyName(row)}</div><div class="sub">${row.key_name}</div></td>
-      <td>${statusPill(row)}</td>
-      <td class="wide">${row.models.length ? row.models.join(', ') : words.allModels}</td>
-      <td class="num" title=${exactMoney(row.spend)}>${money(row.spend)}</td>
-      <td class="wide mini">${isOdd(row, 'max_budget') ? '?' : row.max_budget === null ? '–' : html`${bar(row.spend, row.max_budget, `${words.columns.budget} ${keyName(row)}`)}<small>${words.tiles.of} ${money(row.max_budget)}</small>`}</td>
-      <td class="wider">${rates(row)}</td>
-      <td class="wider" title=${exact(row.last_active)}>${when(row.last_active)}</td>
-      <td class="wide" title=${exact(row.expires)}>${isOdd(row, 'expires') ? '?' : when(row.expires)}</td>
-      <td class="num"><button type="button" class="quiet" data-key=${row.token} aria-haspopup="menu" aria-label=${words.actions(keyName(row))} @click=${(/** @type {MouseEvent} */ event) => this.#menu(event, row)}>⋯</button></td>
-    </tr>`;
+    return html`<strong title=${exact(this.budget.resetsAt)}>${dayOf(this.budget.resetsAt)}</strong
+      ><small>${when(this.budget.resetsAt)}</small>`;
   }
 
   /** @param {MouseEvent} event @param {any} row */
   #menu(event, row) {
     const { dialogs } = text;
-    const blocking = row.blocked ? { label: dialogs.unblock, act: () => this.#unblock(row) } : { label: dialogs.block, act: () => this.#block(row) };
-    const rotate = { label: dialogs.rotate, act: () => open(new KeyRotate(), { userId: this.userId, key: row, models: this.models, changed: () => this.#saved(), gone: () => this.#gone(row) }) };
+    const blocking = row.blocked
+      ? { label: dialogs.unblock, act: () => this.#unblock(row) }
+      : { label: dialogs.block, act: () => this.#block(row) };
+    const rotate = {
+      label: dialogs.rotate,
+      act: () =>
+        open(new KeyRotate(), {
+          userId: this.userId,
+          key: row,
+          models: this.models,
+          changed: () => this.#saved(),
+          gone: () => this.#gone(row),
+        }),
+    };
     const actions = [
       { label: dialogs.edit, act: () => this.#edit(row) },
       ...(mayRotate(row) ? [rotate] : []),
       ...(row.blocked && !mayUnblock(row, this.me.roles.includes('admin')) ? [] : [blocking]),
       { label: dialogs.remove, danger: true, act: () => this.#remove(row) },
     ];
-    showMenu(event, actions);
+    showMenu(event, keyName(row), actions);
   }
 
   create() {
     if (this.isLoaded && !this.#isFull) {
-      open(new KeyForm(), { userId: this.userId, warning: budgetNotice(this.user, this.budget?.resetsAt), limits: this.#limits, models: this.models, changed: () => this.#saved() });
+      open(new KeyForm(), {
+        userId: this.userId,
+        warning: budgetNotice(this.user, this.budget?.resetsAt),
+        limits: this.#limits,
+        models: this.models,
+        changed: () => this.#saved(),
+      });
     }
   }
 
@@ -159,7 +178,15 @@ class KeysView extends View {
   async #edit(row) {
     try {
       const { body, etag } = await this.api.call('GET', ['users', this.userId, 'keys', row.token]);
-      open(new KeyForm(), { userId: this.userId, row: body, etag, limits: this.#limits, models: this.models, changed: () => this.reload(), gone: () => this.#gone(row) });
+      open(new KeyForm(), {
+        userId: this.userId,
+        row: body,
+        etag,
+        limits: this.#limits,
+        models: this.models,
+        changed: () => this.reload(),
+        gone: () => this.#gone(row),
+      });
     } catch (error) {
       this.#failed(row, words.notRead(keyName(row)), error, { label: words.editAgain, act: () => this.#edit(row) });
     }
@@ -179,8 +206,19 @@ class KeysView extends View {
 
   /** @param {any} row */
   #forget(row) {
+    const tokens = [...this.querySelectorAll('[data-key]')].map(button => button.getAttribute('data-key'));
+    const at = tokens.indexOf(row.token);
+    void this.#focusKey(tokens[at + 1] ?? tokens[at - 1]);
     this.rows = this.rows.filter(other => other.token !== row.token);
     this.reload();
+  }
+
+  /** What stood beside a key that is gone, or what makes another. @param {string | null | undefined} token */
+  async #focusKey(token) {
+    await this.updateComplete;
+    await /** @type {any} */ (this.querySelector('keys-table'))?.updateComplete;
+    const next = this.querySelector(`[data-key="${token}"]`) ?? this.querySelector('[data-create]');
+    /** @type {HTMLElement | null} */ (next)?.focus();
   }
 
   /** Shown at once, and taken back if it fails. @param {any} row */
@@ -191,7 +229,10 @@ class KeysView extends View {
       this.note = words.isBlocked(keyName(row), session.soon);
     } catch (error) {
       this.#set(row.token, row);
-      this.#failed(row, words.notBlocked(keyName(row)), error, { label: words.blockAgain, act: () => this.#block(row) });
+      this.#failed(row, words.notBlocked(keyName(row)), error, {
+        label: words.blockAgain,
+        act: () => this.#block(row),
+      });
     }
   }
 
@@ -201,7 +242,10 @@ class KeysView extends View {
       this.#set(row.token, await this.#patch(row, { blocked: false }));
       this.note = '';
     } catch (error) {
-      this.#failed(row, words.notUnblocked(keyName(row)), error, { label: words.unblockAgain, act: () => this.#unblock(row) });
+      this.#failed(row, words.notUnblocked(keyName(row)), error, {
+        label: words.unblockAgain,
+        act: () => this.#unblock(row),
+      });
     }
   }
 
@@ -218,28 +262,15 @@ class KeysView extends View {
 
   /** @param {any} row */
   #remove(row) {
-    const { dialogs } = text;
-    const name = keyName(row);
-    const [replaced] = row.pendingRevocations ?? [];
-    const choice = (/** @type {string} */ value, /** @type {string} */ label) =>
-      html`<label><input type="radio" name="replaced" value=${value} ?checked=${value === 'keep'}>${label}</label>`;
-    open(new ConfirmDialog(), {
-      heading: dialogs.removeTitle(name),
-      lead: dialogs.removeLead(session.soon),
-      more: () => (replaced ? html`<fieldset><legend>${dialogs.replacedTitle}</legend><div class="choices">${choice('keep', dialogs.replacedKeep)}${choice('delete', dialogs.replacedDelete(session.soon))}</div></fieldset>` : nothing),
-      word: name,
-      button: dialogs.removeButton(name),
-      undone: words.notDeleted(name),
-      gone: () => {
+    confirmDeletion(
+      this.userId,
+      row,
+      () => this.#forget(row),
+      () => {
         this.#forget(row);
-        notices.add({ kind: 'good', title: words.alreadyDeleted(name) });
+        notices.add({ kind: 'good', title: words.alreadyDeleted(keyName(row)) });
       },
-      act: async (api, form) => {
-        const query = form.get('replaced') === 'delete' ? { replaced: 'delete' } : {};
-        await api.call('DELETE', ['users', this.userId, 'keys', row.token], { query });
-        this.#forget(row);
-      },
-    });
+    );
   }
 
   #report() {

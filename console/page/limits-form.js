@@ -1,12 +1,13 @@
 // Changes the limits of a user.
 
-import { html } from './lit.js';
-import { EditDialog, amount } from './edit-dialog.js';
+import { html, nothing } from './lit.js';
+import { amount, amountField, areNumbers, parsed } from './amounts.js';
+import { EditDialog } from './edit-dialog.js';
 import { nameOf } from './format.js';
-import { field } from './ui.js';
 import { text } from './text.js';
 
 const { fields: words } = text;
+const AMOUNTS = /** @type {const} */ (['maxBudget', 'rpmLimit', 'tpmLimit']);
 
 export class LimitsForm extends EditDialog {
   connectedCallback() {
@@ -19,10 +20,27 @@ export class LimitsForm extends EditDialog {
     return ['users', this.row.userId];
   }
 
+  get isComplete() {
+    return areNumbers(AMOUNTS.map(name => this.value(name))) && (!this.#isUnlimited || this.#isMeant);
+  }
+
+  /** Whether the user had a budget, and gets none. */
+  get #isUnlimited() {
+    return this.hasUpdated && this.row.maxBudget !== null && parsed(this.value('maxBudget')) === null;
+  }
+
+  get #isMeant() {
+    return this.querySelector('[name=unlimited]:checked') !== null;
+  }
+
   fields() {
-    const input = (/** @type {'maxBudget' | 'rpmLimit' | 'tpmLimit'} */ name, step = '1') =>
-      field(words[name], html`<input name=${name} type="number" min="0" step=${step} .defaultValue=${this.row[name] ?? ''}>`);
-    return html`<div class="pair">${input('maxBudget', '0.01')}${this.budgetPeriod(this.row.budgetDuration)}</div>
+    const input = (/** @type {typeof AMOUNTS[number]} */ name) => {
+      const typed = this.hasUpdated ? this.value(name) : String(this.row[name] ?? '');
+      return amountField(name, this.row[name], typed, '', words.emptyIsNone);
+    };
+    const ask = html`<label class="choice"><input type="checkbox" name="unlimited" /> ${text.users.unlimited}</label>`;
+    return html`<div class="pair">${input('maxBudget')}${this.budgetPeriod(this.row.budgetDuration)}</div>
+      ${this.#isUnlimited ? ask : nothing}
       <div class="pair">${input('rpmLimit')}${input('tpmLimit')}</div>
       ${this.conflict()}`;
   }

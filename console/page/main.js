@@ -2,20 +2,21 @@
 
 import { LitElement, html, keyed, nothing, repeat } from './lit.js';
 import { ConfirmDialog, open } from './dialog.js';
+import { help } from './help.js';
 import { nameOf } from './format.js';
 import { notices } from './notices.js';
 import { secrets } from './secrets.js';
 import { session } from './session.js';
-import { failed, requestId, skeletonRows } from './ui.js';
+import { FOR_ADMINS, FOR_ALL, routeNow } from './route.js';
+import { failed, skeleton } from './ui.js';
 import { text } from './text.js';
 import './keys-view.js';
+import './notice-list.js';
 import './spending-view.js';
 import './secret-card.js';
 import './sign-in.js';
 
 const { nav, signIn } = text;
-const FOR_ALL = /** @type {const} */ (['keys', 'spending']);
-const FOR_ADMINS = /** @type {const} */ (['users', 'cleanup', 'audit', 'health']);
 /** What only admins see is loaded when they go there. @type {Record<string, () => Promise<unknown>>} */
 const MODULES = {
   users: () => import('./users-view.js'),
@@ -25,24 +26,11 @@ const MODULES = {
   health: () => import('./health-view.js'),
 };
 
-/** @param {string} hash which may be anything that somebody sent as a link */
-function decoded(hash) {
-  try {
-    return decodeURI(hash);
-  } catch {
-    return '';
-  }
-}
-
-/** The route in the address, such as #/users/user:default/alice. */
-function routeNow() {
-  const [, name = '', ...rest] = decoded(location.hash).split('/');
-  if (name === 'users' && rest.length) return { name: 'user', userId: rest.join('/') };
-  return { name: [...FOR_ALL, ...FOR_ADMINS].some(known => known === name) ? name : 'keys', userId: '' };
-}
-
 class Console extends LitElement {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { route: { state: true }, isOffline: { state: true } };
+  /** @type {import('lit').PropertyDeclarations} */ static properties = {
+    route: { state: true },
+    isOffline: { state: true },
+  };
 
   constructor() {
     super();
@@ -57,12 +45,20 @@ class Console extends LitElement {
   async connectedCallback() {
     super.connectedCallback();
     session.addEventListener('change', () => this.#sessionChanged());
-    for (const store of [secrets, notices]) store.addEventListener('change', () => this.requestUpdate());
+    secrets.addEventListener('change', () => this.requestUpdate());
     addEventListener('hashchange', () => this.#go());
     addEventListener('keydown', event => this.#pressed(event));
-    addEventListener('online', () => (this.isOffline = false));
+    addEventListener('online', () => this.#online());
     addEventListener('offline', () => (this.isOffline = true));
     await session.start();
+  }
+
+  /** What could not be loaded is loaded now. */
+  #online() {
+    this.isOffline = false;
+    for (const view of this.querySelectorAll('[data-view]')) {
+      if (/** @type {any} */ (view).failure) /** @type {any} */ (view).reload();
+    }
   }
 
   /** What one person began ends with them. */
@@ -92,9 +88,23 @@ class Console extends LitElement {
     for (const menu of this.querySelectorAll('.menu')) /** @type {HTMLElement} */ (menu).hidePopover();
     this.route = routeNow();
     const { name } = this.route;
+    document.title = `${this.#title} · ${text.name}`;
     await this.#load(name);
+    await this.#focusHeading();
+  }
+
+  get #title() {
+    const { name, userId } = this.route;
+    if (!session.person) return signIn.title;
+    return name === 'user' ? nameOf(userId) : nav[/** @type {'keys'} */ (name)];
+  }
+
+  /** Whoever hears the page hears where they are, and goes on from there. */
+  async #focusHeading() {
     await this.updateComplete;
-    document.title = `${this.querySelector('h1')?.textContent ?? ''} · ${text.name}`;
+    const view = /** @type {import('lit').LitElement | null} */ (this.querySelector('main > :is([data-view])'));
+    await view?.updateComplete;
+    if (!document.querySelector('dialog[open]')) /** @type {any} */ (this.querySelector('main h1'))?.focus();
   }
 
   /** After a deployment, a module may be gone, or not fit those that are here. @param {string} name of a view */
@@ -102,26 +112,34 @@ class Console extends LitElement {
     if (!MODULES[name] || this.#modules.get(name) === 'loaded') return;
     this.#modules.delete(name);
     this.requestUpdate();
-    this.#modules.set(name, await MODULES[name]().then(() => 'loaded', () => 'gone'));
+    this.#modules.set(
+      name,
+      await MODULES[name]().then(
+        () => 'loaded',
+        () => 'gone',
+      ),
+    );
     this.requestUpdate();
   }
 
   /** @param {KeyboardEvent} event */
   #pressed(event) {
     const target = /** @type {HTMLElement} */ (event.target);
-    if (event.ctrlKey || event.metaKey || event.altKey || target.closest('input, select, textarea, dialog, .menu')) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || target.closest('input, select, textarea, dialog, .menu'))
+      return;
     const after = this.#prefix === 'g' ? { k: '#/keys', s: '#/spending' }[event.key] : undefined;
     this.#prefix = event.key;
     if (after) location.hash = after;
     else if (event.key === '/') this.#focus(event, '[data-filter]');
-    else if (event.key === 'c') (event.preventDefault(), /** @type {any} */ (this.querySelector('keys-view'))?.create());
+    else if (event.key === 'c')
+      (event.preventDefault(), /** @type {any} */ (this.querySelector('keys-view'))?.create());
     else if (event.key === '?') this.#help();
   }
 
   /** Whether the module of a view is there. @type {Map<string, string>} */ #modules = new Map();
   #prefix = '';
 
-  /** @param {KeyboardEvent} event @param {string} selector */
+  /** @param {Event} event @param {string} selector */
   #focus(event, selector) {
     event.preventDefault();
     /** @type {HTMLElement | null} */ (this.querySelector(selector))?.focus();
@@ -135,7 +153,11 @@ class Console extends LitElement {
   async #saved(keyId) {
     secrets.acknowledge(keyId);
     await this.updateComplete;
-    const next = this.querySelector('secret-card section') ?? this.querySelector(`[data-key="${keyId}"]`) ?? this.querySelector('main');
+    await /** @type {any} */ (this.querySelector('keys-view'))?.drawn;
+    const next =
+      this.querySelector('secret-card section') ??
+      this.querySelector(`[data-key="${keyId}"]`) ??
+      this.querySelector('main');
     /** @type {HTMLElement | null} */ (next)?.focus();
   }
 
@@ -165,38 +187,72 @@ class Console extends LitElement {
   render() {
     const { person, failure } = session;
     if (!session.isStarted && !failure) return html`<div class="app" aria-busy="true"></div>`;
-    if (!person && failure && (failure.status === 403 || !session.isStarted)) return html`<main class="alone">${this.#refused(failure)}</main>`;
+    if (!person && failure && (failure.status === 403 || !session.isStarted))
+      return html`<main class="alone">${this.#refused(failure)}</main>`;
     if (!person) return html`<main class="alone"><sign-in></sign-in></main>`;
-    return html`<a class="skip" href="#content" @click=${(/** @type {MouseEvent} */ event) => (event.preventDefault(), /** @type {any} */ (this.querySelector('main')).focus())}>${text.skip}</a>
+    return html`<a
+        class="skip"
+        href="#content"
+        @click=${(/** @type {MouseEvent} */ event) => this.#focus(event, 'main')}
+        >${text.skip}</a
+      >
       <div class="app">
-        <nav aria-label=${nav.label}><div class="brand"><span class="mark" aria-hidden="true">⌁</span>${text.name}</div>
+        <nav aria-label=${nav.label}>
+          <div class="brand"><span class="mark" aria-hidden="true">⌁</span>${text.name}</div>
           ${FOR_ALL.map(name => this.#link(name))}
-          ${this.#isAdmin ? html`<h2>${nav.admin}</h2>${FOR_ADMINS.map(name => this.#link(name))}` : nothing}
-          <div class="who"><b>${nameOf(person.subject)}</b><span>${person.subject}${this.#isAdmin ? ` · ${text.admin}` : ''}</span>
-            <div><button type="button" class="quiet" aria-label=${text.theme.toggle} @click=${this.#switchTheme}>${document.documentElement.dataset.theme === 'dark' ? text.theme.light : text.theme.dark}</button>
-            <button type="button" class="quiet" @click=${() => this.#signOut()}>${text.signOut}</button></div></div></nav>
-        <main id="content" tabindex="-1">${this.isOffline ? html`<div class="notice warn" role="status">${text.offline}</div>` : nothing}${repeat(secrets.of(person.subject), kept => kept.keyId, kept => html`<secret-card .kept=${kept} @done=${() => this.#saved(kept.keyId)}></secret-card>`)}${keyed(person, this.#view(person))}</main>
+          ${
+            this.#isAdmin
+              ? html`<h2>${nav.admin}</h2>
+                  ${FOR_ADMINS.map(name => this.#link(name))}`
+              : nothing
+          }
+          <div class="who">
+            <b>${nameOf(person.subject)}</b><span>${person.subject}${this.#isAdmin ? ` · ${text.admin}` : ''}</span>
+            <div>
+              <button type="button" class="quiet" aria-label=${text.theme.toggle} @click=${this.#switchTheme}>
+                ${document.documentElement.dataset.theme === 'dark' ? text.theme.light : text.theme.dark}
+              </button>
+              <button type="button" class="quiet" @click=${() => this.#signOut()}>${text.signOut}</button>
+            </div>
+          </div>
+        </nav>
+        <main id="content" tabindex="-1">
+          ${this.isOffline ? html`<div class="notice warn" role="status">${text.offline}</div>` : nothing}${repeat(
+            secrets.of(person.subject),
+            kept => kept.keyId,
+            kept => html`<secret-card .kept=${kept} @done=${() => this.#saved(kept.keyId)}></secret-card>`,
+          )}${keyed(person, this.#view(person))}
+        </main>
       </div>
-      ${this.#notices()}
-      ${session.isAsking ? html`<dialog class="again" aria-labelledby="sign-in-heading" closedby="none" @close=${() => this.requestUpdate()}><sign-in .isAgain=${true} @leave=${() => this.#signOut()}></sign-in></dialog>` : nothing}
-      <dialog class="help" aria-labelledby="help-heading"><h2 id="help-heading">${text.shortcuts.title}</h2>
-        <dl>${text.shortcuts.rows.map(([key, what]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${what}</dd></div>`)}</dl>
-        <form method="dialog"><button autofocus>${text.close}</button></form></dialog>`;
+      <notice-list></notice-list>
+      ${session.isAsking ? this.#again() : nothing} ${help()}`;
+  }
+
+  /** The session has expired. */
+  #again() {
+    return html`<dialog
+      class="again"
+      aria-labelledby="sign-in-heading"
+      closedby="none"
+      @close=${() => this.requestUpdate()}
+    >
+      <sign-in .isAgain=${true} @leave=${() => this.#signOut()}></sign-in>
+    </dialog>`;
   }
 
   /** @param {import('./http.js').ApiError} failure */
   #refused(failure) {
     const isOutsider = failure.status === 403;
-    return html`<section class="sign-in"><h1>${isOutsider ? signIn.outsider : text.errors.title}</h1>
-      ${isOutsider ? html`<p>${signIn.ask(session.settings.contact)}</p><p class="sub">${failure.message}</p><button type="button" @click=${() => session.signOut()}>${text.signOut}</button>`
-        : failed(text.errors.title, failure, () => session.retry())}</section>`;
-  }
-
-  #notices() {
-    return html`<section class="notices" aria-label=${text.notices}>${repeat(notices.all, notice => notice, notice => html`<div class="notice ${notice.kind}" role=${notice.kind === 'bad' ? 'alert' : 'status'}>
-      <div><strong>${notice.title}.</strong> ${notice.failure?.message}</div>${requestId(notice.failure)}
-      <div class="row">${notice.again ? html`<button type="button" @click=${() => (notices.dismiss(notice), notice.again?.act())}>${notice.again.label}</button>` : nothing}
-        <button type="button" class="quiet" @click=${() => notices.dismiss(notice)}>${text.dismiss}</button></div></div>`)}</section>`;
+    return html`<section class="sign-in">
+      <h1>${isOutsider ? signIn.outsider : text.errors.title}</h1>
+      ${
+        isOutsider
+          ? html`<p>${signIn.ask(session.settings.contact)}</p>
+              <p class="sub">${failure.message}</p>
+              <button type="button" @click=${() => session.signOut()}>${text.signOut}</button>`
+          : failed(text.errors.title, failure, () => session.retry())
+      }
+    </section>`;
   }
 
   /** @param {keyof typeof nav} name */
@@ -208,19 +264,37 @@ class Console extends LitElement {
   /** @param {import('./session.js').Person} person */
   #view(person) {
     const { subject } = person;
-    const route = this.#isAdmin || FOR_ALL.some(name => name === this.route.name) ? this.route.name : 'keys';
+    const route = this.route.name;
+    if (!this.#isAdmin && !FOR_ALL.some(name => name === route))
+      return forAdminsOnly(nav[/** @type {'users'} */ (route)]);
     const module = MODULES[route] ? this.#modules.get(route) : 'loaded';
-    if (module === 'gone') return html`<div class="notice bad" role="alert"><strong>${text.errors.module}.</strong><button type="button" @click=${() => location.reload()}>${text.errors.reload}</button></div>`;
-    if (module !== 'loaded') return html`<section class="card" aria-busy="true">${skeletonRows()}</section>`;
+    if (module === 'gone')
+      return html`<div class="notice bad" role="alert">
+        <strong>${text.errors.module}.</strong
+        ><button type="button" @click=${() => location.reload()}>${text.errors.reload}</button>
+      </div>`;
+    if (module !== 'loaded') return skeleton();
     switch (route) {
-      case 'spending': return html`<spending-view .userId=${subject}></spending-view>`;
-      case 'users': return html`<users-view></users-view>`;
-      case 'user': return keyed(this.route.userId, html`<user-view .userId=${this.route.userId} .me=${person}></user-view>`);
-      case 'cleanup': return html`<cleanup-view></cleanup-view>`;
-      case 'audit': return html`<audit-view></audit-view>`;
-      case 'health': return html`<health-view></health-view>`;
-      default: return html`<keys-view .userId=${subject} .me=${person}></keys-view>`;
+      case 'spending':
+        return html`<spending-view .userId=${subject}></spending-view>`;
+      case 'users':
+        return html`<users-view></users-view>`;
+      case 'user':
+        return keyed(this.route.userId, html`<user-view .userId=${this.route.userId} .me=${person}></user-view>`);
+      case 'cleanup':
+        return html`<cleanup-view></cleanup-view>`;
+      case 'audit':
+        return html`<audit-view></audit-view>`;
+      case 'health':
+        return html`<health-view></health-view>`;
+      default:
+        return html`<keys-view .userId=${subject} .me=${person}></keys-view>`;
     }
   }
 }
 customElements.define('llm-console', Console);
+
+/** @param {string | undefined} title */
+const forAdminsOnly = title =>
+  html`<header class="page"><h1 tabindex="-1">${title ?? nav.users}</h1></header>
+    <div class="notice plain">${text.onlyAdmins} <a href="#/keys">${text.toKeys}</a></div>`;

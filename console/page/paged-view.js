@@ -12,7 +12,11 @@ export class PagedView extends View {
   /** @type {string | null} */ next = null;
   #typing = 0;
 
-  /** A page of the rows that are wanted now. @param {string | null} _cursor @returns {Promise<{rows: any[], next: string | null}>} */
+  /**
+   * A page of the rows that are wanted now.
+   *
+   * @param {string | null} _cursor @returns {Promise<{rows: any[], next: string | null}>}
+   */
   async page(_cursor) {
     return { rows: [], next: null };
   }
@@ -29,7 +33,9 @@ export class PagedView extends View {
   }
 
   moreButton() {
-    return this.next ? html`<div class="tools end"><button type="button" @click=${() => this.#more()}>${text.more}</button></div>` : nothing;
+    return this.next
+      ? html`<div class="tools end"><button type="button" @click=${() => this.#more()}>${text.more}</button></div>`
+      : nothing;
   }
 
   async #more() {

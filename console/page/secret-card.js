@@ -13,7 +13,13 @@ class SecretCard extends LitElement {
   constructor() {
     super();
     this.chosen = 0;
-    /** @type {import('./secrets.js').Secret} */ this.kept = { keyId: '', secret: '', alias: '', userId: '', model: '' };
+    /** @type {import('./secrets.js').Secret} */ this.kept = {
+      keyId: '',
+      secret: '',
+      alias: '',
+      userId: '',
+      model: '',
+    };
   }
 
   createRenderRoot() {
@@ -29,7 +35,9 @@ class SecretCard extends LitElement {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (step === undefined) return;
     this.chosen = (this.chosen + step + count) % count;
-    this.updateComplete.then(() => /** @type {HTMLElement | null} */ (this.querySelector('[aria-selected="true"]'))?.focus());
+    this.updateComplete.then(() =>
+      /** @type {HTMLElement | null} */ (this.querySelector('[aria-selected="true"]'))?.focus(),
+    );
   }
 
   render() {
@@ -42,13 +50,39 @@ class SecretCard extends LitElement {
       <h2 id="secret-${keyId}">${text.secret.title(alias, of)}</h2>
       <p>${text.secret.lead}</p>
       <div class="row"><code data-secret>${secret}</code>${copyButton(secret, text.secret.copyKey, true)}</div>
-      <div class="tabs" role="tablist" aria-label=${text.secret.snippets} @keydown=${(/** @type {KeyboardEvent} */ event) => this.#move(event, all.length)}>
-        ${all.map(([name], index) => html`<button type="button" role="tab" id="tab-${keyId}-${index}" aria-controls="snippet-${keyId}" aria-selected=${index === this.chosen}
-          tabindex=${index === this.chosen ? 0 : -1} @click=${() => (this.chosen = index)}>${name}</button>`)}
+      <div
+        class="tabs"
+        role="tablist"
+        aria-label=${text.secret.snippets}
+        @keydown=${(/** @type {KeyboardEvent} */ event) => this.#move(event, all.length)}
+      >
+        ${all.map(
+          ([name], index) =>
+            html`<button
+              type="button"
+              role="tab"
+              id="tab-${keyId}-${index}"
+              aria-controls="snippet-${keyId}"
+              aria-selected=${index === this.chosen}
+              tabindex=${index === this.chosen ? 0 : -1}
+              @click=${() => (this.chosen = index)}
+            >
+              ${name}
+            </button>`,
+        )}
       </div>
-      <div role="tabpanel" id="snippet-${keyId}" aria-labelledby="tab-${keyId}-${this.chosen}"><pre tabindex="0">${code}</pre></div>
+      <div role="tabpanel" id="snippet-${keyId}" aria-labelledby="tab-${keyId}-${this.chosen}">
+        <pre tabindex="0">${code}</pre>
+      </div>
       ${address ? nothing : html`<p class="hint">${text.secret.where}</p>`}
-      <div class="row end">${copyButton(code, text.secret.copyCode)}<button type="button" @click=${() => this.dispatchEvent(new Event('done'))}>${text.secret.done}</button></div>
+      <div class="row end">
+        ${copyButton(code, text.secret.copyCode)}<button
+          type="button"
+          @click=${() => this.dispatchEvent(new Event('done'))}
+        >
+          ${text.secret.done}
+        </button>
+      </div>
     </section>`;
   }
 }

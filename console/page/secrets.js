@@ -1,6 +1,10 @@
 // The secrets of new keys that nobody has acknowledged yet. They are in memory only, and outlive every view.
 
-/** @typedef {{keyId: string, secret: string, alias: string, userId: string, model: string}} Secret of a key of `userId` */
+/**
+ * A key of `userId`.
+ *
+ * @typedef {{keyId: string, secret: string, alias: string, userId: string, model: string}} Secret
+ */
 
 class Secrets extends EventTarget {
   /** @type {(Secret & {asker: string})[]} newest first */ #kept = [];

@@ -6,7 +6,14 @@ import { text } from './text.js';
 const settingsUrl = new URL('../settings', import.meta.url);
 
 /** @typedef {{userId: string, role: string}} Choice */
-/** @typedef {{modelsUrl: string | null, refreshUrl: string | null, contact: string | null, people: Choice[], effectiveWithin: number}} Settings */
+/**
+ * @typedef {object} Settings
+ * @property {string | null} modelsUrl
+ * @property {string | null} refreshUrl
+ * @property {string | null} contact
+ * @property {Choice[]} people
+ * @property {number} effectiveWithin
+ */
 /** @typedef {{subject: string, roles: string[], tier: string | null, limits: any}} Person the answer of /me */
 
 /**
@@ -14,7 +21,13 @@ const settingsUrl = new URL('../settings', import.meta.url);
  * person is the same object for as long as the same person is signed in, also with a renewed token.
  */
 class Session extends EventTarget {
-  /** @type {Settings} */ settings = { modelsUrl: null, refreshUrl: null, contact: null, people: [], effectiveWithin: 60 };
+  /** @type {Settings} */ settings = {
+    modelsUrl: null,
+    refreshUrl: null,
+    contact: null,
+    people: [],
+    effectiveWithin: 60,
+  };
   /** @type {Person | null} */ person = null;
   /** The token of that person. */
   token = '';
@@ -70,8 +83,8 @@ class Session extends EventTarget {
   }
 
   /**
-   * A token was refused: renews it, with the user's help if need be. Several callers share one renewal. If somebody else
-   * signs in instead, they are the person from then on.
+   * A token was refused: renews it, with the user's help if need be. Several callers share one renewal. If somebody
+   * else signs in instead, they are the person from then on.
    *
    * @param {string} refused
    */

@@ -46,14 +46,39 @@ class SignIn extends LitElement {
     return html`<section class="sign-in" aria-busy=${session.isConfirming} aria-labelledby="sign-in-heading">
       <h1 id="sign-in-heading">${words.title}</h1>
       ${this.isAgain ? html`<p role="status">${words.expired}</p>` : nothing}
-      ${people.length
-        ? html`<p>${words.standalone}</p><div class="people">${people.map((person, index) => html`<button type="button" ?autofocus=${index === 0} @click=${() => session.signIn(mockToken(person.userId))}>
-            <b>${nameOf(person.userId)}</b><small>${words.roles[/** @type {'member'} */ (person.role)]}</small></button>`)}</div>`
-        : html`<form @submit=${this.#submitted}>
-            ${field(words.label, html`<input name="token" type="password" autocomplete="off" autofocus required>`, words.token)}
-            <button class="primary">${words.submit}</button></form>`}
+      ${
+        people.length
+          ? html`<p>${words.standalone}</p>
+              <div class="people">
+                ${people.map(
+                  (person, index) =>
+                    html`<button
+                      type="button"
+                      ?autofocus=${index === 0}
+                      @click=${() => session.signIn(mockToken(person.userId))}
+                    >
+                      <b>${nameOf(person.userId)}</b
+                      ><small>${words.roles[/** @type {'member'} */ (person.role)]}</small>
+                    </button>`,
+                )}
+              </div>`
+          : html`<form @submit=${this.#submitted}>
+              ${field(
+                words.label,
+                html`<input name="token" type="password" autocomplete="off" autofocus required />`,
+                words.token,
+              )}
+              <button class="primary">${words.submit}</button>
+            </form>`
+      }
       ${this.#failure()}
-      ${this.isAgain ? html`<button type="button" class="quiet" @click=${() => this.dispatchEvent(new Event('leave'))}>${text.signOut}</button>` : nothing}
+      ${
+        this.isAgain
+          ? html`<button type="button" class="quiet" @click=${() => this.dispatchEvent(new Event('leave'))}>
+              ${text.signOut}
+            </button>`
+          : nothing
+      }
     </section>`;
   }
 

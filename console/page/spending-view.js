@@ -10,19 +10,28 @@ import { View } from './view.js';
 
 const { spending: words } = text;
 const DAY = 86400e3;
+const DAY_HEAD = ['day', 'usd', 'calls', 'failed', 'tokens'];
+/** The id of a key, which is no name. */
+const ID = /^[0-9a-f]{64}$/;
 const PERIODS = [7, 30, 90, 365];
 
 /** @typedef {{by: string, days: number}} Choice */
 
 class SpendingView extends View {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { asked: { state: true }, isWaiting: { state: true } };
+  /** @type {import('lit').PropertyDeclarations} */ static properties = {
+    asked: { state: true },
+    isWaiting: { state: true },
+  };
 
   heading = words.title;
   lead = words.lead;
   userId = '';
   /** Whether what the budget means is said elsewhere on the page. */
   isNested = false;
-  /** @type {Choice} what the numbers are: everything but the controls is drawn from it */ shown = { by: 'model', days: 30 };
+  /** @type {Choice} what the numbers are: everything but the controls is drawn from it */ shown = {
+    by: 'model',
+    days: 30,
+  };
   /** @type {any} */ report = null;
   /** @type {any} */ byDay = null;
 
@@ -44,7 +53,11 @@ class SpendingView extends View {
     return { byDay, report: report ?? byDay, shown };
   }
 
-  /** Shows something else; if that fails, what was shown stays, and so do the controls. @param {Partial<Choice>} choice */
+  /**
+   * Shows something else; if that fails, what was shown stays, and so do the controls.
+   *
+   * @param {Partial<Choice>} choice
+   */
   async #choose(choice) {
     const asked = { ...this.asked, ...choice };
     this.asked = asked;
@@ -54,30 +67,78 @@ class SpendingView extends View {
     this.isWaiting = false;
     if (!this.failure) return;
     const group = words.groups[/** @type {'day'} */ (asked.by)];
-    this.failed(words.notLoaded(group, asked.days), this.failure, { label: text.retry, act: () => this.#choose(choice) });
+    this.failed(words.notLoaded(group, asked.days), this.failure, {
+      label: text.retry,
+      act: () => this.#choose(choice),
+    });
     this.failure = null;
     this.asked = this.shown;
   }
 
   actions() {
-    return this.report.groups.length ? html`<button type="button" @click=${() => this.#export()}>${words.export}</button>` : nothing;
+    return this.report.groups.length
+      ? html`<button type="button" @click=${() => this.#export()}>${words.export}</button>`
+      : nothing;
   }
 
   content() {
     const { budget, total } = this.report;
-    return html`${this.isNested ? nothing : budgetNotice({ userId: this.userId, ...budget }, budget.resetsAt)}<section class="tiles">
-        <div class="tile"><span>${words.tiles.spent}</span><strong>${money(budget.spend)} <small>${budget.maxBudget === null ? '' : `${text.keys.tiles.of} ${money(budget.maxBudget)}`}</small></strong>
-          ${budget.maxBudget === null ? nothing : bar(budget.spend, budget.maxBudget, words.tiles.spent)}</div>
-        <div class="tile"><span>${words.tiles.remaining}</span><strong>${money(budget.remaining)}</strong>
-          <small title=${exact(budget.resetsAt)}>${budget.resetsAt ? `${words.tiles.resets} ${when(budget.resetsAt)}` : nothing}</small></div>
-        <div class="tile"><span>${words.total(this.shown.days)}</span><strong title=${exactMoney(total.spend)}>${money(total.spend)}</strong><small>${number(total.requests)} ${words.columns.requests.toLowerCase()}</small></div>
+    return html`${this.isNested ? nothing : budgetNotice({ userId: this.userId, ...budget }, budget.resetsAt)}
+      <section class="tiles">
+        <div class="tile">
+          <span>${words.tiles.spent}</span
+          ><strong
+            >${money(budget.spend)}
+            <small
+              >${budget.maxBudget === null ? '' : `${text.keys.tiles.of} ${money(budget.maxBudget)}`}</small
+            ></strong
+          >
+          ${budget.maxBudget === null ? nothing : bar(budget.spend, budget.maxBudget, words.tiles.spent)}
+        </div>
+        <div class="tile">
+          <span>${words.tiles.remaining}</span><strong>${money(budget.remaining)}</strong>
+          <small title=${exact(budget.resetsAt)}
+            >${budget.resetsAt ? `${words.tiles.resets} ${when(budget.resetsAt)}` : nothing}</small
+          >
+        </div>
+        <div class="tile">
+          <span>${words.total(this.shown.days)}</span
+          ><strong title=${exactMoney(total.spend)}>${money(total.spend)}</strong
+          ><small>${number(total.requests)} ${words.columns.requests.toLowerCase()}</small>
+        </div>
       </section>
       <section class="card" aria-busy=${this.isWaiting}>
-        <div class="tools between"><fieldset class="segments"><legend>${words.by}</legend>${Object.entries(words.groups).map(([value, label]) =>
-          html`<label><input type="radio" name="by" value=${value} .checked=${this.asked.by === value} @change=${() => this.#choose({ by: value })}><span>${label}</span></label>`)}</fieldset>
-          <select aria-label=${words.period} @change=${(/** @type {any} */ event) => this.#choose({ days: Number(event.target.value) })}>${PERIODS.map(days =>
-            html`<option value=${days} .selected=${days === this.asked.days}>${words.lastDays(days)}</option>`)}</select></div>
-        ${this.report.groups.length ? html`${chart(words.chart, this.#dates, this.#series())}${this.#table()}` : empty(words.empty)}
+        <div class="tools between">
+          <fieldset class="segments">
+            <legend>${words.by}</legend>
+            ${Object.entries(words.groups).map(
+              ([value, label]) =>
+                html`<label
+                  ><input
+                    type="radio"
+                    name="by"
+                    value=${value}
+                    .checked=${this.asked.by === value}
+                    @change=${() => this.#choose({ by: value })}
+                  /><span>${label}</span></label
+                >`,
+            )}
+          </fieldset>
+          <select
+            aria-label=${words.period}
+            @change=${(/** @type {any} */ event) => this.#choose({ days: Number(event.target.value) })}
+          >
+            ${PERIODS.map(
+              days =>
+                html`<option value=${days} .selected=${days === this.asked.days}>${words.lastDays(days)}</option>`,
+            )}
+          </select>
+        </div>
+        ${
+          this.report.groups.length
+            ? [chart(words.chart, this.#dates, this.#series()), this.#table()]
+            : empty(words.empty)
+        }
       </section>`;
   }
 
@@ -88,36 +149,97 @@ class SpendingView extends View {
   /** The largest groups, and the rest as one. */
   #series() {
     const byDay = new Map(this.byDay.groups.map((/** @type {any} */ row) => [row.group, row]));
-    const values = (/** @type {(row: any) => number} */ of) => this.#dates.map(day => (byDay.has(day) ? of(byDay.get(day)) : 0));
+    const values = (/** @type {(row: any) => number} */ of) =>
+      this.#dates.map(day => (byDay.has(day) ? of(byDay.get(day)) : 0));
     const total = (/** @type {any} */ row) => row.figures.spend;
     if (this.shown.by === 'day') return [{ name: words.columns.spend, values: values(total) }];
     const largest = this.report.groups.toSorted((/** @type {any} */ a, /** @type {any} */ b) => total(b) - total(a));
-    const part = (/** @type {any} */ row, /** @type {string} */ group) => row.parts.find((/** @type {any} */ one) => one.group === group)?.spend ?? 0;
+    const part = (/** @type {any} */ row, /** @type {string} */ group) =>
+      row.parts.find((/** @type {any} */ one) => one.group === group)?.spend ?? 0;
     const named = largest.slice(0, largest.length > SERIES ? SERIES - 1 : SERIES);
-    const series = named.map((/** @type {any} */ row) => ({ name: groupName(row), values: values(day => part(day, row.group)) }));
+    const series = named.map((/** @type {any} */ row) => ({
+      name: groupName(row),
+      values: values(day => part(day, row.group)),
+    }));
     if (named.length === largest.length) return series;
-    const rest = values(day => Math.max(0, total(day) - named.reduce((/** @type {number} */ sum, /** @type {any} */ row) => sum + part(day, row.group), 0)));
+    const rest = values(day =>
+      Math.max(
+        0,
+        total(day) - named.reduce((/** @type {number} */ sum, /** @type {any} */ row) => sum + part(day, row.group), 0),
+      ),
+    );
     return [...series, { name: words.rest, values: rest }];
   }
 
   #table() {
     const name = (/** @type {any} */ row) => (this.shown.by === 'day' ? utcDayOf(row.group) : groupName(row));
-    return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.title}><table><thead><tr><th scope="col">${this.shown.by === 'day' ? words.dayColumn : words.groups[/** @type {'model'} */ (this.shown.by)]}</th>
-        <th scope="col" class="num">${words.columns.spend}</th><th scope="col" class="num">${words.columns.requests}</th>
-        <th scope="col" class="num wide">${words.columns.failed}</th><th scope="col" class="num wide">${words.columns.tokens}</th></tr></thead>
-      <tbody>${this.report.groups.map((/** @type {any} */ row) => html`<tr><td><div class="name" dir="auto">${name(row)}</div></td><td class="num" title=${exactMoney(row.figures.spend)}>${money(row.figures.spend)}</td>
-        <td class="num">${number(row.figures.requests)}</td><td class="num wide">${number(row.figures.failedRequests)}</td><td class="num wide">${number(row.figures.totalTokens)}</td></tr>`)}</tbody></table></div>`;
+    return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.title}>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">
+              ${this.shown.by === 'day' ? words.dayColumn : words.groups[/** @type {'model'} */ (this.shown.by)]}
+            </th>
+            <th scope="col" class="num">${words.columns.spend}</th>
+            <th scope="col" class="num">${words.columns.requests}</th>
+            <th scope="col" class="num if-2">${words.columns.failed}</th>
+            <th scope="col" class="num if-2">${words.columns.tokens}</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${this.report.groups.map(
+            (/** @type {any} */ row) =>
+              html`<tr>
+                <td class="first"><div class="name" dir="auto" title=${row.group}>${name(row)}</div></td>
+                <td class="num" title=${exactMoney(row.figures.spend)}>${money(row.figures.spend)}</td>
+                <td class="num" data-label=${words.columns.requests}>${number(row.figures.requests)}</td>
+                <td class="num if-2" data-label=${words.columns.failed}>${number(row.figures.failedRequests)}</td>
+                <td class="num if-2" data-label=${words.columns.tokens}>${number(row.figures.totalTokens)}</td>
+              </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>`;
   }
 
+  /** A row for each day, and for each group of it. */
   #export() {
-    const rows = this.report.groups.map((/** @type {any} */ row) => [row.group, row.alias, row.figures.spend, row.figures.requests, row.figures.failedRequests, row.figures.totalTokens]);
-    download(`spending-by-${this.shown.by}-${this.report.from}-${this.report.to}.csv`, [[this.shown.by, 'alias', 'usd', 'calls', 'failed', 'tokens'], ...rows]);
+    const { by } = this.shown;
+    const { from, to } = this.report;
+    const head = by === 'key' ? ['day', 'key_id', 'alias', 'usd'] : ['day', by, 'usd'];
+    const rows = by === 'day' ? this.#days() : this.#daysAndGroups();
+    const user = this.userId.replaceAll(/[:/]/g, '-');
+    download(`spending-${user}-by-${by}-${from}-${to}.csv`, [by === 'day' ? DAY_HEAD : head, ...rows]);
+  }
+
+  #days() {
+    return this.report.groups.map((/** @type {any} */ { group, figures }) => [
+      group,
+      usd(figures.spend),
+      figures.requests,
+      figures.failedRequests,
+      figures.totalTokens,
+    ]);
+  }
+
+  #daysAndGroups() {
+    const aliases = new Map(this.report.groups.map((/** @type {any} */ row) => [row.group, row.alias]));
+    return this.byDay.groups.flatMap((/** @type {any} */ day) =>
+      day.parts.map((/** @type {any} */ { group, spend }) =>
+        this.shown.by === 'key'
+          ? [day.group, group, aliases.get(group) ?? '', usd(spend)]
+          : [day.group, group, usd(spend)],
+      ),
+    );
   }
 }
 customElements.define('spending-view', SpendingView);
+
+/** Without the dust of sums of floats. @param {number} spend */
+const usd = spend => Number(spend.toFixed(6));
 
 /** The day in UTC, as LiteLLM counts. @param {Date} date */
 const dateOf = date => date.toISOString().slice(0, 10);
 
 /** @param {any} row */
-const groupName = row => row.alias ?? (row.group.length > 40 ? `${row.group.slice(0, 8)}…` : row.group);
+const groupName = row => row.alias ?? (ID.test(row.group) ? `${row.group.slice(0, 8)}…` : row.group);

@@ -18,27 +18,35 @@ export const forAdmins = {
     lead: 'Everybody who has a user in LiteLLM.',
     search: 'Search by id, name or e-mail address',
     empty: 'Nobody was found.',
-    columns: { user: 'User', status: 'Status', tier: 'Tier', spend: 'Spend', budget: 'Budget', since: 'Since' },
+    columns: { user: 'User', status: 'Status', tier: 'Tier', spend: 'Spend', budget: 'Budget', since: 'Created' },
     status: { active: 'Active', overBudget: 'Over budget', offboarding: 'Leaving' },
+    created: 'since',
     anyStatus: 'Any status',
     defaultTier: 'default',
     /** @param {string} time */
     swept: time => `As of ${time}.`,
+    unknown: 'There is no such user.',
     back: 'All users',
+    overHint: 'LiteLLM refuses the calls of all keys.',
     editBudget: 'Change limits',
+    unlimited: 'Yes: no limit to what this user may spend',
     /** @param {string} name */
     editTitle: name => `Limits of ${name}`,
     resetSpend: 'Reset spend',
     /** @param {string} name */
     resetTitle: name => `Reset the spend of ${name}`,
     /** @param {string} spend */
-    resetLead: spend => `The ${spend} of this period become $0.00, so the whole budget can be spent again. Reports keep what was spent.`,
+    resetLead: spend =>
+      `The ${spend} of this period become $0.00, so the whole budget can be spent again. Reports keep what was spent.`,
     offboard: 'Off-board',
     /** @param {string} name */
     offboardTitle: name => `Off-board ${name}`,
     /** @param {number} keys @param {string} spend @param {string} soon */
     offboardLead: (keys, spend, soon) =>
-      `${plural(keys, 'key stops', 'keys stop')} working ${soon} and ${keys === 1 ? 'is' : 'are'} deleted with the user, whose spend of ${spend} is no longer shown here. There is no grace period. Spending stays in LiteLLM’s reports and the audit log. While they are in an allowed group, their next request creates them anew.`,
+      `${plural(keys, 'key stops', 'keys stop')} working ${soon} and ${keys === 1 ? 'is' : 'are'} deleted with the ` +
+      `user. Their spending of ${spend} disappears from this page; LiteLLM’s reports keep it. ` +
+      'There is no grace period. ' +
+      'If they are still in an allowed group, remove them there first, or they get a new user with their next request.',
     /** @param {string} name */
     offboardButton: name => `Off-board ${name} for good`,
   },
@@ -48,9 +56,11 @@ export const forAdmins = {
     notFollowed: 'The progress of the run could not be read',
     follow: 'Look again',
     title: 'Off-boarding',
-    lead: 'Every few minutes, users who left the groups are blocked, and deleted after the grace period. Users that this service did not create are deleted once an admin confirms.',
+    lead:
+      'Every few minutes, users who left the groups are blocked, and deleted after the grace period. ' +
+      'Users that this service did not create are deleted once an admin confirms.',
     off: 'The cleanup is off. Set litellmOrchestrator.backstage.catalogToken.',
-    dryRun: 'Show what would happen',
+    dryRun: 'Preview',
     running: 'A run is in progress.',
     /** @param {number} checked @param {number} total */
     progress: (checked, total) => `Checked ${checked} of ${total} users`,
@@ -58,11 +68,51 @@ export const forAdmins = {
     grace: 'Grace before deletion',
     noGrace: 'none',
     last: 'Last run',
-    members: 'Members and admins',
-    planTitle: 'The plan',
+    members: 'In the groups',
+    /** @param {string} members @param {string} admins */
+    people: (members, admins) =>
+      `${members} ${members === '1' ? 'member' : 'members'}, ${admins} ${admins === '1' ? 'admin' : 'admins'}`,
+    /** @param {number} count */
+    orphans: count => `${count} of them only as ${count === 1 ? 'an orphan' : 'orphans'} of the catalog`,
+    due: 'any moment',
+    /** @param {string} time */
+    preview: time => `Preview of ${time}, not carried out`,
+    /** @param {string} time */
+    ran: time => `Run of ${time}`,
+    planTitle: 'Who is affected',
     nothing: 'Nobody would be removed.',
-    columns: { user: 'User', action: 'What happens', reason: 'Why', since: 'Since', deletion: 'Deleted', keys: 'Keys' },
-    actions: { block: 'Keys are blocked', hold: 'Waits', delete: 'Is deleted', restore: 'Gets the keys back' },
+    nobody: 'Nobody was affected.',
+    findingsTitle: 'To look at',
+    /** By the known values of `kind`. @type {Record<string, string>} */
+    findings: {
+      spelling: 'Id not in lower case',
+      twoSpellings: 'Id in two spellings',
+      sameAddress: 'Same e-mail address as somebody who leaves',
+      childGroups: 'Child groups that the catalog does not show',
+    },
+    columns: {
+      user: 'User',
+      action: 'What happens',
+      done: 'What happened',
+      reason: 'Why',
+      since: 'Not in a group since',
+      deletion: 'Deleted',
+      keys: 'Keys',
+    },
+    gone: 'gone',
+    actions: { block: 'Block the keys', hold: 'On hold', delete: 'Delete', restore: 'Restore' },
+    did: {
+      block: 'Keys blocked',
+      hold: 'On hold',
+      delete: 'Deleted',
+      restore: 'Keys restored',
+      none: 'Nothing done',
+      now: 'in this run',
+    },
+    failedFor: 'Failed',
+    /** @param {number} users @param {number} keys */
+    deletes: (users, keys) =>
+      `${plural(users, 'user', 'users')} and ${plural(keys, 'key', 'keys')} will be deleted. This cannot be undone.`,
     now: 'now',
     onceConfirmed: 'once an admin confirms',
     /** @param {string} time */
@@ -81,20 +131,37 @@ export const forAdmins = {
     exportedPart: 'The file is not complete',
     title: 'Audit log',
     lead: 'Who changed what, and what it was before.',
-    actor: 'Who',
-    target: 'Whose',
-    action: 'What',
+    actor: 'Actor',
+    target: 'Affected user',
+    action: 'Action',
+    person: 'name or e-mail',
+    of: 'of',
+    /** @param {number} count @param {boolean} isMost */
+    several: (count, isMost) => `${isMost ? 'More than ' : ''}${count} people match. Choose one.`,
+    /** @param {string} typed */
+    nobody: typed => `Nobody is called “${typed}”.`,
+    /** @param {string} ref */
+    left: ref => `${ref}, who is no user now`,
+    reversed: 'Before “Since”.',
     any: 'anything',
     since: 'Since',
     until: 'Until',
     empty: 'Nothing matches.',
-    columns: { at: 'When', actor: 'Who', action: 'What', target: 'Whose', outcome: 'Outcome', change: 'Change' },
+    columns: {
+      at: 'When',
+      actor: 'Actor',
+      action: 'Action',
+      target: 'Affected user',
+      key: 'Key',
+      outcome: 'Outcome',
+      change: 'Change',
+    },
     export: 'Download CSV',
     /** @param {number} count */
     exporting: count => `Reading… ${count}`,
     /** @param {number} most */
     exportedMost: most => `The file has the newest ${most} events only. Choose a shorter time for the others.`,
-    outcomes: { done: 'Done', denied: 'Refused', failed: 'Failed', open: 'Not finished' },
+    outcomes: { done: 'Done', reconciled: 'Repaired', denied: 'Refused', failed: 'Failed', open: 'Not finished' },
   },
   health: {
     title: 'Health',

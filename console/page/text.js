@@ -1,6 +1,16 @@
-// Every English sentence of the console; those of the views for admins are in text-admin.js.
+// Every English sentence of the console; those of dialogs and of the views for admins have files of
+// their own.
 
 import { forAdmins, plural } from './text-admin.js';
+import { inDialogs } from './text-dialogs.js';
+
+const compact = new Intl.NumberFormat('en-US', { notation: 'compact', maximumFractionDigits: 1 });
+const whole = new Intl.NumberFormat('en-US');
+/** @param {number} value */
+const short = value => (value > 1_000_000 ? compact : whole).format(value);
+
+/** @param {string | null} end */
+const callsFail = end => `Calls fail ${end ? `until ${end}` : 'until it is raised'}.`;
 
 export const text = {
   name: 'LiteLLM console',
@@ -15,7 +25,16 @@ export const text = {
     /** @param {number} seconds */
     within: seconds => (seconds ? `within ${seconds} s` : 'at once'),
   },
-  nav: { keys: 'Keys', spending: 'Spending', admin: 'Admin', users: 'Users', cleanup: 'Off-boarding', audit: 'Audit log', health: 'Health', label: 'Sections' },
+  nav: {
+    keys: 'Keys',
+    spending: 'Spending',
+    admin: 'Admin',
+    users: 'Users',
+    cleanup: 'Off-boarding',
+    audit: 'Audit log',
+    health: 'Health',
+    label: 'Sections',
+  },
   theme: { dark: 'Dark', light: 'Light', toggle: 'Switch between light and dark' },
   skip: 'Skip to content',
   copy: 'Copy',
@@ -32,10 +51,14 @@ export const text = {
   notices: 'Notices',
   more: 'Show more',
   none: 'none',
+  yes: 'yes',
+  no: 'no',
   requestId: 'Request id',
   offline: 'You are offline. What you see may be old; changes are not possible until you are back.',
   signOut: 'Sign out',
   admin: 'admin',
+  onlyAdmins: 'Only admins see this.',
+  toKeys: 'To your keys',
   signIn: {
     title: 'Sign in',
     standalone: 'This is a demonstration on stand-ins. Choose who you are.',
@@ -43,8 +66,14 @@ export const text = {
     label: 'Backstage token',
     submit: 'Sign in',
     expired: 'Your session has expired. Sign in again; nothing that you typed is lost.',
-    roles: { member: 'a member: creates keys', admin: 'an admin: looks after everybody', none: 'in no group: is refused' },
-    refused: 'This token was not accepted. Copy a new one.',
+    roles: {
+      member: 'member · creates keys',
+      admin: 'admin · manages all users',
+      none: 'no access',
+    },
+    refused:
+      'This token was not accepted. Copy a new one: ' +
+      'it is in the Authorization header of the requests of Backstage’s pages.',
     outsider: 'You are not in a group that may use models.',
     /** @param {string | null} contact */
     ask: contact => (contact ? `Ask ${contact} for access.` : 'Ask your platform team for access.'),
@@ -96,11 +125,27 @@ export const text = {
     noMatch: 'No key matches.',
     empty: 'No keys yet. A key lets your code call models.',
     /** @param {number | null} calls @param {number | null} tokens */
-    rates: (calls, tokens) => [calls === null ? '' : plural(calls, 'call', 'calls'), tokens === null ? '' : plural(tokens, 'token', 'tokens')].filter(Boolean).join(', ') || '–',
-    columns: { key: 'Key', status: 'Status', models: 'Models', spend: 'Spend', budget: 'Budget', rates: 'Rates per minute', used: 'Last use', expires: 'Expires' },
+    rates: (calls, tokens) =>
+      [calls === null ? '' : `${short(calls)} requests/min`, tokens === null ? '' : `${short(tokens)} tokens/min`]
+        .filter(Boolean)
+        .join(' · ') || '–',
+    columns: {
+      key: 'Key',
+      status: 'Status',
+      models: 'Models',
+      spend: 'Spend',
+      budget: 'Budget',
+      rates: 'Rates',
+      used: 'Last use',
+      expires: 'Expires',
+    },
     unnamed: 'unnamed',
     session: 'sign-in to LiteLLM',
-    allModels: 'all of the tier',
+    allModels: 'All models',
+    /** @param {number} count */
+    models: count => plural(count, 'model', 'models'),
+    used: 'used',
+    end: 'ends',
     status: { active: 'Active', overBudget: 'Over budget', blocked: 'Blocked', expired: 'Expired', all: 'all' },
     odd: 'Unclear',
     oddHint: 'What LiteLLM has of this key makes no sense. An admin of LiteLLM has to correct it.',
@@ -118,12 +163,23 @@ export const text = {
     actions: name => `Actions for ${name}`,
     /** @param {number} count @param {number} limit */
     full: (count, limit) => `You have ${count} of ${limit} keys. Delete one first.`,
-    tiles: { spent: 'Spent', of: 'of', unlimited: 'no limit', resets: 'Budget resets', keys: 'Keys', noReset: 'never', tier: 'tier', missing: 'not available' },
+    tiles: {
+      spent: 'Spent',
+      of: 'of',
+      unlimited: 'no limit',
+      resets: 'Budget resets',
+      keys: 'Keys',
+      noReset: 'never',
+      tier: 'tier',
+      missing: 'not available',
+    },
   },
   budget: {
-    /** @param {string | null} whose null is one's own @param {string} budget @param {string | null} end @param {string | null} contact */
-    usedUp: (whose, budget, end, contact) =>
-      `${whose === null ? 'Your budget' : `The budget of ${whose}`} of ${budget} is used up. Calls fail ${end ? `until ${end}` : 'until it is raised'}.${whose === null ? ` Ask ${contact ?? 'your platform team'} for more.` : ''}`,
+    /** @param {string} budget @param {string | null} end @param {string | null} contact */
+    usedUp: (budget, end, contact) =>
+      `Your budget of ${budget} is used up. ${callsFail(end)} Ask ${contact ?? 'your platform team'} for more.`,
+    /** @param {string} whose @param {string} budget @param {string | null} end */
+    usedUpOf: (whose, budget, end) => `The budget of ${whose} of ${budget} is used up. ${callsFail(end)}`,
   },
   secret: {
     /** @param {string} alias @param {string} of whose key it is, unless it is one's own */
@@ -135,76 +191,16 @@ export const text = {
     /** @param {string[]} aliases */
     leaveTitle: aliases => `Sign out without ${aliases.map(alias => `“${alias}”`).join(', ')}?`,
     /** @param {number} count */
-    leaveLead: count => `You have not said that you saved ${count === 1 ? 'the secret of this key. It is' : 'the secrets of these keys. They are'} lost when you sign out, and can only be replaced by a rotation.`,
+    leaveLead: count =>
+      (count === 1
+        ? 'You have not said that you saved the secret of this key. It is'
+        : 'You have not said that you saved the secrets of these keys. They are') +
+      ' lost when you sign out, and can only be replaced by a rotation.',
     leave: 'Sign out and lose it',
     snippets: 'How to use it',
     where: 'Ask your platform team for the address of LiteLLM.',
   },
-  fields: {
-    alias: 'Alias',
-    aliasHint: 'What you will recognise it by. Unique among your keys.',
-    maxBudget: 'Budget in USD',
-    budgetDuration: 'Budget resets every',
-    expires: 'Expires',
-    models: 'Models',
-    modelsMissing: 'The list of models is not available now. Without a choice, the key may call every model of your tier.',
-    modelsHint: 'None chosen means all that your tier has.',
-    rpmLimit: 'Requests per minute',
-    tpmLimit: 'Tokens per minute',
-    never: 'never',
-    /** @param {string} limit */
-    atMost: limit => `At most ${limit}.`,
-    /** @param {string} limit */
-    atMostUntil: limit => `Your tier allows at most ${limit}.`,
-    periods: { '1d': 'day', '7d': 'week', '30d': '30 days', '1mo': 'month' },
-    tooMuch: 'That is more than the tier allows.',
-  },
-  dialogs: {
-    create: 'Create key',
-    creating: 'Creating…',
-    edit: 'Edit',
-    /** @param {string} name */
-    editTitle: name => `Edit ${name}`,
-    block: 'Block',
-    unblock: 'Unblock',
-    rotate: 'Rotate',
-    /** @param {string} name */
-    rotateTitle: name => `Rotate ${name}`,
-    rotateLead: 'You get a new key with the same limits. Choose how long the old one goes on working.',
-    overlap: 'Overlap',
-    /** @param {string} soon */
-    rotateTwice: soon => `This key has replaced another one, which still works. That older key stops working ${soon}.`,
-    rotateBlocked: 'Rotate: the old key stays blocked',
-    rotateBlockedLead: 'You get a new key with the same limits, which works.',
-    rotateNow: 'Rotate: the old key stops now',
-    /** @param {string} end */
-    rotateUntil: end => `Rotate: the old key works until ${end}`,
-    remove: 'Delete',
-    /** @param {string} name */
-    removeTitle: name => `Delete ${name}`,
-    /** @param {string} soon */
-    removeLead: soon => `Whatever uses this key stops working ${soon}. This cannot be undone.`,
-    replacedTitle: 'The key that it replaced still works',
-    replacedKeep: 'Keep it: it goes on working, without an end',
-    /** @param {string} soon */
-    replacedDelete: soon => `Delete it, too: it stops working ${soon}`,
-    /** @param {string} word */
-    typeToConfirm: word => `Type ${word} to confirm`,
-    /** @param {string} name */
-    removeButton: name => `Delete ${name} for good`,
-    reportTitle: 'Report a leaked key',
-    /** @param {string} soon */
-    reportLead: soon => `Paste the key that you found. If it is one of this company’s, it stops working ${soon} and for good, also if it is not yours.`,
-    reportLabel: 'Leaked key',
-    reportButton: 'Block this key for good',
-    reported: 'Thank you. If the key is known here, it is blocked now.',
-    conflictTitle: 'Somebody else changed it meanwhile',
-    conflictLead: 'Nothing was changed. Compare, and decide.',
-    conflictTheirs: 'Now',
-    conflictYours: 'Yours',
-    overwrite: 'Use mine',
-    keepTheirs: 'Keep theirs',
-  },
+  ...inDialogs,
   spending: {
     title: 'Spending',
     lead: 'Days are UTC. New calls appear after about a minute.',
@@ -228,6 +224,13 @@ export const text = {
   ...forAdmins,
   shortcuts: {
     title: 'Shortcuts',
-    rows: [['/', 'Filter'], ['c', 'Create a key'], ['g k', 'Keys'], ['g s', 'Spending'], ['?', 'This list'], ['Escape', 'Close']],
+    rows: [
+      ['/', 'Filter'],
+      ['c', 'Create a key'],
+      ['g k', 'Keys'],
+      ['g s', 'Spending'],
+      ['?', 'This list'],
+      ['Escape', 'Close'],
+    ],
   },
 };

@@ -15,8 +15,16 @@ export const pill = (kind, word, title = '') => html`<span class="pill ${kind}" 
 export function bar(spend, budget, label) {
   const percent = budget ? Math.min(100, (spend / budget) * 100) : spend > 0 && budget === 0 ? 100 : 0;
   const kind = percent >= 100 ? 'bad' : percent >= 80 ? 'warn' : '';
-  return html`<div class="bar ${kind}" role="progressbar" aria-label=${label} aria-valuemin="0" aria-valuemax="100"
-    aria-valuenow=${Math.round(percent)}><svg width="100%" height="6" aria-hidden="true"><rect width="${percent}%" height="6" rx="3"></rect></svg></div>`;
+  return html`<div
+    class="bar ${kind}"
+    role="progressbar"
+    aria-label=${label}
+    aria-valuemin="0"
+    aria-valuemax="100"
+    aria-valuenow=${Math.round(percent)}
+  >
+    <svg width="100%" height="6" aria-hidden="true"><rect width="${percent}%" height="6" rx="3"></rect></svg>
+  </div>`;
 }
 
 /**
@@ -26,21 +34,30 @@ export function bar(spend, budget, label) {
 export function failed(title, failure, retry = null) {
   return html`<div class="notice bad" role="alert">
     <div><strong>${title}.</strong> ${failure.message}</div>
-    ${requestId(failure)}
-    ${retry ? html`<button type="button" @click=${retry}>${text.retry}</button>` : nothing}
+    ${requestId(failure)} ${retry ? html`<button type="button" @click=${retry}>${text.retry}</button>` : nothing}
   </div>`;
 }
 
 /** To quote when asking an operator. @param {any} failure an ApiError, if any */
 export const requestId = failure =>
-  failure?.requestId ? html`<div class="request-id">${text.requestId} <code>${failure.requestId}</code> ${copyButton(failure.requestId, text.copyId)}</div>` : nothing;
+  failure?.requestId
+    ? html`<div class="request-id">
+        ${text.requestId} <code>${failure.requestId}</code> ${copyButton(failure.requestId, text.copyId)}
+      </div>`
+    : nothing;
 
-/** Grey shapes where rows will be. @param {number} rows */
-export const skeletonRows = (rows = 4) =>
-  html`<div class="skeleton" aria-hidden="true">${Array.from({ length: rows }, () => html`<i></i>`)}</div>`;
+/** Grey shapes where a card will be. @param {number} rows */
+export const skeleton = (rows = 4) =>
+  html`<section class="card" aria-busy="true">
+    <div class="skeleton" aria-hidden="true">${Array.from({ length: rows }, () => html`<i></i>`)}</div>
+  </section>`;
 
 /** @param {string} sentence @param {unknown} action */
-export const empty = (sentence, action = nothing) => html`<div class="empty"><p>${sentence}</p>${action}</div>`;
+export const empty = (sentence, action = nothing) =>
+  html`<div class="empty">
+    <p>${sentence}</p>
+    ${action}
+  </div>`;
 
 /** @param {string} value what it copies @param {string} label */
 export const copyButton = (value, label, isPrimary = false) =>
@@ -49,7 +66,10 @@ export const copyButton = (value, label, isPrimary = false) =>
 /** Saves a CSV file (RFC 4180). @param {string} name @param {unknown[][]} rows */
 export function download(name, rows) {
   // A leading = + - @ would be a formula to a spreadsheet.
-  const cell = (/** @type {unknown} */ value) => `"${String(value ?? '').replace(/^(?=[=+\-@\t\r])/, "'").replaceAll('"', '""')}"`;
+  const cell = (/** @type {unknown} */ value) =>
+    `"${String(value ?? '')
+      .replace(/^(?=[=+\-@\t\r])/, "'")
+      .replaceAll('"', '""')}"`;
   const csv = rows.map(row => row.map(cell).join(',')).join('\r\n');
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob([csv, '\r\n'], { type: 'text/csv' }));

@@ -8,6 +8,7 @@ import { notices } from './notices.js';
 import { session } from './session.js';
 import { text } from './text.js';
 import { View } from './view.js';
+import { userPill } from './user-facts.js';
 import './keys-view.js';
 import './spending-view.js';
 
@@ -30,6 +31,12 @@ class UserView extends View {
     super.connectedCallback();
   }
 
+  /** A link may be old, or wrong: another try does not help. @param {any} failure */
+  broken(failure) {
+    if (failure.status !== 404) return super.broken(failure);
+    return html`<div class="notice plain">${words.unknown} <a href="#/users">${words.back}</a></div>`;
+  }
+
   actions() {
     return html`<a class="button" href="#/users">${words.back}</a>
       <button type="button" @click=${() => this.#edit()}>${words.editBudget}</button>
@@ -38,8 +45,16 @@ class UserView extends View {
   }
 
   content() {
-    return html`<div class="nested"><keys-view .userId=${this.userId} .me=${this.me} .heading=${text.keys.title} .lead=${text.keys.leadOf(nameOf(this.userId))}></keys-view>
-      <spending-view .userId=${this.userId} .isNested=${true}></spending-view></div>`;
+    return html`<p class="summary">${userPill(this.user)}</p>
+      <div class="nested">
+        <keys-view
+          .userId=${this.userId}
+          .me=${this.me}
+          .heading=${text.keys.title}
+          .lead=${text.keys.leadOf(nameOf(this.userId))}
+        ></keys-view>
+        <spending-view .userId=${this.userId} .isNested=${true}></spending-view>
+      </div>`;
   }
 
   #edit() {
@@ -89,7 +104,10 @@ class UserView extends View {
         },
       });
     } catch (error) {
-      this.failed(words.notOffboarded(nameOf(this.userId)), error, { label: words.offboardAgain, act: () => this.#offboard() });
+      this.failed(words.notOffboarded(nameOf(this.userId)), error, {
+        label: words.offboardAgain,
+        act: () => this.#offboard(),
+      });
     }
   }
 }

@@ -2,18 +2,13 @@
 
 import { html, repeat } from './lit.js';
 import { exact, money, when } from './format.js';
-import { bar, empty, pill } from './ui.js';
+import { bar, empty } from './ui.js';
+import { userPill } from './user-facts.js';
 import { PAGE, PagedView } from './paged-view.js';
 import { text } from './text.js';
 
 const { users: words } = text;
 const DEFAULT_TIER = 'userDefaults';
-/** @type {Record<string, 'good' | 'warn' | 'bad'>} */
-const KINDS = { active: 'good', overBudget: 'warn', offboarding: 'bad' };
-
-/** @param {string} status */
-export const userPill = status => pill(KINDS[status], words.status[/** @type {'active'} */ (status)]);
-
 class UsersView extends PagedView {
   heading = words.title;
   lead = words.lead;
@@ -22,8 +17,17 @@ class UsersView extends PagedView {
 
   /** @param {string | null} cursor */
   async page(cursor) {
-    const { users, nextCursor, sweptAt } = await this.api.read(['users'], { limit: PAGE, query: this.query, status: this.status, cursor });
-    return { rows: users, next: nextCursor, lead: sweptAt ? `${words.lead} ${words.swept(when(sweptAt))}` : words.lead };
+    const { users, nextCursor, sweptAt } = await this.api.read(['users'], {
+      limit: PAGE,
+      query: this.query,
+      status: this.status,
+      cursor,
+    });
+    return {
+      rows: users,
+      next: nextCursor,
+      lead: sweptAt ? `${words.lead} ${words.swept(when(sweptAt))}` : words.lead,
+    };
   }
 
   /** @param {string} query */
@@ -34,23 +38,69 @@ class UsersView extends PagedView {
 
   content() {
     return html`<section class="card">
-      <div class="tools"><input type="search" data-filter placeholder=${words.search} aria-label=${words.search} @input=${(/** @type {any} */ event) => this.#search(event.target.value.trim())}>
-        <select aria-label=${words.columns.status} @change=${(/** @type {any} */ event) => ((this.status = event.target.value), this.reload())}>
-          <option value="">${words.anyStatus}</option>${Object.entries(words.status).map(([value, label]) => html`<option value=${value}>${label}</option>`)}</select></div>
-      ${this.rows.length ? this.#table() : empty(words.empty)}
-      ${this.moreButton()}
+      <div class="tools">
+        <input
+          type="search"
+          data-filter
+          placeholder=${words.search}
+          aria-label=${words.search}
+          @input=${(/** @type {any} */ event) => this.#search(event.target.value.trim())}
+        />
+        <select
+          aria-label=${words.columns.status}
+          @change=${(/** @type {any} */ event) => ((this.status = event.target.value), this.reload())}
+        >
+          <option value="">${words.anyStatus}</option>
+          ${Object.entries(words.status).map(([value, label]) => html`<option value=${value}>${label}</option>`)}
+        </select>
+      </div>
+      ${this.rows.length ? this.#table() : empty(words.empty)} ${this.moreButton()}
     </section>`;
   }
 
   #table() {
     const { columns } = words;
-    return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.title}><table><thead><tr><th scope="col">${columns.user}</th><th scope="col">${columns.status}</th>
-        <th scope="col" class="wide">${columns.tier}</th><th scope="col" class="num">${columns.spend}</th><th scope="col" class="wide">${columns.budget}</th><th scope="col" class="wide">${columns.since}</th></tr></thead>
-      <tbody>${repeat(this.rows, row => row.userId, row => html`<tr>
-        <td><a class="name" dir="auto" href="#/users/${encodeURI(row.userId)}">${row.displayName ?? row.userId}</a><div class="sub">${row.userId}</div></td>
-        <td>${userPill(row.status)}</td><td class="wide">${row.tier === DEFAULT_TIER ? words.defaultTier : (row.tier ?? '–')}</td><td class="num">${money(row.spend)}</td>
-        <td class="wide mini">${row.maxBudget === null ? text.keys.tiles.unlimited : html`${bar(row.spend, row.maxBudget, `${columns.budget} ${row.userId}`)}<small>${text.keys.tiles.of} ${money(row.maxBudget)}</small>`}</td>
-        <td class="wide" title=${exact(row.createdAt)}>${when(row.createdAt)}</td></tr>`)}</tbody></table></div>`;
+    return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.title}>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">${columns.user}</th>
+            <th scope="col">${columns.status}</th>
+            <th scope="col" class="if-4">${columns.tier}</th>
+            <th scope="col" class="num">${columns.spend}</th>
+            <th scope="col" class="if-1">${columns.budget}</th>
+            <th scope="col" class="if-2">${columns.since}</th>
+          </tr>
+        </thead>
+        <tbody>
+          ${repeat(
+            this.rows,
+            row => row.userId,
+            row =>
+              html`<tr>
+                <td class="first">
+                  <a class="name" dir="auto" href="#/users/${encodeURI(row.userId)}"
+                    >${row.displayName ?? row.userId}</a
+                  >
+                  <div class="sub">${row.userId}</div>
+                </td>
+                <td class="state">${userPill(row)}</td>
+                <td class="if-4 part">${row.tier === DEFAULT_TIER ? words.defaultTier : (row.tier ?? '–')}</td>
+                <td class="num">${money(row.spend)}</td>
+                <td class="if-1 mini">
+                  ${
+                    row.maxBudget === null
+                      ? text.keys.tiles.unlimited
+                      : html`${bar(row.spend, row.maxBudget, `${columns.budget} ${row.userId}`)}
+                          <small>${text.keys.tiles.of} ${money(row.maxBudget)}</small>`
+                  }
+                </td>
+                <td class="if-2" data-label=${words.created} title=${exact(row.createdAt)}>${when(row.createdAt)}</td>
+              </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>`;
   }
 }
 customElements.define('users-view', UsersView);

@@ -4,18 +4,22 @@ import { LitElement, html, nothing } from './lit.js';
 import { Api } from './api.js';
 import { EndedError } from './http.js';
 import { notices } from './notices.js';
-import { failed, skeletonRows } from './ui.js';
+import { failed, skeleton } from './ui.js';
 import { text } from './text.js';
 
 /** The period of a view that counts down, in milliseconds. */
 export const COUNTDOWN = 30_000;
 
 export class View extends LitElement {
-  /** @type {import('lit').PropertyDeclarations} */ static properties = { failure: { state: true }, isLoaded: { state: true } };
+  /** @type {import('lit').PropertyDeclarations} */ static properties = {
+    failure: { state: true },
+    isLoaded: { state: true },
+  };
 
   api = new Api();
   #ticking = 0;
   #loading = 0;
+  /** @type {Promise<unknown>} */ #reloading = Promise.resolve();
 
   constructor() {
     super();
@@ -30,6 +34,7 @@ export class View extends LitElement {
 
   connectedCallback() {
     super.connectedCallback();
+    this.dataset.view = '';
     if (this.period) this.#ticking = window.setInterval(() => this.tick(), this.period);
     this.reload();
   }
@@ -54,7 +59,17 @@ export class View extends LitElement {
     this.requestUpdate();
   }
 
-  async reload() {
+  reload() {
+    this.#reloading = this.#reload();
+    return this.#reloading;
+  }
+
+  /** Once what is asked for now has come, and is drawn with all that is in it. */
+  get drawn() {
+    return this.#reloading.then(() => this.updateComplete).then(() => new Promise(requestAnimationFrame));
+  }
+
+  async #reload() {
     const loading = ++this.#loading;
     try {
       const loaded = await this.load();
@@ -81,7 +96,11 @@ export class View extends LitElement {
 
   /** What could not be loaded of the parts that fail on their own. @type {Record<string, unknown>} */ missing = {};
 
-  /** Gets the property `name`, without which the rest can be shown. @param {string} name @param {() => Promise<unknown>} get */
+  /**
+   * Gets the property `name`, without which the rest can be shown.
+   *
+   * @param {string} name @param {() => Promise<unknown>} get
+   */
   async loadPart(name, get) {
     try {
       const value = await get();
@@ -103,12 +122,20 @@ export class View extends LitElement {
     return nothing;
   }
 
+  /** Why it could not be loaded. @param {any} failure @returns {unknown} */
+  broken(failure) {
+    return failed(text.errors.notLoaded(this.heading), failure, () => this.reload());
+  }
+
   render() {
     return html`<header class="page">
-        <div><h1>${this.heading}</h1><p>${this.lead}</p></div>
+        <div>
+          <h1 tabindex="-1">${this.heading}</h1>
+          <p>${this.lead}</p>
+        </div>
         <div class="actions">${this.isLoaded ? this.actions() : nothing}</div>
       </header>
-      ${this.failure ? failed(text.errors.notLoaded(this.heading), this.failure, () => this.reload()) : nothing}
-      ${this.isLoaded ? this.content() : this.failure ? nothing : html`<section class="card" aria-busy="true">${skeletonRows()}</section>`}`;
+      ${this.failure ? this.broken(this.failure) : nothing}
+      ${this.isLoaded ? this.content() : this.failure ? nothing : skeleton()}`;
   }
 }

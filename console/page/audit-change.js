@@ -1,0 +1,52 @@
+// What an event of the audit log changed, in a few words.
+
+import { html, nothing } from './lit.js';
+import { text } from './text.js';
+
+const ID = /^[0-9a-f]{64}$/;
+
+/** @typedef {any} Event `AuditEvent` of the contract */
+
+/** The alias of the event's key, if the event has it. @param {Event} event */
+export const aliasIn = ({ before, requested, after }) =>
+  after?.key_alias ?? before?.key_alias ?? after?.alias ?? requested?.alias ?? null;
+
+/** What differs between before and after; what was there, if it was deleted. @param {Event} event */
+export function difference({ action, before, requested, after, detail }) {
+  const was = before ?? {};
+  const is = action.endsWith('.delete') ? {} : (after ?? requested ?? {});
+  const names = Object.keys(is).filter(name => JSON.stringify(was[name]) !== JSON.stringify(is[name]));
+  const lost = action.endsWith('.delete') ? Object.keys(was).filter(name => !isNothing(was[name])) : [];
+  if (!names.length && !lost.length) return html`<small>${detail ?? ''}</small>`;
+  return html`<ul class="changes">
+      ${lost.map(name => html`<li dir="auto"><code>${name}</code> ${old(was[name])}</li>`)}
+      ${names.map(name => change(name, name in was ? html`${old(was[name])} → ` : nothing, is[name]))}
+    </ul>
+    ${detail ? html`<small>${detail}</small>` : nothing}`;
+}
+
+/** @param {string} name @param {unknown} before @param {unknown} value */
+const change = (name, before, value) =>
+  html`<li dir="auto"><code>${name}</code> ${before}<ins title=${full(value)}>${shown(value)}</ins></li>`;
+
+/** @param {unknown} value */
+const old = value => html`<del title=${full(value)}>${shown(value)}</del>`;
+
+/** @param {unknown} value */
+const isNothing = value =>
+  value === null ||
+  value === undefined ||
+  value === false ||
+  (typeof value === 'object' && Object.keys(value).length === 0);
+
+/** @param {unknown} value */
+const full = value => (typeof value === 'string' && ID.test(value) ? value : nothing);
+
+/** @param {unknown} value */
+function shown(value) {
+  if (value === null || value === undefined) return text.none;
+  if (typeof value === 'boolean') return value ? text.yes : text.no;
+  if (Array.isArray(value)) return value.join(', ') || text.none;
+  if (typeof value === 'object') return JSON.stringify(value);
+  return ID.test(String(value)) ? `${String(value).slice(0, 8)}…` : String(value);
+}

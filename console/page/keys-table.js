@@ -1,0 +1,163 @@
+// The table of keys: what is shown of them, filtered and sorted.
+
+import { LitElement, html, nothing, repeat } from './lit.js';
+import { exact, exactMoney, money, when } from './format.js';
+import { SORTABLE, directionOf, isOdd, keyName, matches, rates, sorted, statusPill } from './key-facts.js';
+import { bar, empty } from './ui.js';
+import { text } from './text.js';
+
+const { keys: words } = text;
+const STATUSES = /** @type {const} */ (['active', 'overBudget', 'blocked', 'expired']);
+/** With the class of its cells: the higher its number, the more room a column needs to be shown. */
+const COLUMNS = /** @type {const} */ ([
+  ['key', ''],
+  ['status', ''],
+  ['models', 'if-3'],
+  ['spend', 'num'],
+  ['budget', 'if-1'],
+  ['rates', 'if-4'],
+  ['used', 'if-2'],
+  ['expires', 'if-2'],
+]);
+
+class KeysTable extends LitElement {
+  /** @type {import('lit').PropertyDeclarations} */ static properties = {
+    rows: {},
+    query: { state: true },
+    status: { state: true },
+    by: { state: true },
+    isReversed: { state: true },
+  };
+
+  /** @type {(event: MouseEvent, row: any) => void} */ menu = () => {};
+
+  constructor() {
+    super();
+    /** @type {any[]} */ this.rows = [];
+    this.query = '';
+    this.status = '';
+    this.by = '';
+    this.isReversed = false;
+  }
+
+  createRenderRoot() {
+    return this;
+  }
+
+  render() {
+    const shown = sorted(
+      this.rows.filter(row => matches(row, this.query, this.status)),
+      this.by,
+      this.isReversed,
+    );
+    return html`<section class="card">
+      <div class="tools">
+        <input
+          type="search"
+          data-filter
+          placeholder=${words.filter}
+          aria-label=${words.filter}
+          .value=${this.query}
+          @input=${(/** @type {any} */ event) => (this.query = event.target.value)}
+        />
+        <select
+          aria-label=${words.statusFilter}
+          @change=${(/** @type {any} */ event) => (this.status = event.target.value)}
+        >
+          <option value="">${words.statusFilter}: ${words.status.all}</option>
+          ${STATUSES.map(status => html`<option value=${status}>${words.status[status]}</option>`)}
+        </select>
+      </div>
+      <div class="scroll" tabindex="0" role="region" aria-label=${words.title}>
+        <table>
+          <thead>
+            <tr>
+              ${COLUMNS.map(([name, kind]) => this.#head(name, kind))}
+              <td></td>
+            </tr>
+          </thead>
+          <tbody>
+            ${repeat(
+              shown,
+              row => row.token,
+              row => this.#row(row),
+            )}
+          </tbody>
+        </table>
+      </div>
+      ${shown.length ? nothing : empty(words.noMatch)}
+    </section>`;
+  }
+
+  /** @param {typeof COLUMNS[number][0]} name @param {string} kind */
+  #head(name, kind) {
+    const label = words.columns[name];
+    if (!SORTABLE.includes(name)) return html`<th scope="col" class=${kind}>${label}</th>`;
+    const direction = directionOf(name, this.isReversed);
+    return html`<th scope="col" class=${kind} aria-sort=${this.by === name ? direction : 'none'}>
+      <button type="button" class="sort" @click=${() => this.#sort(name)}>${label}</button>
+    </th>`;
+  }
+
+  /** The same again is the other way round. @param {string} name */
+  #sort(name) {
+    this.isReversed = this.by === name && !this.isReversed;
+    this.by = name;
+  }
+
+  /** @param {any} row */
+  #row(row) {
+    const name = keyName(row);
+    return html`<tr>
+      <td class="first">
+        <div class="name" dir="auto" title=${name}>${name}</div>
+        <div class="sub">${row.key_name}</div>
+      </td>
+      <td class="state">${statusPill(row)}</td>
+      <td class="if-3 part models">${models(row.models)}</td>
+      <td class="num" title=${exactMoney(row.spend)}>${money(row.spend)}</td>
+      <td class="if-1 mini ${row.max_budget === null ? 'nothing' : ''}">${budget(row)}</td>
+      <td class="if-4 part">${rates(row)}</td>
+      <td class="if-2 ${row.last_active ? '' : 'nothing'}" data-label=${words.used} title=${exact(row.last_active)}>
+        ${when(row.last_active)}
+      </td>
+      <td class="if-2 ${row.expires ? '' : 'nothing'}" data-label=${words.end} title=${exact(row.expires)}>
+        ${isOdd(row, 'expires') ? '?' : when(row.expires)}
+      </td>
+      <td class="act">
+        <button
+          type="button"
+          class="quiet"
+          data-key=${row.token}
+          aria-haspopup="menu"
+          aria-expanded="false"
+          aria-label=${words.actions(name)}
+          @click=${(/** @type {MouseEvent} */ event) => this.menu(event, row)}
+        >
+          ⋯
+        </button>
+      </td>
+    </tr>`;
+  }
+}
+customElements.define('keys-table', KeysTable);
+
+/** @param {any} row */
+function budget(row) {
+  if (isOdd(row, 'max_budget')) return '?';
+  if (row.max_budget === null) return '–';
+  return html`${bar(row.spend, row.max_budget, `${words.columns.budget} ${keyName(row)}`)}
+    <small>${words.tiles.of} ${money(row.max_budget)}</small>`;
+}
+
+/** A list on demand, so that a key of many models is no wall of words. @param {string[]} names */
+function models(names) {
+  if (!names.length) return words.allModels;
+  if (names.length === 1) return names[0];
+  return html`<details>
+    <summary>${words.models(names.length)}</summary>
+    <ul>
+      ${names.map(name => html`<li>${name}</li>`)}
+    </ul>
+  </details>`;
+}

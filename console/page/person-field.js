@@ -1,0 +1,111 @@
+// A field for a person: what is typed is looked up among the users, and only what names one of them is asked for.
+
+import { LitElement, html, nothing } from './lit.js';
+import { Api } from './api.js';
+import { nameOf } from './format.js';
+import { text } from './text.js';
+
+const { audit: words } = text;
+const TYPING = 250;
+const MOST = 8;
+const REF = /^[a-z]+:[^\s/:]+\/[^\s/:]+$/;
+const NAME = /^[a-z0-9._-]+$/i;
+
+class PersonField extends LitElement {
+  /** @type {import('lit').PropertyDeclarations} */ static properties = {
+    label: {},
+    others: {},
+    found: { state: true },
+    hint: { state: true },
+    isWrong: { state: true },
+  };
+
+  #api = new Api();
+  #typing = 0;
+  #typed = '';
+  /** Told the ref of who was typed, or null. @type {(ref: string | null) => void} */ chosen = () => {};
+
+  constructor() {
+    super();
+    this.label = '';
+    /** @type {string[]} who is no user, and is known by name */ this.others = [];
+    /** @type {{userId: string, displayName: string | null}[]} */ this.found = [];
+    this.hint = '';
+    this.isWrong = false;
+  }
+
+  createRenderRoot() {
+    return this;
+  }
+
+  /** @param {string} typed */
+  #input(typed) {
+    this.#typed = typed;
+    clearTimeout(this.#typing);
+    this.#typing = window.setTimeout(() => this.#lookUp(typed), TYPING);
+  }
+
+  /** @param {string} typed */
+  async #lookUp(typed) {
+    if (typed === '' || REF.test(typed) || this.others.includes(typed)) return this.#settle(typed || null, '');
+    const found = await this.#search(typed);
+    if (typed !== this.#typed) return;
+    this.found = found;
+    const word = typed.toLowerCase();
+    const same = found.filter(
+      one => nameOf(one.userId).toLowerCase() === word || one.displayName?.toLowerCase() === word,
+    );
+    const [one] = found.length === 1 ? found : same.length === 1 ? same : [];
+    if (one) this.#settle(one.userId, one.userId);
+    else if (found.length) this.#unclear(words.several(found.length, found.length === MOST));
+    // Who has left is in the log, and no user any more.
+    else if (NAME.test(typed)) this.#settle(`user:default/${word}`, words.left(`user:default/${word}`));
+    else this.#unclear(words.nobody(typed));
+  }
+
+  /** @param {string} query @returns {Promise<any[]>} nobody, if they cannot be asked for */
+  async #search(query) {
+    try {
+      return (await this.#api.read(['users'], { query, limit: MOST })).users;
+    } catch {
+      return [];
+    }
+  }
+
+  /** @param {string | null} ref @param {string} hint */
+  #settle(ref, hint) {
+    this.hint = hint;
+    this.isWrong = false;
+    this.chosen(ref);
+  }
+
+  /** @param {string} hint */
+  #unclear(hint) {
+    this.hint = hint;
+    this.isWrong = true;
+  }
+
+  render() {
+    const id = `people-${this.label}`;
+    const option = (/** @type {{userId: string, displayName: string | null}} */ one) =>
+      html`<option value=${one.userId}>${one.displayName ?? nothing}</option>`;
+    return html`<label class="field">
+        <span>${this.label}</span>
+        <input
+          type="search"
+          data-filter
+          list=${id}
+          autocomplete="off"
+          spellcheck="false"
+          placeholder=${words.person}
+          aria-invalid=${this.isWrong}
+          @input=${(/** @type {any} */ event) => this.#input(event.target.value.trim())}
+        />
+        <small role="status">${this.hint}</small>
+      </label>
+      <datalist id=${id}>
+        ${this.found.map(option)}${this.others.map(name => html`<option value=${name}></option>`)}
+      </datalist>`;
+  }
+}
+customElements.define('person-field', PersonField);

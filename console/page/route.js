@@ -1,0 +1,20 @@
+// Which view the address names.
+
+export const FOR_ALL = /** @type {const} */ (['keys', 'spending']);
+export const FOR_ADMINS = /** @type {const} */ (['users', 'cleanup', 'audit', 'health']);
+
+/** The route in the address, such as #/users/user:default/alice. */
+export function routeNow() {
+  const [, name = '', ...rest] = decoded(location.hash).split('/');
+  if (name === 'users' && rest.length) return { name: 'user', userId: rest.join('/') };
+  return { name: [...FOR_ALL, ...FOR_ADMINS].some(known => known === name) ? name : 'keys', userId: '' };
+}
+
+/** @param {string} hash which may be anything that somebody sent as a link */
+function decoded(hash) {
+  try {
+    return decodeURI(hash);
+  } catch {
+    return '';
+  }
+}

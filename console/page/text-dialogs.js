@@ -1,0 +1,79 @@
+// The English sentences of dialogs and their fields.
+
+export const inDialogs = {
+  fields: {
+    alias: 'Alias',
+    aliasHint:
+      'What you will recognise it by: 1 to 64 letters, digits, spaces and . _ @ / - that begin and end with a letter ' +
+      'or digit. Unique among your keys.',
+    maxBudget: 'Budget in USD',
+    budgetDuration: 'Budget renews',
+    /** @param {string} period as LiteLLM has it */
+    every: period => `every ${period}`,
+    noNumber: 'Not a number.',
+    emptyIsNone: 'Empty means no limit.',
+    expires: 'Expires',
+    models: 'Models',
+    modelsMissing:
+      'The list of models is not available now. Without a choice, the key may call every model of your tier.',
+    modelsHint: 'Leave empty to allow every model of your tier.',
+    rpmLimit: 'Requests per minute',
+    tpmLimit: 'Tokens per minute',
+    never: 'never',
+    /** @param {string} limit */
+    atMost: limit => `At most ${limit}.`,
+    /** @param {string} limit */
+    atMostUntil: limit => `Your tier allows at most ${limit}.`,
+    periods: { '1d': 'daily', '7d': 'weekly', '30d': 'every 30 days', '1mo': 'monthly' },
+    tooMuch: 'That is more than the tier allows.',
+  },
+  dialogs: {
+    create: 'Create key',
+    creating: 'Creating…',
+    edit: 'Edit',
+    /** @param {string} name */
+    editTitle: name => `Edit ${name}`,
+    block: 'Block',
+    unblock: 'Unblock',
+    rotate: 'Rotate',
+    /** @param {string} name */
+    rotateTitle: name => `Rotate ${name}`,
+    rotateLead: 'You get a new key with the same limits. Choose how long the old one goes on working.',
+    overlap: 'Overlap',
+    /** @param {string} soon */
+    rotateTwice: soon => `This key has replaced another one, which still works. That older key stops working ${soon}.`,
+    rotateBlocked: 'Rotate: the old key stays blocked',
+    rotateBlockedLead: 'You get a new key with the same limits, which works.',
+    rotateNow: 'Rotate: the old key stops now',
+    /** @param {string} end */
+    rotateUntil: end => `Rotate: the old key works until ${end}`,
+    remove: 'Delete',
+    /** @param {string} name */
+    removeTitle: name => `Delete ${name}`,
+    /** @param {string} soon */
+    removeLead: soon => `Whatever uses this key stops working ${soon}. This cannot be undone.`,
+    replacedTitle: 'The key that it replaced still works',
+    replacedKeep: 'Keep it: it goes on working, without an end',
+    /** @param {string} soon */
+    replacedDelete: soon => `Delete it, too: it stops working ${soon}`,
+    /** @param {string} word */
+    typeToConfirm: word => `Type ${word} to confirm`,
+    /** @param {string} name */
+    removeButton: name => `Delete ${name} for good`,
+    reportTitle: 'Report a leaked key',
+    /** @param {string} soon */
+    reportLead: soon =>
+      'Paste the key that you found. If it is one of this company’s, it stops working ' +
+      `${soon} and for good, also if it is not yours.`,
+    reportLabel: 'Leaked key',
+    reportButton: 'Block this key for good',
+    reported: 'Blocked, if it is one of ours. Create a new key for whatever used it.',
+    conflictTitle: 'It was changed meanwhile, in another tab or by somebody else',
+    conflictLead: 'Both of you changed this. Nothing was saved yet; what only you changed is kept either way.',
+    conflictBefore: 'Before',
+    conflictTheirs: 'Now',
+    conflictYours: 'Yours',
+    overwrite: 'Use mine',
+    keepTheirs: 'Keep theirs',
+  },
+};

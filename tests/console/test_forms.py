@@ -1,0 +1,142 @@
+"""What is typed is understood, and two who change the same thing are asked only about what collides."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.conftest import ALICE, keys_path, user_path
+from tests.console.conftest import Opened, choose, describe, spent
+
+pytestmark = pytest.mark.console
+
+
+async def edited(opened: Opened, theirs: dict[str, Any]) -> str:
+    """Alice's dialog over a key that she changes elsewhere while it is open. Returns the path of the key."""
+    async with opened.portal.as_person(ALICE) as alice:
+        body = {"alias": "laptop", "maxBudget": 5}
+        key_id = (await alice.post(keys_path(ALICE), json=body)).json()["keyId"]
+        await opened.sign_in("alice")
+        await choose(opened.page, "laptop", "Edit")
+        await opened.page.get_by_label("Budget in USD").wait_for()
+        assert (await alice.patch(keys_path(ALICE, key_id), json=theirs)).status_code == 200
+    return str(keys_path(ALICE, key_id))
+
+
+async def row_of(opened: Opened, path: str) -> dict[str, Any]:
+    async with opened.portal.as_person(ALICE) as alice:
+        return dict((await alice.get(path)).json())
+
+
+async def save(page: Page) -> None:
+    await page.locator("dialog .primary").click()
+
+
+async def test_what_does_not_collide_is_saved(opened: Opened) -> None:
+    """Their new name and my new budget; also if both made the same change."""
+    page = opened.page
+    path = await edited(opened, {"alias": "desk", "rpmLimit": 9})
+    await page.get_by_label("Budget in USD").fill("7")
+    await page.get_by_label("Requests per minute").fill("9")
+    await save(page)
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+    await expect(page.locator("tbody .name")).to_have_text("desk")
+    row = await row_of(opened, path)
+    assert (row["key_alias"], row["max_budget"], row["rpm_limit"]) == ("desk", 7, 9)
+
+
+@pytest.mark.parametrize(("answer", "budget"), [("Keep theirs", 9), ("Use mine", 7)])
+async def test_only_collisions_are_asked_about(opened: Opened, answer: str, budget: int) -> None:
+    """With what was before, theirs and mine; the rest of mine is kept either way. Both answers are in sight."""
+    page = opened.page
+    path = await edited(opened, {"maxBudget": 9})
+    await page.get_by_label("Budget in USD").fill("7")
+    await page.get_by_label("Requests per minute").fill("30")
+    await save(page)
+    cells = page.locator(".compare tbody tr").locator("th, td")
+    await expect(cells).to_have_text(["Budget in USD", "5", "9", "7"])
+    for button in ("Keep theirs", "Use mine"):
+        await expect(page.get_by_role("button", name=button)).to_be_in_viewport()
+    await page.get_by_role("button", name=answer).click()
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+    row = await row_of(opened, path)
+    assert (row["max_budget"], row["rpm_limit"]) == (budget, 30)
+
+
+@pytest.mark.parametrize(("typed", "read"), [("12,5", "$12.50"), ("1,000", "$1,000.00"), ("0.5", "$0.50")])
+async def test_a_budget_is_read_as_it_is_meant(opened: Opened, typed: str, read: str) -> None:
+    """A comma is a point, or stands between thousands; how it is understood stands under the field."""
+    await opened.sign_in("alice")
+    await describe(opened.page, "comma")
+    budget = opened.page.get_by_label("Budget in USD")
+    await budget.press_sequentially(typed)
+    await expect(opened.page.locator(".field", has=budget)).to_contain_text(read)
+
+
+async def test_what_is_no_number_is_not_sent(opened: Opened) -> None:
+    """It is marked where it was typed."""
+    page = opened.page
+    await opened.sign_in("alice")
+    await describe(page, "words")
+    await page.get_by_label("Budget in USD").fill("a lot")
+    await expect(page.get_by_label("Budget in USD")).to_have_attribute("aria-invalid", "true")
+    await expect(page.locator("dialog .primary")).to_be_disabled()
+
+
+async def test_saving_nothing_sends_nothing(opened: Opened) -> None:
+    """The dialog closes."""
+    page = opened.page
+    await edited(opened, {})
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
+    await save(page)
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+    assert "PATCH" not in sent
+
+
+async def test_no_limit_is_asked_about(opened: Opened) -> None:
+    """Emptying the budget of a user says what it means, and is not one key press."""
+    page = opened.page
+    async with opened.portal.as_person(ALICE) as alice:
+        await alice.get(user_path(ALICE))
+    await opened.sign_in("bob", "#/users/user:default/alice")
+    await page.get_by_role("button", name="Change limits").click()
+    budget = page.get_by_label("Budget in USD")
+    await expect(page.locator(".field", has=budget)).to_contain_text("Empty means no limit.")
+    await budget.fill("")
+    await expect(page.locator("dialog .primary")).to_be_disabled()
+    await page.get_by_label("no limit to what this user may spend").check()
+    await save(page)
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+    assert opened.portal.litellm.rows.users[ALICE]["max_budget"] is None
+
+
+async def test_an_admin_sees_who_cannot_call(opened: Opened) -> None:
+    """In the list and on the page of a user, also before the service has looked at everybody again."""
+    page = opened.page
+    await spent(opened.portal, days=1)
+    opened.portal.litellm.rows.users[ALICE] |= {"max_budget": 0.0, "spend": 0.0}
+    await opened.sign_in("bob", "#/users")
+    await expect(page.locator("tbody tr", has_text=ALICE).locator(".pill")).to_have_text("Over budget")
+    await page.locator("tbody tr", has_text=ALICE).get_by_role("link").click()
+    await expect(page.locator("user-view > .summary .pill")).to_have_text("Over budget")
+
+
+async def test_the_file_has_a_row_for_each_day_and_group(opened: Opened) -> None:
+    """It names the user and the period, calls the id of a key what it is, and has no dust of floats."""
+    page = opened.page
+    await spent(opened.portal, days=3)
+    await opened.sign_in("alice", "#/spending")
+    await page.get_by_text("Key", exact=True).click()
+    await expect(page.locator("figcaption")).to_contain_text("laptop")
+    async with page.expect_download() as downloading:
+        await page.get_by_role("button", name="Download CSV").click()
+    download = await downloading.value
+    assert download.suggested_filename.startswith("spending-user-default-alice-by-key-")
+    saved = list(csv.DictReader((await download.path()).read_text().splitlines()))
+    assert set(saved[0]) == {"day", "key_id", "alias", "usd"}
+    assert len({(row["day"], row["key_id"]) for row in saved}) == len(saved) == 6
+    assert max(len(row["usd"].partition(".")[2]) for row in saved) <= 6
