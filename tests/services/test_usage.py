@@ -102,7 +102,8 @@ def one_day(litellm: LiteLLMStandIn) -> Any:
     """A day of alice's with one call, as LiteLLM returns it."""
     litellm.rows.users.pop(ALICE, None)
     litellm.rows.add_user({"user_id": ALICE})
-    litellm.rows.usage.calls = [(ALICE, "2027-01-14", "gpt-fake", "ab" * 32)]
+    litellm.rows.usage.calls.clear()
+    litellm.rows.usage.add(ALICE, "2027-01-14", "gpt-fake", "ab" * 32)
     [day] = litellm.rows.usage.days(ALICE, "2027-01-01", "2027-01-31")
     return day
 
