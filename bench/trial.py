@@ -1,4 +1,4 @@
-"""The time from a fresh clone to an answered call, as somebody who tries it spends it: `make run`, and its lines pasted.
+"""The time from a fresh clone to an answered call, as somebody spends it who tries it: `make run`, lines pasted.
 
 Writes the table in `docs/performance.md`. Needs the package index.
 """
@@ -14,6 +14,7 @@ import time
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from bench.document import replace_table
@@ -75,7 +76,7 @@ async def measure(folder: Path) -> list[tuple[str, float]]:
         moments.append(time.perf_counter())
     assert answer["choices"][0]["message"]["content"]
     steps = ["git clone", "`make run`: packages", "`make run`: four weeks of history, until it listens", "key and call"]
-    times = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+    times = [after - before for before, after in pairwise(moments)]
     return [*zip(steps, times, strict=True), ("**a fresh clone to an answered call**", moments[-1] - moments[0])]
 
 
