@@ -64,7 +64,8 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -102,7 +103,7 @@ def _accepts(port: int) -> bool:
 
 def _uvicorn(factory: str) -> tuple[list[str], int]:
     """The arguments that serve what a function of this file makes, with uvicorn in its fastest form, and the port."""
-    port = _free_port()
+    port = free_port()
     return [*_UVICORN, "--port", str(port), f"bench.processes:{factory}"], port
 
 
@@ -144,7 +145,7 @@ async def bench(databases: Mapping[str, str], folder: Path, *, workers: int = 1,
         for name, url in databases.items():
             async with aclosing(Database(url)) as database:
                 await database.migrate()
-            port = _free_port()
+            port = free_port()
             config = folder / f"{name}.yaml"
             config.write_text(_configuration(stub, backstage, url) + own)
             command = ["-m", "cli", "serve", "--config", str(config), "--workers", str(workers), "--port", str(port)]

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,9 +42,9 @@ def run_server(
     *,
     limits: ConnectionLimits,
     tls: TlsFiles | None = None,
-    banner: str = "",
+    announce: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Serves the application of `factory`. `{origin}` in `banner` is replaced by the address.
+    """Serves the application of `factory`. Before that is called, `announce` gets the address: port 0 is any free one.
 
     Exits with 1 if the port is taken or the certificate cannot be used, with 3 if the application does not start.
     """
@@ -66,8 +67,7 @@ def run_server(
         ssl_keyfile=tls.key if tls else None,
     )
     bound_port = listener.getsockname()[1]
-    if banner:
-        click.echo(banner.replace("{origin}", f"http://localhost:{bound_port}"))
+    announce(f"{'https' if tls else 'http'}://localhost:{bound_port}")
     click.echo(f"Listening on {'https' if tls else 'http'}://{host}:{bound_port}, process {os.getpid()}")
     # After its shutdown uvicorn raises the signal again, which would end the process before callers clean up.
     signal.signal(signal.SIGTERM, _exit)

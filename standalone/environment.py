@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import httpx
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import Ports
 from domain.identity import GroupRefs
@@ -13,6 +14,9 @@ from settings.model import BackstageSettings, ConsoleSettings, LiteLLMSettings, 
 from standalone import backstage, catalog, litellm
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
+
+CALLS_PATH = "/litellm"
+"""Where `with_model_calls` serves the paths that keys are for."""
 
 
 def standalone_settings(folder: str) -> Settings:
@@ -43,3 +47,14 @@ def standalone_ports(
         sign_in=backstage_stand_in.sign_in,
         people=backstage_stand_in.org.people(),
     )
+
+
+def with_model_calls(service: ASGIApp, litellm_stand_in: LiteLLMStandIn) -> ASGIApp:
+    """`service`, and beside it calls of models below CALLS_PATH. LiteLLM's management API is not among them."""
+    calls = litellm_stand_in.calls_below(CALLS_PATH)
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        is_call = scope["type"] == "http" and scope["path"].startswith(f"{CALLS_PATH}/")
+        await (calls if is_call else service)(scope, receive, send)
+
+    return application

@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -16,8 +16,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from standalone.litellm_models import Deployments, Holder
+from standalone.litellm_calls import Endpoint, ModelCalls
+from standalone.litellm_models import Deployments
 from standalone.litellm_policy import Policy, RefusedError
 from standalone.litellm_rows import Rows, UnsupportedDurationError
 from standalone.litellm_usage import Row
@@ -28,7 +30,6 @@ _REGENERATE = (
     "Regenerating Virtual Keys is an Enterprise feature, You must be a LiteLLM Enterprise user to use this feature"
 )
 _SESSIONS = "litellm-dashboard"
-Endpoint = Callable[[Request], Awaitable[Response]]
 _LATE = re.compile(r"\d{5,}-\d\d-\d\dT")
 _USER_COLUMNS = frozenset({"user_id", "user_email", "created_at", "spend", "user_alias", "user_role"})
 _KEY_COLUMNS = frozenset({"token", "created_at", "key_alias", "spend", "max_budget", "updated_at"})
@@ -51,7 +52,6 @@ class LiteLLMStandIn:
         self.deployments = Deployments()
         self.lists_sessions = False
         self.requests: list[str] = []
-        self._calls: Counter[tuple[str, str]] = Counter()
         managed: list[tuple[str, str, Endpoint]] = [
             ("POST", "/user/new", self._user_new),
             ("GET", "/user/info", self._user_info),
@@ -74,10 +74,19 @@ class LiteLLMStandIn:
             ("GET", "/health/readiness/details", self._details),
         ]
         routes = [Route(path, self._with_master_key(endpoint), methods=[method]) for method, path, endpoint in managed]
-        routes.append(Route("/v1/chat/completions", self._noted(self._chat), methods=["POST"]))
+        self._calls = ModelCalls(self.rows, lambda: self.deployments)
+        routes += self._call_routes()
         routes.append(Route("/health/readiness", self._noted(self._readiness)))
         routes.append(Route("/health/liveliness", self._noted(self._liveliness)))
         self.app = Starlette(routes=routes, exception_handlers={HTTPException: _rendered})
+
+    def calls_below(self, prefix: str) -> ASGIApp:
+        """What people with keys get to see of it: the paths of model calls, below `prefix`, and nothing else."""
+        return Starlette(routes=self._call_routes(prefix), exception_handlers={HTTPException: _no_path})
+
+    def _call_routes(self, prefix: str = "") -> list[Route]:
+        endpoints = self._calls.endpoints
+        return [Route(prefix + path, self._noted(endpoint), methods=[method]) for method, path, endpoint in endpoints]
 
     def _noted(self, endpoint: Endpoint) -> Endpoint:
         async def noted(request: Request) -> Response:
@@ -252,42 +261,6 @@ class LiteLLMStandIn:
     async def _liveliness(self, request: Request) -> Response:
         return JSONResponse("I'm alive!")
 
-    async def _chat(self, request: Request) -> Response:
-        asked = await _body(request)
-        key = self.rows.keys.get(_hashed(request.headers.get("authorization", "").removeprefix("Bearer ")))
-        if key is None:
-            raise HTTPException(401, "Authentication Error, Invalid proxy server token passed.")
-        if key["blocked"]:
-            raise HTTPException(
-                401, "Authentication Error, Key is blocked. Update via `/key/unblock` if you're an admin."
-            )
-        if self.rows.is_over(key):
-            raise HTTPException(401, "Authentication Error - Expired Key.")
-        owner = self.rows.users.get(key["user_id"] or "", {})
-        for holder in (key, owner):
-            if holder.get("max_budget") is not None and holder["spend"] >= holder["max_budget"]:
-                raise HTTPException(422, f"ExceededBudget: Spend={holder['spend']}, Budget={holder['max_budget']}")
-        self._require_model(str(asked.get("model")), {"key": key["models"], "user": owner.get("models") or []})
-        minute = (key["token"], self.rows.stamp()[:16])
-        self._calls[minute] += 1
-        if key["rpm_limit"] is not None and self._calls[minute] > key["rpm_limit"]:
-            raise HTTPException(429, "Rate limit exceeded.")
-        self.rows.count_call(key, str(asked.get("model")))
-        return JSONResponse(
-            {"object": "chat.completion", "choices": [{"message": {"role": "assistant", "content": "hi"}}]}
-        )
-
-    def _require_model(self, model: str, lists: dict[Holder, list[str]]) -> None:
-        for holder, names in lists.items():
-            try:
-                is_allowed = self.deployments.allow(names, model, holder)
-            except re.error as error:
-                raise HTTPException(401, f"Authentication Error, {error}") from error
-            if not is_allowed:
-                raise HTTPException(403, f"{holder} not allowed to access model.")
-        if not self.deployments.serve(model):
-            raise HTTPException(400, f"Invalid model name passed in model={model}")
-
     def _listed(self) -> list[Row]:
         return [key for key in self.rows.keys.values() if self.lists_sessions or key["team_id"] != _SESSIONS]
 
@@ -298,10 +271,17 @@ class LiteLLMStandIn:
 async def _rendered(_: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    if error.status_code == 422 and not error.detail.startswith("ExceededBudget"):
+    if error.status_code == 422:
         return JSONResponse({"detail": [{"type": "value_error", "loc": ["body"], "msg": error.detail}]}, 422)
     body = {"message": error.detail, "type": "error", "param": None, "code": str(error.status_code)}
     return JSONResponse({"error": body}, error.status_code)
+
+
+async def _no_path(_: Request, error: Exception) -> Response:
+    """As FastAPI answers where there is no path, and no method of it."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return JSONResponse({"detail": error.detail}, error.status_code)
 
 
 async def _body(request: Request, **required: type) -> Row:

@@ -8,7 +8,7 @@ from calendar import monthrange
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from standalone.litellm_usage import CALL_COST, Row, Usage
+from standalone.litellm_usage import CALL_COST, Row, Usage, calls_for
 
 _NOT_SET = dict.fromkeys(
     [
@@ -277,11 +277,13 @@ class Rows:
         """Delete the key; it can still be looked up for a while, marked as deleted."""
         self.deleted_keys[token] = self.keys.pop(token) | {"status": "deleted"}
 
-    def count_call(self, key: Row, model: str) -> None:
-        """Charge a call."""
+    def count_call(self, key: Row, model: str, spend: float | None = None) -> None:
+        """Charge a call, or as many as cost `spend` USD, to the key and its owner. The key was used now."""
         for holder in (key, self.users.get(key["user_id"], {"spend": 0.0})):
-            holder["spend"] += CALL_COST
-        self.usage.add(key["user_id"], self.stamp()[:10], model, key["token"])
+            holder["spend"] += CALL_COST if spend is None else spend
+        key["last_active"] = self.stamp()
+        metrics = None if spend is None else calls_for(spend)
+        self.usage.add(key["user_id"], self.stamp()[:10], model, key["token"], metrics)
 
     def is_over(self, key: Row) -> bool:
         """Whether the key has expired."""

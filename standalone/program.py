@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import shutil
 import tempfile
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 
 import click
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app import create_app
+from app import Ports, create_app
 from cli.server import run_server
 from edge.logs import configure_logging
-from settings.model import ConnectionLimits
-from standalone.environment import standalone_ports, standalone_settings
+from settings.model import ConnectionLimits, Settings
+from standalone.backstage import BackstageStandIn
+from standalone.demo import Demo, DemoClock, demo_settings
+from standalone.environment import CALLS_PATH, standalone_ports, standalone_settings, with_model_calls
+from standalone.litellm import LiteLLMStandIn
 from standalone.seed import SeedError, seeded_stand_ins
+from state.database import Database
 
+_ORIGIN_VARIABLE = "LITELLM_ORCHESTRATOR_ORIGIN"
 _RATE_VARIABLE = "LITELLM_ORCHESTRATOR_RATE_PER_MINUTE"
 _SEED_VARIABLE = "LITELLM_ORCHESTRATOR_SEED"
 _BASE = "{origin}/api/litellm-orchestrator"
@@ -29,6 +36,9 @@ def _curl(person: str, arguments: str) -> str:
     return f"""curl -sS -H 'Authorization: Bearer mock-user-token:{{"sub":"user:default/{person}"}}' {arguments}"""
 
 
+_CUT_OUT = """sed 's/.*"keySecret": *"\\([^"]*\\)".*/\\1/'"""
+_HELLO = """'{"model": "gpt-fake", "messages": [{"role": "user", "content": "Hello"}]}'"""
+_CALL = f"-H 'Content-Type: application/json' -d {_HELLO}"
 _BANNER = "\n".join(
     [
         f"LiteLLM and Backstage are stand-ins inside this process. The console: {_BASE}/console",
@@ -39,6 +49,10 @@ _BANNER = "\n".join(
         _curl("alice", f"-X POST {_ALICE}/keys"),
         _curl("alice", f"{_ALICE}/keys"),
         _curl("alice", f"{_BASE}/me"),
+        "# a call of a model with a new key, and what alice has spent",
+        f"KEY=$({_curl('alice', f'-X POST {_ALICE}/keys')} | {_CUT_OUT})",
+        f"""curl -sS -H "Authorization: Bearer $KEY" {{origin}}{CALLS_PATH}/v1/chat/completions {_CALL}""",
+        _curl("alice", f"{_ALICE}/usage"),
         "# bob, an admin: alice's keys, and who changed what",
         _curl("bob", f"{_ALICE}/keys"),
         _curl("bob", f"{_BASE}/audit"),
@@ -64,18 +78,52 @@ def main(host: str, port: int, rate_per_minute: int | None, seed: Path | None) -
         except SeedError as error:
             raise click.UsageError(str(error)) from error
         os.environ[_SEED_VARIABLE] = str(seed)
-    run_server("standalone.program:application", host, port, 1, limits=ConnectionLimits(), banner=_BANNER)
+    run_server("standalone.program:application", host, port, 1, limits=ConnectionLimits(), announce=_announce)
+
+
+def _announce(origin: str) -> None:
+    os.environ[_ORIGIN_VARIABLE] = origin
+    click.echo(_BANNER.replace("{origin}", origin))
 
 
 def application() -> ASGIApp:
-    """The application on its stand-ins."""
+    """The application on its stand-ins, with the contents of a seed or of the demo, and calls of models beside it."""
     configure_logging(secrets=[])
     # Deleted with the process, like everything in the stand-ins.
     folder = tempfile.mkdtemp(prefix="litellm-orchestrator-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    settings = _settings(folder)
+    if seed := os.environ.get(_SEED_VARIABLE):
+        litellm, backstage = seeded_stand_ins(Path(seed))
+        return with_model_calls(create_app(settings, standalone_ports(litellm, backstage)), litellm)
+    clock = DemoClock()
+    litellm, backstage = LiteLLMStandIn(clock), BackstageStandIn()
+    settings = demo_settings(settings)
+    service = create_app(settings, standalone_ports(litellm, backstage, Ports(wall_clock=clock)))
+    demo = Demo(service, litellm, backstage.org, clock)
+    return _after(demo, settings.database_url, with_model_calls(service, litellm))
+
+
+def _settings(folder: str) -> Settings:
     settings = standalone_settings(folder)
+    console = replace(settings.console, models_url=f"{os.environ[_ORIGIN_VARIABLE]}{CALLS_PATH}")
     if given := os.environ.get(_RATE_VARIABLE):
         rate = int(given)
         settings = replace(settings, creates_per_minute=rate, changes_per_minute=rate, refusals_per_minute=rate)
-    seed = os.environ.get(_SEED_VARIABLE)
-    return create_app(settings, standalone_ports(*seeded_stand_ins(Path(seed))) if seed else standalone_ports())
+    return replace(settings, console=console)
+
+
+def _after(demo: Demo, database_url: str, served: ASGIApp) -> ASGIApp:
+    """`served`, which starts when the demo has been played."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            async with aclosing(Database(database_url)) as database:
+                await database.migrate()
+            # What the demo does is not what the reader of this log has done.
+            configure_logging(secrets=[], stream=io.StringIO())
+            await demo.play()
+            configure_logging(secrets=[])
+        await served(scope, receive, send)
+
+    return application

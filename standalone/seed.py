@@ -15,10 +15,12 @@ from domain.refs import is_user
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS, Org
 from standalone.litellm import LiteLLMStandIn
+from standalone.litellm_models import TWO_MODELS
 from standalone.litellm_rows import Rows, UnsupportedDurationError
 from standalone.litellm_usage import Row
 
 _SCHEMA = Path(__file__).parent / "seed.json"
+_MODEL = TWO_MODELS[0]["model_name"]
 _GROUPS = {"member": {MEMBERS}, "admin": {ADMINS}, "none": set[str]()}
 _LIMITS = {
     "maxBudget": "max_budget",
@@ -70,13 +72,16 @@ def _org(people: dict[str, Any]) -> Org:
 def _add_user(rows: Rows, user: dict[str, Any]) -> None:
     user_id = user["userId"].lower()
     try:
-        rows.add_user(_limits(user) | {"user_id": user_id})["spend"] = user.get("spend", 0.0)
+        row = rows.add_user(_limits(user) | {"user_id": user_id})
         for key in user.get("keys", []):
             annotations = KeyAnnotations(key.get("alias"), key.get("metadata", {}))
             asked = {"user_id": user_id, "key": key.get("secret"), "metadata": annotated(annotations, {})}
-            others = {name: key.get(name) for name in ("spend", "blocked")}
+            others = {"blocked": key.get("blocked")}
             life = {"duration": f"{key['expiresIn']}s"} if "expiresIn" in key else {}
-            rows.add_key(_limits(key) | asked | others | life | {"key_type": "llm_api"})
+            added, _ = rows.add_key(_limits(key) | asked | others | life | {"key_type": "llm_api"})
+            if spend := key.get("spend"):
+                rows.count_call(added, added["models"][0] if added["models"] else _MODEL, spend)
+        row["spend"] = user.get("spend", row["spend"])
     except UnsupportedDurationError as error:
         raise SeedError(f"The budgetDuration {error} of {user_id} is not one of LiteLLM's, such as 30d") from error
 

@@ -55,11 +55,13 @@ class Proxy:
 
     async def chat(self, secret: object, model: str = "gpt-fake") -> int:
         """The status of a call to a model."""
+        return (await self.call(secret, model)).status_code
+
+    async def call(self, secret: object, model: str = "gpt-fake") -> httpx.Response:
+        """A call to a model."""
         body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
-        response = await self.http.post(
-            "/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {secret}"}
-        )
-        return response.status_code
+        headers = {"Authorization": f"Bearer {secret}"}
+        return await self.http.post("/v1/chat/completions", json=body, headers=headers)
 
 
 @pytest.fixture

@@ -297,6 +297,18 @@ async def test_what_using_a_key_says(proxy: Proxy) -> None:
     assert 429 in [await proxy.chat(slow["key"]) for _ in range(4)]
 
 
+async def test_what_a_refused_call_says(proxy: Proxy) -> None:
+    """That the key is blocked, and that its budget is exceeded."""
+    user_id = await proxy.user("a")
+    blocked = await proxy.key(user_id)
+    await proxy.post("/key/block", key=blocked["token"])
+    refused = (await proxy.call(blocked["key"])).json()["error"]
+    assert (refused["code"], "Key is blocked" in refused["message"]) == ("401", True)
+    if proxy.version >= OVER_BUDGET:
+        refused = (await proxy.call((await proxy.key(user_id, max_budget=0))["key"])).json()["error"]
+        assert (refused["code"], refused["type"]) == ("422", "budget_exceeded")
+
+
 async def test_usage_by_day(proxy: Proxy) -> None:
     """Results by day, and totals; it is filled about a minute after the calls."""
     today = datetime.now(UTC).date().isoformat()

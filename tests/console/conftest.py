@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from settings.model import Settings
 from standalone.backstage import BackstageStandIn
 from standalone.environment import standalone_ports, standalone_settings
 from standalone.litellm import LiteLLMStandIn
+from standalone.litellm_usage import calls_for
 from tests.conftest import ALICE, BASE, keys_path, migrated_database
 from tests.support.contract import checked_client
 from tests.support.raw_http import serving
@@ -162,8 +164,12 @@ async def choose(page: Page, alias: str, action: str) -> None:
     await page.get_by_role("menuitem", name=action, exact=True).click()
 
 
+_USED = (2, 3, 2, 3, 1, 4)
+"""Which of the keys that `spent` makes is used for each of six calls."""
+
+
 async def spent(portal: Portal, days: int = 20) -> None:
-    """Alice has keys of every kind, and has called two models with two of them; dave is over his budget."""
+    """Alice has keys of every kind, and has called two models with four of them; dave is over his budget."""
     rows = portal.litellm.rows
     wanted: list[tuple[dict[str, Any], float]] = [
         ({"alias": "tablet"}, 0.0),
@@ -180,11 +186,14 @@ async def spent(portal: Portal, days: int = 20) -> None:
             keys.append(key_id)
         await alice.patch(keys_path(ALICE, keys[4]), json={"blocked": True})
         await alice.post(f"{keys_path(ALICE, keys[0])}/regenerate", json={"overlap": 3600})
-    rows.users[ALICE]["spend"] = 41.2
+    rows.users[ALICE]["spend"] = sum(spend for _, spend in wanted)
     dave = {"user_id": "user:default/dave", "user_alias": "דוד כהן (Dave)", "max_budget": 10, "budget_duration": "30d"}
     rows.add_user(dave)
     rows.users["user:default/dave"]["spend"] = 10.4
-    for day in range(days):
+    calls = [(day, number) for day in range(days) for number in range(3 + 11 * (day % 7) + day)]
+    used = Counter(_USED[number % 6] for _, number in calls)
+    for day, number in calls:
         when = time.strftime("%Y-%m-%d", time.gmtime(time.time() - day * 86400))
-        for number in range(3 + 11 * (day % 7) + day):
-            rows.usage.add(ALICE, when, "gpt-fake" if number % 3 else "claude-fake", keys[2 + number % 2])
+        key = _USED[number % 6]
+        metrics = calls_for(wanted[key][1] / used[key])
+        rows.usage.add(ALICE, when, "gpt-fake" if number % 3 else "claude-fake", keys[key], metrics)

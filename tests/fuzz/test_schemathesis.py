@@ -30,7 +30,10 @@ _EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "40")
 async def test_nothing_is_found(role: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All phases, all checks. The whole report stands in the failure."""
     ref, document = ROLES[role]
-    async with listening("--port", "0", "--rate-per-minute", "100000", program="standalone") as running:
+    nothing = tmp_path / "nothing.yaml"
+    nothing.write_text("{}\n")
+    arguments = ("--port", "0", "--rate-per-minute", "100000", "--seed", str(nothing))
+    async with listening(*arguments, program="standalone") as running:
         command = [str(Path(sys.executable).with_name("st")), "--config-file", str(ROOT / "schemathesis.toml")]
         command += ["--no-color", "run", f"{running.origin}{BASE}/{document}", "--continue-on-failure"]
         command += ["--max-examples", _EXAMPLES]

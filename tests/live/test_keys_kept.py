@@ -98,11 +98,9 @@ async def test_the_plugins_keys_are_rotated(shop: Live) -> None:
     kept = ("max_budget", "budget_duration", "budget_reset_at", "spend", "models")
     assert [after[name] for name in kept] == [before[name] for name in kept]
     assert after["metadata"]["tags"] == ["a"]
-    assert (before["key_type"], after["key_type"], after["allowed_routes"]) == (
-        "default",
-        "llm_api",
-        ["llm_api_routes"],
-    )
+    # LiteLLM 1.90 has no column for the type.
+    assert (before.get("key_type"), after.get("key_type")) in (("default", "llm_api"), (None, None))
+    assert after["allowed_routes"] == ["llm_api_routes"]
 
 
 async def test_rotations_leave_two_keys(shop: Live) -> None:

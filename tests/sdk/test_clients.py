@@ -123,8 +123,10 @@ async def test_the_examples_do_what_they_say(wheel: Path, package: Path, tmp_pat
     (package / "example.ts").write_text(f"const backstageToken = () => {TOKEN!r};\n" + example("typescript", "ts"))
     run(NODE_MODULES / ".bin" / "tsc", "--project", package, cwd=package)
     commands = {tmp_path: (sys.executable, "example.py"), package: ("node", "example.js")}
+    nothing = tmp_path / "nothing.yaml"
+    nothing.write_text("{}\n")
     for folder, command in commands.items():
-        async with listening("--port", "0", program="standalone") as running:
+        async with listening("--port", "0", "--seed", str(nothing), program="standalone") as running:
             environment = {"PYTHONPATH": str(wheel), "ORCHESTRATOR_URL": running.origin + BASE}
             made, listed = (await asyncio.to_thread(run, *command, cwd=folder, **environment)).splitlines()
             assert made.split()[1].startswith("sk-")

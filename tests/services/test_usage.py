@@ -103,7 +103,8 @@ def one_day(litellm: LiteLLMStandIn) -> Any:
     """A day of alice's with one call, as LiteLLM returns it."""
     litellm.rows.users.pop(ALICE, None)
     litellm.rows.add_user({"user_id": ALICE})
-    litellm.rows.usage.calls = [(ALICE, "2027-01-14", "gpt-fake", "ab" * 32)]
+    litellm.rows.usage.calls.clear()
+    litellm.rows.usage.add(ALICE, "2027-01-14", "gpt-fake", "ab" * 32)
     [day] = litellm.rows.usage.days(ALICE, "2027-01-01", "2027-01-31")
     return day
 
@@ -129,10 +130,10 @@ def added_up(report: Any) -> bool:
     )
 
 
-@pytest.mark.parametrize("words", [None, UNATTRIBUTED_WORDS])
+@pytest.mark.parametrize("words", [("", ""), UNATTRIBUTED_WORDS])
 @pytest.mark.parametrize("by", ["model", "key"])
 async def test_parts_add_up_to_the_total(
-    bob: httpx.AsyncClient, litellm: LiteLLMStandIn, by: str, words: tuple[str, str] | None
+    bob: httpx.AsyncClient, litellm: LiteLLMStandIn, by: str, words: tuple[str, str]
 ) -> None:
     """Alice's calls of pass-through endpoints have no model, no key, or neither: one group has them all."""
     litellm.rows.usage.words = words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from standalone.seed import SeedError, seeded_stand_ins
 from tests.conftest import ALICE, BASE, BOB, CAROL, keys_path, user_path
+from tests.standalone.pasting import curl_snippet, pasted
 from tests.support.processes import ROOT, listening, output
 
 EXAMPLE = ROOT / "docs" / "mock.yaml"
@@ -21,7 +23,7 @@ def signed_in(origin: str, user: str) -> httpx.AsyncClient:
 
 
 async def test_the_example_is_served() -> None:
-    """People, their roles, users and keys are those of the file, under the names of the API."""
+    """People, their roles, users and keys are those of the file; what was spent is in the usage, and the keys work."""
     async with listening("--port", "0", "--seed", str(EXAMPLE), program="standalone") as running:
         async with signed_in(running.origin, ALICE) as alice, signed_in(running.origin, BOB) as bob:
             keys = {row["key_alias"]: row for row in (await alice.get(keys_path(ALICE))).json()["keys"]}
@@ -32,6 +34,14 @@ async def test_the_example_is_served() -> None:
             assert (user["spend"], user["maxBudget"], user["budgetDuration"]) == (12.5, 100, "30d")
             listed = (await bob.get(f"{BASE}/users")).json()["users"]
             assert [row["userId"] for row in listed] == [ALICE, "user:default/frank"]
+            usage = (await alice.get(f"{user_path(ALICE)}/usage?groupBy=key")).json()
+            assert usage["total"]["spend"] == user["spend"]
+            assert {row["alias"]: row["figures"]["spend"] for row in usage["groups"]} == {"laptop": 4.25, "ci": 8.25}
+            address = (await alice.get(f"{BASE}/console/settings")).json()["modelsUrl"]
+        snippets = [curl_snippet(f"sk-mock-{name}", address, "gpt-fake") for name in ("trial", "ci-0000")]
+        called = [json.loads(await pasted(snippet)) for snippet in snippets]
+        assert called[0]["choices"][0]["message"]["content"] == "hi"
+        assert "Key is blocked" in called[1]["error"]["message"]
         async with signed_in(running.origin, CAROL) as carol:
             assert (await carol.get(f"{BASE}/me")).status_code == 403
 

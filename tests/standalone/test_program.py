@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import re
-import shlex
 import subprocess
 import sys
 import tomllib
-from itertools import pairwise
 
-import httpx
-
+from standalone.litellm_usage import CALL_COST
+from tests.standalone.pasting import answers_of
 from tests.support.processes import ROOT, listening
 
 _IMPORTED = "import cli.main, sys; print([name for name in sys.modules if name.partition('.')[0] == 'standalone'])"
 
 
-def pasted(line: str) -> httpx.Request:
-    """The request that a printed curl line makes."""
-    words = shlex.split(line)
-    options = dict(pairwise(words))
-    name, value = options["-H"].split(": ", 1)
-    return httpx.Request(options.get("-X", "GET"), words[-1], headers={name: value})
-
-
-async def test_the_printed_curl_lines_work() -> None:
-    """Pasted from top to bottom: alice's user, a key, her keys, herself; bob's view of them and of it all; no carol."""
+async def test_the_printed_lines_work() -> None:
+    """Pasted from top to bottom: alice's user, a key, her keys, herself; a call; bob's view of it all; no carol."""
     async with listening("--port", "0", program="standalone") as running:
-        lines = [line for line in running.printed if line.startswith("curl ")]
-        async with httpx.AsyncClient() as client:
-            answers = [await client.send(pasted(line.replace("localhost", "127.0.0.1"))) for line in lines]
-        assert [answer.status_code for answer in answers] == [200, 201, 200, 200, 200, 200, 403]
-        assert answers[2].json() == answers[4].json()
-        assert [event["action"] for event in answers[5].json()["events"]] == ["key.create", "user.create"]
-        assert [key["token"] for key in answers[2].json()["keys"]] == [answers[1].json()["keyId"]]
+        lines = [line for line in running.printed if line.startswith(("curl ", "KEY="))]
+        answers = [json.loads(answer) for answer in await answers_of(lines)]
+        user, created, keys, me, call, usage, seen, audit, refused = answers
+        assert (user["userId"], me["roles"], refused["name"]) == ("user:default/alice", ["member"], "NotAllowedError")
+        assert keys["keys"][0]["token"] == created["keyId"]
+        assert call["choices"][0]["message"]["content"] == "hi"
+        assert usage["budget"]["spend"] > user["spend"]
+        assert [key["spend"] for key in seen["keys"][:2]] == [CALL_COST, 0]
+        assert [event["action"] for event in audit["events"][:2]] == ["key.create", "key.create"]
         printed = await running.stop()
     assert running.process.returncode == 0
-    assert answers[1].json()["keySecret"] not in printed
+    assert created["keySecret"] not in printed
 
 
 def test_what_is_deployed_has_no_sign_in_as_anybody() -> None:
