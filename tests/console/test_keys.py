@@ -249,7 +249,7 @@ async def test_a_leaked_key_is_reported(opened: Opened) -> None:
     await page.get_by_role("button", name="Report a leaked key").click()
     await page.locator("[name=key]").fill(secret)
     await page.get_by_role("button", name="Block this key for good").click()
-    await expect(page.get_by_text("Thank you.")).to_be_visible()
+    await expect(page.get_by_text("Blocked, if it is one of ours.")).to_be_visible()
     await expect(page.locator(STATUS)).to_have_text("Blocked")
     assert await chat(opened.portal.litellm, secret) == 401
 

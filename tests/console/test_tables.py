@@ -14,10 +14,11 @@ WIDTHS = (320, 380, 600, 760, 900, 1024, 1280, 1440, 1920)
 # The cells of the first row that are covered by another, or are out of the room of their table.
 HIDDEN = """() => [...document.querySelectorAll('main .scroll')].flatMap(scroll => {
     const room = scroll.getBoundingClientRect();
-    const cells = [...scroll.querySelectorAll('tbody td')].map(cell => cell.getBoundingClientRect());
+    const cells = [...scroll.querySelectorAll('tbody td, tbody button')].map(cell => cell.getBoundingClientRect());
     const shown = cells.filter(box => box.width > 0);
     const out = shown.filter(box => box.right > room.right + 1 || box.left < room.left - 1);
-    const covered = shown.filter((box, at) => shown.some((other, place) => place > at && other.top < box.bottom - 1
+    const boxes = [...scroll.querySelectorAll('tbody td')].map(cell => cell.getBoundingClientRect());
+    const covered = boxes.filter((box, at) => boxes.some((other, place) => place > at && other.top < box.bottom - 1
         && other.bottom > box.top + 1 && other.left < box.right - 1 && other.right > box.left + 1));
     return [...out, ...covered].map(box => `${Math.round(box.left)}-${Math.round(box.right)} of ${room.right}`);
 })"""
@@ -61,7 +62,8 @@ async def test_a_phone_has_cards(open_page: Open, portal: Portal) -> None:
     tops = [box["y"] for box in boxes if box]
     assert len(tops) == 3
     assert tops[2] > max(tops[:2])
-    await expect(card).to_contain_text("of $2,000,000.00")
+    await expect(card.get_by_text("of $2,000,000.00")).to_be_visible()
+    await expect(card.locator("[data-label=ends]")).to_be_visible()
     await expect(opened.page.get_by_role("columnheader", name="Spend")).to_be_attached()
 
 
