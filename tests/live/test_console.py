@@ -153,7 +153,7 @@ async def test_carol_is_told_whom_to_ask(live: Live, page: Page) -> None:
 async def test_who_is_signed_in_to_backstage_needs_no_token_behind_its_proxy(
     config: Path, products: RealProducts
 ) -> None:
-    """Alice creates a key, and is asked about a change that collides; the page keeps its own Content-Security-Policy."""
+    """Alice creates a key, and is asked about what collides; the page keeps its own Content-Security-Policy."""
     await forget_users(products)
     backstage = os.environ["BACKSTAGE_URL"]
     refresh = {"APP_CONFIG_litellmOrchestrator_console_refreshUrl": json.dumps(f"{backstage}/api/auth/test/refresh")}
