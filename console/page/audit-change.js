@@ -19,18 +19,20 @@ export function difference({ action, before, requested, after, detail }) {
   const lost = action.endsWith('.delete') ? Object.keys(was).filter(name => !isNothing(was[name])) : [];
   if (!names.length && !lost.length) return html`<small>${detail ?? ''}</small>`;
   return html`<ul class="changes">
-      ${lost.map(name => html`<li dir="auto"><code>${name}</code> ${old(was[name])}</li>`)}
-      ${names.map(name => change(name, name in was ? html`${old(was[name])} → ` : nothing, is[name]))}
+      ${lost.map(name => html`<li dir="auto"><code>${name}</code> ${old(name, was[name])}</li>`)}
+      ${names.map(name => change(name, name in was ? html`${old(name, was[name])} → ` : nothing, is[name]))}
     </ul>
     ${detail ? html`<small>${detail}</small>` : nothing}`;
 }
 
 /** @param {string} name @param {unknown} before @param {unknown} value */
 const change = (name, before, value) =>
-  html`<li dir="auto"><code>${name}</code> ${before}<ins title=${full(value)}>${shown(value)}</ins></li>`;
+  html`<li dir="auto">
+    <code>${name}</code> ${before}<ins title=${isId(name, value) ? value : nothing}>${shown(name, value)}</ins>
+  </li>`;
 
-/** @param {unknown} value */
-const old = value => html`<del title=${full(value)}>${shown(value)}</del>`;
+/** @param {string} name @param {unknown} value */
+const old = (name, value) => html`<del title=${isId(name, value) ? value : nothing}>${shown(name, value)}</del>`;
 
 /** @param {unknown} value */
 const isNothing = value =>
@@ -39,14 +41,14 @@ const isNothing = value =>
   value === false ||
   (typeof value === 'object' && Object.keys(value).length === 0);
 
-/** @param {unknown} value */
-const full = value => (typeof value === 'string' && ID.test(value) ? value : nothing);
+/** Whether it is the id of a key. An alias may look like one. @param {string} name @param {unknown} value */
+const isId = (name, value) => !name.endsWith('alias') && typeof value === 'string' && ID.test(value);
 
-/** @param {unknown} value */
-function shown(value) {
+/** @param {string} name @param {unknown} value */
+function shown(name, value) {
   if (value === null || value === undefined) return text.none;
   if (typeof value === 'boolean') return value ? text.yes : text.no;
   if (Array.isArray(value)) return value.join(', ') || text.none;
   if (typeof value === 'object') return JSON.stringify(value);
-  return ID.test(String(value)) ? `${String(value).slice(0, 8)}…` : String(value);
+  return isId(name, value) ? `${String(value).slice(0, 8)}…` : String(value);
 }

@@ -6,7 +6,7 @@ import { exactMoney, money, tick, utcDayOf } from './format.js';
 const HEIGHT = 180;
 const WIDTH = 720;
 const BOTTOM = 22;
-const LEFT = 52;
+const LEFT = 60;
 const GAP = 3;
 export const SERIES = 6;
 

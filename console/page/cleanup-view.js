@@ -2,7 +2,7 @@
 
 import { html, nothing } from './lit.js';
 import { ConfirmDialog, open } from './dialog.js';
-import { duration, exact, number, when } from './format.js';
+import { duration, exact, moment, number, when } from './format.js';
 import { session } from './session.js';
 import { pill } from './ui.js';
 import { text } from './text.js';
@@ -85,8 +85,8 @@ class CleanupView extends View {
     const busy = html`<div class="notice plain">${words.running} ${this.#progress()}</div>`;
     return html`${status.enabled ? nothing : html`<div class="notice warn">${words.off}</div>`}
       <div aria-live="polite">${this.isBusy || status.running ? busy : nothing}</div>
-      ${this.#tiles()} ${preview ? this.#report(preview, words.preview(when(preview.startedAt))) : nothing}
-      ${run ? this.#report(run, words.ran(when(run.startedAt))) : nothing}`;
+      ${this.#tiles()} ${preview ? this.#report(preview, words.preview(moment(preview.startedAt))) : nothing}
+      ${run ? this.#report(run, words.ran(moment(run.startedAt))) : nothing}`;
   }
 
   #tiles() {

@@ -65,6 +65,13 @@ export const exact = iso => (iso ? exactTime.format(new Date(iso)) : '');
 /** Hours and minutes. @param {number} milliseconds since the epoch */
 export const timeOfDay = milliseconds => clock.format(new Date(milliseconds));
 
+/** When something was done: 17:48 on the same day, with the day before that. @param {string} iso */
+export function moment(iso, now = Date.now()) {
+  const date = new Date(iso);
+  const time = clock.format(date);
+  return date.toDateString() === new Date(now).toDateString() ? time : `${day.format(date)}, ${time}`;
+}
+
 /** A day such as 1 Dec. @param {string | null | undefined} iso */
 export const dayOf = iso => (iso ? day.format(new Date(iso)) : '–');
 

@@ -197,7 +197,8 @@ async def test_a_plan_counts_who_waits_for_a_confirmation(opened: Opened) -> Non
             return
         sent.append(route.request.post_data_json)
         plan = {"hash": "0" * 64, "refusal": None, "entries": entries}
-        await route.fulfill(json={"outcome": "planned", "reason": None, "plan": plan, "progress": None})
+        about = {"runId": 9, "dryRun": True, "startedAt": "2026-11-01T00:00:00Z", "finishedAt": None, "progress": None}
+        await route.fulfill(json=about | {"outcome": "planned", "reason": None, "plan": plan})
 
     await page.route(re.compile("/cleanup$"), planned)
     await opened.sign_in("bob", "#/cleanup")

@@ -142,8 +142,8 @@ async def test_bob_confirms_a_plan_in_the_console(organisation: LiveOrganisation
         await scheduled_run(running.origin, await products.token("bob"))
         await sign_in(page, Live(products, running), "bob")
         await organisation.set_membership("")
-        await page.get_by_role("button", name="Show what would happen").click()
-        await expect(page.locator("tbody tr", has_text=ALICE)).to_contain_text("Keys are blocked")
+        await page.get_by_role("button", name="Preview").click()
+        await expect(page.locator("tbody tr", has_text=ALICE)).to_contain_text("Block the keys")
         assert await products.chat(key) == 200
         await page.get_by_role("button", name="Carry out this plan for 1 user").click()
         await page.get_by_label("Type 1 to confirm").fill("1")

@@ -96,7 +96,7 @@ async def test_alice_edits_rotates_blocks_and_reports_her_key(live: Live, page: 
     await page.get_by_role("button", name="Report a leaked key").click()
     await page.locator("[name=key]").fill(new)
     await page.get_by_role("button", name="Block this key for good").click()
-    await expect(page.get_by_text("Thank you.")).to_be_visible()
+    await expect(page.get_by_text("Blocked, if it is one of ours.")).to_be_visible()
     assert await live.products.chat(new) == 401
 
 
@@ -137,8 +137,8 @@ async def test_bob_sees_users_the_audit_log_and_health(live: Live, page: Page) -
     await page.get_by_role("link", name="Audit log").click()
     await expect(page.locator("audit-view tbody")).to_contain_text("key.create")
     await page.get_by_role("link", name="Off-boarding").click()
-    await page.get_by_role("button", name="Show what would happen").click()
-    await expect(page.locator("section.card h2")).to_contain_text("The plan")
+    await page.get_by_role("button", name="Preview").click()
+    await expect(page.locator("section.card h2").first).to_contain_text("Preview of")
     await page.get_by_role("link", name="Health").click()
     await expect(page.get_by_text("Everything works.")).to_be_visible()
 
@@ -153,7 +153,7 @@ async def test_carol_is_told_whom_to_ask(live: Live, page: Page) -> None:
 async def test_who_is_signed_in_to_backstage_needs_no_token_behind_its_proxy(
     config: Path, products: RealProducts
 ) -> None:
-    """Alice creates a key, and hears of a change beside hers; the page keeps its own Content-Security-Policy."""
+    """Alice creates a key, and is asked about what collides; the page keeps its own Content-Security-Policy."""
     await forget_users(products)
     backstage = os.environ["BACKSTAGE_URL"]
     refresh = {"APP_CONFIG_litellmOrchestrator_console_refreshUrl": json.dumps(f"{backstage}/api/auth/test/refresh")}
@@ -167,6 +167,6 @@ async def test_who_is_signed_in_to_backstage_needs_no_token_behind_its_proxy(
         await page.locator("dialog [name=alias]").fill("edited")
         async with Live(products, running).caller(await products.token("alice")) as alice:
             key = (await alice.get(keys_path(ALICE))).json()["keys"][0]["token"]
-            await alice.patch(keys_path(ALICE, key), json={"maxBudget": 7})
+            await alice.patch(keys_path(ALICE, key), json={"alias": "theirs"})
         await page.locator("dialog .primary").click()
-        await expect(page.get_by_text("Somebody else changed it meanwhile")).to_be_visible()
+        await expect(page.get_by_text("It was changed meanwhile")).to_be_visible()
