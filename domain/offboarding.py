@@ -148,7 +148,7 @@ class PlanEntry:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All steps of a run, which may be read anew for each use.
+    """All steps of a run, which may be read again for each use.
 
     `refusal` says why nobody is removed unless an admin confirms the plan by its `hash`, which covers whom a confirmed
     run blocks and deletes. `max_deletions` is the limit for 24 hours that applied.

@@ -133,7 +133,7 @@ class Demo:
 
     async def _off_board(self) -> None:
         started = await self._as(BOB, "POST", "/cleanup", {"dryRun": False})
-        while (await self._as(BOB, "GET", f"/cleanup/runs/{started['runId']}"))["outcome"] == "running":  # noqa: ASYNC110  # over HTTP
+        while (await self._as(BOB, "GET", f"/cleanup/runs/{started['runId']}"))["outcome"] == "running":  # noqa: ASYNC110  # HTTP tells no end
             await asyncio.sleep(0.01)
 
     async def _as(self, person: str, method: str, path: str, body: Row | None = None) -> Any:

@@ -32,6 +32,7 @@ REVISION = "0003"
 _WAIT_SECONDS = 10.0
 """For the turn to write to SQLite, and for the lock of its file. A caller who waits longer gets a 503."""
 _PAUSE_SECONDS = 0.02
+"""Between two attempts to change the mode of a new file. They run in a thread, so nobody else waits."""
 
 
 class DatabaseUnavailableError(UpstreamUnavailableError):

@@ -18,7 +18,7 @@ from settings.model import Timeouts
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from standalone.litellm_policy import Policy
 from tests.support.litellm_process import second_litellm
-from tests.support.litellm_versions import BUDGET_DURATIONS, Version
+from tests.support.litellm_versions import BUDGET_DURATIONS, version_from
 
 CAPS = {"max_budget": 5, "duration": "30d", "tpm_limit": 1000}
 DEFAULTS = {"max_budget": 10, "budget_duration": "30d", "models": ["gpt-fake"]}
@@ -54,11 +54,6 @@ async def configured(request: pytest.FixtureRequest, *, is_real: bool) -> AsyncI
     await client.aclose()
 
 
-async def version_of_client(litellm: LiteLLM) -> Version:
-    major, minor, *_ = (await litellm.version()).split(".")
-    return int(major), int(minor)
-
-
 @pytest.fixture
 async def owner(configured: LiteLLM) -> AsyncIterator[str]:
     """A user, who is deleted in the end."""
@@ -78,7 +73,7 @@ async def test_what_a_configured_litellm_refuses_and_fills_in(configured: LiteLL
     user = await configured.read_user(owner)
     assert user is not None
     # LiteLLM 1.90 ignores null there.
-    kept = None if await version_of_client(configured) >= BUDGET_DURATIONS else "30d"
+    kept = None if version_from(await configured.version()) >= BUDGET_DURATIONS else "30d"
     assert (user.max_budget, user.budget_duration, user.models) == (None, kept, ())
 
     for new, message in (

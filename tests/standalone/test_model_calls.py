@@ -157,7 +157,7 @@ async def test_which_models_are_refused(caller: Caller, path: str) -> None:
 @pytest.mark.parametrize("limits", [{"rpm_limit": 2}, {"tpm_limit": 60}], ids=str)
 @pytest.mark.parametrize("holder", ["key", "owner"])
 async def test_rates(caller: Caller, clock: Clock, limits: dict[str, int], holder: str) -> None:
-    """Calls and tokens of a minute, of the key or of all keys of its owner; the next minute begins anew."""
+    """Calls and tokens of a minute, of the key or of all keys of its owner; each minute counts from 0."""
     (caller.key if holder == "key" else caller.user).update(limits)
     statuses = [(await caller.call(path)).status_code for path in CALLS]
     clock.advance(60)

@@ -26,5 +26,10 @@ UNATTRIBUTED_WORDS = ("unknown-model-group", "unattributed")
 
 async def version_of(litellm: httpx.AsyncClient) -> Version:
     """Major and minor version. `litellm` sends the master key."""
-    major, minor, *_ = (await litellm.get("/health/readiness/details")).json()["litellm_version"].split(".")
+    return version_from((await litellm.get("/health/readiness/details")).json()["litellm_version"])
+
+
+def version_from(text: str) -> Version:
+    """Major and minor version of a text such as 1.104.5."""
+    major, minor, *_ = text.split(".")
     return int(major), int(minor)
