@@ -148,7 +148,8 @@ async def test_bob_confirms_a_plan_in_the_console(organisation: LiveOrganisation
         await page.get_by_role("button", name="Carry out this plan for 1 user").click()
         await page.get_by_label("Type 1 to confirm").fill("1")
         await page.locator("dialog .danger").click()
-        await expect(page.locator("section.card h2 .pill")).to_have_text("Done")
+        await expect(page.locator("tbody tr", has_text=ALICE)).to_contain_text("Keys blocked")
+        await expect(page.locator("section.card h2")).to_have_text(re.compile("Run of .* Done"))
     assert await products.chat(key) == 401
 
 
