@@ -16,7 +16,7 @@ import httpx
 import pytest
 import yaml
 
-_PATIENCE_SECONDS = 120
+_PATIENCE_SECONDS = 300
 _MODELS: Sequence[Mapping[str, Any]] = [
     {"model_name": name, "litellm_params": {"model": model, "api_key": "none", "mock_response": "hi"}}
     for name, model in {"gpt-fake": "openai/gpt-4o", "claude-fake": "anthropic/claude-sonnet-4-5"}.items()
