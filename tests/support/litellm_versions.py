@@ -16,6 +16,10 @@ MORE_KEY_FIELDS = {"budget_fallbacks", "key_type", "settings_updated_at", "total
 OVER_BUDGET = (1, 104)
 """From here on, a key over its budget gets 422 instead of 429."""
 
+CACHE_TIME = (1, 104)
+"""From here on, `user_api_key_cache_ttl` says how long a process remembers a key. Before, it is always 60 s."""
+FIXED_CACHE_SECONDS = 60
+
 USER_RATES = (1, 108)
 """From here on, null clears the rates of a user, and `GET /v2/user/info` has them."""
 
