@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +73,13 @@ class KeyIssuer:
             await self.delete(key_id)
         return created
 
-    async def delete(self, key_id: str) -> None:
-        """Deletes a key that may be gone already."""
-        with suppress(NotFoundError):
+    async def delete(self, key_id: str) -> bool:
+        """Deletes a key that may be gone already. Whether it was there."""
+        try:
             await self.litellm.delete_key(key_id)
+        except NotFoundError:
+            return False
+        return True
 
     async def _row(self, user_id: str, key_id: str) -> dict[str, Any]:
         row = await self.litellm.read_row(user_id, key_id)

@@ -61,11 +61,12 @@ class OwnerCheck:
         ) as change:
             # Another change had the lock until now: it may have created the user again.
             is_owned = await self.known.exists(owner)
-            if not is_owned:
-                await self.issuer.delete(task.subject)
+            # The key may have gone with its owner.
+            is_deleted = not is_owned and await self.issuer.delete(task.subject)
+            if is_deleted:
                 log.warning("deleted a new key: LiteLLM does not have its owner", key=task.subject, user=owner)
             async with change.transaction() as connection:
                 await self.due.remove(connection, task.kind, task.subject)
                 if not is_owned:
                     await self.kept_answers.drop(connection, task.subject)
-                await change.done(after={"deleted": [] if is_owned else [task.subject]}, connection=connection)
+                await change.done(after={"deleted": [task.subject] if is_deleted else []}, connection=connection)

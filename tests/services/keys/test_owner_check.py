@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 
 import httpx
 import pytest
@@ -34,6 +35,16 @@ async def test_a_key_for_a_user_who_was_deleted_meanwhile(service: Service, lite
     )
     again = await alice.post(keys_path(ALICE), headers=NAMED)
     assert again.json()["keyId"] != created.json()["keyId"], "the answer named a key that is gone"
+
+
+async def test_a_key_that_went_with_its_owner(service: Service, litellm: LiteLLMStandIn, log: io.StringIO) -> None:
+    """Neither the log nor the audit log claims that this service deleted it."""
+    await service.signed_in(ALICE).post(keys_path(ALICE))
+    litellm.rows.delete_user(ALICE)
+    assert litellm.rows.keys == {}
+    await service.run_background_jobs()
+    assert (await events(service.signed_in(BOB), action="key.revoke"))[0]["after"] == {"deleted": []}
+    assert "deleted a new key" not in log.getvalue()
 
 
 async def test_a_rotation_for_a_user_who_was_deleted_meanwhile(service: Service, litellm: LiteLLMStandIn) -> None:
