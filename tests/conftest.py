@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import io
+import json
 import shutil
 import tempfile
 import threading
@@ -17,7 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
-from connexion.spec import OpenAPISpecification
+from connexion.spec import Specification
 
 from app import Orchestrator, Ports, create_app
 from edge.logs import configure_logging
@@ -139,19 +140,19 @@ def keys_path(ref: str, key_id: str = "") -> str:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def contract_validated_once() -> Iterator[None]:
-    """Connexion validates the contract several times for each application. Once per process is enough here."""
-    validate = OpenAPISpecification._validate_spec.__func__
-    validated: set[tuple[str, ...]] = set()
+def contract_parsed_once() -> Iterator[None]:
+    """Connexion validates and resolves the contract for each application. Once per process is enough here."""
+    parse = Specification.from_dict.__func__
+    parsed: dict[str, Specification] = {}
 
-    def validate_once(cls: type, spec: dict[str, Any]) -> None:
-        paths = tuple(spec["paths"])
-        if paths not in validated:
-            validate(cls, spec)
-            validated.add(paths)
+    def parse_once(cls: type[Specification], spec: dict[str, Any], *, base_uri: str = "") -> Specification:
+        text = f"{base_uri}{json.dumps(spec)}"
+        if text not in parsed:
+            parsed[text] = parse(cls, spec, base_uri=base_uri)
+        return parsed[text]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(OpenAPISpecification, "_validate_spec", classmethod(validate_once))
+        patch.setattr(Specification, "from_dict", classmethod(parse_once))
         yield
 
 

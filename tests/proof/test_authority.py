@@ -16,13 +16,15 @@ from joserfc.jwk import OctKey
 from settings.model import ServiceToken
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_path, user_path
+from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
+from tests.proof.conftest import Cells
 from tests.support.contract import operations
 from tests.support.requests import REQUESTS
 from tests.support.upstreams import Overriding
 
 NOBODY = "user:default/nobody"
 NO_KEY = "0" * 64
+_MINUTE = 60.0
 ADMIN_SERVICE, MEMBER_SERVICE = "admin-service-token-1", "member-service-token-1"
 NAMES = {
     400: "InputError",
@@ -160,6 +162,12 @@ CELLS = [
     for caller in CALLERS
 ]
 
+CHANGES = [
+    (caller, operation, target)
+    for caller, operation, target in CELLS
+    if operations()[operation][0] != "GET" and expected(CALLERS[caller].kind, operation, target) < 400
+]
+
 
 def test_every_operation_has_its_rows() -> None:
     """A new operation without a decision about who may call it fails here."""
@@ -214,25 +222,47 @@ async def world(make_service: MakeService, litellm: LiteLLMStandIn) -> World:
         world.keys[owner], world.secrets[owner] = made["keyId"], made["keySecret"]
     world.keys[""] = "f" * 64
     litellm.rows.keys["f" * 64] = litellm.rows.keys[world.keys[ALICE]] | {"token": "f" * 64, "user_id": None}
-    wire.seen.clear()
     return world
 
 
-@pytest.mark.parametrize(("caller", "operation", "target"), CELLS)
-async def test_authority(world: World, backstage: BackstageStandIn, caller: str, operation: str, target: str) -> None:
-    """The status of the table. A refused caller changes nothing in LiteLLM and sees nothing of others."""
+async def wrong(world: World, backstage: BackstageStandIn, caller: str, operation: str, target: str) -> list[str]:
+    """What differs from the table. A refused caller must change nothing in LiteLLM and see nothing of others."""
     who = CALLERS[caller]
     client = world.service.client()
     if (authorization := who.authorization(backstage)) is not None:
         client.headers["Authorization"] = authorization
     method, path, options = world.request(operation, target, BOB if who.subject == BOB else ALICE)
+    world.wire.seen.clear()
     response = await client.request(method, path, **options)
     wanted = expected(who.kind, operation, target)
-    assert response.status_code == wanted, response.text
-    if wanted >= 400:
-        assert response.json()["error"]["name"] == NAMES[wanted]
+    found = [] if response.status_code == wanted else [f"{response.status_code}, not {wanted}: {response.text}"]
+    if wanted >= 400 and response.json()["error"]["name"] != NAMES[wanted]:
+        found.append(f"named {response.json()['error']['name']}")
     if wanted in (401, 403, 404):
-        assert [request.url.path for request in world.wire.seen if request.method != "GET"] == []
-        assert "sk-" not in response.text
+        found += [f"asked LiteLLM for {row.url.path}" for row in world.wire.seen if row.method != "GET"]
+        found += ["shows a secret"] if "sk-" in response.text else []
     if operation == "getAudit" and who.kind.startswith("member"):
-        assert {row["target"] for row in response.json()["events"]} <= {who.subject}
+        theirs = {who.subject, "service:member"} if who.kind == "member service" else {who.subject}
+        found += [
+            f"shows {row}" for row in response.json()["events"] if theirs.isdisjoint((row["target"], row["actor"]))
+        ]
+    return found
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+async def test_what_changes_nothing(
+    world: World, backstage: BackstageStandIn, clock: Clock, cells: Cells, caller: str
+) -> None:
+    """Every read and every refusal, one after the other: the status of the table."""
+    for operation, target in (cell[1:] for cell in CELLS if cell[0] == caller and cell not in CHANGES):
+        clock.advance(_MINUTE)  # no cell uses up the limits of the next
+        cells.record(f"{operation} {target}", await wrong(world, backstage, caller, operation, target))
+    assert cells.failed == {}
+
+
+@pytest.mark.parametrize(("caller", "operation", "target"), CHANGES)
+async def test_what_changes_something(
+    world: World, backstage: BackstageStandIn, caller: str, operation: str, target: str
+) -> None:
+    """Every change, each in a world of its own: the status of the table."""
+    assert await wrong(world, backstage, caller, operation, target) == []
