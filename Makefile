@@ -69,7 +69,7 @@ cleanup-plan: $(run_stamp) ## Print who would be removed from LiteLLM (CONFIG=ap
 
 .PHONY: test
 test: $(dev_stamp) ## All tests that need nothing but this checkout, with the coverage gate (JOBS=2)
-	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console and not nginx' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
+	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console and not nginx and not deploy' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
 
 .PHONY: lint
 lint: $(dev_stamp) console/node_modules/.package-lock.json ## ruff, mypy, the import contracts; Prettier, ESLint and tsc for the console
@@ -147,8 +147,9 @@ alerts-test: ## Check and test the alerting rules with promtool
 	touch $@
 
 .PHONY: deploy-check
-deploy-check: .venv-deploy/bin/hadolint ## Lint the Dockerfile and validate the Kubernetes objects
+deploy-check: $(dev_stamp) .venv-deploy/bin/hadolint ## Lint the Dockerfile, validate the Kubernetes objects, try a release in a clone
 	PATH="$(CURDIR)/.venv-deploy/bin:$$PATH" deploy/check
+	PATH="$(CURDIR)/.venv-deploy/bin:$$PATH" $(bin)/python -m pytest -m deploy tests
 
 .PHONY: image-test
 image-test: $(dev_stamp) ## Build the image, and walk the story on it without a container runtime
@@ -181,8 +182,8 @@ bench-cleanup: $(dev_stamp) ## A cleanup of 1000 and of 10 000 users on stand-in
 	$(bin)/python -m bench.leavers
 
 .PHONY: release
-release: $(dev_stamp) ## Check that everything agrees on a version, write the bill of materials, tag (VERSION=)
-	PATH="$(CURDIR)/$(bin):$$PATH" deploy/release $(VERSION)
+release: $(dev_stamp) .venv-deploy/bin/hadolint ## Check that everything agrees on a version, write the bill of materials, tag (VERSION=)
+	PATH="$(CURDIR)/$(bin):$(CURDIR)/.venv-deploy/bin:$$PATH" deploy/release $(VERSION)
 
 .PHONY: lock
 lock: ## Pin the newest versions that pyproject.toml allows

@@ -73,6 +73,7 @@ def repository(prepared: Repository) -> Repository:
     return prepared
 
 
+@pytest.mark.deploy
 def test_a_release_is_a_tag_and_a_bill_of_materials(repository: Repository) -> None:
     """The tag is annotated, and the bill lists what the lock file pins."""
     code, printed = repository.release(VERSION)

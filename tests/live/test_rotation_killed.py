@@ -51,8 +51,10 @@ class KillingProxy:
             self._kill()
             return
         response = await self._passed_on(scope, body)
-        if self.victim is not None:
-            self.dark += [] if 200 in [await self.chat(secret) for secret in self.secrets] else [scope["path"]]
+        is_dark = self.victim is not None and 200 not in [await self.chat(secret) for secret in self.secrets]
+        # The caller may have begun to delete the last key meanwhile.
+        if is_dark and self.victim is not None:
+            self.dark.append(scope["path"])
         if is_last:
             self._kill()
             return

@@ -236,7 +236,7 @@ async def wrong(world: World, backstage: BackstageStandIn, caller: str, operatio
     response = await client.request(method, path, **options)
     wanted = expected(who.kind, operation, target)
     found = [] if response.status_code == wanted else [f"{response.status_code}, not {wanted}: {response.text}"]
-    if wanted >= 400 and response.json()["error"]["name"] != NAMES[wanted]:
+    if response.status_code == wanted >= 400 and response.json()["error"]["name"] != NAMES[wanted]:
         found.append(f"named {response.json()['error']['name']}")
     if wanted in (401, 403, 404):
         found += [f"asked LiteLLM for {row.url.path}" for row in world.wire.seen if row.method != "GET"]
