@@ -68,8 +68,8 @@ cleanup-plan: $(run_stamp) ## Print who would be removed from LiteLLM (CONFIG=ap
 	$(bin)/python -m cli cleanup --dry-run --config $(CONFIG)
 
 .PHONY: test
-test: $(dev_stamp) ## All tests that need nothing but this checkout, with the coverage gate (JOBS=2)
-	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console and not nginx and not deploy' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
+test: $(dev_stamp) ## The tests that need nothing but this checkout, with the coverage gate (JOBS=2)
+	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console and not nginx and not deploy and not fuzz' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
 
 .PHONY: lint
 lint: $(dev_stamp) console/node_modules/.package-lock.json ## ruff, mypy, the import contracts; Prettier, ESLint and tsc for the console
@@ -124,8 +124,8 @@ format: $(dev_stamp) console/node_modules/.package-lock.json ## Format the code
 	cd console && node_modules/.bin/prettier --write --log-level warn . && node_modules/.bin/eslint --fix .
 
 .PHONY: fuzz
-fuzz: $(dev_stamp) ## Fuzz the running service against its contract in three roles (100 examples per operation)
-	FUZZ_EXAMPLES=100 $(bin)/python -m pytest -n $(JOBS) tests/fuzz
+fuzz: $(dev_stamp) ## Fuzz the running service against its contract in three roles (FUZZ_EXAMPLES=100 per operation)
+	$(bin)/python -m pytest -m fuzz -n $(JOBS) tests/fuzz
 
 .PHONY: soak
 soak: $(dev_stamp) ## The state machine of the off-boarding at length (500 x 50 steps)

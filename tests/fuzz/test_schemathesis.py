@@ -22,10 +22,11 @@ REACHED = {
 }
 """A change that each role must make at least once."""
 _OPERATIONS = 28
-_EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "40")
-"""Examples per operation. `make fuzz` takes 100."""
+_EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "100")
+"""Examples per operation."""
 
 
+@pytest.mark.fuzz
 @pytest.mark.parametrize("role", ROLES)
 async def test_nothing_is_found(role: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All phases, all checks. The whole report stands in the failure."""
