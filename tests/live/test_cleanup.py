@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.support.real_products import RealProducts
 pytestmark = pytest.mark.live
 
 _STRANGERS = ("svc-ci", "default_user_id")
+_ORPHANED = "annotations: {backstage.io/orphan: 'true'}"
 _POLL, _PATIENCE = 0.5, 120
 
 
@@ -52,12 +54,12 @@ class LiveOrganisation:
             await asyncio.sleep(_POLL)
         pytest.fail("the catalog never took the org file over")
 
-    async def cleanup(self) -> Any:
+    async def cleanup(self, how: str = "--apply") -> Any:
         """One run by the command line."""
-        code, printed = await output("cleanup", "--config", str(self.config), "--apply", "--json")
+        code, printed = await output("cleanup", "--config", str(self.config), how, "--json")
         report = json.loads(printed[printed.index("{\n") : printed.rindex("\n}") + 2])
         self.products.narrate(
-            f"  cleanup --apply -> exit {code}, {report['outcome']}: {report['reason'] or report['done']}"
+            f"  cleanup {how} -> exit {code}, {report['outcome']}: {report['reason'] or report['done']}"
         )
         return report
 
@@ -125,6 +127,37 @@ async def test_alice_comes_and_goes(organisation: LiveOrganisation) -> None:
     for user_id in (BOB, *_STRANGERS):
         assert await organisation.has_user(user_id)
     organisation.products.narrate(f"  still there: {', '.join([BOB, *_STRANGERS])}")
+
+
+async def test_a_dry_run_names_what_it_leaves(organisation: LiveOrganisation) -> None:
+    """Alice's other user by a single sign-on, an id in upper case, a child group that is not shown, and an orphan."""
+    litellm = organisation.products.litellm
+    sso = str(uuid.uuid4())
+    for user_id in (sso, "user:default/Zoe"):
+        await litellm.post("/user/new", json={"user_id": user_id, "auto_create_key": False})
+    for user_id, address in ((ALICE, "alice@example.com"), (sso, "Alice@Example.com")):
+        await litellm.post("/user/update", json={"user_id": user_id, "user_email": address})
+    before = organisation.org.read_text("utf-8")
+    after = re.sub(r"(name: admins.*\n.*children: )\[\]", r"\1[hidden-team]", before)
+    after = re.sub(r"name: carol(.*\n.*memberOf: )\[\]", rf"name: carol, {_ORPHANED}\1[litellm-users]", after)
+    organisation.org.write_text(after, "utf-8")
+    try:
+        await organisation.set_membership("")
+        for _ in range(_PATIENCE):
+            report = await organisation.cleanup("--dry-run")
+            found = {(row["kind"], row["userId"]) for row in report["findings"]}
+            if report["orphans"] and ("childGroups", "group:default/admins") in found:
+                break
+        assert found == {
+            ("sameAddress", sso),
+            ("spelling", "user:default/Zoe"),
+            ("childGroups", "group:default/admins"),
+        }
+        assert (report["outcome"], report["orphans"]) == ("planned", 1)
+        actions = {row["userId"]: row["action"] for row in report["plan"]["entries"]}
+        assert actions == {"user:default/Zoe": "block", ALICE: "block"}
+    finally:
+        organisation.org.write_text(before, "utf-8")
 
 
 async def test_bob_confirms_a_plan_in_the_console(organisation: LiveOrganisation) -> None:
