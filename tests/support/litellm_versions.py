@@ -16,6 +16,9 @@ MORE_KEY_FIELDS = {"budget_fallbacks", "key_type", "settings_updated_at", "total
 OVER_BUDGET = (1, 104)
 """From here on, a key over its budget gets 422 instead of 429."""
 
+REFUSED_CALLS = (1, 104)
+"""Where the words for a refused call were read; how old they are was not looked up."""
+
 USER_RATES = (1, 108)
 """From here on, null clears the rates of a user, and `GET /v2/user/info` has them."""
 
