@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections import Counter
@@ -161,7 +162,7 @@ async def create(page: Page, alias: str) -> str:
 async def choose(page: Page, alias: str, action: str) -> None:
     """An action from the menu of a key."""
     await page.get_by_role("button", name=f"Actions for {alias}").click()
-    await page.get_by_role("menuitem", name=action, exact=True).click()
+    await page.get_by_role("menuitem", name=re.compile(rf"^{action}\b")).click()
 
 
 _USED = (2, 3, 2, 3, 1, 4)
