@@ -183,7 +183,7 @@ async def spent(portal: Portal, days: int = 20) -> None:
     async with portal.as_person(ALICE) as alice:
         for body, spend in wanted:
             key_id = (await alice.post(keys_path(ALICE), json=body)).json()["keyId"]
-            rows.keys[key_id]["spend"] = spend
+            rows.keys[key_id] |= {"spend": spend, "last_active": rows.stamp(-3600 * len(keys)) if spend else None}
             keys.append(key_id)
         await alice.patch(keys_path(ALICE, keys[4]), json={"blocked": True})
         await alice.post(f"{keys_path(ALICE, keys[0])}/regenerate", json={"overlap": 3600})
