@@ -2,12 +2,11 @@
 
 import { LitElement, html, nothing } from './lit.js';
 import { Api } from './api.js';
-import { EndedError } from './http.js';
+import { EndedError, TOO_OFTEN } from './http.js';
 import { notices } from './notices.js';
 import { failed } from './ui.js';
 import { text } from './text.js';
 
-const TOO_OFTEN = 429;
 const SECOND = 1000;
 
 export class FormDialog extends LitElement {

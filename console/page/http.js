@@ -2,6 +2,8 @@
 
 import { text } from './text.js';
 
+/** The status of a request that was one too many. */
+export const TOO_OFTEN = 429;
 const base = new URL('../../', import.meta.url);
 
 /** An error of the API, or of the way to it, in words for the user. */
@@ -54,8 +56,10 @@ export async function request(token, method, path, { body, query = {}, idempoten
   const isJson = response.headers.get('Content-Type')?.startsWith('application/json');
   const answer = isJson ? await response.json().catch(() => Promise.reject(unreachable())) : null;
   if (!response.ok) {
-    const message = answer?.error?.message ?? text.errors.status(response.status);
     const retryAfter = Number(response.headers.get('Retry-After')) || 0;
+    const isTooOften = response.status === TOO_OFTEN && retryAfter > 0;
+    const said = isTooOften ? text.errors.tooOften(retryAfter) : answer?.error?.message;
+    const message = said ?? text.errors.status(response.status);
     throw new ApiError(message, response.status, response.headers.get('X-Request-Id'), retryAfter);
   }
   return { status: response.status, body: answer, etag: response.headers.get('ETag') };

@@ -86,6 +86,8 @@ export const text = {
     status: status => `The service answered with status ${status}.`,
     unreachable: 'The service cannot be reached. Try again in a moment.',
     offline: 'You are offline.',
+    /** @param {number} seconds */
+    tooOften: seconds => `Too many requests in a minute. Try again in ${seconds} s.`,
     ended: 'Nobody waits for this answer any more.',
     /** @param {string} what */
     notLoaded: what => `${what} could not be loaded`,

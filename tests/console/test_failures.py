@@ -327,6 +327,21 @@ async def test_too_many_new_keys_wait_and_are_made(opened: Opened, action: str) 
     assert ("patience" in sent[1]) is (action == "create")
 
 
+async def test_what_was_asked_too_often_is_said_in_a_notice(opened: Opened) -> None:
+    """Where there is no dialog to wait in: what was not done, and when it can be."""
+    page = opened.page
+    await add_keys(opened.portal, "laptop")
+    await opened.sign_in("alice")
+    refusal = {"status": 429, "json": TOO_MANY, "headers": {"Retry-After": "2"}}
+    await page.route(ONE_KEY, lambda route: route.fulfill(**refusal))
+    await choose(page, "laptop", "Block")
+    said = "“laptop” was not blocked. Too many requests in a minute. Try again in 2 s."
+    await expect(page.get_by_role("alert")).to_contain_text(said)
+    await page.unroute(ONE_KEY)
+    await page.get_by_role("button", name="Block again").click()
+    await expect(page.locator(STATUS)).to_have_text("Blocked")
+
+
 async def test_what_waits_can_be_cancelled(opened: Opened) -> None:
     """Then it is not sent any more."""
     page, sent = opened.page, list[str]()
