@@ -11,6 +11,7 @@ from playwright.async_api import expect
 from state.tables import change
 from tests.conftest import ALICE, keys_path
 from tests.console.conftest import Opened
+from tests.console.test_page import judge
 
 pytestmark = pytest.mark.console
 AUDIT = "/audit?"
@@ -101,6 +102,7 @@ async def test_an_event_leads_to_its_key(opened: Opened) -> None:
     await expect(row).to_be_in_viewport(ratio=1)
     await expect(row.get_by_role("button", name="Actions for laptop")).to_be_focused()
     assert page.url.endswith(f"#/users/{ALICE}/keys/{kept}")
+    await judge(page, "a key that is looked for")
     await expect(page.get_by_text("is not here any more")).to_have_count(0)
     await page.go_back()
     await page.get_by_label("Action").select_option("key.delete")
