@@ -74,7 +74,7 @@ export class FormDialog extends LitElement {
   /** @param {SubmitEvent} event */
   async #submitted(event) {
     event.preventDefault();
-    if (this.isBusy || this.waiting || !this.isComplete) return;
+    if (this.isBusy || !this.isComplete) return;
     const form = /** @type {HTMLFormElement} */ (event.target);
     await this.attempt(() => this.submit(new FormData(form)));
     const { status, retryAfter } = this.failure ?? {};
