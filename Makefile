@@ -43,7 +43,7 @@ $(dev_stamp): requirements-dev.lock pyproject.toml $(run_stamp)
 
 # The marker that npm itself leaves when it has installed a lock file.
 %/node_modules/.package-lock.json: %/package-lock.json %/package.json
-	@command -v npm >/dev/null || { echo "Node.js 20 or later with npm is needed here" >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "Node.js 20.19 or later with npm is needed here" >&2; exit 1; }
 	$(npm_ci) --prefix $*
 	touch $@
 

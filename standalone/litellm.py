@@ -97,7 +97,7 @@ class LiteLLMStandIn:
                 is_key = request.url.path.startswith("/key/")
                 raise HTTPException(500 if is_key else 400, f"Unsupported duration {error}") from error
             except RefusedError as error:
-                return JSONResponse({"error": error.body}, error.status)
+                return JSONResponse(error.body, error.status, error.headers)
 
         return noted
 

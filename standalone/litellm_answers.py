@@ -29,8 +29,9 @@ class Call:
 
 @dataclass(frozen=True)
 class Format:
-    """How one API answers a call: `whole`, or as the events of `streamed`."""
+    """How one API answers a call: `whole`, or as the events of `streamed`. `name` is LiteLLM's own for it."""
 
+    name: str
     whole: Callable[[Call], Row]
     streamed: Callable[[Call], Iterator[str]]
 
@@ -155,6 +156,6 @@ def _message_events(call: Call) -> Iterator[str]:
         yield _event({"type": name} | content, name)
 
 
-CHAT = Format(_completion, _chunks)
-RESPONSES = Format(_response, _response_events)
-MESSAGES = Format(_message, _message_events)
+CHAT = Format("/chat/completions", _completion, _chunks)
+RESPONSES = Format("/responses", _response, _response_events)
+MESSAGES = Format("anthropic_messages", _message, _message_events)

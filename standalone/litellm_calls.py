@@ -46,7 +46,11 @@ class ModelCalls:
             owner = self._owner_of(key)
             _require_budget(key, owner)
             self._require_model(model, key, owner)
-            self._require_rate(key, owner)
+            try:
+                self._require_rate(key, owner)
+                self._require_served(model, form)
+            except RefusedError as error:
+                raise _as_anthropic(error) if form is MESSAGES else error from None
             self._rows.count_call(key, model)
             created = int(datetime.fromisoformat(self._rows.stamp()).timestamp())
             call = Call(uuid.uuid4().hex, model, asked, created)
@@ -92,13 +96,15 @@ class ModelCalls:
     def _require_model(self, model: str, key: Row, owner: Row) -> None:
         holder = self._refusing(model, key, owner)
         if holder is not None:
-            names = {"key": key, "user": owner}[holder]["models"]
-            text = f"This {holder} can only access models={names}. Tried to access {model}"
-            raise RefusedError(
-                403, f"{holder} not allowed to access model. {text}", f"{holder}_model_access_denied", "model"
-            )
+            text = f"The requested model '{model}' is not available for this API key, or the model name is invalid."
+            text = f"{text} Check the models available to you and try again."
+            raise RefusedError(403, text, f"{holder}_model_access_denied", "model")
+
+    def _require_served(self, model: str, form: Format) -> None:
         if not self._deployments().serve(model):
-            raise RefusedError(400, f"Invalid model name passed in model={model}", "invalid_request_error", "model")
+            text = f"{form.name}: Invalid model name passed in model={model}."
+            text = f"{text} Call `/v1/models` to view available models for your key."
+            raise RefusedError(400, text, "invalid_request_error")
 
     def _refusing(self, model: str, key: Row, owner: Row) -> Holder | None:
         """Whose list of models does not allow `model`. Raises RefusedError where a wildcard is no expression."""
@@ -115,18 +121,33 @@ class ModelCalls:
         held: list[tuple[str, str, Row]] = [("api_key", key["token"], key), ("user", str(key["user_id"]), owner)]
         for kind, name, holder in held:
             calls = self._calls[name, minute]
-            for limit, used in (("rpm_limit", calls), ("tpm_limit", calls * (PROMPT_TOKENS + COMPLETION_TOKENS))):
-                if holder.get(limit) is not None and used >= holder[limit]:
-                    what = "requests" if limit == "rpm_limit" else "tokens"
-                    text = f"Rate limit exceeded for {kind}: {name}. Limit type: {what}. Current limit: {holder[limit]}"
-                    raise RefusedError(429, text, "throttling_error", None)
+            for what, used in (("requests", calls), ("tokens", calls * (PROMPT_TOKENS + COMPLETION_TOKENS))):
+                limit = holder.get("rpm_limit" if what == "requests" else "tpm_limit")
+                if limit is not None and used >= limit:
+                    raise self._too_often(f"{kind}: {name}", what, limit)
         for _, name, _ in held:
             self._calls[name, minute] += 1
+
+    def _too_often(self, holder: str, what: str, limit: int) -> RefusedError:
+        end = self._rows.stamp(60).replace("T", " ")[:19]
+        text = f"Limit type: {what}. Current limit: {limit}, Remaining: 0. Limit resets at: {end} UTC"
+        refused = RefusedError(429, f"Rate limit exceeded for {holder}. {text}", "throttling_error")
+        refused.headers = {"retry-after": "60", "rate_limit_type": what}
+        return refused
+
+
+def _as_anthropic(error: RefusedError) -> RefusedError:
+    """What LiteLLM refuses after it has let the key in, has the shape of the API that was called."""
+    kind = "rate_limit_error" if error.status == 429 else "invalid_request_error"
+    error.body = {"type": "error", "error": {"type": kind, "message": str(error)}}
+    error.headers = {}
+    return error
 
 
 def _require_budget(key: Row, owner: Row) -> None:
     if _is_spent(key):
-        text = f"Budget has been exceeded! Current cost: {key['spend']}, Max budget: {key['max_budget']}"
+        name = f"{key['key_alias'] or 'key'} ({key['key_name']})"
+        text = f"Budget has been exceeded! Key={name} Current cost: {key['spend']}, Max budget: {key['max_budget']}"
         raise RefusedError(422, text, "budget_exceeded")
     if _is_spent(owner):
         text = f"User={owner['user_id']} over budget. Spend={owner['spend']}, Budget={owner['max_budget']}"

@@ -13,12 +13,14 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 class RefusedError(Exception):
-    """LiteLLM refuses values. `kind` and `param` stand beside its message."""
+    """LiteLLM refuses values, or a call. `kind` and `param` stand beside its message."""
+
+    headers: Mapping[str, str] = {}
 
     def __init__(self, status: int, message: str, kind: str, param: str | None = None) -> None:
         super().__init__(message)
         self.status = status
-        self.body = {"message": message, "type": kind, "param": param, "code": str(status)}
+        self.body: Row = {"error": {"message": message, "type": kind, "param": param, "code": str(status)}}
 
 
 @dataclass

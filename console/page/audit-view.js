@@ -1,7 +1,7 @@
 // Who changed what, for admins: filters, what it was before and after, export.
 
 import { html, nothing } from './lit.js';
-import { exact, nameOf, when } from './format.js';
+import { exact, isUser, nameOf, when } from './format.js';
 import { aliasIn, difference } from './audit-change.js';
 import { download, empty, field, pill } from './ui.js';
 import { PAGE, PagedView } from './paged-view.js';
@@ -26,8 +26,8 @@ const ACTIONS = [
   'key.report',
   'cleanup.run',
 ];
-/** Who is no user. */
-const ACTORS = ['cleanup', 'rotation', 'reports', 'owner-check'];
+/** Who is no user. Services have a subject of their own. */
+const ACTORS = ['cleanup', 'command line', 'rotation', 'reports', 'owner-check'];
 /** @type {Record<string, 'good' | 'warn' | 'bad' | 'plain'>} */
 const KINDS = { done: 'good', reconciled: 'good', denied: 'warn', failed: 'bad' };
 
@@ -41,6 +41,7 @@ class AuditView extends PagedView {
   lead = words.lead;
   /** @type {Record<string, string | null>} */ filters = {};
   /** @type {Set<string>} whose keys were asked for */ #owners = new Set();
+  #actors = new Set(ACTORS);
 
   constructor() {
     super();
@@ -62,6 +63,7 @@ class AuditView extends PagedView {
   /** @param {string | null} cursor */
   async page(cursor) {
     const { events, nextCursor } = await this.api.read(['audit'], { ...this.#query, limit: PAGE, cursor });
+    for (const { actor } of events) if (!isUser(actor)) this.#actors.add(actor);
     void this.#nameKeys(events);
     return { rows: events, next: nextCursor };
   }
@@ -113,7 +115,7 @@ class AuditView extends PagedView {
     const day = (/** @type {'since' | 'until'} */ name) =>
       html`<input type="date" aria-invalid=${this.#isReversed} @change=${changed(name)} />`;
     return html`<div class="tools wrap">
-      ${person('actor', ACTORS)} ${person('target', [])}
+      ${person('actor', [...this.#actors])} ${person('target', [])}
       ${field(
         words.action,
         html`<select @change=${changed('action')}>
@@ -166,7 +168,8 @@ class AuditView extends PagedView {
   #key({ keyId, target }) {
     if (!keyId) return '–';
     const name = this.aliases[keyId] ?? html`<code>${keyId.slice(0, 8)}</code>`;
-    return target ? html`<a class="name" dir="auto" href="#/users/${encodeURI(target)}">${name}</a>` : name;
+    const href = `#/users/${encodeURI(target ?? '')}/keys/${keyId}`;
+    return target ? html`<a class="name" dir="auto" href=${href}>${name}</a>` : name;
   }
 
   /** Everything that the filters let through, and not only what is shown. */

@@ -2,20 +2,24 @@
 
 import { LitElement, html, nothing } from './lit.js';
 import { Api } from './api.js';
-import { EndedError } from './http.js';
+import { EndedError, TOO_OFTEN } from './http.js';
 import { notices } from './notices.js';
 import { failed } from './ui.js';
 import { text } from './text.js';
+
+const SECOND = 1000;
 
 export class FormDialog extends LitElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
     isBusy: { state: true },
     failure: { state: true },
+    waiting: { state: true },
   };
 
   constructor() {
     super();
     this.isBusy = false;
+    this.waiting = 0;
     /** @type {any} */ this.failure = null;
   }
 
@@ -25,7 +29,9 @@ export class FormDialog extends LitElement {
   heading = '';
   lead = '';
   /** What a failure means, in words. */
-  undone = text.errors.title;
+  undone = '';
+  /** What was done too often, in words. */
+  tooOften = text.dialogs.tooOften;
   /** What to do, instead of showing the failure, if the thing is not there any more. @type {(() => void) | null} */
   gone = null;
   danger = false;
@@ -69,8 +75,10 @@ export class FormDialog extends LitElement {
   async #submitted(event) {
     event.preventDefault();
     if (this.isBusy || !this.isComplete) return;
-    const form = new FormData(/** @type {HTMLFormElement} */ (event.target));
-    await this.attempt(() => this.submit(form));
+    const form = /** @type {HTMLFormElement} */ (event.target);
+    await this.attempt(() => this.submit(new FormData(form)));
+    const { status, retryAfter } = this.failure ?? {};
+    if (status === TOO_OFTEN && retryAfter) await this.#submitLater(form, retryAfter);
   }
 
   /** Does something whose failure stays in the dialog. @param {() => Promise<unknown>} act */
@@ -83,6 +91,20 @@ export class FormDialog extends LitElement {
       this.#failed(/** @type {any} */ (error));
     }
     this.isBusy = false;
+  }
+
+  /**
+   * Sends what the form has then, unless the dialog is closed before.
+   *
+   * @param {HTMLFormElement} form @param {number} seconds
+   */
+  async #submitLater(form, seconds) {
+    this.failure = null;
+    for (this.waiting = seconds; this.waiting > 0; this.waiting -= 1) {
+      await new Promise(resolve => setTimeout(resolve, SECOND));
+      if (!this.isConnected) return;
+    }
+    form.requestSubmit();
   }
 
   /** In the dialog, or where the eye is if it was closed meanwhile. @param {any} error */
@@ -103,17 +125,29 @@ export class FormDialog extends LitElement {
       <form @submit=${this.#submitted} @input=${() => this.requestUpdate()}>
         <h2 id="dialog-heading">${this.heading}</h2>
         ${this.lead ? html`<p>${this.lead}</p>` : nothing} ${this.fields()}
-        ${this.failure ? failed(this.undone, this.failure) : nothing}
+        ${this.failure ? failed(this.undone, this.failure) : nothing} ${this.waiting ? this.#later() : nothing}
         <footer>
           <small role="status">${this.isBusy ? text.tooLate : nothing}</small>
           <button type="button" ?disabled=${this.isBusy} @click=${() => this.close()}>${text.cancel}</button>
           ${this.alternative()}
-          <button class=${this.danger ? 'danger' : 'primary'} ?disabled=${this.isBusy || !this.isComplete}>
+          <button
+            class=${this.danger ? 'danger' : 'primary'}
+            ?disabled=${this.isBusy || this.waiting > 0 || !this.isComplete}
+          >
             ${this.doing}
           </button>
         </footer>
       </form>
     </dialog>`;
+  }
+
+  #later() {
+    return html`<div class="notice warn">
+      <div>
+        <strong role="alert">${this.tooOften}.</strong>
+        <span role="timer">${text.dialogs.tryingAgain(this.waiting)}</span>
+      </div>
+    </div>`;
   }
 
   /** The value of a field as it is now. @param {string} name */

@@ -80,10 +80,14 @@ export class EditDialog extends FormDialog {
     </button>`;
   }
 
-  /** How often the budget resets. @param {string | null} present */
+  /** How often the budget renews. To LiteLLM, 30 days are a month. @param {string | null} present */
   budgetPeriod(present) {
-    const known = Object.entries(words.periods);
-    const all = present && !(present in words.periods) ? [...known, [present, words.every(present)]] : known;
+    const known = Object.entries(words.periods).map(([value, label]) => [
+      value === '1mo' && present === '30d' ? present : value,
+      label,
+    ]);
+    const isKnown = !present || known.some(([value]) => value === present);
+    const all = isKnown ? known : [...known, [present, words.every(present)]];
     return field(
       words.budgetDuration,
       html`<select name="budgetDuration">

@@ -85,5 +85,8 @@ export function duration(seconds) {
   return text.times.days(Math.round(seconds / 86400));
 }
 
+/** Whether a subject is a user, and no service. @param {string} subject */
+export const isUser = subject => /^user:[^\s/:]+\/[^\s/:]+$/i.test(subject);
+
 /** The name in an entity ref: alice of user:default/alice. @param {string} ref */
 export const nameOf = ref => ref.slice(ref.indexOf('/') + 1);

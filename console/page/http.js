@@ -2,15 +2,21 @@
 
 import { text } from './text.js';
 
+/** The status of a request that was one too many. */
+export const TOO_OFTEN = 429;
 const base = new URL('../../', import.meta.url);
 
 /** An error of the API, or of the way to it, in words for the user. */
 export class ApiError extends Error {
-  /** @param {string} message @param {number} status 0 if there was no response @param {string | null} requestId */
-  constructor(message, status, requestId = null) {
+  /**
+   * @param {string} message @param {number} status 0 if there was no response @param {string | null} requestId
+   * @param {number} retryAfter seconds, 0 if that was not said
+   */
+  constructor(message, status, requestId = null, retryAfter = 0) {
     super(message);
     this.status = status;
     this.requestId = requestId;
+    this.retryAfter = retryAfter;
   }
 }
 
@@ -50,8 +56,11 @@ export async function request(token, method, path, { body, query = {}, idempoten
   const isJson = response.headers.get('Content-Type')?.startsWith('application/json');
   const answer = isJson ? await response.json().catch(() => Promise.reject(unreachable())) : null;
   if (!response.ok) {
-    const message = answer?.error?.message ?? text.errors.status(response.status);
-    throw new ApiError(message, response.status, response.headers.get('X-Request-Id'));
+    const retryAfter = Number(response.headers.get('Retry-After')) || 0;
+    const isTooOften = response.status === TOO_OFTEN && retryAfter > 0;
+    const said = isTooOften ? text.errors.tooOften(retryAfter) : answer?.error?.message;
+    const message = said ?? text.errors.status(response.status);
+    throw new ApiError(message, response.status, response.headers.get('X-Request-Id'), retryAfter);
   }
   return { status: response.status, body: answer, etag: response.headers.get('ETag') };
 }

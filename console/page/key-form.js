@@ -1,7 +1,8 @@
-// Creates or edits a key, and refuses early what the tier would refuse.
+// Creates or edits a key, and refuses early what is above the limits that apply to it.
 
 import { html, nothing } from './lit.js';
-import { amount, amountField, areNumbers, parsed } from './amounts.js';
+import { amountField } from './amount-field.js';
+import { amount, areNumbers, parsed } from './amounts.js';
 import { EditDialog } from './edit-dialog.js';
 import { field, randomId } from './ui.js';
 import { text } from './text.js';
@@ -10,6 +11,7 @@ import { keyName, modelFor } from './key-facts.js';
 
 const DAY = 86400;
 const AMOUNTS = /** @type {const} */ (['maxBudget', 'rpmLimit', 'tpmLimit']);
+/** @typedef {typeof AMOUNTS[number]} Amount */
 const LIVES = [7, 30, 90, 365];
 const { fields: words } = text;
 /** @type {any} */
@@ -19,6 +21,8 @@ const NEW = { models: [], max_budget: null, budget_duration: null, rpm_limit: nu
 export class KeyForm extends EditDialog {
   userId = '';
   /** @type {any} TierLimits */ limits = {};
+  /** @type {any} the owner, whose limits are those of all their keys together */ user = {};
+  tooOften = text.dialogs.tooManyKeys;
   /** @type {string[] | null} those that are served, if that is known */ models = [];
   /** @type {unknown} */ warning = nothing;
   #attempt = { body: '', id: '' };
@@ -42,21 +46,26 @@ export class KeyForm extends EditDialog {
     return this.#tooMuch().length === 0 && areNumbers(AMOUNTS.map(name => this.value(name)));
   }
 
-  /** The names of the fields above the tier's limits. */
+  /** The lowest of the limits that apply to a new value, and what it means to be above it. @param {Amount} name */
+  #most(name) {
+    const [tier, own] = [this.limits[name] ?? Infinity, this.user[name] ?? Infinity];
+    return own < tier ? { most: own, wrong: words.tooMuchOfOwn } : { most: tier, wrong: words.tooMuch };
+  }
+
+  /** The names of the fields above their limits. What was there before is not sent, and may stay. */
   #tooMuch() {
     return AMOUNTS.filter(name => {
-      const most = this.limits[name];
-      return most !== null && most !== undefined && (parsed(this.value(name)) ?? 0) > most;
+      const typed = parsed(this.value(name)) ?? 0;
+      return typed > this.#most(name).most && typed !== this.fieldsOf(this.row ?? NEW)[name];
     });
   }
 
-  /** @param {typeof AMOUNTS[number]} name @param {number | null} value */
+  /** @param {Amount} name @param {number | null} value */
   #limited(name, value) {
-    const most = this.limits[name] ?? null;
-    const wrong = this.#tooMuch().includes(name) ? words.tooMuch : '';
-    const hint = most === null ? '' : words.atMost(name === 'maxBudget' ? money(most) : number(most));
+    const { most, wrong } = this.#most(name);
+    const hint = most === Infinity ? '' : words.atMost(name === 'maxBudget' ? money(most) : number(most));
     const typed = this.hasUpdated ? this.value(name) : String(value ?? '');
-    return amountField(name, value, typed, wrong, hint);
+    return amountField(name, value, typed, this.#tooMuch().includes(name) ? wrong : '', hint);
   }
 
   fields() {

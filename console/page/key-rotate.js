@@ -16,6 +16,7 @@ class KeyRotate extends FormDialog {
   /** @type {any} */ key = null;
   /** @type {string[] | null} */ models = [];
   changed = () => {};
+  tooOften = text.dialogs.tooManyKeys;
   #ids = new Map();
 
   connectedCallback() {

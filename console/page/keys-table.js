@@ -3,11 +3,10 @@
 import { LitElement, html, nothing, repeat } from './lit.js';
 import { exact, exactMoney, money, when } from './format.js';
 import { SORTABLE, directionOf, isOdd, keyName, matches, rates, sorted, statusPill } from './key-facts.js';
-import { bar, empty } from './ui.js';
+import { bar, empty, rowFilters } from './ui.js';
 import { text } from './text.js';
 
 const { keys: words } = text;
-const STATUSES = /** @type {const} */ (['active', 'overBudget', 'blocked', 'expired']);
 /** With the class of its cells: the higher its number, the more room a column needs to be shown. */
 const COLUMNS = /** @type {const} */ ([
   ['key', ''],
@@ -30,6 +29,8 @@ class KeysTable extends LitElement {
   };
 
   /** @type {(event: MouseEvent, row: any) => void} */ menu = () => {};
+  /** The key that is looked for, if any. */
+  keyId = '';
 
   constructor() {
     super();
@@ -44,6 +45,13 @@ class KeysTable extends LitElement {
     return this;
   }
 
+  /** What is looked for is where the eye and the focus are. */
+  firstUpdated() {
+    const row = this.querySelector('tr[aria-current]');
+    row?.scrollIntoView({ block: 'center' });
+    /** @type {HTMLElement | null} */ (row?.querySelector('[data-key]') ?? null)?.focus({ preventScroll: true });
+  }
+
   render() {
     const shown = sorted(
       this.rows.filter(row => matches(row, this.query, this.status)),
@@ -51,23 +59,13 @@ class KeysTable extends LitElement {
       this.isReversed,
     );
     return html`<section class="card">
-      <div class="tools">
-        <input
-          type="search"
-          data-filter
-          placeholder=${words.filter}
-          aria-label=${words.filter}
-          .value=${this.query}
-          @input=${(/** @type {any} */ event) => (this.query = event.target.value)}
-        />
-        <select
-          aria-label=${words.statusFilter}
-          @change=${(/** @type {any} */ event) => (this.status = event.target.value)}
-        >
-          <option value="">${words.statusFilter}: ${words.status.all}</option>
-          ${STATUSES.map(status => html`<option value=${status}>${words.status[status]}</option>`)}
-        </select>
-      </div>
+      ${rowFilters(
+        words.filter,
+        this.query,
+        query => (this.query = query),
+        Object.entries(words.status),
+        status => (this.status = status),
+      )}
       <div class="scroll" tabindex="0" role="region" aria-label=${words.title}>
         <table>
           <thead>
@@ -108,7 +106,7 @@ class KeysTable extends LitElement {
   /** @param {any} row */
   #row(row) {
     const name = keyName(row);
-    return html`<tr>
+    return html`<tr aria-current=${row.token === this.keyId ? 'true' : nothing}>
       <td class="first">
         <div class="name" dir="auto" title=${name}>${name}</div>
         <div class="sub">${row.key_name}</div>

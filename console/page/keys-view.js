@@ -6,7 +6,7 @@ import { confirmDeletion } from './key-delete.js';
 import { KeyForm } from './key-form.js';
 import { KeyReport } from './key-report.js';
 import { KeyRotate } from './key-rotate.js';
-import { budgetNotice } from './budget.js';
+import { budgetNotice, spentSince } from './budget.js';
 import { isOver, keyName, mayRotate, mayUnblock, takesRoom } from './key-facts.js';
 import { dayOf, exact, money, when } from './format.js';
 import { showMenu } from './menu.js';
@@ -29,6 +29,8 @@ class KeysView extends View {
   heading = words.title;
   lead = words.lead;
   userId = '';
+  /** The key that is looked for, if any. */
+  keyId = '';
   /** @type {any} */ me = null;
   /** @type {any[]} */ rows = [];
   /** @type {any} */ user = null;
@@ -89,13 +91,17 @@ class KeysView extends View {
     return html` <div aria-live="polite">
         ${this.note ? html`<div class="notice good">${this.note}</div>` : nothing}
       </div>
-      ${budgetNotice(this.user, this.budget?.resetsAt)} ${this.#tiles()}
+      ${budgetNotice(this.user, this.budget?.resetsAt)} ${this.#isMissing ? missing() : nothing} ${this.#tiles()}
       ${this.rows.length ? this.#table() : this.#empty()}`;
+  }
+
+  get #isMissing() {
+    return this.keyId !== '' && !this.rows.some(row => row.token === this.keyId);
   }
 
   #table() {
     const menu = (/** @type {MouseEvent} */ event, /** @type {any} */ row) => this.#menu(event, row);
-    return html`<keys-table .rows=${this.rows} .menu=${menu}></keys-table>`;
+    return html`<keys-table .rows=${this.rows} .keyId=${this.keyId} .menu=${menu}></keys-table>`;
   }
 
   #empty() {
@@ -110,12 +116,12 @@ class KeysView extends View {
     const tier = this.userId === this.me.subject ? this.me.tier : this.user.tier;
     return html`<section class="tiles">
       <div class="tile">
-        <span>${tiles.spent}</span
+        <span>${spentSince(this.budget)}</span
         ><strong
           >${money(spend)}
           <small>${maxBudget === null ? tiles.unlimited : `${tiles.of} ${money(maxBudget)}`}</small></strong
         >
-        ${maxBudget === null ? nothing : bar(spend, maxBudget, tiles.spent)}
+        ${maxBudget === null ? nothing : bar(spend, maxBudget, text.budget.spent)}
       </div>
       <div class="tile"><span>${tiles.resets}</span>${this.#resets()}</div>
       <div class="tile">
@@ -168,6 +174,7 @@ class KeysView extends View {
         userId: this.userId,
         warning: budgetNotice(this.user, this.budget?.resetsAt),
         limits: this.#limits,
+        user: this.user,
         models: this.models,
         changed: () => this.#saved(),
       });
@@ -183,6 +190,7 @@ class KeysView extends View {
         row: body,
         etag,
         limits: this.#limits,
+        user: this.user,
         models: this.models,
         changed: () => this.reload(),
         gone: () => this.#gone(row),
@@ -283,3 +291,5 @@ class KeysView extends View {
   }
 }
 customElements.define('keys-view', KeysView);
+
+const missing = () => html`<div class="notice plain" role="status">${words.isMissing}</div>`;

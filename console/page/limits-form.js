@@ -1,7 +1,8 @@
 // Changes the limits of a user.
 
 import { html, nothing } from './lit.js';
-import { amount, amountField, areNumbers, parsed } from './amounts.js';
+import { amountField } from './amount-field.js';
+import { amount, areNumbers, parsed } from './amounts.js';
 import { EditDialog } from './edit-dialog.js';
 import { nameOf } from './format.js';
 import { text } from './text.js';

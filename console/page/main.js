@@ -244,13 +244,13 @@ class Console extends LitElement {
   #refused(failure) {
     const isOutsider = failure.status === 403;
     return html`<section class="sign-in">
-      <h1>${isOutsider ? signIn.outsider : text.errors.title}</h1>
+      <h1>${isOutsider ? signIn.outsider : signIn.title}</h1>
       ${
         isOutsider
           ? html`<p>${signIn.ask(session.settings.contact)}</p>
               <p class="sub">${failure.message}</p>
               <button type="button" @click=${() => session.signOut()}>${text.signOut}</button>`
-          : failed(text.errors.title, failure, () => session.retry())
+          : failed(signIn.failed, failure, () => session.retry())
       }
     </section>`;
   }
@@ -264,7 +264,7 @@ class Console extends LitElement {
   /** @param {import('./session.js').Person} person */
   #view(person) {
     const { subject } = person;
-    const route = this.route.name;
+    const { name: route, userId, keyId } = this.route;
     if (!this.#isAdmin && !FOR_ALL.some(name => name === route))
       return forAdminsOnly(nav[/** @type {'users'} */ (route)]);
     const module = MODULES[route] ? this.#modules.get(route) : 'loaded';
@@ -280,7 +280,7 @@ class Console extends LitElement {
       case 'users':
         return html`<users-view></users-view>`;
       case 'user':
-        return keyed(this.route.userId, html`<user-view .userId=${this.route.userId} .me=${person}></user-view>`);
+        return keyed(location.hash, html`<user-view .userId=${userId} .me=${person} .keyId=${keyId}></user-view>`);
       case 'cleanup':
         return html`<cleanup-view></cleanup-view>`;
       case 'audit':

@@ -2,14 +2,15 @@
 
 import { LitElement, html, nothing } from './lit.js';
 import { Api } from './api.js';
-import { nameOf } from './format.js';
+import { isUser, nameOf } from './format.js';
 import { text } from './text.js';
 
 const { audit: words } = text;
 const TYPING = 250;
 const MOST = 8;
-const REF = /^[a-z]+:[^\s/:]+\/[^\s/:]+$/;
 const NAME = /^[a-z0-9._-]+$/i;
+
+/** @typedef {{userId: string, displayName: string | null}} Person */
 
 class PersonField extends LitElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
@@ -29,7 +30,7 @@ class PersonField extends LitElement {
     super();
     this.label = '';
     /** @type {string[]} who is no user, and is known by name */ this.others = [];
-    /** @type {{userId: string, displayName: string | null}[]} */ this.found = [];
+    /** @type {Person[]} */ this.found = [];
     this.hint = '';
     this.isWrong = false;
   }
@@ -47,23 +48,25 @@ class PersonField extends LitElement {
 
   /** @param {string} typed */
   async #lookUp(typed) {
-    if (typed === '' || REF.test(typed) || this.others.includes(typed)) return this.#settle(typed || null, '');
-    const found = await this.#search(typed);
-    if (typed !== this.#typed) return;
-    this.found = found;
     const word = typed.toLowerCase();
+    if (typed === '' || isUser(typed) || this.others.includes(word)) return this.#settle(word || null, '');
+    const users = await this.#search(typed);
+    if (typed !== this.#typed) return;
+    this.found = users;
+    const others = this.others.filter(name => name.includes(word)).map(name => ({ userId: name, displayName: null }));
+    const found = [...users, ...others];
     const same = found.filter(
       one => nameOf(one.userId).toLowerCase() === word || one.displayName?.toLowerCase() === word,
     );
     const [one] = found.length === 1 ? found : same.length === 1 ? same : [];
     if (one) this.#settle(one.userId, one.userId);
-    else if (found.length) this.#unclear(words.several(found.length, found.length === MOST));
+    else if (found.length) this.#unclear(words.several(found.length, users.length === MOST));
     // Who has left is in the log, and no user any more.
     else if (NAME.test(typed)) this.#settle(`user:default/${word}`, words.left(`user:default/${word}`));
     else this.#unclear(words.nobody(typed));
   }
 
-  /** @param {string} query @returns {Promise<any[]>} nobody, if they cannot be asked for */
+  /** @param {string} query @returns {Promise<Person[]>} nobody, if they cannot be asked for */
   async #search(query) {
     try {
       return (await this.#api.read(['users'], { query, limit: MOST })).users;
@@ -87,7 +90,7 @@ class PersonField extends LitElement {
 
   render() {
     const id = `people-${this.label}`;
-    const option = (/** @type {{userId: string, displayName: string | null}} */ one) =>
+    const option = (/** @type {Person} */ one) =>
       html`<option value=${one.userId}>${one.displayName ?? nothing}</option>`;
     return html`<label class="field">
         <span>${this.label}</span>

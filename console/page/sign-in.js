@@ -86,7 +86,7 @@ class SignIn extends LitElement {
     const { failure } = session;
     if (!failure) return nothing;
     if (failure.status === 401) return html`<div class="notice bad" role="alert">${words.refused}</div>`;
-    return failed(text.errors.title, failure, () => session.retry());
+    return failed(words.failed, failure, () => session.retry());
   }
 }
 customElements.define('sign-in', SignIn);

@@ -2,7 +2,7 @@
 
 import { html, nothing } from './lit.js';
 import { SERIES, chart, daysBetween } from './chart.js';
-import { budgetNotice } from './budget.js';
+import { budgetNotice, spentSince } from './budget.js';
 import { exact, exactMoney, money, number, utcDayOf, when } from './format.js';
 import { bar, download, empty } from './ui.js';
 import { text } from './text.js';
@@ -86,14 +86,14 @@ class SpendingView extends View {
     return html`${this.isNested ? nothing : budgetNotice({ userId: this.userId, ...budget }, budget.resetsAt)}
       <section class="tiles">
         <div class="tile">
-          <span>${words.tiles.spent}</span
+          <span>${spentSince(budget)}</span
           ><strong
             >${money(budget.spend)}
             <small
               >${budget.maxBudget === null ? '' : `${text.keys.tiles.of} ${money(budget.maxBudget)}`}</small
             ></strong
           >
-          ${budget.maxBudget === null ? nothing : bar(budget.spend, budget.maxBudget, words.tiles.spent)}
+          ${budget.maxBudget === null ? nothing : bar(budget.spend, budget.maxBudget, text.budget.spent)}
         </div>
         <div class="tile">
           <span>${words.tiles.remaining}</span><strong>${money(budget.remaining)}</strong>

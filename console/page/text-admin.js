@@ -20,8 +20,7 @@ export const forAdmins = {
     empty: 'Nobody was found.',
     columns: { user: 'User', status: 'Status', tier: 'Tier', spend: 'Spend', budget: 'Budget', since: 'Created' },
     status: { active: 'Active', overBudget: 'Over budget', offboarding: 'Leaving' },
-    created: 'since',
-    anyStatus: 'Any status',
+    created: 'created',
     defaultTier: 'default',
     /** @param {string} time */
     swept: time => `As of ${time}.`,

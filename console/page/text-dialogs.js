@@ -3,9 +3,7 @@
 export const inDialogs = {
   fields: {
     alias: 'Alias',
-    aliasHint:
-      'What you will recognise it by: 1 to 64 letters, digits, spaces and . _ @ / - that begin and end with a letter ' +
-      'or digit. Unique among your keys.',
+    aliasHint: 'What you will recognise it by. No two of your keys may have the same.',
     maxBudget: 'Budget in USD',
     budgetDuration: 'Budget renews',
     /** @param {string} period as LiteLLM has it */
@@ -24,18 +22,23 @@ export const inDialogs = {
     atMost: limit => `At most ${limit}.`,
     /** @param {string} limit */
     atMostUntil: limit => `Your tier allows at most ${limit}.`,
-    periods: { '1d': 'daily', '7d': 'weekly', '30d': 'every 30 days', '1mo': 'monthly' },
+    periods: { '1d': 'daily', '7d': 'weekly', '1mo': 'monthly, on the 1st' },
     tooMuch: 'That is more than the tier allows.',
+    tooMuchOfOwn: 'That is more than all keys of this user together may have.',
   },
   dialogs: {
     create: 'Create key',
     creating: 'Creating…',
+    tooOften: 'Too many requests in a minute',
+    tooManyKeys: 'Too many new keys in a minute',
+    /** @param {number} seconds */
+    tryingAgain: seconds => `Trying again in ${seconds} s.`,
     edit: 'Edit',
     /** @param {string} name */
     editTitle: name => `Edit ${name}`,
     block: 'Block',
     unblock: 'Unblock',
-    rotate: 'Rotate',
+    rotate: 'Rotate (new secret, same limits)',
     /** @param {string} name */
     rotateTitle: name => `Rotate ${name}`,
     rotateLead: 'You get a new key with the same limits. Choose how long the old one goes on working.',

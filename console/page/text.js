@@ -50,6 +50,8 @@ export const text = {
   dismiss: 'Dismiss',
   notices: 'Notices',
   more: 'Show more',
+  status: 'Status',
+  anyStatus: 'Any status',
   none: 'none',
   yes: 'yes',
   no: 'no',
@@ -62,7 +64,9 @@ export const text = {
   signIn: {
     title: 'Sign in',
     standalone: 'This is a demonstration on stand-ins. Choose who you are.',
-    token: 'Paste a Backstage token. It stays in this page’s memory.',
+    token:
+      'It is in the Authorization header of the requests of Backstage’s pages, after “Bearer”. It stays in this ' +
+      'page’s memory.',
     label: 'Backstage token',
     submit: 'Sign in',
     expired: 'Your session has expired. Sign in again; nothing that you typed is lost.',
@@ -71,19 +75,19 @@ export const text = {
       admin: 'admin · manages all users',
       none: 'no access',
     },
-    refused:
-      'This token was not accepted. Copy a new one: ' +
-      'it is in the Authorization header of the requests of Backstage’s pages.',
+    refused: 'This token was not accepted. Copy a new one.',
+    failed: 'You could not be signed in',
     outsider: 'You are not in a group that may use models.',
     /** @param {string | null} contact */
     ask: contact => (contact ? `Ask ${contact} for access.` : 'Ask your platform team for access.'),
   },
   errors: {
-    title: 'This did not work',
     /** @param {number} status */
     status: status => `The service answered with status ${status}.`,
     unreachable: 'The service cannot be reached. Try again in a moment.',
     offline: 'You are offline.',
+    /** @param {number} seconds */
+    tooOften: seconds => `Too many requests in a minute. Try again in ${seconds} s.`,
     ended: 'Nobody waits for this answer any more.',
     /** @param {string} what */
     notLoaded: what => `${what} could not be loaded`,
@@ -113,6 +117,7 @@ export const text = {
     alreadyDeleted: name => `“${name}” was already deleted`,
     /** @param {string} name */
     gone: name => `“${name}” was deleted meanwhile`,
+    isMissing: 'The key that the link is about is not here any more: it was deleted, or replaced by a rotation.',
     notCreated: 'The key was not created',
     notReported: 'The key was not reported',
     title: 'Keys',
@@ -146,7 +151,7 @@ export const text = {
     models: count => plural(count, 'model', 'models'),
     used: 'used',
     end: 'ends',
-    status: { active: 'Active', overBudget: 'Over budget', blocked: 'Blocked', expired: 'Expired', all: 'all' },
+    status: { active: 'Active', overBudget: 'Over budget', blocked: 'Blocked', expired: 'Expired' },
     odd: 'Unclear',
     oddHint: 'What LiteLLM has of this key makes no sense. An admin of LiteLLM has to correct it.',
     ownerOver: 'The budget of its owner is used up.',
@@ -154,7 +159,6 @@ export const text = {
     blockedBy: { admin: 'Blocked by an admin', report: 'Reported as leaked', offboarding: 'Blocked: leaving' },
     /** @param {string} time */
     blockedAt: time => `since ${time}`,
-    statusFilter: 'Status',
     /** @param {string} end */
     ends: end => `Ends ${end}`,
     /** @param {string} rest */
@@ -164,10 +168,9 @@ export const text = {
     /** @param {number} count @param {number} limit */
     full: (count, limit) => `You have ${count} of ${limit} keys. Delete one first.`,
     tiles: {
-      spent: 'Spent',
       of: 'of',
       unlimited: 'no limit',
-      resets: 'Budget resets',
+      resets: 'Budget renews',
       keys: 'Keys',
       noReset: 'never',
       tier: 'tier',
@@ -175,6 +178,10 @@ export const text = {
     },
   },
   budget: {
+    spent: 'Spent',
+    spentEver: 'Spent so far',
+    /** @param {string} start */
+    spentSince: start => `Spent since ${start}`,
     /** @param {string} budget @param {string | null} end @param {string | null} contact */
     usedUp: (budget, end, contact) =>
       `Your budget of ${budget} is used up. ${callsFail(end)} Ask ${contact ?? 'your platform team'} for more.`,
@@ -210,7 +217,7 @@ export const text = {
     empty: 'Nothing spent in this time. Use a key, and look again in a minute.',
     export: 'Download CSV',
     columns: { spend: 'Spend', requests: 'Calls', failed: 'Failed', tokens: 'Tokens' },
-    tiles: { spent: 'Spent', remaining: 'Remaining', resets: 'Resets' },
+    tiles: { remaining: 'Remaining', resets: 'Renews' },
     /** @param {number} days */
     total: days => `Last ${days} days (UTC)`,
     /** @param {number} days */

@@ -78,6 +78,28 @@ export function download(name, rows) {
   URL.revokeObjectURL(link.href);
 }
 
+/**
+ * What finds rows of a table: a search, and a choice of their status.
+ *
+ * @param {string} label of the search @param {string} query @param {(query: string) => void} search
+ * @param {[string, string][]} statuses each with its word @param {(status: string) => void} choose told '' for any
+ */
+export const rowFilters = (label, query, search, statuses, choose) =>
+  html`<div class="tools">
+    <input
+      type="search"
+      data-filter
+      placeholder=${label}
+      aria-label=${label}
+      .value=${query}
+      @input=${(/** @type {any} */ event) => search(event.target.value)}
+    />
+    <select aria-label=${text.status} @change=${(/** @type {any} */ event) => choose(event.target.value)}>
+      <option value="">${text.anyStatus}</option>
+      ${statuses.map(([value, word]) => html`<option value=${value}>${word}</option>`)}
+    </select>
+  </div>`;
+
 /** A field with its label and hint. @param {string} label @param {unknown} control @param {string} hint */
 export const field = (label, control, hint = '') =>
   html`<label class="field"><span>${label}</span>${control}${hint ? html`<small>${hint}</small>` : nothing}</label>`;

@@ -16,6 +16,8 @@ const { users: words } = text;
 
 class UserView extends View {
   userId = '';
+  /** The key that the link is about. */
+  keyId = '';
   /** @type {any} */ me = null;
   /** @type {any} */ user = null;
   /** @type {string | null} */ etag = null;
@@ -50,6 +52,7 @@ class UserView extends View {
         <keys-view
           .userId=${this.userId}
           .me=${this.me}
+          .keyId=${this.keyId}
           .heading=${text.keys.title}
           .lead=${text.keys.leadOf(nameOf(this.userId))}
         ></keys-view>

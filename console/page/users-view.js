@@ -2,7 +2,7 @@
 
 import { html, repeat } from './lit.js';
 import { exact, money, when } from './format.js';
-import { bar, empty } from './ui.js';
+import { bar, empty, rowFilters } from './ui.js';
 import { userPill } from './user-facts.js';
 import { PAGE, PagedView } from './paged-view.js';
 import { text } from './text.js';
@@ -19,7 +19,7 @@ class UsersView extends PagedView {
   async page(cursor) {
     const { users, nextCursor, sweptAt } = await this.api.read(['users'], {
       limit: PAGE,
-      query: this.query,
+      query: this.query.trim(),
       status: this.status,
       cursor,
     });
@@ -30,30 +30,15 @@ class UsersView extends PagedView {
     };
   }
 
-  /** @param {string} query */
-  #search(query) {
-    this.query = query;
-    this.reloadSoon();
-  }
-
   content() {
     return html`<section class="card">
-      <div class="tools">
-        <input
-          type="search"
-          data-filter
-          placeholder=${words.search}
-          aria-label=${words.search}
-          @input=${(/** @type {any} */ event) => this.#search(event.target.value.trim())}
-        />
-        <select
-          aria-label=${words.columns.status}
-          @change=${(/** @type {any} */ event) => ((this.status = event.target.value), this.reload())}
-        >
-          <option value="">${words.anyStatus}</option>
-          ${Object.entries(words.status).map(([value, label]) => html`<option value=${value}>${label}</option>`)}
-        </select>
-      </div>
+      ${rowFilters(
+        words.search,
+        this.query,
+        query => ((this.query = query), this.reloadSoon()),
+        Object.entries(words.status),
+        status => ((this.status = status), this.reload()),
+      )}
       ${this.rows.length ? this.#table() : empty(words.empty)} ${this.moreButton()}
     </section>`;
   }

@@ -58,14 +58,16 @@ test('notices: one of a title, the newest last, until they are dismissed or some
   assert.deepEqual(titles(), []);
 });
 
-test('the address: a view, a user, and the keys for whatever it is not', async () => {
+test('the address: a view, a user, a key of theirs, and the keys for whatever it is not', async () => {
   const { routeNow } = await import('../page/route.js');
   const at = hash => {
     location.hash = hash;
     return routeNow();
   };
-  assert.deepEqual(at('#/spending'), { name: 'spending', userId: '' });
-  assert.deepEqual(at('#/users/user:default/j%C3%B6rg'), { name: 'user', userId: 'user:default/jörg' });
+  assert.deepEqual(at('#/spending'), { name: 'spending', userId: '', keyId: '' });
+  const jörg = { name: 'user', userId: 'user:default/jörg', keyId: '' };
+  assert.deepEqual(at('#/users/user:default/j%C3%B6rg'), jörg);
+  assert.deepEqual(at('#/users/user:default/jörg/keys/a1'), { ...jörg, keyId: 'a1' });
   for (const hash of ['', '#/', '#/nothing', '#/%E0%A4%A', '#/user']) assert.equal(at(hash).name, 'keys');
 });
 

@@ -57,11 +57,11 @@ class Proxy:
         """The status of a call to a model."""
         return (await self.call(secret, model)).status_code
 
-    async def call(self, secret: object, model: str = "gpt-fake") -> httpx.Response:
+    async def call(self, secret: object, model: str = "gpt-fake", api: str = "chat/completions") -> httpx.Response:
         """A call to a model."""
-        body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
-        headers = {"Authorization": f"Bearer {secret}"}
-        return await self.http.post("/v1/chat/completions", json=body, headers=headers)
+        messages = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 10}
+        body = {"model": model, **({"input": "hello"} if api == "responses" else messages)}
+        return await self.http.post(f"/v1/{api}", json=body, headers={"Authorization": f"Bearer {secret}"})
 
 
 @pytest.fixture

@@ -13,7 +13,13 @@ import pytest
 from clients.litellm.fields import KeyRow
 from tests.conformance.conftest import Proxy
 from tests.support.contract import CONTRACT_DOCUMENT
-from tests.support.litellm_versions import BUDGET_DURATIONS, KEY_FIELDS, MORE_KEY_FIELDS, OVER_BUDGET
+from tests.support.litellm_versions import (
+    BUDGET_DURATIONS,
+    KEY_FIELDS,
+    MORE_KEY_FIELDS,
+    OVER_BUDGET,
+    REFUSED_CALLS,
+)
 
 UNKNOWN_KEY = "0" * 64
 
@@ -307,6 +313,70 @@ async def test_what_a_refused_call_says(proxy: Proxy) -> None:
     if proxy.version >= OVER_BUDGET:
         refused = (await proxy.call((await proxy.key(user_id, max_budget=0))["key"])).json()["error"]
         assert (refused["code"], refused["type"]) == ("422", "budget_exceeded")
+
+
+APIS = ("chat/completions", "responses", "messages")
+RATE = r"Rate limit exceeded for {}\. Limit type: {}\. Current limit: {}, Remaining: 0\. Limit resets at: {} UTC"
+WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+NOT_AVAILABLE = (
+    r"The requested model 'gpt-fake' is not available for this API key, or the model name is invalid\. "
+    r"Check the models available to you and try again\."
+)
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("holder", ["key", "user"])
+@pytest.mark.parametrize(("what", "limit"), [("requests", {"rpm_limit": 1}), ("tokens", {"tpm_limit": 25})])
+async def test_what_a_call_above_a_rate_says(
+    proxy: Proxy, holder: str, what: str, limit: dict[str, int], api: str
+) -> None:
+    """Whose limit it is, of what, and when it ends; Anthropic's API says it in its own shape, and not when to retry."""
+    user_id = await proxy.user("a", **(limit if holder == "user" else {}))
+    key = await proxy.key(user_id, **(limit if holder == "key" else {}))
+    # Tokens count once a call is over, a little after its answer.
+    answers = [await proxy.call(key["key"], api=api) for _ in range(4)]
+    refused = answers[-1]
+    assert (answers[0].status_code, refused.status_code) == (200, 429)
+    if proxy.version < REFUSED_CALLS:
+        return
+    error = refused.json()["error"]
+    (most,) = limit.values()
+    whose = f"api_key: {key['token']}" if holder == "key" else f"user: {user_id}"
+    assert re.fullmatch(RATE.format(re.escape(whose), what, most, WHEN), error.pop("message"))
+    if api == "messages":
+        assert (refused.json()["type"], error) == ("error", {"type": "rate_limit_error"})
+        assert "retry-after" not in refused.headers
+    else:
+        assert error == {"type": "throttling_error", "param": None, "code": "429"}
+        assert (refused.headers["retry-after"], refused.headers["rate_limit_type"]) == ("60", what)
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("holder", ["key", "user"])
+async def test_what_a_call_of_another_model_says(proxy: Proxy, holder: str, api: str) -> None:
+    """Whose list it is in the type, and not which models are in it; the same in each API."""
+    other = {"models": ["claude-fake"]}
+    user_id = await proxy.user("a", **(other if holder == "user" else {}))
+    key = await proxy.key(user_id, **(other if holder == "key" else {}))
+    refused = await proxy.call(key["key"], api=api)
+    assert refused.status_code == 403
+    if proxy.version >= REFUSED_CALLS:
+        error = refused.json()["error"]
+        assert re.fullmatch(NOT_AVAILABLE, error.pop("message"))
+        assert error == {"type": f"{holder}_model_access_denied", "param": "model", "code": "403"}
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_what_a_call_of_no_model_says(proxy: Proxy, api: str) -> None:
+    """400, with LiteLLM's own name for the API that was called."""
+    key = await proxy.key(await proxy.user("a"))
+    refused = await proxy.call(key["key"], "gone", api)
+    assert refused.status_code == 400
+    if proxy.version >= REFUSED_CALLS:
+        error = refused.json()["error"]
+        name = "anthropic_messages" if api == "messages" else f"/{api}"
+        assert error["message"].startswith(f"{name}: Invalid model name passed in model=gone. Call `/v1/models`")
+        assert error["type"] == "invalid_request_error"
 
 
 async def test_usage_by_day(proxy: Proxy) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections import Counter
@@ -161,7 +162,7 @@ async def create(page: Page, alias: str) -> str:
 async def choose(page: Page, alias: str, action: str) -> None:
     """An action from the menu of a key."""
     await page.get_by_role("button", name=f"Actions for {alias}").click()
-    await page.get_by_role("menuitem", name=action, exact=True).click()
+    await page.get_by_role("menuitem", name=re.compile(rf"^{action}\b")).click()
 
 
 _USED = (2, 3, 2, 3, 1, 4)
@@ -182,7 +183,7 @@ async def spent(portal: Portal, days: int = 20) -> None:
     async with portal.as_person(ALICE) as alice:
         for body, spend in wanted:
             key_id = (await alice.post(keys_path(ALICE), json=body)).json()["keyId"]
-            rows.keys[key_id]["spend"] = spend
+            rows.keys[key_id] |= {"spend": spend, "last_active": rows.stamp(-3600 * len(keys)) if spend else None}
             keys.append(key_id)
         await alice.patch(keys_path(ALICE, keys[4]), json={"blocked": True})
         await alice.post(f"{keys_path(ALICE, keys[0])}/regenerate", json={"overlap": 3600})

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import sqlalchemy as sa
 from playwright.async_api import expect
 
+from state.tables import change
 from tests.conftest import ALICE, keys_path
 from tests.console.conftest import Opened
+from tests.console.test_page import judge
 
 pytestmark = pytest.mark.console
 AUDIT = "/audit?"
@@ -76,11 +81,70 @@ async def test_which_key_it_was(opened: Opened) -> None:
     await opened.sign_in("bob", "#/audit")
     update = page.locator("tbody tr", has_text="key.update")
     await expect(update.locator("td").nth(4)).to_have_text("laptop")
-    await expect(update.locator("td").nth(4).get_by_role("link")).to_have_attribute("href", f"#/users/{ALICE}")
     deletion = page.locator("tbody tr", has_text="key.delete")
     await expect(deletion.locator("td").nth(4)).to_have_text("old phone")
     await expect(deletion.locator("td").nth(6)).to_contain_text("max_budget 7")
     await expect(page.locator("tbody", has_text=kept)).to_have_count(0)
+
+
+async def test_an_event_leads_to_its_key(opened: Opened) -> None:
+    """Among many others of its owner, it is marked, in sight and has the focus; where it is gone, the page says so."""
+    page = opened.page
+    kept = await history(opened)
+    async with opened.portal.as_person(ALICE) as alice:
+        for number in range(40):
+            await alice.post(keys_path(ALICE), json={"alias": f"k{number}"})
+    await opened.sign_in("bob", "#/audit")
+    await page.get_by_label("Action").select_option("key.update")
+    await page.locator("tbody tr", has_text="key.update").get_by_role("link", name="laptop").click()
+    row = page.locator("keys-view tr[aria-current=true]")
+    await expect(row.locator(".name")).to_have_text("laptop")
+    await expect(row).to_be_in_viewport(ratio=1)
+    await expect(row.get_by_role("button", name="Actions for laptop")).to_be_focused()
+    assert page.url.endswith(f"#/users/{ALICE}/keys/{kept}")
+    await judge(page, "a key that is looked for")
+    await expect(page.get_by_text("is not here any more")).to_have_count(0)
+    await page.go_back()
+    await page.get_by_label("Action").select_option("key.delete")
+    await page.locator("tbody tr", has_text="key.delete").get_by_role("link", name="old phone").click()
+    await expect(page.get_by_text("is not here any more: it was deleted")).to_be_visible()
+    await expect(row).to_have_count(0)
+
+
+@pytest.mark.parametrize(("actor", "typed"), [("command line", "command line"), ("command line", "Comm")])
+async def test_an_actor_who_is_no_user_is_found_as_shown(
+    opened: Opened, tmp_path: Path, actor: str, typed: str
+) -> None:
+    """By the word that the column has for it, or by a part of it."""
+    page = opened.page
+    await history(opened)
+    acted(tmp_path, actor)
+    await opened.sign_in("bob", "#/audit")
+    await page.get_by_label("Actor").fill(typed)
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    await expect(page.locator("tbody td:nth-child(2)")).to_have_text(actor)
+    await expect(page.get_by_label("Actor")).to_have_attribute("aria-invalid", "false")
+
+
+@pytest.mark.parametrize("actor", ["terraform", "plugin:scaffolder"])
+async def test_a_service_is_found_as_shown(opened: Opened, tmp_path: Path, actor: str) -> None:
+    """Its subject is no user, and the page learns it from what it shows."""
+    page = opened.page
+    await history(opened)
+    acted(tmp_path, actor)
+    await opened.sign_in("bob", "#/audit")
+    await page.get_by_label("Actor").fill(actor)
+    await expect(page.locator("tbody tr")).to_have_count(1)
+    await expect(page.locator("tbody td:nth-child(2)")).to_have_text(actor)
+
+
+def acted(folder: Path, actor: str) -> None:
+    """Somebody who does not sign in here has deleted a key, too."""
+    with sa.create_engine(f"sqlite:///{folder / 'state.sqlite3'}").begin() as database:
+        deletion = sa.select(change).where(change.c.action == "key.delete")
+        (row,) = database.execute(deletion).mappings()
+        new = {name: value for name, value in row.items() if name != "id"}
+        database.execute(change.insert().values(new | {"operation": "another", "actor": actor}))
 
 
 async def test_days_end_with_their_last_second(opened: Opened) -> None:

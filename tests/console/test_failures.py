@@ -179,7 +179,7 @@ async def test_a_key_that_does_not_work_is_not_rotated(opened: Opened, how: str)
         await blocked_by(opened, how)
     await opened.sign_in("alice")
     await page.get_by_role("button", name="Actions for laptop").click()
-    assert "Rotate" not in await page.get_by_role("menuitem").all_inner_texts()
+    assert "Rotate" not in " ".join(await page.get_by_role("menuitem").all_inner_texts())
 
 
 async def test_a_reported_key_is_rotated_without_an_overlap(opened: Opened) -> None:
@@ -245,7 +245,7 @@ async def test_without_usage_the_keys_are_there(opened: Opened) -> None:
     await add_keys(opened.portal, "laptop")
     await page.route(re.compile("/usage$"), lambda route: route.fulfill(status=503, json={"error": {"message": "no"}}))
     await opened.sign_in("alice")
-    tile = page.locator(".tile", has_text="Budget resets")
+    tile = page.locator(".tile", has_text="Budget renews")
     await expect(tile).to_contain_text("not available")
     await expect(page.locator("tbody .name")).to_have_text("laptop")
     await page.unroute(re.compile("/usage$"))
@@ -288,6 +288,72 @@ async def test_a_dialog_names_what_failed(opened: Opened) -> None:
     await page.locator("[name=confirmation]").fill("laptop")
     await page.locator("dialog .danger").click()
     await expect(alert).to_contain_text("“laptop” was not deleted. no")
+
+
+TOO_MANY = {"error": {"name": "RateLimitedError", "message": "At most 30 requests in 60 s. Retry after 2 s."}}
+
+
+async def refuse_once(page: Page, sent: list[str]) -> None:
+    """The first new key is one too many in this minute, as the service says that."""
+
+    async def refused(route: Route) -> None:
+        if route.request.method != "POST":
+            return await route.continue_()
+        sent.append(route.request.post_data or "")
+        if len(sent) > 1:
+            return await route.continue_()
+        return await route.fulfill(status=429, json=TOO_MANY, headers={"Retry-After": "2"})
+
+    await page.route(re.compile("/keys$|/regenerate$"), refused)
+
+
+@pytest.mark.parametrize("action", ["create", "rotate"])
+async def test_too_many_new_keys_wait_and_are_made(opened: Opened, action: str) -> None:
+    """The dialog says why and how long, and then makes the key, with what is typed by then."""
+    page, sent = opened.page, list[str]()
+    await add_keys(opened.portal, "laptop")
+    await opened.sign_in("alice")
+    await refuse_once(page, sent)
+    await (describe(page, "patient") if action == "create" else choose(page, "laptop", "Rotate"))
+    await page.locator("dialog .primary").click()
+    dialog = page.locator("dialog[open]")
+    await expect(dialog.get_by_role("alert")).to_have_text("Too many new keys in a minute.")
+    await expect(dialog.get_by_role("timer")).to_have_text(re.compile("^Trying again in [12] s[.]$"))
+    await expect(dialog.locator(".primary")).to_be_disabled()
+    if action == "create":
+        await page.locator("[name=alias]").fill("patience")
+    await page.locator("[data-secret]").wait_for()
+    assert len(sent) == 2
+    assert ("patience" in sent[1]) is (action == "create")
+
+
+async def test_what_was_asked_too_often_is_said_in_a_notice(opened: Opened) -> None:
+    """Where there is no dialog to wait in: what was not done, and when it can be."""
+    page = opened.page
+    await add_keys(opened.portal, "laptop")
+    await opened.sign_in("alice")
+    refusal = {"status": 429, "json": TOO_MANY, "headers": {"Retry-After": "2"}}
+    await page.route(ONE_KEY, lambda route: route.fulfill(**refusal))
+    await choose(page, "laptop", "Block")
+    said = "“laptop” was not blocked. Too many requests in a minute. Try again in 2 s."
+    await expect(page.get_by_role("alert")).to_contain_text(said)
+    await page.unroute(ONE_KEY)
+    await page.get_by_role("button", name="Block again").click()
+    await expect(page.locator(STATUS)).to_have_text("Blocked")
+
+
+async def test_what_waits_can_be_cancelled(opened: Opened) -> None:
+    """Then it is not sent any more."""
+    page, sent = opened.page, list[str]()
+    await opened.sign_in("alice")
+    await refuse_once(page, sent)
+    await describe(page, "hasty")
+    await page.locator("dialog .primary").click()
+    await expect(page.get_by_role("timer")).to_be_visible()
+    await page.locator("dialog[open]").get_by_role("button", name="Cancel").click()
+    await page.wait_for_timeout(2500)
+    assert len(sent) == 1
+    assert opened.portal.litellm.rows.keys == {}
 
 
 async def fail_writes(route: Route) -> None:

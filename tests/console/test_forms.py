@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import Page, expect
 
 from tests.conftest import ALICE, keys_path, user_path
-from tests.console.conftest import Opened, choose, describe, spent
+from tests.console.conftest import Opened, choose, create, describe, spent
 
 pytestmark = pytest.mark.console
 
@@ -84,6 +84,56 @@ async def test_what_is_no_number_is_not_sent(opened: Opened) -> None:
     await page.get_by_label("Budget in USD").fill("a lot")
     await expect(page.get_by_label("Budget in USD")).to_have_attribute("aria-invalid", "true")
     await expect(page.locator("dialog .primary")).to_be_disabled()
+
+
+async def test_at_most_is_the_lowest_limit_that_applies(opened: Opened) -> None:
+    """The owner's own budget and rate, where they are below the tier's; what a key had before may stay."""
+    page = opened.page
+    async with opened.portal.as_person(ALICE) as alice:
+        body = {"alias": "generous", "maxBudget": 50, "rpmLimit": 90}
+        key_id = (await alice.post(keys_path(ALICE), json=body)).json()["keyId"]
+    opened.portal.litellm.rows.users[ALICE] |= {"max_budget": 10.0, "rpm_limit": 60}
+    for person, route in (("alice", ""), ("bob", "#/users/user:default/alice")):
+        await page.goto("about:blank")
+        await opened.sign_in(person, route)
+        await describe(page, "modest")
+        for name, most, above in (("Budget in USD", "$10.00", "11"), ("Requests per minute", "60", "61")):
+            field = page.get_by_label(name)
+            await expect(page.locator(".field", has=field)).to_contain_text(f"At most {most}.")
+            await field.fill(above)
+            await expect(field).to_have_attribute("aria-invalid", "true")
+            await expect(page.locator("dialog .primary")).to_be_disabled()
+            await field.fill("")
+        await page.keyboard.press("Escape")
+    await choose(page, "generous", "Edit")
+    await page.locator("[name=alias]").fill("renamed")
+    await save(page)
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+    assert (await row_of(opened, keys_path(ALICE, key_id)))["key_alias"] == "renamed"
+
+
+@pytest.mark.parametrize("present", ["1mo", "30d"])
+async def test_a_budget_of_a_month_says_on_which_day_it_renews(opened: Opened, present: str) -> None:
+    """LiteLLM takes 30 days for a month: there is one choice for both, and it keeps what was there."""
+    page = opened.page
+    async with opened.portal.as_person(ALICE) as alice:
+        await alice.post(keys_path(ALICE), json={"alias": "laptop", "maxBudget": 5, "budgetDuration": present})
+    await opened.sign_in("alice")
+    await choose(page, "laptop", "Edit")
+    renews = page.get_by_label("Budget renews")
+    await expect(renews.locator("option")).to_have_text(["never", "daily", "weekly", "monthly, on the 1st"])
+    await expect(renews).to_have_value(present)
+
+
+async def test_any_name_is_a_name(opened: Opened) -> None:
+    """The form says nothing else, and the API takes it: umlauts, colons, quotes, an end that is no letter."""
+    page = opened.page
+    await opened.sign_in("alice")
+    for alias in ("Prüfschlüssel", "prod:eu", "my_key_", "O'Brien laptop"):
+        await create(page, alias)
+        await expect(page.locator("dialog[open]")).to_have_count(0)
+    await describe(page, "hint")
+    await expect(page.locator(".field", has=page.locator("[name=alias]"))).not_to_contain_text("letters")
 
 
 async def test_saving_nothing_sends_nothing(opened: Opened) -> None:

@@ -106,7 +106,7 @@ async def test_the_menu_belongs_to_its_key(opened: Opened) -> None:
     menu = page.get_by_role("menu", name="key 20")
     await expect(menu).to_be_visible()
     await expect(button).to_have_attribute("aria-expanded", "true")
-    for key, label in (("End", "Delete"), ("Home", "Edit"), ("r", "Rotate")):
+    for key, label in (("End", "Delete"), ("Home", "Edit"), ("r", "Rotate (new secret, same limits)")):
         await page.keyboard.press(key)
         assert await page.evaluate(FOCUSED) == label
     await page.keyboard.press("Tab")
@@ -117,6 +117,29 @@ async def test_the_menu_belongs_to_its_key(opened: Opened) -> None:
     await page.mouse.wheel(0, 300)
     await expect(menu).to_have_count(0)
     await expect(button).to_have_attribute("aria-expanded", "false")
+
+
+@pytest.mark.parametrize("width", [320, 360, 380])
+async def test_the_navigation_fits_a_phone(open_page: Open, width: int) -> None:
+    """An admin reaches every view, the theme and the way out without scrolling sideways, and sees who is signed in."""
+    opened = await open_page(viewport={"width": width, "height": 740})
+    page = opened.page
+    await opened.sign_in("bob")
+    nav = page.get_by_role("navigation", name="Sections")
+    assert await nav.evaluate("nav => nav.scrollWidth <= nav.clientWidth")
+    reached = [
+        *await nav.get_by_role("link").all(),
+        *await nav.get_by_role("button").all(),
+        nav.get_by_text("bob").first,
+    ]
+    assert len(reached) == 6 + 2 + 1
+    for each in reached:
+        await expect(each).to_be_in_viewport(ratio=1)
+    boxes = [await link.bounding_box() for link in await nav.get_by_role("link").all()]
+    assert min(box["height"] for box in boxes if box) >= 44
+    box = await nav.bounding_box()
+    assert box is not None
+    assert box["height"] <= 160
 
 
 async def test_who_may_not_see_it_is_told(opened: Opened) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from tests.conftest import ALICE, keys_path
+from tests.conftest import ALICE, keys_path, user_path
 from tests.console.conftest import Open, Opened, Portal, spent
 
 pytestmark = pytest.mark.console
@@ -90,6 +91,30 @@ async def test_days_are_utc_everywhere(open_page: Open, portal: Portal, zone: st
     assert [int(cell.split()[0]) for cell in cells] == wanted
     tips = await page.locator(".chart title").all_text_contents()
     assert {int(tip.split()[0]) for tip in tips} == set(wanted)
+
+
+@pytest.mark.parametrize("duration", ["30d", "1mo", "7d", "1h", None])
+async def test_what_was_spent_says_since_when(open_page: Open, portal: Portal, duration: str | None) -> None:
+    """Since the budget began that renews next, with the keys and in Spending; without a period, so far."""
+    async with portal.as_person(ALICE) as alice:
+        await alice.get(user_path(ALICE))
+    now = datetime.now(UTC)
+    ends = {"30d": "2099-03-01", "1mo": "2099-03-01", "7d": "2099-03-08"}
+    end = f"{ends[duration]}T00:00:00Z" if duration in ends else (now + timedelta(minutes=30)).isoformat()
+    row = portal.litellm.rows.users[ALICE]
+    row |= {"budget_duration": duration, "budget_reset_at": end if duration else None}
+    opened = await open_page(timezone_id="UTC")
+    starts = {"30d": "1 Feb", "1mo": "1 Feb", "7d": "1 Mar", None: "far"}
+    wanted = starts.get(duration) or r"(\d+ \w+, )?\d\d:\d\d"
+    sentence = re.compile(f"^Spent (since|so) {wanted}$")
+    for view in ("keys", "spending"):
+        await page_of(opened, view)
+        await expect(opened.page.locator(".tile").first.locator("span").first).to_have_text(sentence)
+
+
+async def page_of(opened: Opened, view: str) -> None:
+    await opened.page.goto("about:blank")
+    await opened.sign_in("alice", f"#/{view}")
 
 
 async def test_small_money(opened: Opened) -> None:

@@ -106,6 +106,7 @@ async def test_a_pasted_token(opened: Opened) -> None:
     await page.locator("[name=token]").fill("not-a-token")
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_text("This token was not accepted.")).to_be_visible()
+    await expect(page.get_by_text("It is in the Authorization header")).to_be_visible()
     token = portal.backstage.user_token(ALICE)
     await page.locator("[name=token]").fill(token)
     await page.get_by_role("button", name="Sign in").click()
@@ -114,6 +115,19 @@ async def test_a_pasted_token(opened: Opened) -> None:
     assert token not in stored
     await page.reload()
     await expect(page.locator("[name=token]")).to_be_visible()
+
+
+async def test_a_failed_sign_in_is_named(opened: Opened) -> None:
+    """What did not happen, and why; its button tries that again."""
+    page = opened.page
+    await opened.go()
+    await page.route(re.compile("/me$"), lambda route: route.abort())
+    await page.get_by_role("button", name="alice").click()
+    notice = page.get_by_role("alert")
+    await expect(notice).to_contain_text("You could not be signed in. The service cannot be reached.")
+    await page.unroute(re.compile("/me$"))
+    await notice.get_by_role("button", name="Try again").click()
+    await expect(page.locator("h1")).to_have_text("Keys")
 
 
 async def test_waiting_failing_and_trying_again(opened: Opened) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -22,18 +23,27 @@ pytestmark = pytest.mark.live
 
 
 @asynccontextmanager
-async def opened(address: str) -> AsyncIterator[Page]:
+async def opened_tabs(address: str, count: int) -> AsyncIterator[list[Page]]:
     """The console. Anything that it complains about, other than refused requests, fails the test."""
     complaints: list[str] = []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = await browser.new_page()
-        page.on("pageerror", lambda error: complaints.append(f"{error}"))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        await page.goto(address)
-        yield page
+        context = await browser.new_context()
+        tabs = [await context.new_page() for _ in range(count)]
+        for tab in tabs:
+            tab.on("pageerror", lambda error: complaints.append(f"{error}"))
+            tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+            await tab.goto(address)
+        yield tabs
         await browser.close()
     assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+
+
+@asynccontextmanager
+async def opened(address: str) -> AsyncIterator[Page]:
+    """The console in one tab."""
+    async with opened_tabs(address, 1) as (page,):
+        yield page
 
 
 @pytest.fixture
@@ -43,6 +53,16 @@ async def page(live: Live) -> AsyncIterator[Page]:
         yield page
 
 
+@pytest.fixture
+async def tabs(live: Live) -> AsyncIterator[list[Page]]:
+    """Two of alice's, signed in."""
+    async with opened_tabs(f"{live.running.origin}{BASE}/console", 2) as tabs:
+        for tab in tabs:
+            await sign_in(tab, live, "alice")
+            await tab.get_by_role("button", name="Create key").first.wait_for()
+        yield tabs
+
+
 async def sign_in(page: Page, live: Live, name: str) -> None:
     await page.locator("[name=token]").fill(await live.products.token(name))
     await page.get_by_role("button", name="Sign in").click()
@@ -50,16 +70,44 @@ async def sign_in(page: Page, live: Live, name: str) -> None:
 
 async def create(page: Page, alias: str) -> str:
     """The secret of a new key."""
-    await page.get_by_role("button", name="Create key").first.click()
-    await page.locator("[name=alias]").fill(alias)
+    await describe(page, alias)
     await page.locator("dialog .primary").click()
     return await page.locator("[data-secret]").inner_text()
 
 
-async def choose(page: Page, action: str) -> None:
-    """An action from the menu of the only key."""
-    await page.get_by_role("button", name="Actions for").click()
-    await page.get_by_role("menuitem", name=action, exact=True).click()
+async def describe(page: Page, alias: str) -> None:
+    """Opens the dialog, and types the name of a key."""
+    await page.get_by_role("button", name="Create key").first.click()
+    await page.locator("[name=alias]").fill(alias)
+
+
+async def choose(page: Page, action: str, row: str = "") -> None:
+    """An action from the menu of the only key, or of the only one whose row says that."""
+    await page.locator("tbody tr", has_text=row).get_by_role("button", name="Actions for").click()
+    await page.get_by_role("menuitem", name=re.compile(rf"^{action}\b")).click()
+
+
+async def first_of(tabs: list[Page]) -> tuple[Page, Page]:
+    """Confirms the dialogs of both at once: whose has closed, and whose says why it was too late."""
+    await asyncio.gather(*(tab.locator("dialog .primary").click() for tab in tabs))
+    for tab in tabs:
+        closed = tab.locator("llm-console:not(:has(dialog[open]))")
+        await tab.locator("dialog[open] [role=alert]").or_(closed).first.wait_for()
+    (first,) = [tab for tab in tabs if not await tab.locator("dialog[open]").count()]
+    (second,) = [tab for tab in tabs if tab is not first]
+    return first, second
+
+
+async def read_again(tab: Page) -> None:
+    """Closes whatever is open, and goes away and back."""
+    await tab.keyboard.press("Escape")
+    await tab.get_by_role("link", name="Spending").click()
+    await tab.get_by_role("link", name="Keys", exact=True).click()
+
+
+async def shown(tab: Page) -> list[str]:
+    """The secrets that wait to be saved, newest first."""
+    return await tab.locator("[data-secret]").all_inner_texts()
 
 
 async def test_alice_gets_a_key_that_works_and_deletes_it(live: Live, page: Page) -> None:
@@ -98,6 +146,51 @@ async def test_alice_edits_rotates_blocks_and_reports_her_key(live: Live, page: 
     await page.get_by_role("button", name="Block this key for good").click()
     await expect(page.get_by_text("Blocked, if it is one of ours.")).to_be_visible()
     assert await live.products.chat(new) == 401
+
+
+async def test_two_tabs_make_rotate_and_block_the_same_key(live: Live, tabs: list[Page]) -> None:
+    """Each shows and keeps its own secrets; who comes second is told why nothing was done, and can go on."""
+    own = await asyncio.gather(*(create(tab, f"of tab {number}") for number, tab in enumerate(tabs)))
+    assert [await live.products.chat(secret) for secret in own] == [200, 200]
+    assert [await shown(tab) for tab in tabs] == [[secret] for secret in own]
+
+    for tab in tabs:
+        await describe(tab, "shared")
+    maker, other = await first_of(tabs)
+    await expect(other.locator("dialog [role=alert]")).to_contain_text("The key was not created.")
+    await expect(other.locator("dialog [role=alert]")).to_contain_text("alias")
+    await expect(maker.locator("[data-secret]")).to_have_count(2)
+    made = (await shown(maker))[0]
+    await read_again(other)
+
+    for tab in tabs:
+        await choose(tab, "Rotate", "shared")
+    rotator, other = await first_of(tabs)
+    await expect(other.locator("dialog [role=alert]")).to_contain_text("“shared” was not rotated.")
+    await expect(rotator.locator("secret-card").first).to_contain_text("“shared”")
+    rotated = (await shown(rotator))[0]
+    assert [await live.products.chat(secret) for secret in (made, rotated)] == [200, 200]
+    await read_again(other)
+
+    now = f"sk-...{rotated[-4:]}"
+    for action, word, status in (("Block", "Blocked", 401), ("Unblock", "Active", 200)):
+        await asyncio.gather(*(choose(tab, action, now) for tab in tabs))
+        for tab in tabs:
+            await expect(tab.locator("tbody tr", has_text=now).locator(".pill")).to_have_text(word)
+            await expect(tab.get_by_role("alert")).to_have_count(0)
+        assert await live.products.chat(rotated) == status
+
+    first, second = tabs
+    await choose(first, "Delete", now)
+    await first.get_by_label("Type shared to confirm").fill("shared")
+    await first.locator("dialog .danger").click()
+    await expect(first.locator("tbody tr", has_text=now)).to_have_count(0)
+    await choose(second, "Block", now)
+    await expect(second.get_by_text("“shared” was deleted meanwhile.")).to_be_visible()
+    await expect(second.locator("tbody tr", has_text=now)).to_have_count(0)
+
+    kept = {secret for tab in tabs for secret in await shown(tab)}
+    assert kept == {*own, made, rotated}
 
 
 async def test_bob_changes_resets_and_off_boards_alice(live: Live, page: Page) -> None:

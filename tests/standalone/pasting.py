@@ -1,4 +1,4 @@
-"""What the trial shows, pasted into a shell."""
+"""What the trial shows, pasted into a shell or another program."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import asyncio
 import re
 from asyncio.subprocess import PIPE
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.support.processes import ROOT
 
 _CURL = re.compile(r"""["']curl["'],\s*`([^`]*)`""")
 
 
-async def pasted(text: str) -> str:
-    """What bash prints for `text`, which must succeed."""
-    process = await asyncio.create_subprocess_exec("bash", "-eu", stdin=PIPE, stdout=PIPE, stderr=PIPE)
+async def pasted(text: str, *program: str, cwd: Path | None = None) -> str:
+    """What bash, or another program, prints for `text`, which must succeed."""
+    command = program or ("bash", "-eu")
+    process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=cwd)
     printed, complaints = await process.communicate(text.encode())
     assert process.returncode == 0, complaints.decode()
     return printed.decode()

@@ -20,6 +20,9 @@ CACHE_TIME = (1, 104)
 """From here on, `user_api_key_cache_ttl` says how long a process remembers a key. Before, it is always 60 s."""
 FIXED_CACHE_SECONDS = 60
 
+REFUSED_CALLS = (1, 104)
+"""Where the words for a refused call were read; how old they are was not looked up."""
+
 USER_RATES = (1, 108)
 """From here on, null clears the rates of a user, and `GET /v2/user/info` has them."""
 
