@@ -132,7 +132,7 @@ soak: $(dev_stamp) ## The state machine of the off-boarding at length (500 x 50 
 	SOAK=1 $(bin)/python -m pytest tests/services/offboarding/test_state_machine.py
 
 .PHONY: proof
-proof: $(dev_stamp) ## The tables of authority, faults, hostile values, secrets and overload, with a line for each
+proof: $(dev_stamp) ## The tables of authority, faults, hostile values, secrets, overload and known holes, with a line for each
 	$(bin)/python -m pytest -m 'not live' -n $(JOBS) tests/proof
 
 .PHONY: alerts-test
