@@ -19,7 +19,7 @@ from tests.proof.conftest import Cells
 from tests.support.contract import operations
 from tests.support.kill_points import Killed, KillSwitch
 from tests.support.requests import API, NO_KEY, REQUESTS
-from tests.support.upstreams import Answer, answering, hang, respond
+from tests.support.upstreams import Answer, Overriding, answering, hang, respond
 
 MEMBER_SERVICE = "member-service-token-1"
 WAYS_TO_NAME_A_USER = ["user_id", "userId", "user", "owner", "end_user", "userid", "created_by", "onBehalfOf"]
@@ -289,6 +289,7 @@ async def test_a_hash_is_nowhere_called_a_key(world: Watched) -> None:
 READS = sorted(name for name in API if operations()[name][0] == "GET")
 OUR_OWN = {"getMe", "getAudit", "getCleanup", "getCleanupRun"}
 """Reads of this service's own tables."""
+PATHS = ["/user/list", "/v2/user/info", "/user/daily/activity", "/key/list", "/key/info", "/models", "/model/info"]
 ERRORS: dict[str, Answer] = {
     "400": respond(400, json={"error": {"message": "bad", "code": "400"}}),
     "422": respond(422, json={"detail": []}),
@@ -308,19 +309,30 @@ ERRORS: dict[str, Answer] = {
 
 @pytest.mark.parametrize("error", ERRORS)
 async def test_an_error_of_litellm_is_no_empty_list(
-    make_service: MakeService, litellm: LiteLLMStandIn, error: str, cells: Cells
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, error: str, cells: Cells
 ) -> None:
-    """Each read that needs LiteLLM is a 502: nobody takes a failure for having no keys, no models or no spending."""
+    """Whether all of LiteLLM fails or one of its answers: nobody takes that for no keys, no models or no spending."""
+    wire = Overriding(httpx.ASGITransport(litellm.app), {})
+    service = make_service(ports={"litellm": wire})
     world = Watched(make_service(), litellm)
     await world.add(ALICE)
-    # A process that has just started remembers nothing that it could answer instead.
-    bob = make_service(ports={"litellm": answering(ERRORS[error])}).signed_in(BOB)
-    for operation in READS:
+
+    async def read(operation: str) -> httpx.Response:
+        clock.advance(3600)  # nothing is remembered that could be answered instead
         method, path, options = REQUESTS[operation]
-        response = await bob.request(method, path.replace(NO_KEY, world.keys[ALICE]), **options)
+        wire.seen.clear()
+        return await service.signed_in(BOB).request(method, path.replace(NO_KEY, world.keys[ALICE]), **options)
+
+    for operation in READS:
+        wire.answers = dict.fromkeys(PATHS, ERRORS[error])
+        statuses = {"everything": (await read(operation)).status_code}
+        wire.answers = {}
+        assert (await read(operation)).status_code == (404 if operation == "getCleanupRun" else 200)
+        for path in {request.url.path for request in wire.seen}:
+            wire.answers = {path: ERRORS[error]}
+            statuses[path] = (await read(operation)).status_code
         expected = {200, 404} if operation in OUR_OWN else {502}
-        wrong = [] if response.status_code in expected else [f"{response.status_code}: {response.text[:200]}"]
-        cells.record(operation, wrong)
+        cells.record(operation, [f"{path}: {status}" for path, status in statuses.items() if status not in expected])
     assert cells.failed == {}
 
 
