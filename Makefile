@@ -69,7 +69,7 @@ cleanup-plan: $(run_stamp) ## Print who would be removed from LiteLLM (CONFIG=ap
 
 .PHONY: test
 test: $(dev_stamp) ## All tests that need nothing but this checkout, with the coverage gate (JOBS=2)
-	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console and not nginx' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
+	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console and not nginx and not postgresql' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
 
 .PHONY: lint
 lint: $(dev_stamp) console/node_modules/.package-lock.json ## ruff, mypy, the import contracts; Prettier, ESLint and tsc for the console
@@ -117,6 +117,10 @@ nginx-test: $(dev_stamp) ## Try the paths behind a real nginx, which decodes the
 	tests/support/need nginx-test nginx:nginx-light
 	$(bin)/python -m pytest -m nginx tests/edge
 
+.PHONY: postgresql-test
+postgresql-test: $(dev_stamp) ## What only PostgreSQL shows, on a server of its own or on that of DATABASE_URL (JOBS=2)
+	PATH="$(CURDIR)/$(bin):$$PATH" tests/state/run -n $(JOBS)
+
 .PHONY: format
 format: $(dev_stamp) console/node_modules/.package-lock.json ## Format the code
 	$(bin)/ruff check --fix .
@@ -133,7 +137,7 @@ soak: $(dev_stamp) ## The state machine of the off-boarding at length (500 x 50 
 
 .PHONY: proof
 proof: $(dev_stamp) ## The tables of authority, faults, hostile values, secrets, overload and known holes, with a line for each
-	$(bin)/python -m pytest -m 'not live' -n $(JOBS) tests/proof
+	$(bin)/python -m pytest -m 'not live and not postgresql' -n $(JOBS) tests/proof
 
 .PHONY: alerts-test
 alerts-test: ## Check and test the alerting rules with promtool

@@ -184,7 +184,7 @@ def at_step(number: int, fault: Callable[[], None]) -> Iterator[None]:
             sa.event.remove(sa.Engine, event, step)
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 @pytest.mark.parametrize("at", range(8))
 async def test_postgresql_restarts(
     make_service: MakeService, litellm: LiteLLMStandIn, later: Callable[[float], None], url: str, at: int
@@ -207,7 +207,7 @@ async def test_postgresql_restarts(
     assert [event for event in events if event["outcome"] is None] == []
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 async def test_serialization_failures(
     make_service: MakeService, litellm: LiteLLMStandIn, later: Callable[[float], None], url: str
 ) -> None:
@@ -236,7 +236,7 @@ async def test_serialization_failures(
     print(f"serialization failures: {sum(response.status_code == 503 for response in first)} of {len(first)}")
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 async def test_a_lock_in_postgresql(make_service: MakeService, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change waits for it, or for the only connection, as long as it may, and is a 503; then it works again."""
     monkeypatch.setattr(postgresql, "STATEMENT_SECONDS", 0.2)
@@ -275,7 +275,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(postgresql, name, seconds)
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 async def test_postgresql_hangs(make_service: MakeService, way: Way) -> None:
     """All who wait have a 503 with `Retry-After` in about ten seconds, and health says so; then it works at once."""
     line, url = way
@@ -323,7 +323,7 @@ def hanging(way: Way, url: str, request: pytest.FixtureRequest) -> Hanging:
     return Hanging(*way, url, request.param)
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("at", range(8))
 async def test_postgresql_hangs_in_the_middle(
@@ -351,7 +351,7 @@ async def test_postgresql_hangs_in_the_middle(
     assert set(litellm.rows.keys) == received
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 @pytest.mark.usefixtures("hasty")
 async def test_a_transaction_that_the_server_does_not_know_to_be_over(
     make_service: MakeService, monkeypatch: pytest.MonkeyPatch, way: Way
@@ -368,7 +368,7 @@ async def test_a_transaction_that_the_server_does_not_know_to_be_over(
     assert (statuses[0], statuses[-1]) == (503, 201)
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 @pytest.mark.usefixtures("hasty")
 async def test_what_nobody_waits_for_any_more(make_service: MakeService, way: Way) -> None:
     """A caller or a probe that is given up itself ends at once, and does not ask a server that hangs to cancel."""
@@ -390,7 +390,7 @@ async def test_what_nobody_waits_for_any_more(make_service: MakeService, way: Wa
     await own.aclose()
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 @pytest.mark.usefixtures("hasty")
 async def test_a_migration_takes_the_time_that_it_takes(url: str) -> None:
     """Another replica's too: it is waited for, for longer than for anything else."""
