@@ -218,6 +218,19 @@ async def world(make_service: MakeService, litellm: LiteLLMStandIn) -> World:
     return world
 
 
+async def test_a_forged_copy_of_a_token_in_use(world: World, backstage: BackstageStandIn) -> None:
+    """Alice's header and claims under the signature of another token of hers, or of bob's: a 401, and no change."""
+    token, later = backstage.user_token(ALICE), backstage.user_token(ALICE, iat=1_799_999_999)
+    genuine = world.service.client(token)
+    forged = [".".join([*token.split(".")[:2], other.split(".")[2]]) for other in (later, backstage.user_token(BOB))]
+    for client in (genuine, *map(world.service.client, forged), genuine):
+        response = await client.get(user_path(ALICE))
+        assert response.status_code == (200 if client is genuine else 401)
+        created = await client.post(keys_path(ALICE), json={})
+        assert created.status_code == (201 if client is genuine else 401)
+    assert [request.url.path for request in world.wire.seen].count("/key/generate") == 2
+
+
 @pytest.mark.parametrize(("caller", "operation", "target"), CELLS)
 async def test_authority(world: World, backstage: BackstageStandIn, caller: str, operation: str, target: str) -> None:
     """The status of the table. A refused caller changes nothing in LiteLLM and sees nothing of others."""
