@@ -305,7 +305,7 @@ async def test_postgresql_hangs(make_service: MakeService, way: Way) -> None:
 async def test_postgresql_hangs_at_each_operation(
     make_service: MakeService, litellm: LiteLLMStandIn, way: Way, cells: Cells
 ) -> None:
-    """Each ends in time, a change as a 503 that reached nothing; probes and background jobs go on; all of it recovers."""
+    """Each ends in time, a change as a 503 that reached nothing; probes and background jobs go on; then it works."""
     line, url = way
     service = make_service(database_url=url, creates_per_minute=100_000)
     bob, key_id = service.signed_in(BOB), await a_key(service.signed_in(ALICE))
