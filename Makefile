@@ -154,6 +154,14 @@ alerts-test: ## Check and test the alerting rules with promtool
 deploy-check: .venv-deploy/bin/hadolint ## Lint the Dockerfile and validate the Kubernetes objects
 	PATH="$(CURDIR)/.venv-deploy/bin:$$PATH" deploy/check
 
+.PHONY: audit
+audit: .venv-deploy/bin/hadolint ## Ask the public advisories about every package that a lock file names
+	PATH="$(CURDIR)/.venv-deploy/bin:$$PATH" deploy/audit
+
+.PHONY: secrets-scan
+secrets-scan: .venv-deploy/bin/hadolint ## Look for secrets in every line that a commit ever added
+	.venv-deploy/bin/python deploy/history.py
+
 .PHONY: image-test
 image-test: $(dev_stamp) ## Build the image, and walk the story on it without a container runtime
 	PATH="$(CURDIR)/$(bin):$$PATH" tests/image/run
