@@ -69,7 +69,7 @@ cleanup-plan: $(run_stamp) ## Print who would be removed from LiteLLM (CONFIG=ap
 
 .PHONY: test
 test: $(dev_stamp) ## The tests that need nothing but this checkout, with the coverage gate (JOBS=2)
-	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console and not nginx and not deploy and not fuzz' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
+	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console and not nginx and not postgresql and not deploy and not fuzz' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
 
 .PHONY: lint
 lint: $(dev_stamp) console/node_modules/.package-lock.json ## ruff, mypy, the import contracts; Prettier, ESLint and tsc for the console
@@ -117,6 +117,10 @@ nginx-test: $(dev_stamp) ## Try the paths behind a real nginx, which decodes the
 	tests/support/need nginx-test nginx:nginx-light
 	$(bin)/python -m pytest -m nginx tests/edge
 
+.PHONY: postgresql-test
+postgresql-test: $(dev_stamp) ## What only PostgreSQL shows, on a server of its own or on that of DATABASE_URL (JOBS=2)
+	PATH="$(CURDIR)/$(bin):$$PATH" tests/state/run -n $(JOBS)
+
 .PHONY: format
 format: $(dev_stamp) console/node_modules/.package-lock.json ## Format the code
 	$(bin)/ruff check --fix .
@@ -132,8 +136,8 @@ soak: $(dev_stamp) ## The state machine of the off-boarding at length (500 x 50 
 	SOAK=1 $(bin)/python -m pytest tests/services/offboarding/test_state_machine.py
 
 .PHONY: proof
-proof: $(dev_stamp) ## The tables of authority, faults, hostile values, secrets and overload, with a line for each
-	$(bin)/python -m pytest -m 'not live' -n $(JOBS) tests/proof
+proof: $(dev_stamp) ## The tables of authority, faults, hostile values, secrets, overload and known holes, with a line for each
+	$(bin)/python -m pytest -m 'not live and not postgresql' -n $(JOBS) tests/proof
 
 .PHONY: alerts-test
 alerts-test: ## Check and test the alerting rules with promtool
@@ -150,6 +154,14 @@ alerts-test: ## Check and test the alerting rules with promtool
 deploy-check: $(dev_stamp) .venv-deploy/bin/hadolint ## Lint the Dockerfile, validate the Kubernetes objects, try a release in a clone
 	PATH="$(CURDIR)/.venv-deploy/bin:$$PATH" deploy/check
 	PATH="$(CURDIR)/.venv-deploy/bin:$$PATH" $(bin)/python -m pytest -m deploy tests
+
+.PHONY: audit
+audit: .venv-deploy/bin/hadolint ## Ask the public advisories about every package that a lock file names
+	PATH="$(CURDIR)/.venv-deploy/bin:$$PATH" deploy/audit
+
+.PHONY: secrets-scan
+secrets-scan: .venv-deploy/bin/hadolint ## Look for secrets in every line that a commit ever added
+	.venv-deploy/bin/python deploy/history.py
 
 .PHONY: image-test
 image-test: $(dev_stamp) ## Build the image, and walk the story on it without a container runtime

@@ -33,6 +33,8 @@ from tests.support.postgresql import empty_database
 BASE = "/api/litellm-orchestrator"
 TARGETS = ["stand-in", pytest.param("real", marks=pytest.mark.live)]
 """A test of these runs against the stand-ins and, under `make live`, against the real products."""
+DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+"""A test of these runs on SQLite and, under `make postgresql-test`, on PostgreSQL."""
 ALICE, BOB, CAROL, ERIN = (f"user:default/{name}" for name in ("alice", "bob", "carol", "erin.mixed"))
 SERVICE_TOKEN = "service-token-for-tests"
 
@@ -162,10 +164,16 @@ def is_real(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "real")
 
 
+@pytest.fixture(params=DATABASES)
+def is_postgresql(request: pytest.FixtureRequest) -> bool:
+    """Whether to use PostgreSQL."""
+    return bool(request.param == "postgresql")
+
+
 @pytest.fixture
-async def database_settings(*, is_real: bool) -> AsyncIterator[dict[str, Any]]:
-    """SQLite as usual, and a real PostgreSQL."""
-    if not is_real:
+async def database_settings(*, is_postgresql: bool) -> AsyncIterator[dict[str, Any]]:
+    """SQLite as usual, and PostgreSQL."""
+    if not is_postgresql:
         yield {}
         return
     async with empty_database() as url:

@@ -45,6 +45,14 @@ def test_code_points_to_the_page_that_says_it() -> None:
             assert not anchor or anchor in anchors(ROOT / name), (file, name, anchor)
 
 
+def test_each_test_that_a_page_names_exists() -> None:
+    """A claim that rests on a test that is gone rests on nothing."""
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for page in PAGES:
+        for name in re.findall(r"`(test_\w+)`", page.read_text()):
+            assert re.search(rf"def {name}\b", tests), (page, name)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_somewhere(page: Path) -> None:
     """To a file that exists, and to a heading that it has."""

@@ -225,6 +225,20 @@ async def world(make_service: MakeService, litellm: LiteLLMStandIn) -> World:
     return world
 
 
+async def test_a_forged_copy_of_a_token_in_use(world: World, backstage: BackstageStandIn) -> None:
+    """Alice's header and claims under the signature of another token of hers, or of bob's: a 401, and no change."""
+    token, later = backstage.user_token(ALICE), backstage.user_token(ALICE, iat=1_799_999_999)
+    genuine = world.service.client(token)
+    world.wire.seen.clear()
+    forged = [".".join([*token.split(".")[:2], other.split(".")[2]]) for other in (later, backstage.user_token(BOB))]
+    for client in (genuine, *map(world.service.client, forged), genuine):
+        response = await client.get(user_path(ALICE))
+        assert response.status_code == (200 if client is genuine else 401)
+        created = await client.post(keys_path(ALICE), json={})
+        assert created.status_code == (201 if client is genuine else 401)
+    assert [request.url.path for request in world.wire.seen].count("/key/generate") == 2
+
+
 async def wrong(world: World, backstage: BackstageStandIn, caller: str, operation: str, target: str) -> list[str]:
     """What differs from the table. A refused caller must change nothing in LiteLLM and see nothing of others."""
     who = CALLERS[caller]

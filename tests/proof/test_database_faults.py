@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,6 +28,7 @@ from tests.proof.conftest import Cells
 from tests.support.contract import operations
 from tests.support.faults import Line
 from tests.support.postgresql import empty_database
+from tests.support.processes import output
 from tests.support.requests import API, NO_KEY, REQUESTS
 
 CHANGES = {name for name in API if operations()[name][0] != "GET"} - {"runCleanup"}
@@ -184,7 +187,7 @@ def at_step(number: int, fault: Callable[[], None]) -> Iterator[None]:
             sa.event.remove(sa.Engine, event, step)
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 @pytest.mark.parametrize("at", range(8))
 async def test_postgresql_restarts(
     make_service: MakeService, litellm: LiteLLMStandIn, later: Callable[[float], None], url: str, at: int
@@ -207,7 +210,7 @@ async def test_postgresql_restarts(
     assert [event for event in events if event["outcome"] is None] == []
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 async def test_serialization_failures(
     make_service: MakeService, litellm: LiteLLMStandIn, later: Callable[[float], None], url: str
 ) -> None:
@@ -236,7 +239,7 @@ async def test_serialization_failures(
     print(f"serialization failures: {sum(response.status_code == 503 for response in first)} of {len(first)}")
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 async def test_a_lock_in_postgresql(make_service: MakeService, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change waits for it, or for the only connection, as long as it may, and is a 503; then it works again."""
     monkeypatch.setattr(postgresql, "STATEMENT_SECONDS", 0.2)
@@ -275,7 +278,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(postgresql, name, seconds)
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 async def test_postgresql_hangs(make_service: MakeService, way: Way) -> None:
     """All who wait have a 503 with `Retry-After` in about ten seconds, and health says so; then it works at once."""
     line, url = way
@@ -295,6 +298,60 @@ async def test_postgresql_hangs(make_service: MakeService, way: Way) -> None:
     began = time.monotonic()
     await a_key(alice)
     print(f"answered after {took:.1f} s, worked again after {time.monotonic() - began:.1f} s")
+
+
+@pytest.mark.postgresql
+@pytest.mark.usefixtures("hasty")
+async def test_postgresql_hangs_at_each_operation(
+    make_service: MakeService, litellm: LiteLLMStandIn, way: Way, cells: Cells
+) -> None:
+    """Each ends in time, a change as a 503 that reached nothing; probes and background jobs go on; then it works."""
+    line, url = way
+    service = make_service(database_url=url, creates_per_minute=100_000)
+    bob, key_id = service.signed_in(BOB), await a_key(service.signed_in(ALICE))
+    assert (await bob.get(f"{BASE}/users")).status_code == 200
+    await service.run_background_jobs()
+    before = copy.deepcopy((litellm.rows.users, litellm.rows.keys))
+
+    async def ask(operation: str) -> httpx.Response:
+        method, path, options = REQUESTS[operation]
+        return await bob.request(method, path.replace(NO_KEY, key_id), **options)
+
+    line.stall()
+    async with asyncio.timeout(15):
+        answers = await asyncio.gather(*map(ask, API))
+    for operation, answer in zip(API, answers, strict=True):
+        told = (answer.status_code, answer.headers.get("retry-after"))
+        may_work = operation not in CHANGES and answer.status_code in WORKS
+        cells.record(operation, [] if told == (503, "5") or may_work else [f"{told}: {answer.text[:200]}"])
+    async with asyncio.timeout(15):
+        for probe in ("getLiveness", "getReadiness", "getMetrics"):
+            cells.record(probe, [] if (await ask(probe)).status_code == 200 else ["it failed"])
+        await service.run_background_jobs()
+    assert (litellm.rows.users, litellm.rows.keys) == before
+    line.flow()
+    for operation in (*sorted(API, key=lambda name: name in CHANGES and name.startswith("delete")), "getMetrics"):
+        status = (await ask(operation)).status_code
+        cells.record(f"{operation} afterwards", [] if status in WORKS | {201, 404} else [f"{status}"])
+    assert cells.failed == {}
+
+
+@pytest.mark.postgresql
+async def test_a_start_at_a_postgresql_that_hangs(way: Way, tmp_path: Path) -> None:
+    """It is one plain sentence and exit 1, after seconds and not for ever."""
+    line, url = way
+    line.stall()
+    config = tmp_path / "app-config.yaml"
+    config.write_text(
+        f"""
+        liteLLM: {{baseUrl: 'http://127.0.0.1:9', masterKey: sk-x, adminGroup: a, allowedGroup: b}}
+        backend: {{baseUrl: 'http://127.0.0.1:9'}}
+        litellmOrchestrator: {{database: {{url: '{url.replace("+psycopg", "")}'}}}}
+        """
+    )
+    async with asyncio.timeout(60):
+        code, printed = await output("serve", "--config", str(config))
+    assert (code, "cannot be used" in printed, "Traceback" in printed) == (1, True, False), printed
 
 
 @dataclass
@@ -323,7 +380,7 @@ def hanging(way: Way, url: str, request: pytest.FixtureRequest) -> Hanging:
     return Hanging(*way, url, request.param)
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 @pytest.mark.usefixtures("hasty")
 @pytest.mark.parametrize("at", range(8))
 async def test_postgresql_hangs_in_the_middle(
@@ -351,7 +408,7 @@ async def test_postgresql_hangs_in_the_middle(
     assert set(litellm.rows.keys) == received
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 @pytest.mark.usefixtures("hasty")
 async def test_a_transaction_that_the_server_does_not_know_to_be_over(
     make_service: MakeService, monkeypatch: pytest.MonkeyPatch, way: Way
@@ -368,7 +425,7 @@ async def test_a_transaction_that_the_server_does_not_know_to_be_over(
     assert (statuses[0], statuses[-1]) == (503, 201)
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 @pytest.mark.usefixtures("hasty")
 async def test_what_nobody_waits_for_any_more(make_service: MakeService, way: Way) -> None:
     """A caller or a probe that is given up itself ends at once, and does not ask a server that hangs to cancel."""
@@ -390,7 +447,7 @@ async def test_what_nobody_waits_for_any_more(make_service: MakeService, way: Wa
     await own.aclose()
 
 
-@pytest.mark.live
+@pytest.mark.postgresql
 @pytest.mark.usefixtures("hasty")
 async def test_a_migration_takes_the_time_that_it_takes(url: str) -> None:
     """Another replica's too: it is waited for, for longer than for anything else."""

@@ -109,9 +109,9 @@ def test_sqlite(code: int, expected: bool, form: Callable[[Exception], Exception
 
 
 @pytest.fixture
-async def database(tmp_path: Path, *, is_real: bool) -> AsyncIterator[Database]:
+async def database(tmp_path: Path, *, is_postgresql: bool) -> AsyncIterator[Database]:
     """An empty database of its own."""
-    if is_real:
+    if is_postgresql:
         async with empty_database() as url:
             database = Database(url)
             yield database

@@ -39,9 +39,9 @@ CREATES = RatePolicy("creates", limit=30, window=60_000)
 
 
 @pytest.fixture
-async def database(tmp_path: Path, clock: Clock, *, is_real: bool) -> AsyncIterator[Database]:
+async def database(tmp_path: Path, clock: Clock, *, is_postgresql: bool) -> AsyncIterator[Database]:
     """An empty database of its own."""
-    if is_real:
+    if is_postgresql:
         async with empty_database() as url:
             database = Database(url)
             yield database
@@ -344,7 +344,7 @@ async def held_lease(database: Database) -> tuple[Lease, HeldLease]:
     return lease, held
 
 
-async def test_deletions_count_for_a_day(database: Database, clock: Clock, *, is_real: bool) -> None:
+async def test_deletions_count_for_a_day(database: Database, clock: Clock, *, is_postgresql: bool) -> None:
     """Once for each off-boarding, however often it is tried; after a day they are forgotten."""
     lease, held = await held_lease(database)
     deletions = Deletions(database, lease)
@@ -355,7 +355,7 @@ async def test_deletions_count_for_a_day(database: Database, clock: Clock, *, is
     later = (await deletions.recent())[0].at + 1
     await deletions.reserve(held, ALICE, since=later)
     assert len(await deletions.recent()) == 3
-    if is_real:
+    if is_postgresql:
         await shift(database, cleanup_deletion.c.at, 86401)
     else:
         clock.advance(86401)
@@ -376,7 +376,7 @@ async def test_only_the_holder_of_the_lease_counts_deletions(database: Database)
 
 
 async def test_a_change_that_ended_while_another_waited_for_it_was_not_interrupted(
-    database: Database, changes: ChangeTable, *, is_real: bool
+    database: Database, changes: ChangeTable, *, is_postgresql: bool
 ) -> None:
     """The next change would undo it, and delete a key that its owner has received."""
     store = ChangeStore(
@@ -393,7 +393,7 @@ async def test_a_change_that_ended_while_another_waited_for_it_was_not_interrupt
     async with database.transaction() as ending:
         assert await changes.end(ending, first, "one", DONE)
         following = asyncio.create_task(store.open(opening))
-        if is_real:
+        if is_postgresql:
             async with asyncio.timeout(5), database.reading() as connection:
                 waiting = sa.text("select count(*) from pg_locks where not granted and locktype = 'transactionid'")
                 while not (await connection.execute(waiting)).scalar_one():  # noqa: ASYNC110  # PostgreSQL has no event

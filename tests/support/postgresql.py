@@ -1,4 +1,4 @@
-"""Empty databases on the real PostgreSQL that the live suite uses."""
+"""Empty databases on the PostgreSQL of `make postgresql-test` and of the live suite."""
 
 from __future__ import annotations
 

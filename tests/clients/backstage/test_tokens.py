@@ -115,6 +115,19 @@ async def test_forged_and_malformed_tokens_are_refused(
     await refused(setup, forge(backstage.user_token(ALICE)))
 
 
+@pytest.mark.parametrize("make", [lambda backstage: backstage.user_token(ALICE), on_behalf_of_alice])
+async def test_a_copy_of_a_remembered_token_with_another_signature(
+    setup: Setup, backstage: BackstageStandIn, make: Callable[[BackstageStandIn], str]
+) -> None:
+    """It is refused although the genuine one is known, and does not take its place: the genuine one still works."""
+    token, signature_of_another = make(backstage), backstage.user_token(BOB).split(".")[2]
+    caller = await setup.tokens.verify(token)
+    content, _, signature = token.rpartition(".")
+    for forgery in ("", "A" * len(signature), signature_of_another, signature[::-1]):
+        await refused(setup, f"{content}.{forgery}")
+    assert (await setup.tokens.verify(token), setup.tokens.cached_tokens) == (caller, 1)
+
+
 @pytest.mark.parametrize(
     ("claims", "says"),
     [

@@ -81,6 +81,18 @@ async def test_a_denied_attempt_is_recorded(service: Service) -> None:
     assert detail == f"{CAROL} is in neither the allowed group nor the admin group"
 
 
+async def test_a_refusal_within_a_change_is_a_denial(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    """What a key's state or the tier forbids is denied, as what the role forbids is; a conflict is a failure."""
+    key_id = await made(alice, alias="taken")
+    path = keys_path(ALICE, key_id)
+    await bob.patch(path, json={"blocked": True})
+    assert (await alice.patch(path, json={"blocked": False})).status_code == 403
+    assert (await alice.post(keys_path(ALICE), json={"maxBudget": 10**6})).status_code == 403
+    assert (await alice.post(keys_path(ALICE), json={"alias": "taken"})).status_code == 409
+    told = [(row["action"], row["outcome"]) for row in (await events(bob, actor=ALICE))[:3]]
+    assert told[::-1] == [("key.update", "denied"), ("key.create", "denied"), ("key.create", "failed")]
+
+
 async def test_members_read_their_own_events(service: Service) -> None:
     """Changes by them and changes to their resources; no filter shows them other users' events."""
     alice, bob = service.signed_in(ALICE), service.signed_in(BOB)

@@ -120,6 +120,28 @@ async def test_a_lost_answer_does_not_create_a_second_key(
     assert list(litellm.rows.keys) == [again.json()["keyId"]]
 
 
+@pytest.mark.parametrize("is_running", [True, False], ids=["running", "interrupted"])
+async def test_another_request_with_the_key_of_one_that_has_not_ended_is_refused(
+    make_service: MakeService, litellm: LiteLLMStandIn, *, is_running: bool
+) -> None:
+    """422: nobody waits for an answer that is not theirs, and what the first request created is left to it."""
+    gate = Gate(litellm, "/key/generate", after=True)
+    slow = make_service(ports={"litellm": gate}).signed_in(ALICE)
+    first = asyncio.create_task(slow.post(keys_path(ALICE), json={"alias": "a"}, headers=NAMED))
+    await gate.reached.wait()
+    if not is_running:
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+    created = list(litellm.rows.keys)
+    alice = make_service().signed_in(ALICE)
+    refused = await alice.post(keys_path(ALICE), json={"alias": "b"}, headers=NAMED)
+    assert (refused.status_code, refused.json()["error"]["name"]) == (422, "UnprocessableError")
+    assert list(litellm.rows.keys) == created
+    gate.open.set()
+    again = (await first) if is_running else await alice.post(keys_path(ALICE), json={"alias": "a"}, headers=NAMED)
+    assert (again.status_code, list(litellm.rows.keys)) == (201, [again.json()["keyId"]])
+
+
 @pytest.mark.parametrize("owner", [ALICE, BOB])
 async def test_a_caller_who_lost_their_authority_does_not_get_the_answer_again(
     service: Service, clock: Clock, owner: str

@@ -10,8 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from app import Ports, foundation
+from services.changes import changes
+from services.keys import reconciliation
+from settings.model import CircuitSettings, Timeouts
 from standalone.litellm import LiteLLMStandIn
-from state import database
+from state import database, due, postgresql
 from state.changes import LEASE_SECONDS
 from tests.conftest import ALICE, Clock, MakeService, keys_path
 from tests.services.changes.test_write_path import Gate
@@ -130,6 +134,20 @@ async def test_a_lease_that_is_lost_is_not_renewed(
     gate.open.set()
     assert (await creating).status_code == 504
     assert len(heart.asked) == 1
+
+
+def test_intervals_fit_into_what_they_serve() -> None:
+    """A lease outlives two renewals that fail slowly; who waits asks often; who takes over comes after the lease."""
+    assert 2 * changes._RENEWAL_SECONDS + postgresql.TRANSACTION_SECONDS < LEASE_SECONDS
+    assert 5 * changes._RETRY_SECONDS <= changes._RENEWAL_SECONDS
+    assert Ports().change_patience >= 10 * changes._POLL_SECONDS
+    assert changes._OFFBOARDING_SECONDS > LEASE_SECONDS
+    assert LEASE_SECONDS + Timeouts().deadline < reconciliation._AFTER_SECONDS
+    # A task of the queue waits for a lock and calls LiteLLM a few times; a run of the cleanup renews after each call.
+    assert Ports().change_patience + 5 * Timeouts().deadline < due._LEASE_SECONDS
+    assert 3 * Timeouts().deadline < foundation._LONGEST_LEASE_SECONDS
+    # Callers who are told to come back find out whether LiteLLM is back, and those who wait do not sit out the pause.
+    assert CircuitSettings().seconds < Timeouts().deadline
 
 
 async def test_a_change_waits_for_another_replica_as_long_as_promised(

@@ -187,6 +187,30 @@ async def test_a_drop_of_more_than_half_changes_nothing(make_organisation: MakeO
     assert (await organisation.run())["done"]["deleted"] == confirmed["done"]["blocked"]
 
 
+async def test_a_drop_of_half_is_believed(make_organisation: MakeOrganisation) -> None:
+    """Five of ten: they are blocked without a confirmation."""
+    organisation = make_organisation(members=10)
+    await organisation.run()
+    gone = [organisation.leave(f"m{number}") for number in range(5)]
+    report = await organisation.run()
+    assert (report["outcome"], report["reason"], report["done"]["blocked"]) == ("done", None, gone)
+
+
+async def test_who_joins_while_a_snapshot_is_read_stays(organisation: Organisation) -> None:
+    """LiteLLM is read before the catalog, so whoever it already has the catalog has too."""
+    newcomer = organisation.ref("newcomer")
+    shown = listing(lambda: list(organisation.litellm.rows.users.values()))
+
+    def joining(request: httpx.Request) -> httpx.Response:
+        organisation.join("newcomer")
+        return shown(request)
+
+    organisation.to_litellm.answers["/user/list"] = joining
+    report = await organisation.run()
+    assert (report["outcome"], report["plan"]["entries"], organisation.to_litellm.changes) == ("done", [], [])
+    assert list(organisation.keys(newcomer).values()) == [False]
+
+
 async def test_a_suddenly_empty_admin_group_is_implausible(organisation: Organisation) -> None:
     """The admin group follows the same rule as the allowed group."""
     await organisation.run()

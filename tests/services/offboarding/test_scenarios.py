@@ -227,6 +227,35 @@ async def test_restoring_continues_while_removals_are_refused(make_organisation:
     assert (report["outcome"], report["done"]["restored"], report["done"]["blocked"]) == ("refused", [back], [])
 
 
+async def test_people_on_hold_stay_out_while_removals_are_refused(make_organisation: MakeOrganisation) -> None:
+    """A key that is made for one of them meanwhile is blocked: a refusal lets nobody in again."""
+    organisation = make_organisation(members=20)
+    held = organisation.leave("m0")
+    await organisation.run()
+    for number in range(1, 13):
+        organisation.leave(f"m{number}")
+    organisation.mint(held)
+    assert list(organisation.keys(held).values()) == [True, False]
+    report = await organisation.run()
+    assert (report["outcome"], report["done"]["blocked"]) == ("refused", [])
+    assert list(organisation.keys(held).values()) == [True, True]
+    assert list(organisation.keys(organisation.ref("m1")).values()) == [False]
+
+
+async def test_a_plan_that_would_do_something_else_to_the_same_people_is_not_confirmed(
+    make_organisation: MakeOrganisation,
+) -> None:
+    """Who read that somebody is blocked did not agree that they are deleted."""
+    organisation = make_organisation(cleanup=AT_ONCE)
+    gone = organisation.leave("m0")
+    plan = (await organisation.dry_run()).plan
+    assert plan is not None
+    await organisation.run()
+    report = await organisation.run(plan_hash=plan.hash)
+    assert (report["outcome"], report["done"]["deleted"]) == ("refused", [])
+    assert gone in organisation.litellm.rows.users
+
+
 async def test_a_confirmation_is_for_one_plan_and_one_hour(make_organisation: MakeOrganisation) -> None:
     """If other users left since, or after an hour, a new dry run is necessary."""
     organisation = make_organisation(members=40)
