@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 
 HEADER = "X-Request-Id"
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_FOR_BROWSERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
+"""Nothing is taken for what it does not say that it is, and no other site learns where somebody came from."""
 
 
 class RequestLog:
@@ -62,8 +64,8 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                added = [(HEADER.lower().encode(), request_id.encode()), (b"x-content-type-options", b"nosniff")]
-                message["headers"] = [*message.get("headers", ()), *added]
+                own = (HEADER.lower().encode(), request_id.encode())
+                message["headers"] = [*message.get("headers", ()), own, *_FOR_BROWSERS]
             await send(message)
 
         traced = self._tracing.request(headers) if self._tracing else nullcontext()

@@ -29,8 +29,7 @@ async def get_console(console: Console) -> Response:
     page = (_PAGE / "index.html").read_text("utf-8").replace("{version}", _version())
     refresh = urlsplit(console.settings.refresh_url or "")
     policy = _CONTENT_POLICY.format(f" {refresh.scheme}://{refresh.netloc}" if refresh.netloc else "")
-    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-cache", "Referrer-Policy": "no-referrer"}
-    return HTMLResponse(page, headers=headers)
+    return HTMLResponse(page, headers={"Content-Security-Policy": policy, "Cache-Control": "no-cache"})
 
 
 async def get_console_settings(console: Console, effect: Effect) -> Response:

@@ -13,7 +13,10 @@ from swagger_ui_bundle import swagger_ui_path
 _ROOT = Path(__file__).parent.parent
 _DOCS = Path(__file__).parent / "docs"
 # Swagger UI sets styles from its script; everything else comes from this service.
-_CONTENT_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
+_CONTENT_POLICY = (
+    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
 _MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".png": "image/png"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -245,6 +246,32 @@ async def test_a_user_deleted_during_a_creation_by_an_admin_leaves_no_orphan(
     assert list(litellm.rows.keys) == [created.json()["keyId"]]
     await service.run_background_jobs()
     assert litellm.rows.keys == {}
+
+
+async def off_board(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    assert (await bob.delete(user_path(ALICE))).status_code == 200
+
+
+async def delete_elsewhere(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """In LiteLLM itself; bob is the first to notice."""
+    litellm.rows.delete_user(ALICE)
+    assert (await bob.post(keys_path(ALICE))).status_code == 404
+
+
+@pytest.mark.parametrize("remove", [off_board, delete_elsewhere])
+async def test_a_user_who_was_removed_is_created_again_before_their_next_key(
+    alice: httpx.AsyncClient,
+    bob: httpx.AsyncClient,
+    litellm: LiteLLMStandIn,
+    remove: Callable[[httpx.AsyncClient, LiteLLMStandIn], Awaitable[None]],
+) -> None:
+    """Alice was here a moment ago: that she had a user then says nothing any more, and no key is nobody's."""
+    await mint(alice, ALICE)
+    await remove(bob, litellm)
+    assert litellm.rows.users == {}
+    created = await mint(alice, ALICE)
+    assert litellm.rows.users[ALICE]["max_budget"] == 100.0
+    assert list(litellm.rows.keys) == [created["keyId"]]
 
 
 async def test_a_litellm_that_contradicts_itself_is_a_fault(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
