@@ -1,11 +1,16 @@
-"""Counts the cells of the tables, and prints a line for each table."""
+"""Counts the cells of the tables, and prints a line for each table. What tests of the database need."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+
+from state import database
 
 _CELLS = "cells"
 
@@ -31,6 +36,41 @@ def cells(request: pytest.FixtureRequest) -> Cells:
     counts = [0, 0]
     request.node.user_properties.append((_CELLS, counts))
     return Cells(counts)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Moves the clock of PostgreSQL, as this service reads it, by some seconds."""
+    offset, own = [0.0], database.Database.now
+
+    def now(self: database.Database) -> sa.ColumnElement[float]:
+        moved = sa.bindparam(None, callable_=lambda: offset[0], type_=sa.Float, unique=True)
+        return own(self) + moved
+
+    monkeypatch.setattr(database.Database, "now", now)
+    return lambda seconds: offset.__setitem__(0, offset[0] + seconds)
+
+
+@contextmanager
+def at_step(number: int, fault: Callable[[], None]) -> Iterator[list[int]]:
+    """The fault happens before a transaction begins, or before one commits: at the step of this number.
+
+    What is yielded has the numbers of the steps until now.
+    """
+    steps: list[int] = []
+
+    def step(_: Any) -> None:
+        steps.append(len(steps))
+        if steps[-1] == number:
+            fault()
+
+    for event in ("begin", "commit"):
+        sa.event.listen(sa.Engine, event, step)
+    try:
+        yield steps
+    finally:
+        for event in ("begin", "commit"):
+            sa.event.remove(sa.Engine, event, step)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from standalone.litellm import LiteLLMStandIn
 from state import database, postgresql
 from state.changes import LEASE_SECONDS
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
-from tests.proof.conftest import Cells
+from tests.proof.conftest import Cells, at_step
 from tests.support.contract import operations
 from tests.support.faults import Line
 from tests.support.postgresql import empty_database
@@ -143,19 +142,6 @@ async def test_a_full_disk(make_service: MakeService, litellm: LiteLLMStandIn, c
 
 
 @pytest.fixture
-def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Moves the clock of PostgreSQL, as this service reads it, by some seconds."""
-    offset, own = [0.0], database.Database.now
-
-    def now(self: database.Database) -> sa.ColumnElement[float]:
-        moved = sa.bindparam(None, callable_=lambda: offset[0], type_=sa.Float, unique=True)
-        return own(self) + moved
-
-    monkeypatch.setattr(database.Database, "now", now)
-    return lambda seconds: offset.__setitem__(0, offset[0] + seconds)
-
-
-@pytest.fixture
 async def url() -> AsyncIterator[str]:
     """A database of its own."""
     async with empty_database() as url:
@@ -167,24 +153,6 @@ def end_connections(url: str) -> None:
     server, _, name = url.replace("+psycopg", "").rpartition("/")
     with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
         connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
-
-
-@contextmanager
-def at_step(number: int, fault: Callable[[], None]) -> Iterator[None]:
-    """The fault happens before a transaction begins, or before one commits: at the step of this number."""
-    steps = count()
-
-    def step(_: Any) -> None:
-        if next(steps) == number:
-            fault()
-
-    for event in ("begin", "commit"):
-        sa.event.listen(sa.Engine, event, step)
-    try:
-        yield
-    finally:
-        for event in ("begin", "commit"):
-            sa.event.remove(sa.Engine, event, step)
 
 
 @pytest.mark.postgresql
