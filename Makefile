@@ -132,8 +132,8 @@ fuzz: $(dev_stamp) ## Fuzz the running service against its contract in three rol
 	$(bin)/python -m pytest -m fuzz -n $(JOBS) tests/fuzz
 
 .PHONY: soak
-soak: $(dev_stamp) ## At length: the state machine of the off-boarding (500 x 50 steps), and races on PostgreSQL (ROUNDS=200 each)
-	SOAK=1 $(bin)/python -m pytest tests/services/offboarding/test_state_machine.py
+soak: $(dev_stamp) ## At length: the state machines of the off-boarding and of the whole, and races on PostgreSQL (ROUNDS=200 each)
+	SOAK=1 $(bin)/python -m pytest tests/services/offboarding/test_state_machine.py tests/proof/test_model.py
 	PATH="$(CURDIR)/$(bin):$$PATH" ROUNDS=$(or $(ROUNDS),200) tests/state/run tests/proof/test_races.py
 
 .PHONY: proof

@@ -210,6 +210,29 @@ def backstage(clock: Clock) -> BackstageStandIn:
 MakeService = Callable[..., Service]
 
 
+def service_on(
+    folder: Path,
+    clock: Clock,
+    litellm: LiteLLMStandIn,
+    backstage: BackstageStandIn,
+    *,
+    numbers: Iterator[int],
+    ports: dict[str, Any] | None = None,
+    **changes: Any,
+) -> Service:
+    """A service on stand-ins, with its state in `folder`, and `changes` to the settings and the ports of `make run`."""
+    usual = Ports(
+        wall_clock=clock, clock=clock, new_id=lambda: f"request-{next(numbers)}", sleep=no_sleep, heartbeat=never
+    )
+    on_stand_ins = standalone_ports(litellm, backstage, usual)
+    tokens = (ServiceToken(SERVICE_TOKEN, "service:ci", "admin"),)
+    # Tests run the background jobs themselves.
+    by_hand = CleanupSettings(enabled=False)
+    migrated_database(folder)
+    settings = replace(standalone_settings(str(folder)), service_tokens=tokens, cleanup=by_hand, maintenance_interval=0)
+    return Service(replace(settings, **changes), replace(on_stand_ins, **(ports or {})), litellm, backstage)
+
+
 @pytest.fixture
 async def make_service(
     clock: Clock, litellm: LiteLLMStandIn, backstage: BackstageStandIn, tmp_path: Path
@@ -219,18 +242,7 @@ async def make_service(
     numbers = count(1)
 
     def make(ports: dict[str, Any] | None = None, **changes: Any) -> Service:
-        usual = Ports(
-            wall_clock=clock, clock=clock, new_id=lambda: f"request-{next(numbers)}", sleep=no_sleep, heartbeat=never
-        )
-        on_stand_ins = standalone_ports(litellm, backstage, usual)
-        tokens = (ServiceToken(SERVICE_TOKEN, "service:ci", "admin"),)
-        # Tests run the background jobs themselves.
-        by_hand = CleanupSettings(enabled=False)
-        migrated_database(tmp_path)
-        settings = replace(
-            standalone_settings(str(tmp_path)), service_tokens=tokens, cleanup=by_hand, maintenance_interval=0
-        )
-        service = Service(replace(settings, **changes), replace(on_stand_ins, **(ports or {})), litellm, backstage)
+        service = service_on(tmp_path, clock, litellm, backstage, numbers=numbers, ports=ports, **changes)
         built.append(service)
         return service
 
