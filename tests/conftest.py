@@ -215,6 +215,7 @@ def service_on(
     clock: Clock,
     litellm: LiteLLMStandIn,
     backstage: BackstageStandIn,
+    /,
     *,
     numbers: Iterator[int],
     ports: dict[str, Any] | None = None,
