@@ -342,6 +342,7 @@ Whole.TestCase.settings = settings(
     derandomize=not SOAK,
     deadline=None,
     database=None,
+    # A step may be a whole run of the cleanup.
     suppress_health_check=[HealthCheck.too_slow],
 )
 TestTheWhole = Whole.TestCase

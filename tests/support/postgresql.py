@@ -80,6 +80,7 @@ class Server:
         processes = [postmaster, *map(int, listed.split())]
         for process in processes:
             os.kill(process, signal.SIGKILL)
+        # They are no children of ours, so nothing tells when they have ended; it takes milliseconds.
         while any(map(_runs, processes)):
             time.sleep(_POLL)
         # Where nobody has waited for the process yet, its number would look taken to the next one.
