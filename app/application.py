@@ -45,13 +45,13 @@ def create_app(
         if settings.maintenance_interval:
             jobs.append(orchestrator.background.job(settings.maintenance_interval))
         traced = ports.tracing.job if ports.tracing else lambda _: nullcontext()
-        tasks = [asyncio.create_task(repeat(job, ports.sleep, traced=traced)) for job in jobs]
+        tasks = [asyncio.create_task(repeat(job, ports.pause, traced=traced)) for job in jobs]
         foundation = orchestrator.foundation
         tasks.append(asyncio.create_task(log_version(foundation.litellm, ports.sleep)))
         warning = warn_of_models_not_served(settings.litellm.tiers, foundation.litellm_models, ports.sleep)
         tasks.append(asyncio.create_task(warning))
         if orchestrator.foundation.metrics.are_shared:
-            tasks.append(asyncio.create_task(repeat(orchestrator.monitoring.job(), ports.sleep)))
+            tasks.append(asyncio.create_task(repeat(orchestrator.monitoring.job(), ports.pause)))
         on_start()
         log.info("ready", **_what_an_operator_needs(settings, has_cleanup=has_cleanup))
         yield

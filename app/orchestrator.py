@@ -159,7 +159,7 @@ class Orchestrator:
             new_id=self.ports.new_id,
             request_id=_request_id,
             sleep=self.ports.sleep,
-            heartbeat=self.ports.heartbeat,
+            heartbeat=self.ports.pause,
             patience=self.ports.change_patience,
         )
         refusals = Refusals(

@@ -24,8 +24,8 @@ class Ports:
     """What the service takes from the outside. Tests and standalone mode pass their own.
 
     A transport of None is the network. `wall_clock` is in seconds since the epoch, `clock` is monotonic. `sleep` waits
-    before retries, `heartbeat` between renewals of a lease. `sign_in` may accept a token before Backstage is asked;
-    `people` are the user ids for which it does, each with its role, for the console.
+    before retries, `pause` between renewals of a lease and between runs of a background job. `sign_in` may accept a
+    token before Backstage is asked; `people` are the user ids for which it does, each with its role, for the console.
     Without `tracing` there are no traces. `patience` is the time in seconds that a caller waits for a dry run of the
     cleanup, `dependency_patience` the time within which a dependency has to answer in order to be available, and
     `change_patience` the time that a change waits for earlier ones of the same user.
@@ -37,7 +37,7 @@ class Ports:
     clock: Callable[[], float] = time.monotonic
     new_id: Callable[[], str] = _random_id
     sleep: Sleep = asyncio.sleep
-    heartbeat: Sleep = asyncio.sleep
+    pause: Sleep = asyncio.sleep
     sign_in: Callable[[str], Caller | None] = lambda _: None
     people: Mapping[str, str] = field(default_factory=dict)
     tracing: Tracing | None = None

@@ -57,7 +57,7 @@ async def no_sleep(_: float) -> None:
 
 
 async def never(_: float) -> None:
-    """No time passes between heartbeats in tests."""
+    """No time passes between heartbeats, nor between runs of background jobs, in tests."""
     await asyncio.Event().wait()
 
 
@@ -223,7 +223,7 @@ def service_on(
 ) -> Service:
     """A service on stand-ins, with its state in `folder`, and `changes` to the settings and the ports of `make run`."""
     usual = Ports(
-        wall_clock=clock, clock=clock, new_id=lambda: f"request-{next(numbers)}", sleep=no_sleep, heartbeat=never
+        wall_clock=clock, clock=clock, new_id=lambda: f"request-{next(numbers)}", sleep=no_sleep, pause=never
     )
     on_stand_ins = standalone_ports(litellm, backstage, usual)
     tokens = (ServiceToken(SERVICE_TOKEN, "service:ci", "admin"),)

@@ -96,7 +96,7 @@ class Organisation:
     @property
     def ports(self) -> Ports:
         """The outside, as this organisation's service sees it."""
-        usual = Ports(wall_clock=self.clock, clock=self.clock, sleep=no_sleep, heartbeat=never)
+        usual = Ports(wall_clock=self.clock, clock=self.clock, sleep=no_sleep, pause=never)
         on_stand_ins = standalone_ports(self.litellm, self.backstage, usual)
         return replace(on_stand_ins, litellm=self.to_litellm, backstage=self.to_backstage)
 

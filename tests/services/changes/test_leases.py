@@ -83,7 +83,7 @@ async def test_a_failed_renewal_does_not_cost_the_lease(
     gate, heart = Gate(litellm, "/key/generate", after=True), Heart(clock)
     other = make_service().signed_in(ALICE)
     await other.get(keys_path(ALICE))
-    slow = make_service(ports={"litellm": gate, "heartbeat": heart}).signed_in(ALICE)
+    slow = make_service(ports={"litellm": gate, "pause": heart}).signed_in(ALICE)
     creating = asyncio.create_task(slow.post(keys_path(ALICE)))
     await gate.reached.wait()
     with fault(tmp_path / "state.sqlite3"):
@@ -105,7 +105,7 @@ async def test_a_lease_is_renewed_in_good_time(
     """Twice before it ends; after a failure every second, as long as it takes; and then as before."""
     gate, heart = Gate(litellm, "/key/generate"), Heart(clock)
     await make_service().signed_in(ALICE).get(keys_path(ALICE))
-    slow = make_service(ports={"litellm": gate, "heartbeat": heart}).signed_in(ALICE)
+    slow = make_service(ports={"litellm": gate, "pause": heart}).signed_in(ALICE)
     creating = asyncio.create_task(slow.post(keys_path(ALICE)))
     await gate.reached.wait()
     await heart.beat()
@@ -125,7 +125,7 @@ async def test_a_lease_that_is_lost_is_not_renewed(
     gate, heart = Gate(litellm, "/key/generate", after=True), Heart(clock)
     other = make_service().signed_in(ALICE)
     await other.get(keys_path(ALICE))
-    stuck = make_service(ports={"litellm": gate, "heartbeat": heart}).signed_in(ALICE)
+    stuck = make_service(ports={"litellm": gate, "pause": heart}).signed_in(ALICE)
     creating = asyncio.create_task(stuck.post(keys_path(ALICE)))
     await gate.reached.wait()
     clock.advance(LEASE_SECONDS + 1)

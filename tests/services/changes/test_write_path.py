@@ -127,7 +127,7 @@ async def test_a_slow_litellm_does_not_outlive_the_lock(
 ) -> None:
     """The lease is renewed while its holder works: nobody else changes the user meanwhile."""
     gate, heart = Gate(litellm, "/key/generate"), Heart()
-    slow = make_service(ports={"litellm": gate, "heartbeat": heart}).signed_in(ALICE)
+    slow = make_service(ports={"litellm": gate, "pause": heart}).signed_in(ALICE)
     other = make_service().signed_in(ALICE)
     await slow.get(keys_path(ALICE))
     creating = asyncio.create_task(slow.post(keys_path(ALICE)))
