@@ -23,6 +23,12 @@ FIXED_CACHE_SECONDS = 60
 REFUSED_CALLS = (1, 104)
 """Where the words for a refused call were read; how old they are was not looked up."""
 
+REFUSED_BEFORE_BODY = (1, 109)
+"""From here on, a process that has the key in its cache refuses a key over its rate before it reads the body.
+
+Such a refusal has OpenAI's shape in each API (`_reject_from_headers_before_reading_body`, 1.109.3).
+"""
+
 USER_RATES = (1, 108)
 """From here on, null clears the rates of a user, and `GET /v2/user/info` has them."""
 
