@@ -222,9 +222,7 @@ def service_on(
     **changes: Any,
 ) -> Service:
     """A service on stand-ins, with its state in `folder`, and `changes` to the settings and the ports of `make run`."""
-    usual = Ports(
-        wall_clock=clock, clock=clock, new_id=lambda: f"request-{next(numbers)}", sleep=no_sleep, pause=never
-    )
+    usual = Ports(wall_clock=clock, clock=clock, new_id=lambda: f"request-{next(numbers)}", sleep=no_sleep, pause=never)
     on_stand_ins = standalone_ports(litellm, backstage, usual)
     tokens = (ServiceToken(SERVICE_TOKEN, "service:ci", "admin"),)
     # Tests run the background jobs themselves.
