@@ -28,7 +28,7 @@ OF_JOBS = {"retrying", "circuit opened", "background job failed"}
 
 
 class Gate:
-    """LiteLLM's stand-in on a real port, which holds each request back while it is closed."""
+    """LiteLLM's stand-in on a real port, which holds each request for alice's user back while it is closed."""
 
     def __init__(self, app: Starlette) -> None:
         self._app = app
@@ -37,7 +37,7 @@ class Gate:
         self.waiting = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not self.open.is_set():
+        if scope["type"] == "http" and b"alice" in scope["query_string"] and not self.open.is_set():
             self.waiting.set()
             await self.open.wait()
         await self._app(scope, receive, send)
