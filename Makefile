@@ -22,6 +22,8 @@ bin := $(venv)/bin
 run_stamp := $(venv)/.installed-run
 dev_stamp := $(venv)/.installed-dev
 pip := $(bin)/python -m pip --disable-pip-version-check --quiet
+# The tests that need nothing but this checkout.
+here := not live and not sdk and not image and not console and not nginx and not postgresql and not deploy and not fuzz
 npm_ci := npm ci --ignore-scripts --no-audit --no-fund --silent
 
 .PHONY: help
@@ -68,8 +70,12 @@ cleanup-plan: $(run_stamp) ## Print who would be removed from LiteLLM (CONFIG=ap
 	$(bin)/python -m cli cleanup --dry-run --config $(CONFIG)
 
 .PHONY: test
-test: $(dev_stamp) ## The tests that need nothing but this checkout, with the coverage gate (JOBS=2)
-	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console and not nginx and not postgresql and not deploy and not fuzz' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
+test: $(dev_stamp) ## The tests that need nothing but this checkout, but for the tables of make proof (JOBS=2)
+	$(bin)/python -m pytest -m '$(here)' -n $(JOBS) --durations=10 --ignore=tests/proof
+
+.PHONY: coverage
+coverage: $(dev_stamp) ## Both at once, with the coverage gate
+	$(bin)/python -m pytest -m '$(here)' -n $(JOBS) --cov --cov-report=term-missing:skip-covered
 
 .PHONY: lint
 lint: $(dev_stamp) console/node_modules/.package-lock.json ## ruff, mypy, the import contracts; Prettier, ESLint and tsc for the console
@@ -133,12 +139,12 @@ fuzz: $(dev_stamp) ## Fuzz the running service against its contract in three rol
 
 .PHONY: soak
 soak: $(dev_stamp) ## At length: the state machines of the off-boarding and of the whole, and races on PostgreSQL (ROUNDS=200 each)
-	SOAK=1 $(bin)/python -m pytest tests/services/offboarding/test_state_machine.py tests/proof/test_model.py
+	SOAK=1 $(bin)/python -m pytest tests/proof/test_offboarding.py tests/proof/test_model.py
 	PATH="$(CURDIR)/$(bin):$$PATH" ROUNDS=$(or $(ROUNDS),200) tests/state/run tests/proof/test_races.py
 
 .PHONY: proof
-proof: $(dev_stamp) ## The tables of authority, faults, hostile values, secrets, overload and known holes, with a line for each
-	$(bin)/python -m pytest -m 'not live and not postgresql' -n $(JOBS) tests/proof
+proof: $(dev_stamp) ## State machines; tables of authority, faults, hostile values, secrets, overload and known holes, with a line for each
+	$(bin)/python -m pytest -m '$(here)' -n $(JOBS) --durations=10 tests/proof
 
 .PHONY: alerts-test
 alerts-test: ## Check and test the alerting rules with promtool

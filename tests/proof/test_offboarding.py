@@ -1,4 +1,4 @@
-"""A state machine of an organisation with outages and crashes, in any order (hypothesis)."""
+"""The off-boarding of an organisation, with outages and crashes in any order: a state machine (hypothesis)."""
 
 from __future__ import annotations
 
