@@ -105,7 +105,7 @@ def forget_a_client(repository: Repository) -> None:
 
 
 def forget_the_changelog(repository: Repository) -> None:
-    repository.write("CHANGELOG.md", lambda text: text.replace(f"## [{VERSION}]", "## [Unreleased]", 1))
+    repository.write("CHANGELOG.md", lambda text: text.replace(f"## [{VERSION}]", "## [Unreleased]"))
     repository.commit()
 
 
