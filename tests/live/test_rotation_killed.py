@@ -70,7 +70,7 @@ class KillingProxy:
         return (await self._litellm.post("/v1/chat/completions", json=body, headers=bearer)).status_code
 
     async def refuses(self, secret: str) -> bool:
-        """Whether LiteLLM does so within its cache time: a call at the moment of the deletion makes it remember the key."""
+        """Whether LiteLLM does so within its cache time, as a call in the moment of the deletion makes it remember."""
         for _ in range(int(_EFFECTIVE_WITHIN / _POLL)):
             if await self.chat(secret) == 401:
                 return True
