@@ -81,12 +81,10 @@ class Model:
 
     def expected(self, who: str, token: Token, wanted: Wanted, now: float) -> set[int]:
         """The statuses of an answer. No outage lets anybody do what neither Backstage nor its last word allows."""
-        if not self._can_verify(token):
-            return COME_AGAIN
-        age = now - token.issued_at
-        if age > A_TOKEN_LIVES + LEEWAY:
-            return {401}
-        over = {401} if age > A_TOKEN_LIVES else set[int]()
+        if (refused := self._refused(token, now)) is not None:
+            return refused
+        # A token may or may not count in the last minute after its end.
+        over = {401} if now > token.issued_at + A_TOKEN_LIVES else set[int]()
         if not self.is_away("catalog"):
             return over | {wanted(self.roles[who])}
         role, heard_at = self.heard.roles.get(who, ("nobody", -math.inf))
@@ -98,18 +96,20 @@ class Model:
 
     def asked(self, who: str, token: Token, now: float) -> None:
         """What the service hears when `who` asks for something."""
-        if not self._can_verify(token):
-            return
-        self.heard.has_signing_keys = True
-        self.heard.tokens.add(token)
-        if not self.is_away("catalog"):
-            self.heard.roles[who] = (self.roles[who], now)
+        self.heard.has_signing_keys |= not self.is_away("signing keys")
+        if self._refused(token, now) is None:
+            self.heard.tokens.add(token)
+            if not self.is_away("catalog"):
+                self.heard.roles[who] = (self.roles[who], now)
 
-    def _can_verify(self, token: Token) -> bool:
-        if token in self.heard.tokens:
-            return True
-        has_keys = self.heard.has_signing_keys or not self.is_away("signing keys")
-        return has_keys and (token.has_ent or not self.is_away("userinfo"))
+    def _refused(self, token: Token, now: float) -> set[int] | None:
+        """The statuses for a token that cannot be verified, or is over; None for one that counts."""
+        if self.is_away("signing keys") and not self.heard.has_signing_keys:
+            return COME_AGAIN
+        if now > token.issued_at + A_TOKEN_LIVES + LEEWAY:
+            return {401}
+        is_known = token.has_ent or token in self.heard.tokens or not self.is_away("userinfo")
+        return None if is_known else COME_AGAIN
 
     def access(self, role: str, who: str, owner: str) -> int:
         """200, 403, or 404 if a user is not there, and `who` is not the one whose first request creates them."""

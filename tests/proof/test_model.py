@@ -50,7 +50,7 @@ TIERS = st.builds(
     Tier,
     max_budget=st.sampled_from([100.0, 10.0]),
     models=st.sampled_from([(), ("gpt-fake",)]),
-    max_keys=st.sampled_from([None, 2]),
+    max_keys=st.sampled_from([None, 1, 2]),
     max_key_life=st.sampled_from([None, YEAR]),
 )
 """No key lives so short that it ends here."""
@@ -63,11 +63,12 @@ class Wire(httpx.AsyncBaseTransport):
         self._inner = httpx.ASGITransport(app)
         self.fault: str | None = None
         self.at = ""
-        self.left = 0
+        self.left = self.failed = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         self.left -= 1
         fault = self.fault if self.at in request.url.path and self.left < 0 else None
+        self.failed += fault is not None
         if fault == "refuses":
             raise httpx.ConnectError("refused", request=request)
         if fault == "hangs":
@@ -284,11 +285,11 @@ class Whole(RuleBasedStateMachine):
     def clean_up(self, dies_after: int | None) -> None:
         """It touches nobody while the catalog is away, or as soon as it dies."""
         self.clock.advance(UNTIL_A_ROLE_COUNTS)
-        was_away = self.model.is_away("catalog")
         if self.model.away is None:
             self.ask_admin(200, "GET", f"{BASE}/cleanup")
             if dies_after is not None:
-                self.backstage_goes_away("everything", "refuses", after=dies_after)
+                self.fail("everything", "refuses", after=dies_after)
+        failed = self.to_backstage.failed
         started = self.ask_admin(202, "POST", f"{BASE}/cleanup", json={"dryRun": False})
         if started.status_code != 202:
             return
@@ -296,7 +297,7 @@ class Whole(RuleBasedStateMachine):
         while report.get("outcome", "running") == "running":
             report = self.ask_admin(200, "GET", f"{BASE}/cleanup/runs/{report['runId']}").json()
         self.to_backstage.left = 0
-        if self.model.is_away("catalog") and (was_away or report["outcome"] == "refused"):
+        if self.model.is_away("catalog") and self.to_backstage.failed > failed:
             assert (report["outcome"], report["done"]) == ("refused", None), report
             return
         assert (report["outcome"], report["done"]["failed"]) == ("done", []), report
@@ -314,8 +315,20 @@ class Whole(RuleBasedStateMachine):
         self.clean_up(None)
 
     @precondition(lambda self: self.model.away is None)
-    @rule(part=st.sampled_from(list(PARTS)), fault=st.sampled_from(["refuses", "hangs", "fails"]))
-    def backstage_goes_away(self, part: str, fault: str, after: int = 0) -> None:
+    @rule(
+        part=st.sampled_from(list(PARTS)),
+        fault=st.sampled_from(["refuses", "hangs", "fails"]),
+        who=person,
+        seconds=st.sampled_from([1.0, 61.0, 300.0, 700.0]),
+    )
+    def backstage_goes_away(self, part: str, fault: str, who: str, seconds: float) -> None:
+        """Somebody was here just before, and comes again."""
+        self.read_a_user(who, who)
+        self.fail(part, fault)
+        self.clock.advance(seconds)
+        self.read_a_user(who, who)
+
+    def fail(self, part: str, fault: str, after: int = 0) -> None:
         self.model.away = part
         self.to_backstage.fault, self.to_backstage.at, self.to_backstage.left = fault, PARTS[part], after
 
@@ -326,14 +339,19 @@ class Whole(RuleBasedStateMachine):
         self.model.away = self.to_backstage.fault = None
         self.clock.advance(UNTIL_A_ROLE_COUNTS)
 
-    @rule(tier=st.none() | TIERS)
-    def restart(self, tier: Tier | None) -> None:
-        """A new tier is one of new users and of new wishes; what there is stays."""
-        self.model.tier = tier or self.model.tier
+    @rule()
+    def restart(self) -> None:
         self.runner.run(self.service.aclose())
         self.start()
 
-    @rule(seconds=st.sampled_from([1.0, 61.0, 400.0, 3600.0, 86400.0]))
+    @rule(tier=TIERS, owner=person, wish=st.sampled_from(WISHES))
+    def restart_with_another_tier(self, tier: Tier, owner: str, wish: dict[str, Any]) -> None:
+        """It is one of new users and of new wishes; what there is stays."""
+        self.model.tier = tier
+        self.restart()
+        self.create_a_key(owner, owner, None, wish, twice=False)
+
+    @rule(seconds=st.sampled_from([1.0, 61.0, 3600.0, 86400.0]))
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
         self.run_jobs()
