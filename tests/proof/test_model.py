@@ -344,12 +344,14 @@ class Whole(RuleBasedStateMachine):
         self.runner.run(self.service.aclose())
         self.start()
 
-    @rule(tier=TIERS, owner=person, wish=st.sampled_from(WISHES))
-    def restart_with_another_tier(self, tier: Tier, owner: str, wish: dict[str, Any]) -> None:
+    @rule(tier=TIERS, owner=person, wish=st.sampled_from(WISHES), number=pick)
+    def restart_with_another_tier(self, tier: Tier, owner: str, wish: dict[str, Any], number: int) -> None:
         """It is one of new users and of new wishes; what there is stays."""
         self.model.tier = tier
         self.restart()
         self.create_a_key(owner, owner, None, wish, twice=False)
+        if self.model.keys:
+            self.rotate_a_key("owner", number, {})
 
     @rule(seconds=st.sampled_from([1.0, 61.0, 3600.0, 86400.0]))
     def time_passes(self, seconds: float) -> None:
