@@ -16,6 +16,7 @@ VERSION ?=
 LITELLM_VERSION ?=
 BACKSTAGE_RELEASE ?=
 TABLES ?=
+TESTS ?=
 
 venv := $(VENV)
 bin := $(venv)/bin
@@ -70,6 +71,18 @@ cleanup-plan: $(run_stamp) ## Print who would be removed from LiteLLM (CONFIG=ap
 .PHONY: test
 test: $(dev_stamp) ## The tests that need nothing but this checkout, with the coverage gate (JOBS=2)
 	$(bin)/python -m pytest -m 'not live and not sdk and not image and not console and not nginx and not postgresql and not deploy and not fuzz' -n $(JOBS) --durations=10 --cov --cov-report=term-missing:skip-covered
+
+# The packages of the tests, and one that must stay out of every other run.
+.venv-watch/bin/pytest: tests/watch/requirements.lock $(dev_stamp)
+	$(PYTHON) -m venv .venv-watch
+	.venv-watch/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement $<
+	$(bin)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	  >"$$(.venv-watch/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
+	touch $@
+
+.PHONY: watch
+watch: .venv-watch/bin/pytest ## The tests that a change touches, again at each save (TESTS=folders; the first run records all)
+	.venv-watch/bin/python -m tests.watch $(TESTS)
 
 .PHONY: lint
 lint: $(dev_stamp) console/node_modules/.package-lock.json ## ruff, mypy, the import contracts; Prettier, ESLint and tsc for the console
@@ -205,4 +218,5 @@ lock: ## Pin the newest versions that pyproject.toml allows
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 sdk/matrix/requirements.in -o sdk/matrix/requirements.lock
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 deploy/requirements.in -o deploy/requirements.lock
+	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 -c requirements-dev.lock tests/watch/requirements.in -o tests/watch/requirements.lock
 	rm -r .venv-lock
