@@ -16,6 +16,7 @@ VERSION ?=
 LITELLM_VERSION ?=
 BACKSTAGE_RELEASE ?=
 TABLES ?=
+TESTS ?=
 
 venv := $(VENV)
 bin := $(venv)/bin
@@ -76,6 +77,18 @@ test: $(dev_stamp) ## The tests that need nothing but this checkout, but for the
 .PHONY: coverage
 coverage: $(dev_stamp) ## Both at once, with the coverage gate
 	$(bin)/python -m pytest -m '$(here)' -n $(JOBS) --cov --cov-report=term-missing:skip-covered
+
+# The packages of the tests, and one that must stay out of every other run.
+.venv-watch/bin/pytest: tests/watch/requirements.lock $(dev_stamp)
+	$(PYTHON) -m venv .venv-watch
+	.venv-watch/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement $<
+	$(bin)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	  >"$$(.venv-watch/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
+	touch $@
+
+.PHONY: watch
+watch: .venv-watch/bin/pytest ## The tests that a change touches, again at each save (TESTS=folders; the first run records all)
+	.venv-watch/bin/python -m tests.watch $(TESTS)
 
 .PHONY: lint
 lint: $(dev_stamp) console/node_modules/.package-lock.json ## ruff, mypy, the import contracts; Prettier, ESLint and tsc for the console
@@ -211,4 +224,5 @@ lock: ## Pin the newest versions that pyproject.toml allows
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 --extra dev -c requirements.lock pyproject.toml -o requirements-dev.lock
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 sdk/matrix/requirements.in -o sdk/matrix/requirements.lock
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 deploy/requirements.in -o deploy/requirements.lock
+	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 -c requirements-dev.lock tests/watch/requirements.in -o tests/watch/requirements.lock
 	rm -r .venv-lock

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from edge.browsers import FOR_BROWSERS
 from edge.errors import error_body
 from settings.model import ConnectionLimits
 
@@ -154,6 +155,7 @@ class Connection(HttpToolsProtocol):
             body = orjson.dumps(error_body(status, name, message, method="", url=""))
             head = [f"HTTP/1.1 {status.value} {status.phrase}", "Content-Type: application/json", "Connection: close"]
             head += [f"Content-Length: {len(body)}", "Cache-Control: no-store"]
+            head += [f"{name}: {value}" for name, value in FOR_BROWSERS.items()]
             if status == HTTPStatus.SERVICE_UNAVAILABLE:
                 head.append(f"Retry-After: {RETRY_AFTER_SECONDS}")
             self.transport.write("\r\n".join([*head, "", ""]).encode() + body)

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.redaction import Redaction
 from edge.binding import PRINCIPAL
+from edge.browsers import FOR_BROWSERS
 from edge.redaction import redacted_path
 from telemetry.metrics import Metrics
 from telemetry.tracing import Tracing
@@ -22,8 +23,7 @@ log = structlog.get_logger(__name__)
 
 HEADER = "X-Request-Id"
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_FOR_BROWSERS = ((b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer"))
-"""Nothing is taken for what it does not say that it is, and no other site learns where somebody came from."""
+_FOR_BROWSERS = [(name.lower().encode(), value.encode()) for name, value in FOR_BROWSERS.items()]
 
 
 class RequestLog:

@@ -75,12 +75,13 @@ class Transport(asyncio.Transport):
 
     @property
     def refusal(self) -> tuple[int, str]:
-        """Status and name of the error that was written; it is complete, and in Backstage's form."""
+        """Status and name of the error that was written. It is complete, and has its form and its headers."""
         head, _, body = self.written.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
         status = int(head.split()[1])
         assert (headers["Connection"], int(headers["Content-Length"])) == ("close", len(body))
         assert ("Retry-After" in headers) is (status == 503)
+        assert (headers["X-Content-Type-Options"], headers["Referrer-Policy"]) == ("nosniff", "no-referrer")
         response = httpx.Response(status, content=body, headers=headers, request=httpx.Request("", ""))
         check_error_body(response)
         return status, json.loads(body)["error"]["name"]

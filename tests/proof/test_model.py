@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,49 +19,64 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from domain.users import Tier
 from settings.model import CleanupSettings
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS, Org
+from standalone.environment import standalone_settings
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import BASE, BOB, Clock, Service, keys_path, service_on, user_path
+from tests.proof.model import COME_AGAIN, PARTS, YEAR, Heard, Key, Model, Token, Wanted
 
 SOAK = "SOAK" in os.environ
 PEOPLE = [f"user:default/{name}" for name in ("alice", "dave", "erin")]
+WITHOUT_ENT = "user:default/erin"
+"""Whose tokens name no groups, as those of the newest Backstage."""
 ROLES = {"member": {MEMBERS}, "admin": {ADMINS}, "nobody": set[str]()}
 UNTIL_A_ROLE_COUNTS, UNTIL_A_LEASE_ENDS = 61.0, 400.0
 MANY = 100_000
 _STAFF = 20
 """People who stay, so that one who leaves is no mass departure."""
+_A_MINUTE = 60.0
+"""What rotations may cost of the life of a key, which LiteLLM counts in whole seconds."""
 person, caller = st.sampled_from(PEOPLE), st.sampled_from([*PEOPLE, BOB])
 pick = st.integers(0, 9)
 side = st.sampled_from(["owner", "owner", "admin", "other"])
 """Who comes to a key."""
 FAULTS = st.sampled_from(["forgets to answer", "refuses", "fails"])
-
-
-@dataclass
-class Key:
-    """What the model knows of a key. `blocker` is who blocked it: owner, admin or off-boarding."""
-
-    owner: str
-    alias: str | None = None
-    blocker: str | None = None
+LIMITS: list[dict[str, Any]] = [{}, {}, {"maxBudget": 50}, {"models": ["claude-fake"]}]
+WISHES: list[dict[str, Any]] = [*LIMITS, {"expiresIn": 2 * YEAR}]
+TIERS = st.builds(
+    Tier,
+    max_budget=st.sampled_from([100.0, 10.0]),
+    models=st.sampled_from([(), ("gpt-fake",)]),
+    max_keys=st.sampled_from([None, 1, 2]),
+    max_key_life=st.sampled_from([None, YEAR]),
+)
+"""No key lives so short that it ends here."""
 
 
 class Wire(httpx.AsyncBaseTransport):
-    """The way to LiteLLM, which can fail."""
+    """The way to LiteLLM or Backstage, which can fail at paths with `at` in them, once `left` more requests passed."""
 
     def __init__(self, app: Any) -> None:
         self._inner = httpx.ASGITransport(app)
         self.fault: str | None = None
+        self.at = ""
+        self.left = self.failed = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if self.fault == "refuses":
+        self.left -= 1
+        fault = self.fault if self.at in request.url.path and self.left < 0 else None
+        self.failed += fault is not None
+        if fault == "refuses":
             raise httpx.ConnectError("refused", request=request)
-        if self.fault == "fails":
+        if fault == "hangs":
+            raise httpx.ReadTimeout("slow", request=request)
+        if fault == "fails":
             return httpx.Response(500, json={}, request=request)
         response = await self._inner.handle_async_request(request)
-        if self.fault == "forgets to answer" and request.method != "GET":
+        if fault == "forgets to answer" and request.method != "GET":
             raise httpx.ReadError("reset", request=request)
         return response
 
@@ -77,96 +93,136 @@ class Whole(RuleBasedStateMachine):
         staff = {f"user:default/staff-{number}": {MEMBERS} for number in range(_STAFF)}
         self.org = Org(users={BOB: {ADMINS}, **staff, **{ref: {MEMBERS} for ref in PEOPLE}})
         self.backstage = BackstageStandIn(now=self.clock, org=self.org)
-        self.wire = Wire(self.litellm.app)
-        self.roles = {BOB: "admin", **dict.fromkeys(PEOPLE, "member")}
-        self.users: set[str] = set()
-        self.keys: dict[str, Key] = {}
-        self.missed: set[str] = set()
+        self.to_litellm, self.to_backstage = Wire(self.litellm.app), Wire(self.backstage.app)
+        usual = standalone_settings(self.folder.name).litellm
+        self.model = Model({BOB: "admin", **dict.fromkeys(PEOPLE, "member")}, usual.user_defaults)
+        self.tokens: dict[str, Token] = {}
         self.start()
 
     def start(self) -> None:
+        self.model.heard = Heard()
         self.service: Service = service_on(
             Path(self.folder.name),
             self.clock,
             self.litellm,
             self.backstage,
             numbers=self.numbers,
-            ports={"litellm": self.wire},
+            ports={"litellm": self.to_litellm, "backstage": self.to_backstage},
+            litellm=replace(standalone_settings(self.folder.name).litellm, user_defaults=self.model.tier),
             cleanup=CleanupSettings(grace_period=0, max_deletions=MANY, max_removals=MANY),
             creates_per_minute=MANY,
             changes_per_minute=MANY,
             refusals_per_minute=MANY,
         )
 
-    def ask(self, who: str, method: str, path: str, **options: Any) -> httpx.Response:
-        return self.runner.run(self.service.signed_in(who).request(method, path, **options))
+    def send(self, who: str, method: str, path: str, **options: Any) -> httpx.Response:
+        """While Backstage is away, people keep the token that they have."""
+        if self.model.away is None or who not in self.tokens:
+            claims = {"ent": None} if who == WITHOUT_ENT else {}
+            text = self.backstage.user_token(who, **claims)
+            self.tokens[who] = Token(text, self.clock(), has_ent=who != WITHOUT_ENT)
+        return self.runner.run(self.service.client(self.tokens[who].text).request(method, path, **options))
+
+    def ask(self, who: str, wanted: Wanted, method: str, path: str, **options: Any) -> httpx.Response:
+        """An answer that is as the model says."""
+        response = self.send(who, method, path, **options)
+        expected = self.model.expected(who, self.tokens[who], wanted, self.clock())
+        self.model.asked(who, self.tokens[who], self.clock())
+        assert response.status_code in expected, (expected, response.status_code, response.text)
+        assert response.status_code != 503 or "Retry-After" in response.headers
+        return response
+
+    def ask_admin(self, status: int, method: str, path: str, **options: Any) -> httpx.Response:
+        return self.ask(BOB, lambda _: status, method, path, **options)
 
     def run_jobs(self) -> None:
         self.runner.run(self.service.run_background_jobs())
 
-    def may(self, who: str, owner: str) -> bool:
-        return self.roles[who] == "admin" or (self.roles[who] == "member" and who == owner)
-
     def chosen(self, side: str, number: int) -> tuple[str, Key, str]:
         """The id of one of the keys, the key, and who comes to it."""
-        key_id, key = sorted(self.keys.items())[number % len(self.keys)]
+        key_id, key = sorted(self.model.keys.items())[number % len(self.model.keys)]
         [other, *_] = [ref for ref in PEOPLE if ref != key.owner]
         return key_id, key, {"owner": key.owner, "admin": BOB, "other": other}[side]
 
-    def aliases(self, owner: str) -> set[str | None]:
-        return {key.alias for key in self.keys.values() if key.owner == owner}
-
     # What people do.
 
-    @rule(who=caller, owner=person, alias=st.sampled_from([None, "laptop", "ci"]), twice=st.booleans())
-    def create_a_key(self, who: str, owner: str, alias: str | None, twice: bool) -> None:
+    @rule(
+        who=caller,
+        owner=person,
+        alias=st.sampled_from([None, "laptop", "ci"]),
+        wish=st.sampled_from(WISHES),
+        twice=st.booleans(),
+    )
+    def create_a_key(self, who: str, owner: str, alias: str | None, wish: dict[str, Any], *, twice: bool) -> None:
         """Sent again, it has the same answer."""
-        wanted = 201
-        if not self.may(who, owner):
-            wanted = 403
-        elif who != owner and owner not in self.users:
-            wanted = 404
-        elif alias is not None and alias in self.aliases(owner):
-            wanted = 409
-        body = {} if alias is None else {"alias": alias}
-        named = {"Idempotency-Key": f"request-{next(self.names)}"}
-        response = self.ask(who, "POST", keys_path(owner), json=body, headers=named)
-        assert response.status_code == wanted, response.text
-        if wanted != 201:
-            return
-        self.users.add(owner)
-        self.keys[response.json()["keyId"]] = Key(owner, alias)
-        if twice:
-            again = self.ask(who, "POST", keys_path(owner), json=body, headers=named)
-            assert (again.status_code, again.json()) == (201, response.json())
+        own, aliases = who == owner, {key.alias for key in self.model.keys_of(owner).values()}
 
-    @precondition(lambda self: self.keys)
-    @rule(side=side, number=pick)
-    def rotate_a_key(self, side: str, number: int) -> None:
+        def wanted(role: str) -> int:
+            if (access := self.model.access(role, who, owner)) != 200:
+                return access
+            if own and self.model.exceeds(wish):
+                return 403
+            return 409 if (alias and alias in aliases) or not self.model.has_room(owner) else 201
+
+        body = wish | ({} if alias is None else {"alias": alias})
+        named = {"Idempotency-Key": f"request-{next(self.names)}"}
+        response = self.ask(who, wanted, "POST", keys_path(owner), json=body, headers=named)
+        self.own_first_request(who, owner, response)
+        if response.status_code != 201:
+            return
+        key = Key(owner, alias, expires_at=self.model.expiry(wish, own=own, now=self.clock()))
+        key.set(wish)
+        self.model.keys[response.json()["keyId"]] = key
+        if twice:
+            again = self.ask(who, lambda _: 201, "POST", keys_path(owner), json=body, headers=named)
+            assert again.status_code != 201 or again.json() == response.json()
+
+    @precondition(lambda self: self.model.keys)
+    @rule(side=side, number=pick, wish=st.sampled_from(WISHES))
+    def rotate_a_key(self, side: str, number: int, wish: dict[str, Any]) -> None:
         key_id, key, who = self.chosen(side, number)
         if key.blocker is not None:
             return
-        response = self.ask(who, "POST", f"{keys_path(key.owner, key_id)}/regenerate", json={})
-        assert response.status_code == (201 if self.may(who, key.owner) else 403), response.text
+        wanted = self.wanted_of_key(who, key, 201, wish)
+        response = self.ask(who, wanted, "POST", f"{keys_path(key.owner, key_id)}/regenerate", json=wish)
         if response.status_code == 201:
-            self.keys[response.json()["keyId"]] = self.keys.pop(key_id)
+            own, new_id = who == key.owner, response.json()["keyId"]
+            self.model.rotate(key_id, new_id, wish, own=own, now=self.clock())
 
-    @precondition(lambda self: self.keys)
+    @precondition(lambda self: self.model.keys)
+    @rule(side=side, number=pick, wish=st.sampled_from(LIMITS[2:]))
+    def change_a_key(self, side: str, number: int, wish: dict[str, Any]) -> None:
+        key_id, key, who = self.chosen(side, number)
+        response = self.ask(
+            who, self.wanted_of_key(who, key, 200, wish), "PATCH", keys_path(key.owner, key_id), json=wish
+        )
+        if response.status_code == 200:
+            key.set(wish)
+
+    @precondition(lambda self: self.model.keys)
     @rule(side=side, number=pick)
     def delete_a_key(self, side: str, number: int) -> None:
         key_id, key, who = self.chosen(side, number)
-        response = self.ask(who, "DELETE", keys_path(key.owner, key_id))
-        assert response.status_code == (204 if self.may(who, key.owner) else 403), response.text
-        if response.status_code == 204:
-            del self.keys[key_id]
+        wanted = self.wanted_of_key(who, key, 204, {})
+        if self.ask(who, wanted, "DELETE", keys_path(key.owner, key_id)).status_code == 204:
+            del self.model.keys[key_id]
 
-    @precondition(lambda self: self.keys)
+    def wanted_of_key(self, who: str, key: Key, status: int, wish: dict[str, Any]) -> Wanted:
+        """The status of what works, and 403 without authority, or beyond the tier for oneself."""
+
+        def wanted(role: str) -> int:
+            access = self.model.access(role, who, key.owner)
+            return 403 if who == key.owner and self.model.exceeds(wish) else status if access == 200 else access
+
+        return wanted
+
+    @precondition(lambda self: self.model.keys)
     @rule(side=side, number=pick, blocked=st.booleans())
-    def block_or_unblock_a_key(self, side: str, number: int, blocked: bool) -> None:
+    def block_or_unblock_a_key(self, side: str, number: int, *, blocked: bool) -> None:
         """Only an admin lifts what the owner has not done."""
         self.set_blocked(side, number, blocked=blocked)
 
-    @precondition(lambda self: self.keys)
+    @precondition(lambda self: self.model.keys)
     @rule(one=side, other=side, number=pick)
     def block_and_unblock_a_key(self, one: str, other: str, number: int) -> None:
         self.set_blocked(one, number, blocked=True)
@@ -176,51 +232,45 @@ class Whole(RuleBasedStateMachine):
         key_id, key, who = self.chosen(side, number)
         if key.blocker == "off-boarding":
             return
-        is_admin = self.roles[who] == "admin"
-        is_allowed = self.may(who, key.owner) and (blocked or is_admin or key.blocker != "admin")
-        response = self.ask(who, "PATCH", keys_path(key.owner, key_id), json={"blocked": blocked})
-        assert response.status_code == (200 if is_allowed else 403), response.text
-        if is_allowed and not blocked:
-            key.blocker = None
-        elif is_allowed and key.blocker != "admin":
-            key.blocker = "admin" if is_admin else "owner"
+
+        def wanted(role: str) -> int:
+            is_theirs = blocked or role == "admin" or key.blocker != "admin"
+            return self.model.access(role, who, key.owner) if is_theirs else 403
+
+        response = self.ask(who, wanted, "PATCH", keys_path(key.owner, key_id), json={"blocked": blocked})
+        if response.status_code == 200:
+            self.model.block(key, who, blocked=blocked)
 
     @rule(who=caller, owner=person)
     def read_a_user(self, who: str, owner: str) -> None:
         """Their own first request creates them."""
-        wanted = 200 if self.may(who, owner) else 403
-        if wanted == 200 and who != owner and owner not in self.users:
-            wanted = 404
-        response = self.ask(who, "GET", user_path(owner))
-        assert response.status_code == wanted, response.text
-        if wanted == 200:
-            self.users.add(owner)
+        response = self.ask(who, lambda role: self.model.access(role, who, owner), "GET", user_path(owner))
+        self.own_first_request(who, owner, response)
 
     @rule(who=caller, owner=person)
     def read_the_keys(self, who: str, owner: str) -> None:
         """As the model has them."""
-        response = self.ask(who, "GET", keys_path(owner))
-        if not self.may(who, owner) or (who != owner and owner not in self.users):
-            assert response.status_code in (403, 404)
-            return
-        self.users.add(owner)
-        found = {row["token"]: (row["key_alias"], row["blocked"] is True) for row in response.json()["keys"]}
-        theirs = {key_id: key for key_id, key in self.keys.items() if key.owner == owner}
-        assert found == {key_id: (key.alias, key.blocker is not None) for key_id, key in theirs.items()}
+        response = self.ask(who, lambda role: self.model.access(role, who, owner), "GET", keys_path(owner))
+        self.own_first_request(who, owner, response)
+        if response.status_code == 200:
+            found = {row["token"]: (row["key_alias"], row["blocked"] is True) for row in response.json()["keys"]}
+            theirs = self.model.keys_of(owner).items()
+            assert found == {key_id: (key.alias, key.blocker is not None) for key_id, key in theirs}
 
     @rule(who=caller, owner=person)
     def remove_a_user(self, who: str, owner: str) -> None:
         """At once, with all keys."""
-        wanted = 403 if self.roles[who] != "admin" else 200 if owner in self.users else 404
-        response = self.ask(who, "DELETE", user_path(owner))
-        assert response.status_code == wanted, response.text
-        if wanted == 200:
-            self.forget(owner)
 
-    def forget(self, owner: str) -> None:
-        self.users.discard(owner)
-        self.missed.discard(owner)
-        self.keys = {key_id: key for key_id, key in self.keys.items() if key.owner != owner}
+        def wanted(role: str) -> int:
+            return 403 if role != "admin" else 200 if owner in self.model.users else 404
+
+        if self.ask(who, wanted, "DELETE", user_path(owner)).status_code == 200:
+            self.model.forget(owner)
+
+    def own_first_request(self, who: str, owner: str, response: httpx.Response) -> None:
+        """It creates them, whatever becomes of the rest, unless they may do nothing here."""
+        if who == owner and (response.is_success or owner in self.litellm.rows.users):
+            self.model.add_user(owner)
 
     # What happens around them.
 
@@ -228,68 +278,101 @@ class Whole(RuleBasedStateMachine):
     def change_a_role(self, who: str, role: str) -> None:
         """It counts a minute later."""
         self.org.users[who] = set(ROLES[role])
-        self.roles[who] = role
+        self.model.roles[who] = role
         self.clock.advance(UNTIL_A_ROLE_COUNTS)
 
-    @rule()
-    def clean_up(self) -> None:
-        """Leavers lose their keys at once and are deleted by the next run; who is back has their keys as they were."""
+    @rule(dies_after=st.none() | st.integers(0, 6))
+    def clean_up(self, dies_after: int | None) -> None:
+        """It touches nobody while the catalog is away, or as soon as it dies."""
         self.clock.advance(UNTIL_A_ROLE_COUNTS)
-        report = self.ask(BOB, "POST", f"{BASE}/cleanup", json={"dryRun": False}).json()
-        for _ in range(MANY):
-            if report.get("outcome", "running") != "running":
-                break
-            report = self.ask(BOB, "GET", f"{BASE}/cleanup/runs/{report['runId']}").json()
+        if self.model.away is None:
+            self.ask_admin(200, "GET", f"{BASE}/cleanup")
+            if dies_after is not None:
+                self.fail("everything", "refuses", after=dies_after)
+        failed = self.to_backstage.failed
+        started = self.ask_admin(202, "POST", f"{BASE}/cleanup", json={"dryRun": False})
+        if started.status_code != 202:
+            return
+        report = started.json()
+        while report.get("outcome", "running") == "running":
+            report = self.ask_admin(200, "GET", f"{BASE}/cleanup/runs/{report['runId']}").json()
+        self.to_backstage.left = 0
+        if self.model.is_away("catalog") and self.to_backstage.failed > failed:
+            assert (report["outcome"], report["done"]) == ("refused", None), report
+            return
         assert (report["outcome"], report["done"]["failed"]) == ("done", []), report
-        for owner in sorted(self.users - {BOB}):
-            if self.roles[owner] == "nobody" and owner in self.missed:
-                self.forget(owner)
-            elif self.roles[owner] == "nobody":
-                self.missed.add(owner)
-                self.set_blocker(owner, None, "off-boarding")
-            else:
-                self.missed.discard(owner)
-                self.set_blocker(owner, "off-boarding", None)
+        self.model.clean_up()
 
-    @precondition(lambda self: self.keys)
+    @precondition(lambda self: self.model.keys and self.model.away is None)
     @rule(number=pick, runs=st.integers(1, 2))
     def an_absence(self, number: int, runs: int) -> None:
         """Somebody with a key is missed by one run, or by two, and comes back."""
         _, _, who = self.chosen("owner", number)
         self.change_a_role(who, "nobody")
         for _ in range(runs):
-            self.clean_up()
+            self.clean_up(None)
         self.change_a_role(who, "member")
-        self.clean_up()
+        self.clean_up(None)
 
-    def set_blocker(self, owner: str, before: str | None, after: str | None) -> None:
-        for key in self.keys.values():
-            if key.owner == owner and key.blocker == before:
-                key.blocker = after
+    @precondition(lambda self: self.model.away is None)
+    @rule(
+        part=st.sampled_from(list(PARTS)),
+        fault=st.sampled_from(["refuses", "hangs", "fails"]),
+        who=person,
+        seconds=st.sampled_from([1.0, 61.0, 300.0, 700.0]),
+    )
+    def backstage_goes_away(self, part: str, fault: str, who: str, seconds: float) -> None:
+        """Somebody was here just before, and comes again."""
+        self.read_a_user(who, who)
+        self.fail(part, fault)
+        self.clock.advance(seconds)
+        self.read_a_user(who, who)
+
+    def fail(self, part: str, fault: str, after: int = 0) -> None:
+        self.model.away = part
+        self.to_backstage.fault, self.to_backstage.at, self.to_backstage.left = fault, PARTS[part], after
+
+    @precondition(lambda self: self.model.away is not None)
+    @rule()
+    def backstage_is_back(self) -> None:
+        """What has changed there meanwhile counts a minute later."""
+        self.model.away = self.to_backstage.fault = None
+        self.clock.advance(UNTIL_A_ROLE_COUNTS)
 
     @rule()
     def restart(self) -> None:
         self.runner.run(self.service.aclose())
         self.start()
 
+    @rule(tier=TIERS, owner=person, wish=st.sampled_from(WISHES), number=pick)
+    def restart_with_another_tier(self, tier: Tier, owner: str, wish: dict[str, Any], number: int) -> None:
+        """It is one of new users and of new wishes; what there is stays."""
+        self.model.tier = tier
+        self.restart()
+        self.create_a_key(owner, owner, None, wish, twice=False)
+        if self.model.keys:
+            self.rotate_a_key("owner", number, {})
+
     @rule(seconds=st.sampled_from([1.0, 61.0, 3600.0, 86400.0]))
     def time_passes(self, seconds: float) -> None:
         self.clock.advance(seconds)
         self.run_jobs()
 
+    @precondition(lambda self: self.model.away is None)
     @rule(fault=FAULTS, owner=person)
     def a_creation_meets_a_fault(self, fault: str, owner: str) -> None:
         """Nobody has its key, so there is none."""
-        if self.roles[owner] == "nobody":
+        if self.model.roles[owner] == "nobody":
             self.change_a_role(owner, "member")
-        self.meets_a_fault(fault, owner, ("POST", keys_path(owner), {"json": {}}))
+        if self.model.has_room(owner):
+            self.meets_a_fault(fault, owner, ("POST", keys_path(owner), {"json": {}}))
 
-    @precondition(lambda self: self.keys)
+    @precondition(lambda self: self.model.keys and self.model.away is None)
     @rule(fault=FAULTS, number=pick, change=st.sampled_from(["rotate", "delete", "block"]))
     def a_change_meets_a_fault(self, fault: str, number: int, change: str) -> None:
         """It has happened or it has not; a rotation has not, since nobody has the new key."""
         key_id, key, owner = self.chosen("owner", number)
-        if self.roles[owner] == "nobody" or key.blocker is not None:
+        if self.model.roles[owner] == "nobody" or key.blocker is not None:
             return
         path = keys_path(owner, key_id)
         asked: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -299,37 +382,50 @@ class Whole(RuleBasedStateMachine):
         }
         self.meets_a_fault(fault, owner, asked[change])
         if change == "delete" and key_id not in self.litellm.rows.keys:
-            del self.keys[key_id]
+            del self.model.keys[key_id]
         if change == "block" and self.litellm.rows.keys[key_id]["blocked"] is True:
-            key.blocker = "admin" if self.roles[owner] == "admin" else "owner"
+            self.model.block(key, owner, blocked=True)
 
     def meets_a_fault(self, fault: str, owner: str, asked: tuple[str, str, dict[str, Any]]) -> None:
         """The owner is told that LiteLLM failed; then it works again, and the background jobs run."""
         method, path, options = asked
-        self.wire.fault = fault
-        response = self.ask(owner, method, path, **options)
-        self.wire.fault = None
-        assert response.status_code in (502, 503, 504), response.text
+        self.to_litellm.fault = fault
+        response = self.send(owner, method, path, **options)
+        self.to_litellm.fault = None
+        assert response.status_code in COME_AGAIN, response.text
         for _ in range(2):
             self.clock.advance(UNTIL_A_LEASE_ENDS)
             self.run_jobs()
         if owner in self.litellm.rows.users:
-            self.users.add(owner)
+            self.model.add_user(owner)
 
     # What always holds.
 
     @invariant()
     def litellm_has_what_the_model_has(self) -> None:
-        """Users, keys, owners, and which are blocked: nothing is lost, and no key that nobody received is left."""
-        rows = self.litellm.rows
-        assert rows.users.keys() - {BOB} == self.users - {BOB}
-        found = {key_id: (row["user_id"], row["blocked"] is True) for key_id, row in rows.keys.items()}
-        assert found == {key_id: (key.owner, key.blocker is not None) for key_id, key in self.keys.items()}
+        """Users and keys, their limits, and which are blocked: nothing is lost, and there is no key that nobody got."""
+        users = {who: (row["max_budget"], tuple(row["models"])) for who, row in self.litellm.rows.users.items()}
+        users.pop(BOB, None)
+        assert users == {who: (tier.max_budget, tier.models) for who, tier in self.model.users.items()}
+        found = {
+            key_id: (row["user_id"], row["blocked"] is True, row["max_budget"], tuple(row["models"]))
+            for key_id, row in self.litellm.rows.keys.items()
+        }
+        assert found == {
+            key_id: (key.owner, key.blocker is not None, key.max_budget, key.models)
+            for key_id, key in self.model.keys.items()
+        }
+        for key_id, key in self.model.keys.items():
+            expires = self.litellm.rows.keys[key_id]["expires"]
+            assert (expires is None) == (key.expires_at is None), key
+            if expires and key.expires_at:
+                assert abs(datetime.fromisoformat(expires).timestamp() - key.expires_at) < _A_MINUTE, key
 
     def teardown(self) -> None:
+        self.model.away = self.to_backstage.fault = None
         self.clock.advance(UNTIL_A_LEASE_ENDS)
         self.run_jobs()
-        events = self.ask(BOB, "GET", f"{BASE}/audit", params={"limit": 100}).json()["events"]
+        events = self.send(BOB, "GET", f"{BASE}/audit", params={"limit": 100}).json()["events"]
         assert [event for event in events if event["outcome"] is None] == []
         self.runner.run(self.service.aclose())
         self.runner.close()

@@ -1,0 +1,1 @@
+"""`make watch`: the tests that a change touches, again at each save."""
