@@ -39,7 +39,7 @@ class _Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        while self.server_state.connections or self.server_state.tasks:
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110  # nor one for these
             await asyncio.sleep(0)
         await self.lifespan.shutdown()
 

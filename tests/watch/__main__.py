@@ -1,6 +1,6 @@
 """Runs what a change touches: of the Python files as testmon recorded it, of the others by the table below.
 
-testmon keeps in RECORD which blocks of code each test ran. Arguments are files and folders of tests; none means those of
+testmon keeps in RECORD which blocks of code each test ran. Arguments are files and folders of tests; none means all of
 `make test`.
 """
 
