@@ -21,6 +21,9 @@ COPY state /app/state
 COPY telemetry /app/telemetry
 # The root file system is read-only, so Python could not cache what it compiles.
 RUN /opt/orchestrator/bin/python -m compileall -q /app
+# Both stages have the same packages of Debian.
+COPY deploy/bill.py /build/
+RUN /opt/orchestrator/bin/python /build/bill.py > /app/bill-of-materials.cdx.json
 
 FROM ${BASE}
 LABEL org.opencontainers.image.title="litellm-orchestrator" \

@@ -21,6 +21,7 @@ import httpx
 import psycopg
 import pytest
 
+from app import contract
 from bench.postgresql import database_url
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import CATALOG_TOKEN
@@ -209,6 +210,24 @@ def test_it_is_small() -> None:
     megabytes = (sizes["IMAGE_ROOT"] - sizes["BASE_ROOT"]) / 1e6
     print(f"\nthe image is {megabytes:.0f} MB over its base")
     assert megabytes < 200
+
+
+def test_its_bill_of_materials(image: Image) -> None:
+    """It names each package of Debian and of Python that is in the image, with its version."""
+    bill = json.loads((Path(image.root) / "app/bill-of-materials.cdx.json").read_text())
+    status = (Path(image.root) / "var/lib/dpkg/status").read_text()
+    installed = [package for package in status.split("\n\n") if "\nStatus: install ok installed\n" in package]
+    debian = {tuple(re.findall(r"^(?:Package|Version): (.+)$", package, re.MULTILINE)) for package in installed}
+    folders = (Path(image.root) / "opt/orchestrator/lib").glob("python3*/site-packages/*.dist-info")
+    found = [folder.stem.rsplit("-", 1) for folder in folders]
+    python = {(re.sub("[-_.]+", "-", name).lower(), version) for name, version in found}
+    listed: dict[str, set[tuple[str, str]]] = {"deb": set(), "pypi": set(), "generic": set()}
+    for row in bill["components"]:
+        listed[row["purl"].removeprefix("pkg:").partition("/")[0]].add((row["name"], row["version"]))
+    assert listed["deb"] == debian
+    assert listed["pypi"] == python
+    assert [name for name, _ in listed["generic"]] == ["python"]
+    assert bill["metadata"]["component"]["version"] == contract()["info"]["version"]
 
 
 async def test_it_can_do_no_harm(image: Image) -> None:
