@@ -50,8 +50,8 @@ def _files() -> dict[str, int]:
     """The time of the last change of each file that git does not ignore."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     found = {}
-    for name in subprocess.check_output(listed, cwd=ROOT, text=True).split("\0"):
-        with suppress(OSError):  # deleted, or the end of the list
+    for name in filter(None, subprocess.check_output(listed, cwd=ROOT, text=True).split("\0")):
+        with suppress(OSError):  # deleted
             found[name] = (ROOT / name).stat().st_mtime_ns
     return found
 
