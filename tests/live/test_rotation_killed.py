@@ -7,6 +7,8 @@ import json
 import os
 import signal
 import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 
 import httpx
@@ -108,14 +110,20 @@ def half_a_minute_passes(state: Path) -> None:
     database.close()
 
 
+@pytest.fixture
+async def proxy() -> AsyncIterator[KillingProxy]:
+    """Before the real LiteLLM, where alice has nothing."""
+    async with aclosing(KillingProxy(os.environ["LITELLM_URL"])) as proxy:
+        await proxy.begin_again(ALICE)
+        yield proxy
+
+
 @pytest.mark.parametrize(("overlap", "after"), [(0, False), (0, True), (1, True)])
 async def test_killed_at_every_step(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, after: bool, overlap: int
+    proxy: KillingProxy, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, after: bool, overlap: int
 ) -> None:
     """One key works at every moment; sent again, one is left, whose secret the caller has; the old one ends."""
-    proxy = KillingProxy(os.environ["LITELLM_URL"])
     proxy.after = after
-    await proxy.begin_again(ALICE)
     backstage, state = BackstageStandIn(), tmp_path / "state.sqlite3"
     told, ended = [], []
     async with serving(proxy) as litellm_port, serving(backstage.app) as backstage_port:
@@ -177,7 +185,6 @@ async def test_killed_at_every_step(
             pytest.fail("a rotation never came to its end")
     for secret in ended:
         assert await proxy.refuses(secret)
-    await proxy.aclose()
     with capsys.disabled():
         moment = "after" if after else "before"
         print(f"\noverlap {overlap}: killed {moment} each of {len(told) - 1} requests to LiteLLM, and then not at all")
