@@ -29,7 +29,13 @@ WITHOUT = [f"--ignore=tests/services/offboarding/{name}.py" for name in ("test_s
 """They take as long as all the others together."""
 ROOMS = {
     "services/access.py": ["tests/services/test_access.py", "tests/services/changes/test_audit.py"],
-    "services/changes/*.py": ["tests/services/changes", "tests/services/test_refusals.py"],
+    "services/changes/*.py": [
+        "tests/services/changes",
+        "tests/edge/test_metrics.py",
+        "tests/services/test_background.py",
+        "tests/services/test_refusals.py",
+        "tests/services/keys/test_report.py",
+    ],
     "services/offboarding/*.py": ["tests/services/offboarding", *WITHOUT],
     "services/keys/*.py": ["tests/services/keys"],
     "clients/backstage/*.py": [

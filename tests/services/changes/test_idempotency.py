@@ -40,6 +40,15 @@ async def test_a_repeated_request_gets_the_first_answer(alice: httpx.AsyncClient
     assert len(litellm.rows.keys) == 1
 
 
+async def test_the_order_of_the_fields_does_not_matter(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """A client that builds the same JSON anew may name the fields, also those within its metadata, in another order."""
+    body = {"alias": "laptop", "maxBudget": 3, "metadata": {"team": "a", "purpose": "b"}}
+    other = {"metadata": {"purpose": "b", "team": "a"}, "maxBudget": 3, "alias": "laptop"}
+    first, again = [await alice.post(keys_path(ALICE), json=sent, headers=NAMED) for sent in (body, other)]
+    assert (first.status_code, again.status_code, again.json()) == (201, 201, first.json())
+    assert len(litellm.rows.keys) == 1
+
+
 @pytest.mark.parametrize("other", ["body", "path"])
 async def test_another_request_with_the_same_key_is_refused(
     bob: httpx.AsyncClient, litellm: LiteLLMStandIn, other: str
@@ -315,13 +324,13 @@ async def test_a_replica_of_an_earlier_version_finds_an_answer(alice: httpx.Asyn
 
 
 async def test_the_database_and_the_root_in_it_reveal_nothing(alice: httpx.AsyncClient, tmp_path: Path) -> None:
-    """Whoever has the database, and guesses the Idempotency-Key, cannot open what is kept."""
+    """Whoever has the database, or LiteLLM's master key without it, and guesses the Idempotency-Key, opens nothing."""
     assert (await alice.post(keys_path(ALICE), headers=NAMED)).status_code == 201
     with closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
         ((root,),) = database.execute("select secret from root").fetchall()
         kept = [sealed for (sealed,) in database.execute("select sealed from kept_answer")]
     assert (len(root), len(kept)) == (32, 2)
-    for salt, secret in ((None, root), (root, root), (root, b""), (None, b"")):
+    for salt, secret in ((None, root), (root, root), (root, b""), (None, b""), (None, MASTER_KEY.encode())):
         derived = HKDF(SHA256(), 32, salt, joined("seal", ALICE, NAMED["Idempotency-Key"])).derive(secret)
         for sealed in kept:
             with pytest.raises(InvalidToken):
