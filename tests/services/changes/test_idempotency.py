@@ -151,6 +151,27 @@ async def test_another_request_with_the_key_of_one_that_has_not_ended_is_refused
     assert (again.status_code, list(litellm.rows.keys)) == (201, [again.json()["keyId"]])
 
 
+async def test_the_key_of_a_request_for_another_user_that_was_interrupted_is_refused(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """422 also where the two requests have different locks: bob's key for alice is not ended by one for himself."""
+    for user_id in (ALICE, BOB):
+        litellm.rows.add_user({"user_id": user_id})
+    gate = Gate(litellm, "/key/generate", after=True)
+    first = asyncio.create_task(
+        make_service(ports={"litellm": gate}).signed_in(BOB).post(keys_path(ALICE), headers=NAMED)
+    )
+    await gate.reached.wait()
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    bob = make_service().signed_in(BOB)
+    refused = await bob.post(keys_path(BOB), headers=NAMED)
+    assert (refused.status_code, refused.json()["error"]["name"]) == (422, "UnprocessableError")
+    assert {row["user_id"] for row in litellm.rows.keys.values()} == {ALICE}
+    again = await bob.post(keys_path(ALICE), headers=NAMED)
+    assert (again.status_code, list(litellm.rows.keys)) == (201, [again.json()["keyId"]])
+
+
 @pytest.mark.parametrize("owner", [ALICE, BOB])
 async def test_a_caller_who_lost_their_authority_does_not_get_the_answer_again(
     service: Service, clock: Clock, owner: str
