@@ -277,3 +277,20 @@ async def test_who_takes_over_holds_the_idempotency_key_too(
     created = await taking
     assert (created.status_code, (await lost).status_code) == (201, 504)
     assert list(litellm.rows.keys) == [created.json()["keyId"]]
+
+
+async def test_each_idempotency_key_that_is_in_use_here_is_refused_at_once(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """Whether its request runs or waits, and however many others there are: a repetition does not get in line."""
+    gate = Gate(litellm, "/key/generate")
+    alice = make_service(ports={"litellm": gate, "change_patience": 1}).signed_in(ALICE)
+    await alice.get(keys_path(ALICE))
+    names = [{"Idempotency-Key": name} for name in ("one", "two", "three")]
+    sent = [asyncio.create_task(alice.post(keys_path(ALICE), headers=name)) for name in names]
+    await gate.reached.wait()
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert [(await alice.post(keys_path(ALICE), headers=name)).status_code for name in names] == [409] * 3
+    gate.open.set()
+    assert [(await task).status_code for task in sent] == [201] * 3
