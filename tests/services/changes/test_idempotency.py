@@ -151,25 +151,38 @@ async def test_another_request_with_the_key_of_one_that_has_not_ended_is_refused
     assert (again.status_code, list(litellm.rows.keys)) == (201, [again.json()["keyId"]])
 
 
+async def interrupt_a_creation(make_service: MakeService, litellm: LiteLLMStandIn, who: str, **sent: Any) -> None:
+    """LiteLLM has made alice's key, and the process that asked for it ends before it hears of it."""
+    gate = Gate(litellm, "/key/generate", after=True)
+    creating = asyncio.create_task(make_service(ports={"litellm": gate}).signed_in(who).post(keys_path(ALICE), **sent))
+    await gate.reached.wait()
+    creating.cancel()
+    await asyncio.gather(creating, return_exceptions=True)
+
+
 async def test_the_key_of_a_request_for_another_user_that_was_interrupted_is_refused(
     make_service: MakeService, litellm: LiteLLMStandIn
 ) -> None:
     """422 also where the two requests have different locks: bob's key for alice is not ended by one for himself."""
     for user_id in (ALICE, BOB):
         litellm.rows.add_user({"user_id": user_id})
-    gate = Gate(litellm, "/key/generate", after=True)
-    first = asyncio.create_task(
-        make_service(ports={"litellm": gate}).signed_in(BOB).post(keys_path(ALICE), headers=NAMED)
-    )
-    await gate.reached.wait()
-    first.cancel()
-    await asyncio.gather(first, return_exceptions=True)
+    await interrupt_a_creation(make_service, litellm, BOB, headers=NAMED)
     bob = make_service().signed_in(BOB)
     refused = await bob.post(keys_path(BOB), headers=NAMED)
     assert (refused.status_code, refused.json()["error"]["name"]) == (422, "UnprocessableError")
     assert {row["user_id"] for row in litellm.rows.keys.values()} == {ALICE}
     again = await bob.post(keys_path(ALICE), headers=NAMED)
     assert (again.status_code, list(litellm.rows.keys)) == (201, [again.json()["keyId"]])
+
+
+async def test_another_interruption_does_not_hide_that_of_the_same_key(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """422 for another request, though a change of alice's without an Idempotency-Key has not ended either."""
+    await interrupt_a_creation(make_service, litellm, ALICE, json={"alias": "first"})
+    await interrupt_a_creation(make_service, litellm, ALICE, json={"alias": "second"}, headers=NAMED)
+    refused = await make_service().signed_in(ALICE).post(keys_path(ALICE), json={"alias": "third"}, headers=NAMED)
+    assert (refused.status_code, refused.json()["error"]["name"]) == (422, "UnprocessableError")
 
 
 @pytest.mark.parametrize("owner", [ALICE, BOB])
