@@ -7,6 +7,7 @@ import time
 from collections import Counter
 
 import httpx
+import pytest
 
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
@@ -87,6 +88,29 @@ async def test_the_promise_holds_over_two_replicas(
     refused = await other.patch(keys_path(ALICE, key_id), json={"alias": "second"})
     assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
     assert 9 <= sum(slept) <= 10
+    gate.open.set()
+    assert (await first).status_code == 200
+
+
+async def test_who_waited_here_waits_less_for_another_replica(
+    make_service: MakeService, litellm: LiteLLMStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two changes that find the lock taken elsewhere, the second has spent 0.6 of its second behind the first."""
+    loop, ahead, slept = asyncio.get_running_loop(), [0.0], list[float]()
+    monkeypatch.setattr(loop, "time", lambda time=loop.time: time() + ahead[0])
+
+    async def sleep(seconds: float) -> None:
+        await settle()
+        slept.append(seconds)
+        ahead[0] = 0.6
+
+    gate, service, key_id = await held_up(make_service, litellm)
+    first = asyncio.create_task(service.signed_in(ALICE).patch(keys_path(ALICE, key_id), json={"alias": "first"}))
+    await gate.reached.wait()
+    other = make_service(ports={"sleep": sleep, "change_patience": 1}).signed_in(ALICE)
+    answers = await asyncio.gather(*(other.patch(keys_path(ALICE, key_id), json={"alias": name}) for name in "ab"))
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert 0.6 <= sum(slept) <= 1.4
     gate.open.set()
     assert (await first).status_code == 200
 
