@@ -316,3 +316,11 @@ async def test_a_failed_reconciliation_is_retried(
     await working.run_background_jobs()
     assert [row["action"] for row in await events(working.signed_in(BOB)) if row["outcome"] is None] == []
     assert litellm.rows.keys[key["keyId"]]["blocked"] is True, "the report is carried out in the end"
+
+
+async def test_a_last_page_that_is_full_leads_nowhere(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    """Of two events, a page of two is all; a page of one leads to another page of one."""
+    for number in range(2):
+        await alice.delete(keys_path(ALICE, f"{number:064}"))
+    pages = [(await bob.get(AUDIT, params={"action": "key.delete", "limit": limit})).json() for limit in (2, 1)]
+    assert [(len(page["events"]), page["nextCursor"] is None) for page in pages] == [(2, True), (1, False)]
