@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import sqlite3
 from pathlib import Path
@@ -275,9 +276,9 @@ async def test_a_change_with_an_unknown_end_is_open_until_it_is_reconciled(
 
 
 async def test_a_reconciliation_waits_for_a_change_of_the_same_user(
-    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, log: io.StringIO
 ) -> None:
-    """It needs the user's lock like every change: while alice's next change runs, nothing of hers is repaired."""
+    """While alice's next change runs, nothing of hers is repaired, and the log says for whom that waits."""
     lossy, gate = Overriding(httpx.ASGITransport(litellm.app), {}), Gate(litellm, "/key/update")
     service = make_service(ports={"litellm": lossy})
     alice = service.signed_in(ALICE)
@@ -290,6 +291,7 @@ async def test_a_reconciliation_waits_for_a_change_of_the_same_user(
     await gate.reached.wait()
     await service.run_background_jobs()
     assert len(litellm.rows.keys) == 2
+    assert f"Too many changes to {ALICE} are in progress" in log.getvalue()
     gate.open.set()
     assert (await running).status_code == 200
     clock.advance(60)
