@@ -17,6 +17,7 @@ LITELLM_VERSION ?=
 BACKSTAGE_RELEASE ?=
 TABLES ?=
 TESTS ?=
+ONLY ?=
 
 venv := $(VENV)
 bin := $(venv)/bin
@@ -159,6 +160,15 @@ soak: $(dev_stamp) ## At length: the state machines of the off-boarding and of t
 proof: $(dev_stamp) ## State machines; tables of authority, faults, hostile values, secrets, overload and known holes, with a line for each
 	$(bin)/python -m pytest -m '$(here)' -n $(JOBS) --durations=10 tests/proof
 
+.venv-mutants/bin/mutmut: requirements.lock requirements-dev.lock tests/mutants/requirements.lock
+	$(PYTHON) -m venv .venv-mutants
+	for lock in $^; do .venv-mutants/bin/python -m pip --disable-pip-version-check --quiet install --require-hashes --requirement $$lock; done
+	touch $@
+
+.PHONY: mutants
+mutants: .venv-mutants/bin/mutmut ## Whether tests notice small changes of the code where a mistake costs most; takes hours (ONLY=services/access.py JOBS=2)
+	.venv-mutants/bin/python tests/mutants/run.py "$(ONLY)" $(JOBS)
+
 .PHONY: alerts-test
 alerts-test: ## Check and test the alerting rules with promtool
 	tests/support/need alerts-test promtool:prometheus
@@ -225,4 +235,5 @@ lock: ## Pin the newest versions that pyproject.toml allows
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 sdk/matrix/requirements.in -o sdk/matrix/requirements.lock
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 deploy/requirements.in -o deploy/requirements.lock
 	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 -c requirements-dev.lock tests/watch/requirements.in -o tests/watch/requirements.lock
+	.venv-lock/bin/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --python-version 3.11 -c requirements-dev.lock tests/mutants/requirements.in -o tests/mutants/requirements.lock
 	rm -r .venv-lock

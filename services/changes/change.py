@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Generic, TypeVar
 
@@ -97,11 +97,8 @@ class Change:
             sealed = self._request.seal(orjson.dumps(asdict(answer)))
             resource_id = ending.key_id or self._intent.target or ""
             kept = (self._request, KeptAnswer(self._request.fingerprint, resource_id, sealed))
-        if connection is not None:
-            await self._store.end(connection, self._opened, ending, kept)
-            return
-        async with self.transaction() as own_connection:
-            await self._store.end(own_connection, self._opened, ending, kept)
+        async with self.transaction() if connection is None else nullcontext(connection) as writing:
+            await self._store.end(writing, self._opened, ending, kept)
 
     async def interrupt(self) -> None:
         """Leaves the change open: reconciliation will look at what LiteLLM has."""

@@ -101,6 +101,16 @@ async def test_changes_replays_and_refusals_are_counted(service: Service) -> Non
     assert found['changes_total{action="key.create",outcome="denied"}'] == 1
     assert found["idempotent_replays_total"] == 1
     assert found['rate_limited_total{limit="creates"}'] == 1
+    assert 'rate_limited_total{limit="refusals"}' not in found
+
+
+async def test_refusals_above_their_rate_are_counted_apart(service: Service) -> None:
+    """An outsider who tries and tries: each refusal is in the audit log, until the rate of refusals is spent."""
+    carol = service.signed_in(CAROL)
+    statuses = [(await carol.post(keys_path(CAROL))).status_code for _ in range(32)]
+    found = await metrics_of(service)
+    assert found['changes_total{action="key.create",outcome="denied"}'] == statuses.count(403) == 30
+    assert found['rate_limited_total{limit="refusals"}'] == statuses.count(429) == 2
 
 
 async def test_checks_of_tokens_are_counted(service: Service) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from domain.audit import Action
 from domain.errors import NotAllowedError
 from domain.identity import Caller, GroupRefs, Principal, Role
-from services.access import Access, authorize, authorize_admin, decide, principal_from_token
+from services.access import Access, authorize, authorize_admin, authorize_change, decide, principal_from_token
 from tests.conftest import ALICE, BOB
 
 GROUPS = GroupRefs(
@@ -82,3 +83,16 @@ def test_only_admins_pass_the_admin_check(roles: set[Role], allowed: bool) -> No
     else:
         with pytest.raises(NotAllowedError):
             authorize_admin(principal)
+
+
+def test_the_plugin_that_calls_for_somebody_is_not_forgotten() -> None:
+    """The audit log names it beside the user; a service token has none."""
+    caller = Caller(ALICE, frozenset({"group:default/research"}), via="plugin:tokens")
+    assert principal_from_token(caller, GROUPS).via == "plugin:tokens"
+
+
+@pytest.mark.parametrize(("roles", "whose", "outcome"), TABLE)
+def test_everybody_may_report_a_key(roles: set[Role], whose: str, outcome: Access) -> None:
+    """Nobody is refused, and the decision about the owner is the same as ever."""
+    owner = ALICE if whose == "own" else BOB
+    assert authorize_change(Principal(ALICE, frozenset(roles)), Action.KEY_REPORT, owner) is outcome

@@ -14,7 +14,7 @@ from domain.users import Tier
 from settings.model import LiteLLMSettings
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from standalone.litellm_policy import Policy
-from tests.conftest import ALICE, BASE, MakeService, keys_path, user_path
+from tests.conftest import ALICE, BASE, BOB, MakeService, keys_path, user_path
 from tests.support.upstreams import Overriding
 
 CAPS = Policy({"max_budget": 5, "duration": "30d"}, alias_pattern="^[a-z]+$")
@@ -85,6 +85,24 @@ async def test_whose_fault_a_no_of_litellm_is(
         assert refused.headers["X-Request-Id"] in refused.json()["error"]["message"]
         assert PLAIN_TEXT in log.getvalue()
     assert await outcomes(alice, "key.create") == ["failed" if status == 400 else None]
+
+
+async def test_an_admin_reads_in_the_audit_log_what_litellm_said(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """Beside what the key was before; the member, whose change it was, reads neither name nor policy there."""
+    wire = Overriding(httpx.ASGITransport(litellm.app), {})
+    service = make_service(ports={"litellm": wire})
+    alice = service.signed_in(ALICE)
+    key_id = (await alice.post(keys_path(ALICE), json={"alias": "laptop"})).json()["keyId"]
+    wire.answers["/key/update"] = answering(400, PLAIN_TEXT)
+    assert (await alice.patch(keys_path(ALICE, key_id), json={"maxBudget": 2})).status_code == 400
+    events = {}
+    for who in (ALICE, BOB):
+        page = await service.signed_in(who).get(f"{BASE}/audit", params={"action": "key.update"})
+        (events[who],) = page.json()["events"]
+    assert events[BOB]["before"]["key_alias"] == events[ALICE]["before"]["key_alias"] == "laptop"
+    assert (events[BOB]["after"], events[ALICE]["after"]) == ({"litellmSaid": PLAIN_TEXT}, None)
 
 
 async def test_no_limit_of_the_tier_means_no_limit(make_service: MakeService, litellm: LiteLLMStandIn) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import sqlite3
 from pathlib import Path
@@ -15,8 +17,9 @@ from settings.parse import from_app_config
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, CAROL, SERVICE_TOKEN, Clock, MakeService, Service, keys_path, user_path
+from tests.services.changes.test_write_path import Gate
 from tests.services.keys.test_keys import made
-from tests.support.upstreams import Overriding, answering
+from tests.support.upstreams import Answer, Overriding, answering
 
 AUDIT = f"{BASE}/audit"
 
@@ -236,6 +239,14 @@ async def test_a_change_that_cannot_be_recorded_is_not_made(make_service: MakeSe
     service._app = None
 
 
+def mint_and_lose(litellm: LiteLLMStandIn) -> Answer:
+    def answer(request: httpx.Request) -> httpx.Response:
+        litellm.rows.add_key(json.loads(request.content))
+        raise httpx.ReadTimeout("lost", request=request)
+
+    return answer
+
+
 @pytest.mark.parametrize("odd", [{}, {"max_budget": "5", "models": None}])
 async def test_a_change_with_an_unknown_end_is_open_until_it_is_reconciled(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, odd: dict[str, Any]
@@ -246,11 +257,7 @@ async def test_a_change_with_an_unknown_end_is_open_until_it_is_reconciled(
     alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
     kept = await made(alice)
 
-    def mint_and_lose(request: httpx.Request) -> httpx.Response:
-        litellm.rows.add_key(json.loads(request.content))
-        raise httpx.ReadTimeout("lost", request=request)
-
-    lossy.answers |= {"/key/generate": mint_and_lose, "/key/update": lambda _: httpx.Response(500, json={})}
+    lossy.answers |= {"/key/generate": mint_and_lose(litellm), "/key/update": lambda _: httpx.Response(500, json={})}
     assert (await alice.post(keys_path(ALICE))).status_code == 504
     assert (await alice.patch(keys_path(ALICE, kept), json={"alias": "a"})).status_code == 502
     assert [row["outcome"] for row in await events(bob, action="key.create")] == [None, "done"]
@@ -264,7 +271,32 @@ async def test_a_change_with_an_unknown_end_is_open_until_it_is_reconciled(
     assert list(litellm.rows.keys) == [kept]
     created, updated = (await events(bob, action="key.create"))[0], (await events(bob, action="key.update"))[0]
     assert (created["outcome"], len(created["after"]["deleted"])) == ("reconciled", 1)
+    assert created["detail"] == updated["detail"] == "It was interrupted"
     assert (updated["outcome"], updated["after"]) == ("reconciled", {"exists": True, "blocked": False})
+
+
+async def test_a_reconciliation_waits_for_a_change_of_the_same_user(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, log: io.StringIO
+) -> None:
+    """While alice's next change runs, nothing of hers is repaired, and the log says for whom that waits."""
+    lossy, gate = Overriding(httpx.ASGITransport(litellm.app), {}), Gate(litellm, "/key/update")
+    service = make_service(ports={"litellm": lossy})
+    alice = service.signed_in(ALICE)
+    kept = await made(alice)
+    lossy.answers["/key/generate"] = mint_and_lose(litellm)
+    assert (await alice.post(keys_path(ALICE))).status_code == 504
+    clock.advance(301)
+    slow = make_service(ports={"litellm": gate}).signed_in(ALICE)
+    running = asyncio.create_task(slow.patch(keys_path(ALICE, kept), json={"alias": "a"}))
+    await gate.reached.wait()
+    await service.run_background_jobs()
+    assert len(litellm.rows.keys) == 2
+    assert f"Too many changes to {ALICE} are in progress" in log.getvalue()
+    gate.open.set()
+    assert (await running).status_code == 200
+    clock.advance(60)
+    await service.run_background_jobs()
+    assert list(litellm.rows.keys) == [kept]
 
 
 async def test_a_failed_reconciliation_is_retried(
@@ -286,3 +318,11 @@ async def test_a_failed_reconciliation_is_retried(
     await working.run_background_jobs()
     assert [row["action"] for row in await events(working.signed_in(BOB)) if row["outcome"] is None] == []
     assert litellm.rows.keys[key["keyId"]]["blocked"] is True, "the report is carried out in the end"
+
+
+async def test_a_last_page_that_is_full_leads_nowhere(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    """Of two events, a page of two is all; a page of one leads to another page of one."""
+    for number in range(2):
+        await alice.delete(keys_path(ALICE, f"{number:064}"))
+    pages = [(await bob.get(AUDIT, params={"action": "key.delete", "limit": limit})).json() for limit in (2, 1)]
+    assert [(len(page["events"]), page["nextCursor"] is None) for page in pages] == [(2, True), (1, False)]

@@ -71,6 +71,27 @@ async def test_no_action_hides_from_a_member_what_was_done_to_them(service: Serv
     assert event["before"] == event["requested"] == event["after"] == fields
 
 
+async def test_what_litellm_said_about_a_refused_change_is_for_admins(service: Service) -> None:
+    """It may name other people: the member sees that their change failed and why, as they were told, and no more."""
+    said = {"litellmSaid": f"the alias is taken by {BOB}"}
+    intent = Intent("one", ALICE, Action.KEY_UPDATE, ALICE, requested={"alias": "a"})
+    await record(service, intent, Ending(Outcome.FAILED, after=said, detail="choose another alias"))
+    seen = [(await events(service.signed_in(who), target=ALICE))[0] for who in (ALICE, BOB)]
+    assert [(row["outcome"], row["detail"], row["after"]) for row in seen] == [
+        ("failed", "choose another alias", None),
+        ("failed", "choose another alias", said),
+    ]
+
+
+async def test_a_member_sees_what_they_asked_of_another(service: Service) -> None:
+    """Whose key it was, what they sent, when it ended and why it was refused."""
+    intent = Intent("one", ALICE, Action.KEY_UPDATE, BOB, key_id="b", requested={"alias": "a"})
+    await record(service, intent, Ending(Outcome.DENIED, detail="not yours"))
+    (event,) = await events(service.signed_in(ALICE), actor=ALICE)
+    assert (event["target"], event["keyId"], event["requested"]) == (BOB, "b", {"alias": "a"})
+    assert (event["detail"], event["finishedAt"]) == ("not yours", event["at"])
+
+
 def told(event: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if name not in PER_REQUEST}
 

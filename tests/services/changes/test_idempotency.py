@@ -40,6 +40,15 @@ async def test_a_repeated_request_gets_the_first_answer(alice: httpx.AsyncClient
     assert len(litellm.rows.keys) == 1
 
 
+async def test_the_order_of_the_fields_does_not_matter(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """A client that builds the same JSON anew may name the fields, also those within its metadata, in another order."""
+    body = {"alias": "laptop", "maxBudget": 3, "metadata": {"team": "a", "purpose": "b"}}
+    other = {"metadata": {"purpose": "b", "team": "a"}, "maxBudget": 3, "alias": "laptop"}
+    first, again = [await alice.post(keys_path(ALICE), json=sent, headers=NAMED) for sent in (body, other)]
+    assert (first.status_code, again.status_code, again.json()) == (201, 201, first.json())
+    assert len(litellm.rows.keys) == 1
+
+
 @pytest.mark.parametrize("other", ["body", "path"])
 async def test_another_request_with_the_same_key_is_refused(
     bob: httpx.AsyncClient, litellm: LiteLLMStandIn, other: str
@@ -140,6 +149,40 @@ async def test_another_request_with_the_key_of_one_that_has_not_ended_is_refused
     gate.open.set()
     again = (await first) if is_running else await alice.post(keys_path(ALICE), json={"alias": "a"}, headers=NAMED)
     assert (again.status_code, list(litellm.rows.keys)) == (201, [again.json()["keyId"]])
+
+
+async def interrupt_a_creation(make_service: MakeService, litellm: LiteLLMStandIn, who: str, **sent: Any) -> None:
+    """LiteLLM has made alice's key, and the process that asked for it ends before it hears of it."""
+    gate = Gate(litellm, "/key/generate", after=True)
+    creating = asyncio.create_task(make_service(ports={"litellm": gate}).signed_in(who).post(keys_path(ALICE), **sent))
+    await gate.reached.wait()
+    creating.cancel()
+    await asyncio.gather(creating, return_exceptions=True)
+
+
+async def test_the_key_of_a_request_for_another_user_that_was_interrupted_is_refused(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """422 also where the two requests have different locks: bob's key for alice is not ended by one for himself."""
+    for user_id in (ALICE, BOB):
+        litellm.rows.add_user({"user_id": user_id})
+    await interrupt_a_creation(make_service, litellm, BOB, headers=NAMED)
+    bob = make_service().signed_in(BOB)
+    refused = await bob.post(keys_path(BOB), headers=NAMED)
+    assert (refused.status_code, refused.json()["error"]["name"]) == (422, "UnprocessableError")
+    assert {row["user_id"] for row in litellm.rows.keys.values()} == {ALICE}
+    again = await bob.post(keys_path(ALICE), headers=NAMED)
+    assert (again.status_code, list(litellm.rows.keys)) == (201, [again.json()["keyId"]])
+
+
+async def test_another_interruption_does_not_hide_that_of_the_same_key(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """422 for another request, though a change of alice's without an Idempotency-Key has not ended either."""
+    await interrupt_a_creation(make_service, litellm, ALICE, json={"alias": "first"})
+    await interrupt_a_creation(make_service, litellm, ALICE, json={"alias": "second"}, headers=NAMED)
+    refused = await make_service().signed_in(ALICE).post(keys_path(ALICE), json={"alias": "third"}, headers=NAMED)
+    assert (refused.status_code, refused.json()["error"]["name"]) == (422, "UnprocessableError")
 
 
 @pytest.mark.parametrize("owner", [ALICE, BOB])
@@ -315,13 +358,13 @@ async def test_a_replica_of_an_earlier_version_finds_an_answer(alice: httpx.Asyn
 
 
 async def test_the_database_and_the_root_in_it_reveal_nothing(alice: httpx.AsyncClient, tmp_path: Path) -> None:
-    """Whoever has the database, and guesses the Idempotency-Key, cannot open what is kept."""
+    """Whoever has the database, or LiteLLM's master key without it, and guesses the Idempotency-Key, opens nothing."""
     assert (await alice.post(keys_path(ALICE), headers=NAMED)).status_code == 201
     with closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
         ((root,),) = database.execute("select secret from root").fetchall()
         kept = [sealed for (sealed,) in database.execute("select sealed from kept_answer")]
     assert (len(root), len(kept)) == (32, 2)
-    for salt, secret in ((None, root), (root, root), (root, b""), (None, b"")):
+    for salt, secret in ((None, root), (root, root), (root, b""), (None, b""), (None, MASTER_KEY.encode())):
         derived = HKDF(SHA256(), 32, salt, joined("seal", ALICE, NAMED["Idempotency-Key"])).derive(secret)
         for sealed in kept:
             with pytest.raises(InvalidToken):

@@ -17,7 +17,7 @@ from settings.model import CircuitSettings, Timeouts
 from standalone.litellm import LiteLLMStandIn
 from state import database, due, postgresql
 from state.changes import LEASE_SECONDS
-from tests.conftest import ALICE, Clock, MakeService, keys_path
+from tests.conftest import ALICE, BOB, Clock, MakeService, keys_path, user_path
 from tests.services.changes.test_write_path import Gate
 
 
@@ -172,3 +172,26 @@ async def test_a_change_waits_for_another_replica_as_long_as_promised(
     assert LEASE_SECONDS - 1 <= sum(asked) <= LEASE_SECONDS + 1
     gate.open.set()
     assert (await creating).status_code == 504
+
+
+async def test_an_off_boarding_outlasts_a_dead_replica(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """A user whom a replica was changing when it died is deleted at the admin's first request, not at a later one."""
+    asked: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        asked.append(seconds)
+        clock.advance(seconds)
+
+    gate = Gate(litellm, "/key/generate")
+    await make_service().signed_in(ALICE).get(keys_path(ALICE))
+    creating = asyncio.create_task(
+        make_service(ports={"litellm": gate}).signed_in(ALICE).post(keys_path(ALICE), json={"alias": "a"})
+    )
+    await gate.reached.wait()
+    deleted = await make_service(ports={"sleep": sleep}).signed_in(BOB).delete(user_path(ALICE))
+    assert (deleted.status_code, litellm.rows.users) == (200, {})
+    assert LEASE_SECONDS - 1 <= sum(asked) <= LEASE_SECONDS + 2
+    creating.cancel()
+    await asyncio.gather(creating, return_exceptions=True)

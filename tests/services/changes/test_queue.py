@@ -7,6 +7,7 @@ import time
 from collections import Counter
 
 import httpx
+import pytest
 
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
@@ -50,7 +51,7 @@ async def test_the_queue_has_an_end(make_service: MakeService, litellm: LiteLLMS
     refused = [task.result() for task in sent if task.done()]
     assert [answer.status_code for answer in refused] == [503] * 49
     assert {answer.headers["retry-after"] for answer in refused} == {"5"}
-    assert "wait" in refused[0].json()["error"]["message"]
+    assert f"Too many changes to {ALICE}" in refused[0].json()["error"]["message"]
     gate.open.set()
     assert Counter([(await task).status_code for task in sent]) == {200: 51, 503: 49}
 
@@ -62,7 +63,8 @@ async def test_nobody_waits_longer_than_promised(make_service: MakeService, lite
     first = asyncio.create_task(alice.patch(keys_path(ALICE, key_id), json={"alias": "first"}))
     await gate.reached.wait()
     for body in ({"alias": "second"}, {"maxBudget": 1}):
-        assert (await alice.patch(keys_path(ALICE, key_id), json=body)).status_code == 503
+        refused = await alice.patch(keys_path(ALICE, key_id), json=body)
+        assert (refused.status_code, ALICE in refused.json()["error"]["message"]) == (503, True)
     assert (await service.signed_in(BOB).patch(user_path(ALICE), json={"maxBudget": 1})).status_code == 503
     gate.open.set()
     assert (await first).status_code == 200
@@ -86,7 +88,31 @@ async def test_the_promise_holds_over_two_replicas(
     other = make_service(ports={"sleep": sleep}).signed_in(ALICE)
     refused = await other.patch(keys_path(ALICE, key_id), json={"alias": "second"})
     assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
+    assert ALICE in refused.json()["error"]["message"]
     assert 9 <= sum(slept) <= 10
+    gate.open.set()
+    assert (await first).status_code == 200
+
+
+async def test_who_waited_here_waits_less_for_another_replica(
+    make_service: MakeService, litellm: LiteLLMStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two changes that find the lock taken elsewhere, the second has spent 0.6 of its second behind the first."""
+    loop, ahead, slept = asyncio.get_running_loop(), [0.0], list[float]()
+    monkeypatch.setattr(loop, "time", lambda time=loop.time: time() + ahead[0])
+
+    async def sleep(seconds: float) -> None:
+        await settle()
+        slept.append(seconds)
+        ahead[0] = 0.6
+
+    gate, service, key_id = await held_up(make_service, litellm)
+    first = asyncio.create_task(service.signed_in(ALICE).patch(keys_path(ALICE, key_id), json={"alias": "first"}))
+    await gate.reached.wait()
+    other = make_service(ports={"sleep": sleep, "change_patience": 1}).signed_in(ALICE)
+    answers = await asyncio.gather(*(other.patch(keys_path(ALICE, key_id), json={"alias": name}) for name in "ab"))
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert 0.6 <= sum(slept) <= 1.4
     gate.open.set()
     assert (await first).status_code == 200
 

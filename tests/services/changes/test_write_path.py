@@ -254,3 +254,43 @@ async def test_the_same_idempotency_key_at_another_replica(make_service: MakeSer
     gate.open.set()
     created = await running
     assert (await other.post(keys_path(ALICE), headers=NAMED)).json() == created.json()
+
+
+async def test_who_takes_over_holds_the_idempotency_key_too(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """A repetition goes on where a process died; a third request with the same key is a 409 at once."""
+    died, slow = Gate(litellm, "/key/generate", after=True), Gate(litellm, "/key/generate")
+    dying = make_service(ports={"litellm": died}).signed_in(ALICE)
+    await dying.get(keys_path(ALICE))
+    lost = asyncio.create_task(dying.post(keys_path(ALICE), headers=NAMED))
+    await died.reached.wait()
+    clock.advance(31)
+    taking = asyncio.create_task(
+        make_service(ports={"litellm": slow}).signed_in(ALICE).post(keys_path(ALICE), headers=NAMED)
+    )
+    await slow.reached.wait()
+    third = await make_service().signed_in(ALICE).post(keys_path(ALICE), headers=NAMED)
+    assert (third.status_code, "Idempotency-Key" in third.json()["error"]["message"]) == (409, True)
+    slow.open.set()
+    died.open.set()
+    created = await taking
+    assert (created.status_code, (await lost).status_code) == (201, 504)
+    assert list(litellm.rows.keys) == [created.json()["keyId"]]
+
+
+async def test_each_idempotency_key_that_is_in_use_here_is_refused_at_once(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """Whether its request runs or waits, and however many others there are: a repetition does not get in line."""
+    gate = Gate(litellm, "/key/generate")
+    alice = make_service(ports={"litellm": gate, "change_patience": 1}).signed_in(ALICE)
+    await alice.get(keys_path(ALICE))
+    names = [{"Idempotency-Key": name} for name in ("one", "two", "three")]
+    sent = [asyncio.create_task(alice.post(keys_path(ALICE), headers=name)) for name in names]
+    await gate.reached.wait()
+    for _ in range(200):
+        await asyncio.sleep(0)
+    assert [(await alice.post(keys_path(ALICE), headers=name)).status_code for name in names] == [409] * 3
+    gate.open.set()
+    assert [(await task).status_code for task in sent] == [201] * 3
