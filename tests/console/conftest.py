@@ -26,7 +26,8 @@ from tests.support.contract import checked_client
 from tests.support.raw_http import serving
 
 WIDE: ViewportSize = {"width": 1280, "height": 800}
-_PATIENCE_MILLISECONDS = 10_000
+_PATIENCE_MILLISECONDS = 30_000
+expect.set_options(timeout=_PATIENCE_MILLISECONDS)
 # A failed request is what some tests are about; the page has to show it, and the browser logs it too.
 _EXPECTED = ("Failed to load resource",)
 

@@ -21,6 +21,9 @@ from tests.support.real_products import RealProducts
 
 pytestmark = pytest.mark.live
 
+_PATIENCE_MILLISECONDS = 30_000
+expect.set_options(timeout=_PATIENCE_MILLISECONDS)
+
 
 @asynccontextmanager
 async def opened_tabs(address: str, count: int) -> AsyncIterator[list[Page]]:
