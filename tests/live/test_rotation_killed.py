@@ -102,11 +102,12 @@ class KillingProxy:
         await self._litellm.aclose()
 
 
-def half_a_minute_passes(state: Path) -> None:
-    """Expires the lease of a process that died, in the database."""
+def two_minutes_pass(state: Path) -> None:
+    """Expires what a process that died has leased and claimed, in the database."""
     database = sqlite3.connect(state)
     with database:
         database.execute("update change set lease_until = 0 where outcome is null and lease_until is not null")
+        database.execute("update due set next_attempt_at = due_at")
     database.close()
 
 
@@ -160,7 +161,7 @@ async def test_killed_at_every_step(
                     answer = None
                 await doomed.process.wait() if answer is None else None
             if answer is None:
-                half_a_minute_passes(state)
+                two_minutes_pass(state)
             proxy.was_killed = True
             async with (
                 listening("serve", "--config", str(config)) as healthy,
