@@ -106,7 +106,7 @@ class TokenVerifier:
         digest = _digest(token)
         if caller := self._service(digest):
             return "service", caller
-        if (known := self._verified.get(digest)) and self._now() <= known[1]:
+        if (known := self._verified.get(digest)) and self._now() < known[1]:
             return "cached", known[0]
         if len(token) > _MAX_TOKEN_LENGTH:
             raise AuthenticationError("The token is too long for a Backstage token")

@@ -24,7 +24,7 @@ SERVICE = ServiceToken("service-token-0123", "service:ci", "member")
 
 
 class Setup:
-    """A verifier; `transport` is its way to Backstage, and `holding` the end of that way."""
+    """A verifier; `transport` is its way to Backstage, and `holding` the end of that way. It notes `results`."""
 
     def __init__(
         self,
@@ -36,7 +36,10 @@ class Setup:
         self.holding = Holding(httpx.ASGITransport(backstage.app))
         self.transport = Overriding(self.holding, {})
         upstream = Upstream("Backstage", BASE_URL, timeouts=Timeouts(), transport=self.transport, sleep=no_sleep)
-        self.tokens = TokenVerifier(upstream, issuer=issuer, service_tokens=[SERVICE], plugins=plugins, now=clock)
+        self.results: list[str] = []
+        self.tokens = TokenVerifier(
+            upstream, issuer=issuer, service_tokens=[SERVICE], plugins=plugins, now=clock, observe=self.results.append
+        )
 
     def asked(self, path: str) -> int:
         """The number of requests for `path`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,9 @@ from tests.support.upstreams import respond
 
 EC, OTHER_EC, P384 = (ECKey.generate_key(curve) for curve in ("P-256", "P-256", "P-384"))
 RSA = RSAKey.generate_key(2048)
+with warnings.catch_warnings(action="ignore"):
+    SHORT_RSA = RSAKey.generate_key(2040)
+BROKEN_RSA = {"kty": "RSA", "kid": "broken", "n": "A" * 342, "e": "AQAB"}
 NOT_FOR_IT = "The token's alg is not that of its signing key"
 NOT_OF_BACKSTAGE = "The token's header is not that of a Backstage token"
 NOT_PUBLISHED = "The token is signed with a key that Backstage does not publish"
@@ -59,6 +63,12 @@ async def test_each_algorithm(setup: Setup, backstage: BackstageStandIn, clock: 
     assert (await afresh.tokens.verify(backstage.user_token(ALICE))).subject == ALICE
 
 
+async def test_a_broken_key_spoils_no_set(setup: Setup, backstage: BackstageStandIn) -> None:
+    """One whose modulus is zero is left out, and the others are used."""
+    publish(setup, BROKEN_RSA, backstage._user_key.as_dict(private=False))
+    assert (await setup.tokens.verify(backstage.user_token(ALICE))).subject == ALICE
+
+
 HOSTILE: dict[str, tuple[list[Any], Callable[[], str], str]] = {
     "the public key as an HMAC secret": (
         [row(RSA, alg="RS256")],
@@ -80,6 +90,11 @@ HOSTILE: dict[str, tuple[list[Any], Callable[[], str], str]] = {
     "a key that may not verify": (
         [row(RSA, key_ops=["encrypt"]), row(EC, kid="o")],
         lambda: signed(RSA, "RS256"),
+        NOT_PUBLISHED,
+    ),
+    "an RSA key below 2048 bits": (
+        [row(SHORT_RSA), row(EC, kid="o")],
+        lambda: signed(SHORT_RSA, "RS256"),
         NOT_PUBLISHED,
     ),
     "a key in the header": ([row(EC)], lambda: signed(OTHER_EC, "ES256", jwk=row(OTHER_EC)), INVALID),

@@ -65,8 +65,37 @@ async def test_a_verified_token_is_remembered_until_it_ends(
     clock.advance(3600 + 59)
     await setup.tokens.verify(token)
     assert setup.asked(USERINFO) == 1
-    clock.advance(2)
+    clock.advance(1)
     assert await refused(setup, token) == "The token has expired"
+
+
+async def test_a_token_that_comes_late_has_the_same_leeway(
+    setup: Setup, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """Clocks differ: what ended within the last minute is accepted, also for the first time."""
+    first, second = backstage.user_token(ALICE), backstage.user_token(BOB)
+    clock.advance(3600 + 59)
+    assert (await setup.tokens.verify(first)).subject == ALICE
+    clock.advance(1)
+    assert await refused(setup, second) == "The token has expired"
+
+
+async def test_each_check_is_counted_by_its_result(setup: Setup, backstage: BackstageStandIn) -> None:
+    """The metric's labels: alerts and the dashboard ask for them."""
+    token = backstage.user_token(ALICE)
+    await setup.tokens.verify(token)
+    await setup.tokens.verify(token)
+    await setup.tokens.verify(SERVICE.token)
+    await refused(setup, "nothing")
+    setup.transport.answers[USERINFO] = respond(503)
+    with pytest.raises(UpstreamFaultError):
+        await setup.tokens.verify(backstage.user_token(BOB, ent=None))
+    assert setup.results == ["accepted", "cached", "service", "refused", "unknown"]
+
+
+async def test_a_token_with_half_a_character_is_refused(setup: Setup) -> None:
+    """A lone surrogate is no text, and no reason to fail."""
+    assert await refused(setup, "a.\udc80.c") == "The token is not a Backstage token"
 
 
 async def test_an_on_behalf_of_token_ends_with_the_limited_token_in_it(
