@@ -82,12 +82,17 @@ class BackgroundJobs:
         """
         await _guarded(self.reconciliation.find)
         await _guarded(self.due.run, Kind.RECONCILIATION)
-        await asyncio.gather(
-            *(_guarded(self.due.run, kind) for kind in self.due.handlers if kind is not Kind.RECONCILIATION),
-            _guarded(self.retention.forget_changes),
-            _guarded(self.retention.kept_answers.forget),
-            _guarded(self.retention.rates.forget),
-        )
+        # A group waits for its tasks when it is cancelled: none goes on after the database has been closed.
+        async with asyncio.TaskGroup() as side_by_side:
+            for kind in self.due.handlers:
+                if kind is not Kind.RECONCILIATION:
+                    side_by_side.create_task(_guarded(self.due.run, kind))
+            for forget in (
+                self.retention.forget_changes,
+                self.retention.kept_answers.forget,
+                self.retention.rates.forget,
+            ):
+                side_by_side.create_task(_guarded(forget))
 
     def job(self, interval: float) -> Job:
         """Runs the jobs every `interval` seconds."""

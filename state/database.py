@@ -32,7 +32,11 @@ REVISION = "0003"
 _WAIT_SECONDS = 10.0
 """For the turn to write to SQLite, and for the lock of its file. A caller who waits longer gets a 503."""
 _PAUSE_SECONDS = 0.02
-"""Between two attempts to change the mode of a new file. They run in a thread, so nobody else waits."""
+"""Between two attempts to change the mode of a new file, which run in a thread, so that nobody else waits; and between
+two looks at what is in use."""
+_CLOSING_SECONDS = 2.0
+"""For what was cancelled and gives its connection back. If the end of the event loop interrupts that, aiosqlite 0.22
+waits for ever."""
 
 
 class DatabaseUnavailableError(UpstreamUnavailableError):
@@ -91,7 +95,11 @@ class Database:
         return pool.checkedout() if isinstance(pool, sa.QueuePool) else 0
 
     async def aclose(self) -> None:
-        """Closes every connection."""
+        """Closes every connection, once nobody uses one: for that it waits two seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSING_SECONDS):
+                while self.connections_in_use:  # noqa: ASYNC110  # the pool has no event for it
+                    await asyncio.sleep(_PAUSE_SECONDS)
         await self._engine.dispose()
 
     @asynccontextmanager

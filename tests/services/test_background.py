@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from typing import Any
 
 import httpx
 import sqlalchemy as sa
 
 from domain.due import Kind
+from services.background import _guarded
 from standalone.litellm import LiteLLMStandIn
 from state.database import Database
 from state.due import DueQueue
@@ -123,3 +126,23 @@ class Cut(httpx.AsyncBaseTransport):
         if request.url.path == self._path and json.loads(await request.aread())["keys"][0].isdigit():
             return httpx.Response(500, json={})
         return await self._inner.handle_async_request(request)
+
+
+def side_by_side() -> list[asyncio.Task[Any]]:
+    """The parts of a run that go on now."""
+    return [task for task in asyncio.all_tasks() if getattr(task.get_coro(), "cr_code", None) is _guarded.__code__]
+
+
+async def test_a_run_that_is_cancelled_leaves_nothing_running(make_service: MakeService) -> None:
+    """At whatever moment the process ends: what went on could use a database that is closed meanwhile."""
+    service = make_service()
+    await service.run_background_jobs()
+    for steps in range(60):
+        run = asyncio.create_task(service.run_background_jobs())
+        while len(side_by_side()) < 2:  # noqa: ASYNC110  # they tell nobody that they begin
+            await asyncio.sleep(0)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
+        assert side_by_side() == [], steps

@@ -140,3 +140,27 @@ async def test_a_folder_that_does_not_exist_far_up_is_not_created(tmp_path: Path
         await database.migrate()
     await database.aclose()
     assert not (tmp_path / "nowhere").exists()
+
+
+async def test_it_closes_once_nobody_uses_it(tmp_path: Path) -> None:
+    """What was cancelled gives its connection back first; closed beneath it, SQLite's driver waits for ever."""
+    database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.sqlite3")
+    await database.migrate()
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def use() -> object:
+        async with database.reading() as connection:
+            begun.set()
+            await go_on.wait()
+            return (await connection.execute(sa.text("select 1"))).scalar_one()
+
+    user = asyncio.create_task(use())
+    await begun.wait()
+    closing = asyncio.create_task(database.aclose())
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert not closing.done()
+    go_on.set()
+    assert await user == 1
+    await closing
+    assert database.connections_in_use == 0
