@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import yaml
 
-_SHOWN = "${binary:Package} ${Version} ${Architecture}\\n"
+_SHOWN = "${Package} ${Version} ${Architecture}\\n"
 
 
 def component(name: str, version: str, purl: str) -> dict[str, str]:
@@ -22,10 +22,7 @@ def debian() -> list[dict[str, str]]:
     listed = subprocess.check_output(["dpkg-query", "--show", "--showformat", _SHOWN], text=True)  # noqa: S603, S607
     rows = [line.split(" ") for line in listed.splitlines()]
     return [
-        component(
-            name.partition(":")[0], version, f"pkg:deb/debian/{name.partition(':')[0]}@{quote(version)}?arch={arch}"
-        )
-        for name, version, arch in rows
+        component(name, version, f"pkg:deb/debian/{name}@{quote(version)}?arch={arch}") for name, version, arch in rows
     ]
 
 

@@ -3,4 +3,4 @@
 from __future__ import annotations
 
 FOR_BROWSERS = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
-"""Nothing is taken for what it does not say that it is, and no other site learns where somebody came from."""
+"""A browser does not guess the type of an answer, and tells no other site the address of a page."""

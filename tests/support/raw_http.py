@@ -24,7 +24,7 @@ def free_port() -> int:
 
 
 class _Server(uvicorn.Server):
-    """It stops when it is told to and nothing is under way: uvicorn's own looks, and waits, ten times a second."""
+    """A server that stops at once; uvicorn's own polls ten times a second, and waits a tenth of a second at its end."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -39,7 +39,7 @@ class _Server(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
-        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110  # nor one for these
+        while self.server_state.connections or self.server_state.tasks:  # noqa: ASYNC110  # uvicorn has no event for them
             await asyncio.sleep(0)
         await self.lifespan.shutdown()
 

@@ -81,7 +81,7 @@ async def test_every_page_counts(source: Source) -> None:
 
 @pytest.mark.parametrize("total", [2, 4])
 async def test_other_than_announced_is_nothing(source: Source, total: int) -> None:
-    """Fewer or more: whoever is missing on a page must not be taken for a leaver."""
+    """Fewer or more members are an error: a member who is missing on a page has not left."""
     source.pages, source.total = [[user("alice"), user("bob")], [user("carol")]], total
     with pytest.raises(TruncatedMembersError):
         await source.members()

@@ -136,6 +136,18 @@ async def test_a_lease_that_is_lost_is_not_renewed(
     assert len(heart.asked) == 1
 
 
+class SleepOnTheClock:
+    """Moves the clock instead of waiting. `asked` are the seconds that it was asked to wait for."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.asked: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.asked.append(seconds)
+        self._clock.advance(seconds)
+
+
 def test_intervals_fit_into_what_they_serve() -> None:
     """A lease outlives two renewals that fail slowly; who waits asks often; who takes over comes after the lease."""
     assert 2 * changes._RENEWAL_SECONDS + postgresql.TRANSACTION_SECONDS < LEASE_SECONDS
@@ -154,12 +166,7 @@ async def test_a_change_waits_for_another_replica_as_long_as_promised(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
     """By asking again and again, never for long; what takes access away waits until a dead one has lost its lease."""
-    asked: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        asked.append(seconds)
-        clock.advance(seconds)
-
+    sleep = SleepOnTheClock(clock)
     gate = Gate(litellm, "/key/generate")
     other = make_service(ports={"sleep": sleep}).signed_in(ALICE)
     key_id = (await other.post(keys_path(ALICE))).json()["keyId"]
@@ -167,9 +174,9 @@ async def test_a_change_waits_for_another_replica_as_long_as_promised(
     creating = asyncio.create_task(dead.post(keys_path(ALICE)))
     await gate.reached.wait()
     assert (await other.post(keys_path(ALICE))).status_code == 503
-    assert (max(asked) <= 1, 9 <= sum(asked) <= 10) == (True, True)
+    assert (max(sleep.asked) <= 1, 9 <= sum(sleep.asked) <= 10) == (True, True)
     assert (await other.delete(keys_path(ALICE, key_id))).status_code == 204
-    assert LEASE_SECONDS - 1 <= sum(asked) <= LEASE_SECONDS + 1
+    assert LEASE_SECONDS - 1 <= sum(sleep.asked) <= LEASE_SECONDS + 1
     gate.open.set()
     assert (await creating).status_code == 504
 
@@ -178,12 +185,7 @@ async def test_an_off_boarding_outlasts_a_dead_replica(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
     """A user whom a replica was changing when it died is deleted at the admin's first request, not at a later one."""
-    asked: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        asked.append(seconds)
-        clock.advance(seconds)
-
+    sleep = SleepOnTheClock(clock)
     gate = Gate(litellm, "/key/generate")
     await make_service().signed_in(ALICE).get(keys_path(ALICE))
     creating = asyncio.create_task(
@@ -192,6 +194,6 @@ async def test_an_off_boarding_outlasts_a_dead_replica(
     await gate.reached.wait()
     deleted = await make_service(ports={"sleep": sleep}).signed_in(BOB).delete(user_path(ALICE))
     assert (deleted.status_code, litellm.rows.users) == (200, {})
-    assert LEASE_SECONDS - 1 <= sum(asked) <= LEASE_SECONDS + 2
+    assert LEASE_SECONDS - 1 <= sum(sleep.asked) <= LEASE_SECONDS + 2
     creating.cancel()
     await asyncio.gather(creating, return_exceptions=True)
