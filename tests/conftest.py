@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import atexit
 import io
-import json
+import marshal
+import os
 import shutil
 import tempfile
 import threading
@@ -14,13 +15,14 @@ from dataclasses import replace
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import httpx
 import pytest
 from connexion.spec import Specification
 
 from app import Orchestrator, Ports, create_app
+from edge import binding
 from edge.logs import configure_logging
 from settings.model import CleanupSettings, ServiceToken, Settings
 from standalone.backstage import BackstageStandIn
@@ -37,6 +39,16 @@ DATABASES = ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)]
 """A test of these runs on SQLite and, under `make postgresql-test`, on PostgreSQL."""
 ALICE, BOB, CAROL, ERIN = (f"user:default/{name}" for name in ("alice", "bob", "carol", "erin.mixed"))
 SERVICE_TOKEN = "service-token-for-tests"
+
+
+_MEMORY, _ENOUGH = Path("/dev/shm"), 2 * 1024**3  # noqa: S108  # each test has a folder of its own in it
+
+
+def pytest_configure() -> None:
+    """Temporary folders are in memory if there is room: on a disk each commit of SQLite waits for it."""
+    if _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ENOUGH:
+        os.environ.setdefault("TMPDIR", str(_MEMORY))
+        tempfile.tempdir = None
 
 
 class Clock:
@@ -145,16 +157,17 @@ def keys_path(ref: str, key_id: str = "") -> str:
 def contract_parsed_once() -> Iterator[None]:
     """Connexion validates and resolves the contract for each application. Once per process is enough here."""
     parse = Specification.from_dict.__func__
-    parsed: dict[str, Specification] = {}
+    parsed: dict[bytes, Specification] = {}
 
     def parse_once(cls: type[Specification], spec: dict[str, Any], *, base_uri: str = "") -> Specification:
-        text = f"{base_uri}{json.dumps(spec)}"
-        if text not in parsed:
-            parsed[text] = parse(cls, spec, base_uri=base_uri)
-        return parsed[text]
+        content = marshal.dumps((base_uri, spec), 2)  # Without the references of newer versions: equal is equal.
+        if content not in parsed:
+            parsed[content] = parse(cls, spec, base_uri=base_uri)
+        return parsed[content]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Specification, "from_dict", classmethod(parse_once))
+        patch.setattr(binding, "get_type_hints", cache(get_type_hints))
         yield
 
 
