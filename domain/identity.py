@@ -15,11 +15,41 @@ ServiceRole = Literal["member", "admin"]
 
 
 class Role(StrEnum):
-    """What a principal may do. `SYSTEM` is for the background jobs of this service, never for a caller."""
+    """A set of permissions. `SYSTEM` is for the background jobs of this service, never for a caller."""
 
     MEMBER = "member"
     ADMIN = "admin"
     SYSTEM = "system"
+
+
+class Permission(StrEnum):
+    """What may be done."""
+
+    USERS_READ = "users.read"
+    USERS_CREATE = "users.create"
+    USERS_UPDATE = "users.update"
+    USERS_BLOCK = "users.block"
+    USERS_DELETE = "users.delete"
+    KEYS_READ = "keys.read"
+    KEYS_CREATE = "keys.create"
+    KEYS_UPDATE = "keys.update"
+    KEYS_UNBLOCK = "keys.unblock"
+    """To lift a block that is not the owner's own."""
+    KEYS_ROTATE = "keys.rotate"
+    KEYS_DELETE = "keys.delete"
+    KEYS_REPORT = "keys.report"
+    USAGE_READ = "usage.read"
+    MODELS_READ = "models.read"
+    AUDIT_READ = "audit.read"
+    CLEANUP_READ = "cleanup.read"
+    CLEANUP_RUN = "cleanup.run"
+
+
+class Scope(StrEnum):
+    """To whose things a permission extends, the narrowest first."""
+
+    OWN = "own"
+    ANY = "any"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from handlers.responses import (
     snake_case,
     versions,
 )
+from services.access import permissions_of
 from services.effect import Effect
 from services.offboarding.removal import RemoveUser
 from services.users.create import CreateUser
@@ -33,8 +34,14 @@ from services.users.users import Users
 async def get_me(service: Tiers, principal: Principal) -> Response:
     """`GET /me`: 200 with the caller, their tier and its limits."""
     tier = await service.own(principal)
-    roles = sorted(role.value for role in principal.roles)
-    caller = {"subject": principal.subject, "roles": roles, "via": principal.via}
+    caller = {
+        "subject": principal.subject,
+        "roles": sorted(role.value for role in principal.roles),
+        "permissions": [
+            {"name": name.value, "scope": scope.value} for name, scope in permissions_of(principal).items()
+        ],
+        "via": principal.via,
+    }
     return json_response(caller | {"tier": tier.name, "limits": _limits(tier)})
 
 

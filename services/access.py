@@ -1,24 +1,62 @@
-"""Who may do what. Every decision about authority is made here."""
+"""Who may do what: roles as sets of permissions. Every decision about authority is made here."""
 
 from __future__ import annotations
 
-from enum import Enum
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from domain.audit import Action
 from domain.errors import NotAllowedError, OrchestratorError
-from domain.identity import Caller, GroupRefs, Principal, Role
+from domain.identity import Caller, GroupRefs, Permission, Principal, Role, Scope
 
-_FOR_ADMINS = frozenset({Action.USER_UPDATE, Action.USER_BLOCK, Action.USER_DELETE, Action.CLEANUP_RUN})
-_FOR_EVERYBODY = frozenset({Action.KEY_REPORT})
+_OWN = frozenset(
+    {
+        Permission.USERS_READ,
+        Permission.USERS_CREATE,
+        Permission.KEYS_READ,
+        Permission.KEYS_CREATE,
+        Permission.KEYS_UPDATE,
+        Permission.KEYS_ROTATE,
+        Permission.KEYS_DELETE,
+        Permission.USAGE_READ,
+        Permission.AUDIT_READ,
+        Permission.MODELS_READ,
+    }
+)
+_EVERYBODY = {Permission.KEYS_REPORT: Scope.ANY}
+_EVERYTHING = dict.fromkeys(Permission, Scope.ANY)
+_ROLES: Mapping[Role, Mapping[Permission, Scope]] = {
+    Role.MEMBER: dict.fromkeys(_OWN, Scope.OWN),
+    Role.ADMIN: _EVERYTHING,
+    Role.SYSTEM: _EVERYTHING,
+}
+_TO_MAKE = {
+    Action.USER_CREATE: Permission.USERS_CREATE,
+    Action.USER_UPDATE: Permission.USERS_UPDATE,
+    Action.USER_BLOCK: Permission.USERS_BLOCK,
+    Action.USER_RESTORE: Permission.USERS_BLOCK,
+    Action.USER_DELETE: Permission.USERS_DELETE,
+    Action.KEY_CREATE: Permission.KEYS_CREATE,
+    Action.KEY_UPDATE: Permission.KEYS_UPDATE,
+    Action.KEY_REGENERATE: Permission.KEYS_ROTATE,
+    Action.KEY_REVOKE: Permission.KEYS_DELETE,
+    Action.KEY_DELETE: Permission.KEYS_DELETE,
+    Action.KEY_REPORT: Permission.KEYS_REPORT,
+    Action.CLEANUP_RUN: Permission.CLEANUP_RUN,
+}
+"""What each change needs."""
 
 
-class Access(Enum):
-    """The decision about a principal and the resources of a user."""
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether somebody may do something, and why not.
 
-    OWN = "own"
-    FOR_ANOTHER = "for another"
-    NOT_A_MEMBER = "not a member"
-    NOT_THEIRS = "not theirs"
+    `scope` is OWN for what belongs to the principal, whatever else they may do, and ANY for what does not; None if
+    `refusal` says why not. A scope obliges: whoever acts for themselves stays within their tier.
+    """
+
+    scope: Scope | None
+    refusal: OrchestratorError | None = None
 
 
 def principal_from_token(caller: Caller, groups: GroupRefs) -> Principal:
@@ -29,44 +67,51 @@ def principal_from_token(caller: Caller, groups: GroupRefs) -> Principal:
     return Principal(caller.subject, roles, caller.via, caller.ownership)
 
 
-def decide(principal: Principal, owner: str | None) -> Access:
-    """What `principal` may do with the resources of the user `owner` (a ref in lower case)."""
+def is_background_job(principal: Principal) -> bool:
+    """Whether this service acts by itself, and for no caller."""
+    return Role.SYSTEM in principal.roles
+
+
+def permissions_of(principal: Principal) -> dict[Permission, Scope]:
+    """Every permission of the principal, in order, with the widest scope that they have it in."""
+    scopes = {permission: _widest(principal, permission) for permission in Permission}
+    return {permission: scope for permission, scope in scopes.items() if scope is not None}
+
+
+def permits(principal: Principal, permission: Permission, owner: str | None = None) -> Decision:
+    """Decides about what belongs to `owner` (a ref in lower case), or about what belongs to all where it is None.
+
+    A refusal is a NotAllowedError that says who may, or the principal's own `refusal`.
+    """
+    granted = _widest(principal, permission)
+    if granted is not None and owner is not None and principal.subject == owner:
+        return Decision(Scope.OWN)
+    if granted is Scope.ANY:
+        return Decision(Scope.ANY)
     if not principal.roles:
-        return Access.NOT_A_MEMBER
-    if principal.subject == owner:
-        return Access.OWN
-    return Access.FOR_ANOTHER if principal.roles & {Role.ADMIN, Role.SYSTEM} else Access.NOT_THEIRS
+        reason = f"{principal.subject} is in neither the allowed group nor the admin group"
+    elif granted is None or owner is None:
+        reason = "Only an admin may do this"
+    else:
+        reason = f"Only {owner} or an admin may do this"
+    return Decision(None, principal.refusal or NotAllowedError(reason))
 
 
-def authorize_member(principal: Principal) -> None:
-    """Raises NotAllowedError unless the principal is a member or an admin; or the principal's own `refusal`."""
-    if not principal.roles:
-        raise _refusal(principal, f"{principal.subject} is in neither the allowed group nor the admin group")
+def authorize(principal: Principal, permission: Permission, owner: str | None = None) -> Scope:
+    """The scope in which `permits` allows it. Raises the refusal."""
+    decision = permits(principal, permission, owner)
+    if decision.scope is None:
+        assert decision.refusal is not None
+        raise decision.refusal
+    return decision.scope
 
 
-def authorize_admin(principal: Principal) -> None:
-    """Raises NotAllowedError unless the principal is an admin; or the principal's own `refusal`."""
-    if not principal.roles & {Role.ADMIN, Role.SYSTEM}:
-        raise _refusal(principal, "Only an admin may do this")
+def authorize_change(principal: Principal, action: Action, owner: str | None) -> Scope:
+    """Decides about a change to what belongs to `owner`. Raises the refusal."""
+    return authorize(principal, _TO_MAKE[action], owner)
 
 
-def authorize(principal: Principal, owner: str | None) -> Access:
-    """Decides like `decide`, and raises NotAllowedError or the principal's own `refusal` for a refusal."""
-    authorize_member(principal)
-    access = decide(principal, owner)
-    if access is Access.NOT_THEIRS:
-        raise _refusal(principal, f"Only {owner} or an admin may do this")
-    return access
-
-
-def authorize_change(principal: Principal, action: Action, owner: str | None) -> Access:
-    """Decides about a change to the resources of `owner`. Raises NotAllowedError."""
-    if action in _FOR_EVERYBODY:
-        return decide(principal, owner)
-    if action in _FOR_ADMINS:
-        authorize_admin(principal)
-    return authorize(principal, owner)
-
-
-def _refusal(principal: Principal, message: str) -> OrchestratorError:
-    return principal.refusal or NotAllowedError(message)
+def _widest(principal: Principal, permission: Permission) -> Scope | None:
+    given = (_EVERYBODY, *(_ROLES[role] for role in principal.roles))
+    scopes = [granted[permission] for granted in given if permission in granted]
+    return max(scopes, key=tuple(Scope).index, default=None)

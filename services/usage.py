@@ -12,9 +12,10 @@ from clients.litellm.client import LiteLLM
 from clients.litellm.usage import LiteLLMUsage
 from domain.audit import AuditEvent
 from domain.errors import InputError
-from domain.identity import Principal
+from domain.identity import Permission, Principal
 from domain.lineage import Lineage
 from domain.usage import NOTHING, UNATTRIBUTED, DailyUsage, UsageFigures, UsageGroup, UsageReport
+from services.access import authorize
 from services.users.users import Users
 from state.changes import ChangeTable
 from state.database import DatabaseUnavailableError
@@ -58,6 +59,7 @@ class Usage:
             raise InputError("from must not be after to")
         if (until - since).days >= _MAX_DAYS:
             raise InputError(f"from and to must span at most {_MAX_DAYS} days")
+        authorize(principal, Permission.USAGE_READ, user_id)
         user = await self.users.get(principal, user_id)
         days = await self.usage.activity(user_id, since, until)
         total = sum((day.total for day in days), NOTHING)

@@ -43,11 +43,11 @@ export function statusOf(key, now = Date.now()) {
  * Whether a blocked key may be unblocked. A report is for good, and only an admin undoes what its owner did not do
  * here. A service that is older than the page does not say who blocked it: there it may be tried.
  *
- * @param {Key} key @param {boolean} isAdmin
+ * @param {Key} key @param {boolean} mayUndoOthers
  */
-export function mayUnblock({ blockedBy }, isAdmin) {
+export function mayUnblock({ blockedBy }, mayUndoOthers) {
   if (blockedBy === 'report') return false;
-  return isAdmin || blockedBy === undefined || blockedBy === 'owner';
+  return mayUndoOthers || blockedBy === undefined || blockedBy === 'owner';
 }
 
 /**

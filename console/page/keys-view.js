@@ -11,7 +11,7 @@ import { isOver, keyName, mayRotate, mayUnblock, takesRoom } from './key-facts.j
 import { dayOf, exact, money, when } from './format.js';
 import { showMenu } from './menu.js';
 import { notices } from './notices.js';
-import { session } from './session.js';
+import { mayForAny, session } from './session.js';
 import { bar, empty } from './ui.js';
 import { text } from './text.js';
 import { COUNTDOWN, View } from './view.js';
@@ -162,7 +162,7 @@ class KeysView extends View {
     const actions = [
       { label: dialogs.edit, act: () => this.#edit(row) },
       ...(mayRotate(row) ? [rotate] : []),
-      ...(row.blocked && !mayUnblock(row, this.me.roles.includes('admin')) ? [] : [blocking]),
+      ...(row.blocked && !mayUnblock(row, mayForAny(this.me, 'keys.unblock')) ? [] : [blocking]),
       { label: dialogs.remove, danger: true, act: () => this.#remove(row) },
     ];
     showMenu(event, keyName(row), actions);

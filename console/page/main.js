@@ -6,8 +6,8 @@ import { help } from './help.js';
 import { nameOf } from './format.js';
 import { notices } from './notices.js';
 import { secrets } from './secrets.js';
-import { session } from './session.js';
-import { FOR_ADMINS, FOR_ALL, routeNow } from './route.js';
+import { mayForAny, session } from './session.js';
+import { FOR_ALL, FOR_SOME, NEEDS, routeNow } from './route.js';
 import { failed, skeleton } from './ui.js';
 import { text } from './text.js';
 import './keys-view.js';
@@ -76,10 +76,6 @@ class Console extends LitElement {
   updated() {
     const dialog = /** @type {HTMLDialogElement | null} */ (this.querySelector('dialog.again'));
     if (dialog && !dialog.open) dialog.showModal();
-  }
-
-  get #isAdmin() {
-    return session.person?.roles.includes('admin');
   }
 
   async #go() {
@@ -190,6 +186,8 @@ class Console extends LitElement {
     if (!person && failure && (failure.status === 403 || !session.isStarted))
       return html`<main class="alone">${this.#refused(failure)}</main>`;
     if (!person) return html`<main class="alone"><sign-in></sign-in></main>`;
+    const further = FOR_SOME.filter(name => mayForAny(person, NEEDS[name]));
+    const isAdmin = mayForAny(person, 'users.update');
     return html`<a
         class="skip"
         href="#content"
@@ -201,13 +199,13 @@ class Console extends LitElement {
           <div class="brand"><span class="mark" aria-hidden="true">⌁</span>${text.name}</div>
           ${FOR_ALL.map(name => this.#link(name))}
           ${
-            this.#isAdmin
+            further.length
               ? html`<h2>${nav.admin}</h2>
-                  ${FOR_ADMINS.map(name => this.#link(name))}`
+                  ${further.map(name => this.#link(name))}`
               : nothing
           }
           <div class="who">
-            <b>${nameOf(person.subject)}</b><span>${person.subject}${this.#isAdmin ? ` · ${text.admin}` : ''}</span>
+            <b>${nameOf(person.subject)}</b><span>${person.subject}${isAdmin ? ` · ${text.admin}` : ''}</span>
             <div>
               <button type="button" class="quiet" aria-label=${text.theme.toggle} @click=${this.#switchTheme}>
                 ${document.documentElement.dataset.theme === 'dark' ? text.theme.light : text.theme.dark}
@@ -265,8 +263,7 @@ class Console extends LitElement {
   #view(person) {
     const { subject } = person;
     const { name: route, userId, keyId } = this.route;
-    if (!this.#isAdmin && !FOR_ALL.some(name => name === route))
-      return forAdminsOnly(nav[/** @type {'users'} */ (route)]);
+    if (NEEDS[route] && !mayForAny(person, NEEDS[route])) return forAdminsOnly(nav[/** @type {'users'} */ (route)]);
     const module = MODULES[route] ? this.#modules.get(route) : 'loaded';
     if (module === 'gone')
       return html`<div class="notice bad" role="alert">

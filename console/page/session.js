@@ -14,7 +14,19 @@ const settingsUrl = new URL('../settings', import.meta.url);
  * @property {Choice[]} people
  * @property {number} effectiveWithin
  */
-/** @typedef {{subject: string, roles: string[], tier: string | null, limits: any}} Person the answer of /me */
+/**
+ * The answer of /me.
+ *
+ * @typedef {{subject: string, permissions?: {name: string, scope: string}[], tier: string | null, limits: any}} Person
+ */
+
+/**
+ * Whether somebody may do something to what is not theirs. A service that is older than the page does not say so.
+ *
+ * @param {Person} person @param {string} permission
+ */
+export const mayForAny = ({ permissions }, permission) =>
+  !!permissions?.some(({ name, scope }) => name === permission && scope === 'any');
 
 /**
  * A token is used for /me and for nothing else until /me has said whose it is; whoever it cannot confirm is nobody. The

@@ -78,7 +78,7 @@ describe('the session', () => {
   globalThis.fetch = async (url, options = {}) => {
     if (!String(url).endsWith('/me')) throw new TypeError('nothing else is asked');
     const subject = new Headers(options.headers).get('Authorization').replace('Bearer ', '');
-    return subject === '?' ? answer(401, {}) : answer(200, { subject: subject.split('/')[0], roles: [] });
+    return subject === '?' ? answer(401, {}) : answer(200, { subject: subject.split('/')[0], permissions: [] });
   };
   let session;
   before(async () => ({ session } = await import('../page/session.js')));

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from domain.audit import Action, AuditEvent, AuditFilters, Outcome
-from domain.identity import Principal, Role
+from domain.identity import Permission, Principal, Scope
 from domain.pages import DEFAULT_PAGE_SIZE, Page, cursor_of, position_in
-from services.access import authorize_member
+from services.access import authorize, permits
 from state.changes import ChangeTable
 
 _OF_OWN_REPORT = ("id", "operation", "actor", "via", "action", "request_id", "started_at", "outcome")
@@ -27,15 +27,15 @@ class AuditLog:
 
         Raises NotAllowedError, InputError.
         """
-        authorize_member(principal)
-        is_admin = Role.ADMIN in principal.roles
-        if not is_admin:
+        sees_all = permits(principal, Permission.AUDIT_READ).scope is Scope.ANY
+        if not sees_all:
+            authorize(principal, Permission.AUDIT_READ, principal.subject)
             filters = replace(filters, concerning=principal.subject)
         size = limit or DEFAULT_PAGE_SIZE
         before = position_in(cursor, float, int)
         events = await self.changes.page(replace(filters, before=before), size + 1)
         last = events[size - 1] if len(events) > size else None
-        shown = events if is_admin else [_seen_by(principal.subject, event) for event in events]
+        shown = events if sees_all else [_seen_by(principal.subject, event) for event in events]
         return Page(shown[:size], cursor_of(last.started_at, last.id) if last else None)
 
 

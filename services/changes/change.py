@@ -11,8 +11,8 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.audit import Ending, Intent, Outcome
+from domain.identity import Scope
 from domain.rates import RateLimit
-from services.access import Access
 from services.changes.sealing import SealedRequest
 from services.changes.store import ChangeStore, Interrupted, Opened
 from state.kept_answers import KeptAnswer
@@ -37,9 +37,9 @@ class Change:
     """
 
     def __init__(
-        self, store: ChangeStore, opened: Opened, intent: Intent, access: Access, request: SealedRequest | None
+        self, store: ChangeStore, opened: Opened, intent: Intent, scope: Scope, request: SealedRequest | None
     ) -> None:
-        self.access = access
+        self.scope = scope
         self.rate: RateLimit | None = opened.rate
         self.interrupted: Sequence[Interrupted] = opened.interrupted
         self.kept_answer: Mapping[str, Any] | None = opened.kept_answer

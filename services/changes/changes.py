@@ -21,9 +21,9 @@ import structlog
 
 from domain.audit import Action, AuditEvent, Ending, Intent, Outcome
 from domain.errors import CallerError, InputError, NotAllowedError, RateLimitedError, UpstreamError, ValuesRefusedError
-from domain.identity import Principal, Role
+from domain.identity import Principal, Scope
 from domain.refs import canonical
-from services.access import Access, authorize_change
+from services.access import authorize_change, is_background_job
 from services.changes.change import Change
 from services.changes.queue import ChangeQueue, overloaded
 from services.changes.refusals import Refusals
@@ -96,7 +96,7 @@ class Changes:
         begins another change of the same user.
         """
         intent = self._intent(principal, action, target, key_id, requested)
-        access = await self._authorize(principal, intent)
+        scope = await self._authorize(principal, intent)
         request = None
         if idempotency_key is not None:
             content = [action, target, key_id, requested]
@@ -114,7 +114,7 @@ class Changes:
                 if not urgent_seconds or is_worth_it is None or not await is_worth_it():
                     raise
                 opened = await self._open(replace(opening, rate=None), left)
-            change = Change(self.store, opened, intent, access, request)
+            change = Change(self.store, opened, intent, scope, request)
             if change.kept_answer is not None:
                 yield change
                 return
@@ -131,7 +131,7 @@ class Changes:
         if opened is None:
             raise overloaded(event.target)
         intent = Intent(event.operation, event.actor, event.action, event.target)
-        change = Change(self.store, opened, intent, Access.FOR_ANOTHER, None)
+        change = Change(self.store, opened, intent, Scope.ANY, None)
         async with self._running(change):
             yield change
 
@@ -164,7 +164,7 @@ class Changes:
         try:
             yield
         except ValuesRefusedError as error:
-            if Role.SYSTEM in principal.roles:
+            if is_background_job(principal):
                 raise
             log.warning("LiteLLM refused the values of a caller", reason=error.reason)
             change.refusal = {"litellmSaid": error.reason}
@@ -205,7 +205,7 @@ class Changes:
             await self.refusals.record(intent, Ending(Outcome.FAILED, detail=error.message))
             raise
 
-    async def _authorize(self, principal: Principal, intent: Intent) -> Access:
+    async def _authorize(self, principal: Principal, intent: Intent) -> Scope:
         try:
             return authorize_change(principal, intent.action, intent.target)
         except NotAllowedError as error:

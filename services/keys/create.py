@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.audit import Action
-from domain.identity import Principal
+from domain.identity import Principal, Scope
 from domain.keys import LIMITS, CreatedKey, KeyAnnotations, KeyRequest, NewKey
 from domain.users import Tier
 from services import limits
-from services.access import Access
 from services.changes.change import Created
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
@@ -52,10 +51,10 @@ class CreateKey:
         ) as change:
             if change.kept_answer is not None:
                 return Created(CreatedKey(**change.kept_answer), change.rate)
-            await self.users.require(change.access, user_id)
+            await self.users.require(change.scope, user_id)
             tier = await self.tiers.of(principal, user_id)
             await self.issuer.delete_abandoned(user_id, change.interrupted)
-            life = await self.placing.check(change.access, tier, user_id, requested)
+            life = await self.placing.check(change.scope, tier, user_id, requested)
             created = await self.issuer.create(user_id, _new_key(requested, change.operation, life))
             async with change.transaction() as connection:
                 await self.issuer.schedule_owner_check(connection, created)
@@ -71,12 +70,12 @@ class KeyPlacing:
     keys: Keys
     now: Callable[[], float]
 
-    async def check(self, access: Access, tier: Tier, user_id: str, requested: KeyRequest) -> int | None:
+    async def check(self, scope: Scope, tier: Tier, user_id: str, requested: KeyRequest) -> int | None:
         """The life of the key in seconds, None if unlimited.
 
         Raises InputError, NotAllowedError (beyond the tier), ConflictError (alias taken, too many keys), UpstreamError.
         """
-        life = await self.policy.check(access, tier, requested)
+        life = await self.policy.check(scope, tier, requested)
         alias = requested.get("alias")
         if tier.max_keys is not None or alias is not None:
             keys = await self.keys.active(user_id)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from clients.litellm.client import LiteLLM
 from domain.errors import NotFoundError
-from domain.identity import Principal
+from domain.identity import Permission, Principal, Scope
 from domain.keys import DescribedKey, Key, KeyStatus, Revocation
 from domain.pages import Page, cursor_of, position_in
 from domain.versions import require_version
-from services.access import Access, authorize
+from services.access import authorize
 from services.users.users import Users
 from state.revocations import Revocations
 
@@ -39,12 +39,12 @@ class Keys:
 
         Raises NotAllowedError, InputError, NotFoundError (another's user who does not exist), UpstreamError.
         """
-        access = authorize(principal, user_id)
+        scope = authorize(principal, Permission.KEYS_READ, user_id)
         after = position_in(cursor, str, str)
         await self.users.ensure_own(principal, user_id)
         keys = await self.litellm.show_keys(user_id)
-        if not keys and access is Access.FOR_ANOTHER:
-            await self.users.require(access, user_id)
+        if not keys and scope is Scope.ANY:
+            await self.users.require(scope, user_id)
         rest = keys if after is None else [key for key in keys if key.position < after]
         matching = [key for key in rest if self._matches(key, alias, status)]
         shown = matching if limit is None else matching[:limit]
@@ -53,7 +53,7 @@ class Keys:
 
     async def get(self, principal: Principal, user_id: str, key_id: str) -> DescribedKey:
         """One key. Raises NotAllowedError, NotFoundError (also for a key of another user), UpstreamError."""
-        authorize(principal, user_id)
+        authorize(principal, Permission.KEYS_READ, user_id)
         await self.users.ensure_own(principal, user_id)
         return await self.show(user_id, key_id)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from domain.identity import Scope
 from domain.keys import KeyChanges, KeyRequest
 from domain.users import Tier
 from services import limits
-from services.access import Access
 from services.users.models import Models
 
 
@@ -22,15 +22,15 @@ class KeyPolicy:
     models: Models
     now: Callable[[], float]
 
-    async def check(self, access: Access, tier: Tier, requested: KeyRequest) -> int | None:
+    async def check(self, scope: Scope, tier: Tier, requested: KeyRequest) -> int | None:
         """The life of the new key in seconds, None if unlimited. Raises InputError, NotAllowedError, UpstreamError."""
         life = limits.life_of(requested, self.now())
-        await self.check_changes(access, tier, requested)
-        return limits.life_within(tier, life) if access is Access.OWN else life
+        await self.check_changes(scope, tier, requested)
+        return limits.life_within(tier, life) if scope is Scope.OWN else life
 
-    async def check_changes(self, access: Access, tier: Tier, requested: KeyRequest | KeyChanges) -> None:
+    async def check_changes(self, scope: Scope, tier: Tier, requested: KeyRequest | KeyChanges) -> None:
         """Raises InputError, NotAllowedError (beyond the tier), UpstreamError."""
         limits.require_metadata_names(requested)
         served = await self.models.require_known(requested.get("models"))
-        if access is Access.OWN:
+        if scope is Scope.OWN:
             limits.require_within(tier, requested, served)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from domain.audit import Action
 from domain.errors import ConflictError
-from domain.identity import Principal
+from domain.identity import Principal, Scope
 from domain.keys import (
     LIMITS,
     CreatedKey,
@@ -26,7 +26,6 @@ from domain.keys import (
     RotationRequest,
 )
 from services import limits
-from services.access import Access
 from services.changes.change import Change, Created
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
@@ -125,13 +124,13 @@ class Replacement:
 
     async def of(self, principal: Principal, change: Change, old: Key, requested: RotationRequest) -> NewKey:
         """The properties of the old key, changed as requested. Raises what `RotateKey` raises."""
-        life = await self._life(principal, change.access, old, requested)
+        life = await self._life(principal, change.scope, old, requested)
         if requested.get("alias") is not None:
             limits.require_free_alias(requested["alias"], await self.keys.active(old.owner), except_id=old.id)
         return _new_key(old, requested, change.operation, life)
 
-    async def _life(self, principal: Principal, access: Access, old: Key, requested: RotationRequest) -> int | None:
-        life = await self.policy.check(access, await self.tiers.of(principal, old.owner), requested)
+    async def _life(self, principal: Principal, scope: Scope, old: Key, requested: RotationRequest) -> int | None:
+        life = await self.policy.check(scope, await self.tiers.of(principal, old.owner), requested)
         if requested.keys() & {"expires_in", "expires_at"} or old.expires_at is None:
             return life
         return max(1, int(old.expires_at - self.now()))

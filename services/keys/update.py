@@ -11,10 +11,10 @@ from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
 from domain.errors import NotAllowedError, UpstreamFaultError
-from domain.identity import Principal, Role
+from domain.identity import Permission, Principal, Scope
 from domain.keys import LIMITS, Block, Blocker, DescribedKey, Key, KeyAnnotations, KeyChanges
 from services import limits
-from services.access import Access
+from services.access import permits
 from services.changes.changes import Changes
 from services.keys.keys import Keys
 from services.keys.policy import KeyPolicy
@@ -60,9 +60,9 @@ class UpdateKey:
             is_worth_it=works,
         ) as change:
             key, active = await self._read(user_id, key_id, requested, expected)
-            await self.rules.check(principal, change.access, key, requested, active)
+            await self.rules.check(principal, change.scope, key, requested, active)
             change.before = key.changeable
-            await self._write(key, requested, self.rules.block_after(principal, change.access, key, requested))
+            await self._write(key, requested, self.rules.block_after(principal, change.scope, key, requested))
             if requested.get("blocked") is False:
                 await self._keep_reported_blocked(key_id)
             updated = await self.keys.show(user_id, key_id)
@@ -110,25 +110,25 @@ class UpdateRules:
     now: Callable[[], float]
 
     async def check(
-        self, principal: Principal, access: Access, key: Key, requested: KeyChanges, active: Sequence[Key]
+        self, principal: Principal, scope: Scope, key: Key, requested: KeyChanges, active: Sequence[Key]
     ) -> None:
         """`active`: the keys whose aliases are taken.
 
         Raises InputError, NotAllowedError, ConflictError (alias taken), UpstreamError.
         """
         tier = await self.tiers.of(principal, key.owner)
-        await self.policy.check_changes(access, tier, requested)
+        await self.policy.check_changes(scope, tier, requested)
         limits.require_free_alias(requested.get("alias"), active, except_id=key.id)
         if key.is_blocked and requested.get("blocked") is False:
             await self._require_unblockable(principal, key)
 
-    def block_after(self, principal: Principal, access: Access, key: Key, requested: KeyChanges) -> Block | None:
+    def block_after(self, principal: Principal, scope: Scope, key: Key, requested: KeyChanges) -> Block | None:
         """Whose block it is after the change: a stronger one takes over the block of a key that is blocked already."""
         if not requested.get("blocked", key.is_blocked):
             return None
         if "blocked" not in requested:
             return key.block
-        blocker = Blocker.OWNER if access is Access.OWN else Blocker.ADMIN
+        blocker = Blocker.OWNER if scope is Scope.OWN else Blocker.ADMIN
         block = Block(principal.subject, blocker, self.now())
         return block if not key.is_blocked or block.takes_over(key.block) else key.block
 
@@ -140,7 +140,7 @@ class UpdateRules:
     async def _require_unblockable(self, principal: Principal, key: Key) -> None:
         await self.require_unreported(key.id)
         is_owners = key.block is not None and key.block.blocker == Blocker.OWNER
-        if not is_owners and Role.ADMIN not in principal.roles:
+        if not is_owners and permits(principal, Permission.KEYS_UNBLOCK, None).scope is None:
             raise NotAllowedError("Only an admin may unblock a key that its owner did not block here")
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import structlog
 
 from domain.errors import ConflictError, NotFoundError, OrchestratorError
-from domain.identity import Principal
+from domain.identity import Permission, Principal
 from domain.offboarding import CleanupReport, CleanupStatus
-from services.access import authorize_admin
+from services.access import authorize
 from services.offboarding.account import Order
 from services.offboarding.cleanup import Cleanup
 
@@ -32,7 +32,7 @@ class CleanupAdministration:
 
     async def status(self, principal: Principal) -> CleanupStatus:
         """The last report and the next run. Raises NotAllowedError."""
-        authorize_admin(principal)
+        authorize(principal, Permission.CLEANUP_READ)
         if self._cleanup is None:
             return CleanupStatus(enabled=False, running=False, next_run_at=None, grace_period=None, last_report=None)
         schedule, report = await self._cleanup.schedule(), await self._cleanup.last_report()
@@ -45,7 +45,7 @@ class CleanupAdministration:
 
         Raises NotAllowedError, ConflictError without a catalog, UpstreamError.
         """
-        cleanup = self._configured(principal)
+        cleanup = self._configured(principal, Permission.CLEANUP_READ)
         report = await cleanup.begin(principal.subject, None)
         task = self._in_background(cleanup.plan(report))
         await asyncio.wait({task}, timeout=self._patience)
@@ -53,7 +53,7 @@ class CleanupAdministration:
 
     async def start(self, principal: Principal, plan_hash: str | None) -> CleanupReport:
         """Starts a run in the background. Raises NotAllowedError, ConflictError (also if one is in progress)."""
-        cleanup = self._configured(principal)
+        cleanup = self._configured(principal, Permission.CLEANUP_RUN)
         held = await cleanup.take(plan_hash)
         report = await cleanup.begin(principal.subject, held)
         self._in_background(cleanup.run(held, report, Order(principal, plan_hash)))
@@ -61,7 +61,7 @@ class CleanupAdministration:
 
     async def report(self, principal: Principal, run_id: int) -> CleanupReport:
         """The report of a run or dry run of the last 30 days. Raises NotAllowedError, NotFoundError."""
-        authorize_admin(principal)
+        authorize(principal, Permission.CLEANUP_READ)
         report = None if self._cleanup is None else await self._cleanup.report(run_id)
         if report is None:
             raise NotFoundError("There is no run with that id; runs are kept for 30 days")
@@ -83,8 +83,8 @@ class CleanupAdministration:
         if error is not None and not isinstance(error, OrchestratorError):  # those stand in the report
             log.error("unexpected error in a run of the cleanup", exc_info=error)
 
-    def _configured(self, principal: Principal) -> Cleanup:
-        authorize_admin(principal)
+    def _configured(self, principal: Principal, permission: Permission) -> Cleanup:
+        authorize(principal, permission)
         if self._cleanup is None:
             raise ConflictError("The cleanup is not configured: it needs litellmOrchestrator.backstage.catalogToken")
         return self._cleanup

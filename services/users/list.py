@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from clients.litellm.client import LiteLLM
 from domain.directory import Sweep
-from domain.identity import Principal
+from domain.identity import Permission, Principal
 from domain.pages import DEFAULT_PAGE_SIZE, cursor_of, position_in
 from domain.users import ListedUser, User, UserPage, UserStatus
-from services.access import authorize_admin
+from services.access import authorize
 from services.single_flight import SingleFlight
 from services.users.dates import CreationDates
 from services.users.sweep import DirectorySweep
@@ -40,7 +40,7 @@ class ListUsers:
         Users who are gone by now, or have another status than the directory knows, are left out: a page may be shorter
         than `limit`, and is the last one only without a cursor.
         """
-        authorize_admin(principal)
+        authorize(principal, Permission.USERS_READ)
         after = position_in(cursor, str)
         wanted = None if status is None else UserStatus(status)
         size = limit or DEFAULT_PAGE_SIZE

@@ -10,10 +10,10 @@ from cachetools import TTLCache
 from clients.litellm.client import LiteLLM
 from clients.litellm.models import LiteLLMModels
 from domain.errors import InputError
-from domain.identity import Principal
+from domain.identity import Permission, Principal
 from domain.models import ALL_MODELS, NO_MODELS, ServedModel, ServedModels
 from domain.users import Tier
-from services.access import authorize_member
+from services.access import authorize
 from services.repetition import Sleep, until_answered
 from services.single_flight import SingleFlight
 from services.users.tiers import Tiers
@@ -61,7 +61,7 @@ class Models:
 
         Raises NotAllowedError, UpstreamError.
         """
-        authorize_member(principal)
+        authorize(principal, Permission.MODELS_READ, principal.subject)
         user = await self._litellm.read_user(principal.subject) if principal.is_user else None
         tier = await self._tiers.of(principal, principal.subject)
         return (await self.served()).reached(tier.models if user is None else user.models)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import structlog
 
 from clients.backstage.catalog import GroupMissingError
-from domain.identity import Principal
+from domain.identity import Permission, Principal
 from domain.users import Tier
-from services.access import authorize_member
+from services.access import authorize
 from services.users.membership import CatalogMembership
 
 log = structlog.get_logger(__name__)
@@ -26,7 +26,7 @@ class Tiers:
 
     async def own(self, principal: Principal) -> Tier:
         """The caller's tier. Raises NotAllowedError, UpstreamError."""
-        authorize_member(principal)
+        authorize(principal, Permission.USERS_READ, principal.subject)
         return await self.of(principal, principal.subject)
 
     async def of(self, principal: Principal, user_id: str) -> Tier:

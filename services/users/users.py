@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from clients.litellm.client import LiteLLM, no_such_user
-from domain.identity import Principal
+from domain.identity import Permission, Principal, Scope
 from domain.users import User
-from services.access import Access, authorize, decide
+from services.access import authorize, permits
 from services.single_flight import SingleFlight
 from services.users.create import CreateUser, user_missing_after_creation
 from services.users.dates import CreationDates
@@ -24,10 +24,10 @@ class Users:
 
     async def get(self, principal: Principal, user_id: str) -> User:
         """The user; the principal's own is created if missing. Raises NotAllowedError, NotFoundError, UpstreamError."""
-        access = authorize(principal, user_id)
+        scope = authorize(principal, Permission.USERS_READ, user_id)
         await self.ensure_own(principal, user_id)
         user = await self._litellm.read_user(user_id)
-        if user is None and access is Access.OWN:
+        if user is None and scope is Scope.OWN:
             self._known.forget(user_id)
             await self.ensure_own(principal, user_id)
             user = await self._litellm.read_user(user_id)
@@ -43,10 +43,11 @@ class Users:
 
         Does nothing for another's user, or without authority: the caller checks that.
         """
-        if decide(principal, user_id) is Access.OWN and user_id not in self._known:
+        is_own = permits(principal, Permission.USERS_CREATE, user_id).scope is Scope.OWN
+        if is_own and user_id not in self._known:
             await self._first_uses.run(user_id, lambda: self._create_user.on_first_use(principal))
 
-    async def require(self, access: Access, user_id: str) -> None:
+    async def require(self, scope: Scope, user_id: str) -> None:
         """Raises NotFoundError if another's user does not exist. `ensure_own` has created the principal's own."""
-        if access is not Access.OWN and not await self._known.exists(user_id):
+        if scope is not Scope.OWN and not await self._known.exists(user_id):
             raise no_such_user(user_id)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Page, Request, ViewportSize, async_playwright, expect
 
 from app import Ports, create_app
@@ -87,9 +88,16 @@ class Opened:
         await expect(self.page.locator("[aria-busy=true]")).to_have_count(0)
 
 
-@pytest.fixture
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser belongs to the loop that started it, so all tests of the console share one."""
+    for item in items:
+        if item.get_closest_marker("console") and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium."""
+    """Debian's Chromium, started once for each process of the tests; each page has a window of its own."""
     async with async_playwright() as playwright:
         chromium = shutil.which("chromium")
         assert chromium is not None, "install chromium"
@@ -107,7 +115,7 @@ def configured() -> Configure:
     return lambda settings: settings
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def portal(tmp_path: Path, configured: Configure) -> AsyncIterator[Portal]:
     """The service on stand-ins, on a port."""
     litellm, backstage = LiteLLMStandIn(), BackstageStandIn()
@@ -123,7 +131,7 @@ async def portal(tmp_path: Path, configured: Configure) -> AsyncIterator[Portal]
 Open = Callable[..., Awaitable[Opened]]
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_page(browser: Browser, portal: Portal) -> AsyncIterator[Open]:
     """Opens pages in windows of their own, and judges them at the end."""
     opened: list[Opened] = []
@@ -137,10 +145,13 @@ async def open_page(browser: Browser, portal: Portal) -> AsyncIterator[Open]:
     for each in opened:  # a page may still be loading what a test intercepts
         if not each.page.is_closed():
             await each.page.unroute_all(behavior="ignoreErrors")
-    assert [misdeed for each in opened for misdeed in each.misdeeds] == []
+    misdeeds = [misdeed for each in opened for misdeed in each.misdeeds]
+    for each in opened:
+        await each.page.context.close()
+    assert misdeeds == []
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def opened(open_page: Open) -> Opened:
     """One page, not signed in."""
     return await open_page()

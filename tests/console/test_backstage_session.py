@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Route as BrowserRoute
 from playwright.async_api import expect
 from starlette.applications import Starlette
@@ -38,7 +39,7 @@ def configured(refresh_port: int) -> Configure:
     return with_refresh
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def refreshes(portal: Portal, refresh_port: int) -> AsyncIterator[list[Request]]:
     """The requests to Backstage's refresh endpoint, which knows alice by her cookie."""
     asked: list[Request] = []

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from standalone.backstage import BackstageStandIn
@@ -80,7 +81,7 @@ def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def trial(browser: Browser) -> AsyncIterator[Opened]:
     """The console of a process of its own, with stand-ins of its own."""
     async with listening("--port", "0", program="standalone") as running:

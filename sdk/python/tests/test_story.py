@@ -71,6 +71,7 @@ def test_a_member_manages_a_key(alice: Client) -> None:
     """Created once though asked twice, read, changed, listed, rotated, reported, deleted."""
     me = result(get_me.sync(client=alice))
     assert (me.subject, me.roles) == (ALICE, ["member"])
+    assert [row.scope for row in me.permissions if row.name == "keys.create"] == ["own"]
     alias, once = f"python {uuid4().hex[:8]}", str(uuid4())
     wanted = CreateUserKeyRequest(alias=alias, max_budget=5, budget_duration="7d", expires_in=3600)
     made = result(create_user_key.sync(ALICE, client=alice, body=wanted, idempotency_key=once))

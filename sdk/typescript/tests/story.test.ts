@@ -25,8 +25,8 @@ const signedIn = (user: string) =>
 
 test("a member manages a key", async () => {
   const client = signedIn(alice);
-  const { subject: userId, roles } = result(await client.GET("/me"));
-  assert.deepEqual([userId, roles], [alice, ["member"]]);
+  const { subject: userId, roles, permissions } = result(await client.GET("/me"));
+  assert.deepEqual([userId, roles, permissions.find(row => row.name === "keys.create")?.scope], [alice, ["member"], "own"]);
 
   const alias = `typescript ${crypto.randomUUID().slice(0, 8)}`;
   const header = { "Idempotency-Key": crypto.randomUUID() };

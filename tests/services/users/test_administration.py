@@ -309,6 +309,8 @@ async def test_the_authenticated_caller(
     assert (await on_behalf.get(f"{BASE}/me")).json() == me | {"via": "plugin:tokens"}
     ci = (await service.client(SERVICE_TOKEN).get(f"{BASE}/me")).json()
     assert (ci["subject"], ci["roles"], ci["tier"]) == ("service:ci", ["admin"], "userDefaults")
+    allowed = [{row["name"]: row["scope"] for row in who["permissions"]} for who in (me, ci)]
+    assert [(who["keys.create"], who.get("cleanup.run")) for who in allowed] == [("own", None), ("any", "any")]
     assert litellm.requests == []
 
 
