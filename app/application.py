@@ -15,10 +15,10 @@ from app.contract import contract
 from app.orchestrator import Orchestrator
 from app.ports import Ports
 from edge import application
+from services.litellm_version import log_version
 from services.offboarding.schedule import cleanup_job
 from services.repetition import Job, repeat
 from services.users.models import warn_of_models_not_served
-from services.versions import log_version
 from settings.model import Settings
 
 log = structlog.get_logger(__name__)

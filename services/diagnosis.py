@@ -12,8 +12,8 @@ from clients.backstage.tokens import TokenVerifier
 from clients.litellm.client import LiteLLM
 from clients.litellm.models import LiteLLMModels
 from domain.errors import UpstreamError, UpstreamFaultError
+from services.litellm_version import advice_about
 from services.users.models import not_served
-from services.versions import advice_about
 from settings.model import LiteLLMSettings, Settings
 from state.database import Database, DatabaseUnavailableError
 from state.directory import Directory

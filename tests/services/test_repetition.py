@@ -10,8 +10,8 @@ import yaml
 
 from app import Foundation, Ports
 from domain.errors import UpstreamUnavailableError
+from services.litellm_version import log_version
 from services.repetition import Job, repeat
-from services.versions import log_version
 from tests.conftest import MakeService
 from tests.support.processes import ROOT
 from tests.support.upstreams import answering, refuse

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app import Foundation
-from services.versions import advice_about, log_version
+from services.litellm_version import advice_about, log_version
 from tests.conftest import MakeService, no_sleep
 from tests.support.upstreams import answering, respond
 
