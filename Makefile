@@ -105,9 +105,16 @@ spec-check: $(dev_stamp) spec/node_modules/.package-lock.json ## Whether the con
 	REDOCLY_SUPPRESS_UPDATE_NOTICE=true spec/node_modules/.bin/redocly lint --config spec/redocly.yaml $(CONTRACT)
 	spec/node_modules/.bin/spectral lint --ruleset spec/spectral.yaml --fail-severity hint $(CONTRACT)
 
-.PHONY: sdk
-sdk: $(dev_stamp) sdk/typescript/node_modules/.package-lock.json ## Build the clients for Python and TypeScript into dist/
+# Building them empties dist/, and this with it.
+sdk_built := dist/.built-from-$(subst /,-,$(CONTRACT))
+sdk_sources := $(shell find sdk spec -name node_modules -prune -o -name __pycache__ -prune -o -type f -print)
+
+$(sdk_built): $(CONTRACT) $(sdk_sources) $(dev_stamp) sdk/typescript/node_modules/.package-lock.json
 	$(bin)/python -m sdk.build $(CONTRACT)
+	touch $@
+
+.PHONY: sdk
+sdk: $(sdk_built) ## Build the clients for Python and TypeScript into dist/
 
 .PHONY: sdk-test
 sdk-test: sdk spec/node_modules/.package-lock.json ## Use the clients for the whole story, directly and through a proxy that knows the contract
