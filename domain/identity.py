@@ -11,13 +11,14 @@ from domain.errors import OrchestratorError
 
 PLUGIN_ID = "litellm-orchestrator"
 
-ServiceRole = Literal["member", "admin"]
+ServiceRole = Literal["member", "auditor", "admin"]
 
 
 class Role(StrEnum):
     """A set of permissions. `SYSTEM` is for the background jobs of this service, never for a caller."""
 
     MEMBER = "member"
+    AUDITOR = "auditor"
     ADMIN = "admin"
     SYSTEM = "system"
 
@@ -94,12 +95,13 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class GroupRefs:
-    """The groups whose members are members and admins of this service, as full refs in lower case."""
+    """The groups whose members are members, admins and auditors of this service, as full refs in lower case."""
 
     allowed: tuple[str, ...]
     admin: tuple[str, ...]
+    auditor: tuple[str, ...] = ()
 
     @property
     def by_role(self) -> dict[Role, tuple[str, ...]]:
         """The groups that give each role."""
-        return {Role.MEMBER: self.allowed, Role.ADMIN: self.admin}
+        return {Role.MEMBER: self.allowed, Role.ADMIN: self.admin, Role.AUDITOR: self.auditor}

@@ -23,10 +23,21 @@ _OWN = frozenset(
         Permission.MODELS_READ,
     }
 )
+_READING = frozenset(
+    {
+        Permission.USERS_READ,
+        Permission.KEYS_READ,
+        Permission.USAGE_READ,
+        Permission.MODELS_READ,
+        Permission.AUDIT_READ,
+        Permission.CLEANUP_READ,
+    }
+)
 _EVERYBODY = {Permission.KEYS_REPORT: Scope.ANY}
 _EVERYTHING = dict.fromkeys(Permission, Scope.ANY)
 _ROLES: Mapping[Role, Mapping[Permission, Scope]] = {
     Role.MEMBER: dict.fromkeys(_OWN, Scope.OWN),
+    Role.AUDITOR: dict.fromkeys(_READING, Scope.ANY),
     Role.ADMIN: _EVERYTHING,
     Role.SYSTEM: _EVERYTHING,
 }
@@ -90,6 +101,8 @@ def permits(principal: Principal, permission: Permission, owner: str | None = No
         return Decision(Scope.ANY)
     if not principal.roles:
         reason = f"{principal.subject} is in neither the allowed group nor the admin group"
+    elif granted is None and permission in _OWN:
+        reason = "An auditor changes nothing; this takes a member of the allowed group, or an admin"
     elif granted is None or owner is None:
         reason = "Only an admin may do this"
     else:

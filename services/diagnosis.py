@@ -119,7 +119,8 @@ class BackstageCheck:
             yield Finding("Backstage's catalog", Verdict.WARNING, "there is no token for it", remedy)
             return
         groups = self.settings.groups
-        for setting, refs in {"allowedGroup": groups.allowed, "adminGroup": groups.admin}.items():
+        named = {"allowedGroup": groups.allowed, "adminGroup": groups.admin, "auditorGroups": groups.auditor}
+        for setting, refs in named.items():
             for group in refs:
                 yield await self._group(self.catalog, setting, group)
 

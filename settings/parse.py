@@ -69,7 +69,11 @@ def from_app_config(tree: Mapping[str, Any]) -> Settings:
             catalog_token=backstage.get("catalogToken"),
             allowed_plugins=frozenset(plugins) if (plugins := backstage.get("allowedPlugins")) is not None else None,
         ),
-        groups=GroupRefs(allowed=_groups(litellm, "allowedGroup"), admin=_groups(litellm, "adminGroup")),
+        groups=GroupRefs(
+            allowed=_groups(litellm, "allowedGroup"),
+            admin=_groups(litellm, "adminGroup"),
+            auditor=_groups(litellm, "auditorGroup"),
+        ),
         host=host,
         port=port,
         certificate=_certificate(backend.get("https")),

@@ -52,6 +52,7 @@ def _litellm(settings: Settings) -> dict[str, Any]:
         "masterKey": litellm.master_key,
         "adminGroups": list(settings.groups.admin),
         "allowedGroups": list(settings.groups.allowed),
+        "auditorGroups": list(settings.groups.auditor) or None,
         "userDefaults": _tier(litellm.user_defaults),
         "groupDefaults": [{"group": tier.name} | _tier(tier) for tier in litellm.group_defaults],
     }

@@ -14,7 +14,7 @@ const DONE = /** @type {const} */ ({ deleted: 'delete', blocked: 'block', held: 
 class CleanupReport extends LitElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = { report: {}, heading: {}, gracePeriod: {} };
 
-  /** Carries a plan out. @type {(affected: any[]) => void} */ apply = () => {};
+  /** Carries a plan out, if that is allowed. @type {((affected: any[]) => void) | null} */ apply = null;
 
   constructor() {
     super();
@@ -46,7 +46,7 @@ class CleanupReport extends LitElement {
     return html`<section class="card">
         <div class="tools between">
           <h2>${this.heading}</h2>
-          ${this.#isPreview && this.#affected.length ? this.#applyButton() : nothing}
+          ${this.apply && this.#isPreview && this.#affected.length ? this.#applyButton() : nothing}
         </div>
         ${reason ? html`<div class="notice warn">${reason}</div>` : nothing}
         ${this.#entries.length ? this.#table() : empty(this.#isPreview ? words.nothing : words.nobody)}
@@ -55,7 +55,7 @@ class CleanupReport extends LitElement {
   }
 
   #applyButton() {
-    return html`<button type="button" class="dangerous" @click=${() => this.apply(this.#affected)}>
+    return html`<button type="button" class="dangerous" @click=${() => this.apply?.(this.#affected)}>
       ${words.apply(this.#affected.length)}
     </button>`;
   }

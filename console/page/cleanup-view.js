@@ -3,7 +3,7 @@
 import { html, nothing } from './lit.js';
 import { ConfirmDialog, open } from './dialog.js';
 import { duration, exact, moment, number, when } from './format.js';
-import { session } from './session.js';
+import { may, session } from './session.js';
 import { pill } from './ui.js';
 import { text } from './text.js';
 import { COUNTDOWN, View } from './view.js';
@@ -26,6 +26,7 @@ class CleanupView extends View {
 
   heading = words.title;
   lead = words.lead;
+  /** @type {any} */ me = null;
   /** @type {any} */ status = null;
   /** @type {Report | null} the newest that is no preview */ run = null;
   /** @type {Report | null} the newest, unless a run has happened since */ preview = null;
@@ -130,11 +131,12 @@ class CleanupView extends View {
 
   /** @param {Report} report @param {string} title */
   #report(report, title) {
+    const apply = (/** @type {any[]} */ affected) => this.#confirm(report, affected);
     return html`<cleanup-report
       .report=${report}
       .heading=${html`${title} ${outcome(report)}`}
       .gracePeriod=${this.status.gracePeriod}
-      .apply=${(/** @type {any[]} */ affected) => this.#confirm(report, affected)}
+      .apply=${may(this.me, 'cleanup.run') ? apply : null}
     ></cleanup-report>`;
   }
 

@@ -28,7 +28,7 @@ class KeysTable extends LitElement {
     isReversed: { state: true },
   };
 
-  /** @type {(event: MouseEvent, row: any) => void} */ menu = () => {};
+  /** What may be done to a key, if anything. @type {((event: MouseEvent, row: any) => void) | null} */ menu = null;
   /** The key that is looked for, if any. */
   keyId = '';
 
@@ -122,20 +122,23 @@ class KeysTable extends LitElement {
       <td class="if-2 ${row.expires ? '' : 'nothing'}" data-label=${words.end} title=${exact(row.expires)}>
         ${isOdd(row, 'expires') ? '?' : when(row.expires)}
       </td>
-      <td class="act">
-        <button
-          type="button"
-          class="quiet"
-          data-key=${row.token}
-          aria-haspopup="menu"
-          aria-expanded="false"
-          aria-label=${words.actions(name)}
-          @click=${(/** @type {MouseEvent} */ event) => this.menu(event, row)}
-        >
-          ⋯
-        </button>
-      </td>
+      <td class="act">${this.menu ? this.#menuButton(row, name) : nothing}</td>
     </tr>`;
+  }
+
+  /** @param {any} row @param {string} name */
+  #menuButton(row, name) {
+    return html`<button
+      type="button"
+      class="quiet"
+      data-key=${row.token}
+      aria-haspopup="menu"
+      aria-expanded="false"
+      aria-label=${words.actions(name)}
+      @click=${(/** @type {MouseEvent} */ event) => this.menu?.(event, row)}
+    >
+      ⋯
+    </button>`;
   }
 }
 customElements.define('keys-table', KeysTable);

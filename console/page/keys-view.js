@@ -11,7 +11,7 @@ import { isOver, keyName, mayRotate, mayUnblock, takesRoom } from './key-facts.j
 import { dayOf, exact, money, when } from './format.js';
 import { showMenu } from './menu.js';
 import { notices } from './notices.js';
-import { mayForAny, session } from './session.js';
+import { may, session } from './session.js';
 import { bar, empty } from './ui.js';
 import { text } from './text.js';
 import { COUNTDOWN, View } from './view.js';
@@ -72,9 +72,17 @@ class KeysView extends View {
     return this.#count >= (this.#limits.maxKeys ?? Infinity);
   }
 
+  get #mayCreate() {
+    return may(this.me, 'keys.create', this.userId);
+  }
+
   actions() {
     return html`<button type="button" @click=${() => this.#report()}>${words.report}</button>
-      <button
+      ${this.#mayCreate ? this.#createButton() : nothing}`;
+  }
+
+  #createButton() {
+    return html`<button
         type="button"
         class="primary"
         data-create
@@ -101,12 +109,13 @@ class KeysView extends View {
 
   #table() {
     const menu = (/** @type {MouseEvent} */ event, /** @type {any} */ row) => this.#menu(event, row);
-    return html`<keys-table .rows=${this.rows} .keyId=${this.keyId} .menu=${menu}></keys-table>`;
+    const mayUpdate = may(this.me, 'keys.update', this.userId);
+    return html`<keys-table .rows=${this.rows} .keyId=${this.keyId} .menu=${mayUpdate ? menu : null}></keys-table>`;
   }
 
   #empty() {
     const button = html`<button type="button" @click=${() => this.create()}>${words.create}</button>`;
-    return html`<section class="card">${empty(words.empty, button)}</section>`;
+    return html`<section class="card">${empty(words.empty, this.#mayCreate ? button : nothing)}</section>`;
   }
 
   #tiles() {
@@ -162,14 +171,14 @@ class KeysView extends View {
     const actions = [
       { label: dialogs.edit, act: () => this.#edit(row) },
       ...(mayRotate(row) ? [rotate] : []),
-      ...(row.blocked && !mayUnblock(row, mayForAny(this.me, 'keys.unblock')) ? [] : [blocking]),
+      ...(row.blocked && !mayUnblock(row, may(this.me, 'keys.unblock')) ? [] : [blocking]),
       { label: dialogs.remove, danger: true, act: () => this.#remove(row) },
     ];
     showMenu(event, keyName(row), actions);
   }
 
   create() {
-    if (this.isLoaded && !this.#isFull) {
+    if (this.isLoaded && !this.#isFull && this.#mayCreate) {
       open(new KeyForm(), {
         userId: this.userId,
         warning: budgetNotice(this.user, this.budget?.resetsAt),

@@ -6,7 +6,7 @@ import { help } from './help.js';
 import { nameOf } from './format.js';
 import { notices } from './notices.js';
 import { secrets } from './secrets.js';
-import { mayForAny, session } from './session.js';
+import { may, session } from './session.js';
 import { FOR_ALL, FOR_SOME, NEEDS, routeNow } from './route.js';
 import { failed, skeleton } from './ui.js';
 import { text } from './text.js';
@@ -84,6 +84,10 @@ class Console extends LitElement {
     for (const menu of this.querySelectorAll('.menu')) /** @type {HTMLElement} */ (menu).hidePopover();
     this.route = routeNow();
     const { name } = this.route;
+    if (session.person && !hasKeys(session.person) && !NEEDS[name]) {
+      location.hash = '#/users';
+      return;
+    }
     document.title = `${this.#title} · ${text.name}`;
     await this.#load(name);
     await this.#focusHeading();
@@ -186,8 +190,8 @@ class Console extends LitElement {
     if (!person && failure && (failure.status === 403 || !session.isStarted))
       return html`<main class="alone">${this.#refused(failure)}</main>`;
     if (!person) return html`<main class="alone"><sign-in></sign-in></main>`;
-    const further = FOR_SOME.filter(name => mayForAny(person, NEEDS[name]));
-    const isAdmin = mayForAny(person, 'users.update');
+    const further = FOR_SOME.filter(name => may(person, NEEDS[name]));
+    const role = may(person, 'users.update') ? text.admin : further.length ? text.auditor : '';
     return html`<a
         class="skip"
         href="#content"
@@ -197,7 +201,7 @@ class Console extends LitElement {
       <div class="app">
         <nav aria-label=${nav.label}>
           <div class="brand"><span class="mark" aria-hidden="true">⌁</span>${text.name}</div>
-          ${FOR_ALL.map(name => this.#link(name))}
+          ${hasKeys(person) ? FOR_ALL.map(name => this.#link(name)) : nothing}
           ${
             further.length
               ? html`<h2>${nav.admin}</h2>
@@ -205,7 +209,7 @@ class Console extends LitElement {
               : nothing
           }
           <div class="who">
-            <b>${nameOf(person.subject)}</b><span>${person.subject}${isAdmin ? ` · ${text.admin}` : ''}</span>
+            <b>${nameOf(person.subject)}</b><span>${person.subject}${role ? ` · ${role}` : ''}</span>
             <div>
               <button type="button" class="quiet" aria-label=${text.theme.toggle} @click=${this.#switchTheme}>
                 ${document.documentElement.dataset.theme === 'dark' ? text.theme.light : text.theme.dark}
@@ -263,7 +267,7 @@ class Console extends LitElement {
   #view(person) {
     const { subject } = person;
     const { name: route, userId, keyId } = this.route;
-    if (NEEDS[route] && !mayForAny(person, NEEDS[route])) return forAdminsOnly(nav[/** @type {'users'} */ (route)]);
+    if (NEEDS[route] && !may(person, NEEDS[route])) return forAdminsOnly(nav[/** @type {'users'} */ (route)]);
     const module = MODULES[route] ? this.#modules.get(route) : 'loaded';
     if (module === 'gone')
       return html`<div class="notice bad" role="alert">
@@ -279,7 +283,7 @@ class Console extends LitElement {
       case 'user':
         return keyed(location.hash, html`<user-view .userId=${userId} .me=${person} .keyId=${keyId}></user-view>`);
       case 'cleanup':
-        return html`<cleanup-view></cleanup-view>`;
+        return html`<cleanup-view .me=${person}></cleanup-view>`;
       case 'audit':
         return html`<audit-view></audit-view>`;
       case 'health':
@@ -290,6 +294,9 @@ class Console extends LitElement {
   }
 }
 customElements.define('llm-console', Console);
+
+/** Whether there are keys of their own: an auditor has none. @param {import('./session.js').Person} person */
+const hasKeys = person => may(person, 'keys.create', person.subject);
 
 /** @param {string | undefined} title */
 const forAdminsOnly = title =>

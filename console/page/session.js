@@ -21,12 +21,15 @@ const settingsUrl = new URL('../settings', import.meta.url);
  */
 
 /**
- * Whether somebody may do something to what is not theirs. A service that is older than the page does not say so.
+ * Whether somebody may do something to what is `owner`'s; without an owner, to everybody's. Where the service is older
+ * than the page it does not say, and everybody may do something to what is theirs.
  *
- * @param {Person} person @param {string} permission
+ * @param {Person} person @param {string} permission @param {string} [owner]
  */
-export const mayForAny = ({ permissions }, permission) =>
-  !!permissions?.some(({ name, scope }) => name === permission && scope === 'any');
+export function may({ subject, permissions }, permission, owner) {
+  const scope = permissions ? permissions.find(({ name }) => name === permission)?.scope : 'own';
+  return scope === 'any' || (scope === 'own' && subject === owner);
+}
 
 /**
  * A token is used for /me and for nothing else until /me has said whose it is; whoever it cannot confirm is nobody. The

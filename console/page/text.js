@@ -59,6 +59,7 @@ export const text = {
   offline: 'You are offline. What you see may be old; changes are not possible until you are back.',
   signOut: 'Sign out',
   admin: 'admin',
+  auditor: 'auditor',
   onlyAdmins: 'Only admins see this.',
   toKeys: 'To your keys',
   signIn: {
@@ -73,6 +74,7 @@ export const text = {
     roles: {
       member: 'member · creates keys',
       admin: 'admin · manages all users',
+      auditor: 'auditor · reads everything',
       none: 'no access',
     },
     refused: 'This token was not accepted. Copy a new one.',

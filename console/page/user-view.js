@@ -1,11 +1,11 @@
 // One user, for admins: limits, off-boarding, keys and spending.
 
-import { html } from './lit.js';
+import { html, nothing } from './lit.js';
 import { ConfirmDialog, open } from './dialog.js';
 import { money, nameOf } from './format.js';
 import { LimitsForm } from './limits-form.js';
 import { notices } from './notices.js';
-import { session } from './session.js';
+import { may, session } from './session.js';
 import { text } from './text.js';
 import { View } from './view.js';
 import { userPill } from './user-facts.js';
@@ -40,10 +40,13 @@ class UserView extends View {
   }
 
   actions() {
-    return html`<a class="button" href="#/users">${words.back}</a>
-      <button type="button" @click=${() => this.#edit()}>${words.editBudget}</button>
-      <button type="button" @click=${() => this.#resetSpend()}>${words.resetSpend}</button>
-      <button type="button" class="dangerous" @click=${() => this.#offboard()}>${words.offboard}</button>`;
+    const edit = html`<button type="button" @click=${() => this.#edit()}>${words.editBudget}</button>
+      <button type="button" @click=${() => this.#resetSpend()}>${words.resetSpend}</button>`;
+    const offboard = html`<button type="button" class="dangerous" @click=${() => this.#offboard()}>
+      ${words.offboard}
+    </button>`;
+    return html`<a class="button" href="#/users">${words.back}</a> ${may(this.me, 'users.update') ? edit : nothing}
+      ${may(this.me, 'users.delete') ? offboard : nothing}`;
   }
 
   content() {

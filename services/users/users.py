@@ -24,10 +24,10 @@ class Users:
 
     async def get(self, principal: Principal, user_id: str) -> User:
         """The user; the principal's own is created if missing. Raises NotAllowedError, NotFoundError, UpstreamError."""
-        scope = authorize(principal, Permission.USERS_READ, user_id)
+        authorize(principal, Permission.USERS_READ, user_id)
         await self.ensure_own(principal, user_id)
         user = await self._litellm.read_user(user_id)
-        if user is None and scope is Scope.OWN:
+        if user is None and _creates(principal, user_id):
             self._known.forget(user_id)
             await self.ensure_own(principal, user_id)
             user = await self._litellm.read_user(user_id)
@@ -41,13 +41,16 @@ class Users:
     async def ensure_own(self, principal: Principal, user_id: str) -> None:
         """Creates the user if it is the principal's own and missing: a change of its own. Raises UpstreamError.
 
-        Does nothing for another's user, or without authority: the caller checks that.
+        Does nothing for another's user, for an auditor's, or without authority: the caller checks that.
         """
-        is_own = permits(principal, Permission.USERS_CREATE, user_id).scope is Scope.OWN
-        if is_own and user_id not in self._known:
+        if _creates(principal, user_id) and user_id not in self._known:
             await self._first_uses.run(user_id, lambda: self._create_user.on_first_use(principal))
 
     async def require(self, scope: Scope, user_id: str) -> None:
         """Raises NotFoundError if another's user does not exist. `ensure_own` has created the principal's own."""
         if scope is not Scope.OWN and not await self._known.exists(user_id):
             raise no_such_user(user_id)
+
+
+def _creates(principal: Principal, user_id: str) -> bool:
+    return permits(principal, Permission.USERS_CREATE, user_id).scope is Scope.OWN

@@ -95,6 +95,10 @@ def without_catalog_token(settings: Settings) -> Settings:
     return replace(settings, backstage=BackstageSettings(BASE_URL))
 
 
+def with_auditors_of(group: str) -> Change:
+    return lambda settings: replace(settings, groups=replace(settings.groups, auditor=(group,)))
+
+
 def database(url: str) -> Change:
     return lambda settings: replace(settings, database_url=url)
 
@@ -121,6 +125,7 @@ def database(url: str) -> Change:
         ({"ahead": -45}, None, 0, ["warning  Backstage's clock: 45 s behind"]),
         ({"backstage": {GROUP: respond(401)}}, None, 1, ["failed   allowedGroup", "externalAccess"]),
         ({"backstage": {GROUP: respond(404)}}, None, 1, ["failed   allowedGroup: Backstage's catalog has no group"]),
+        ({}, with_auditors_of("group:default/gone"), 1, ["failed   auditorGroups: Backstage's catalog has no group"]),
         ({}, without_catalog_token, 0, ["warning  Backstage's catalog: there is no token", "keep their keys"]),
         ({}, database("postgresql+psycopg://u:canary@127.0.0.1:9/state"), 1, ["127.0.0.1:9/state cannot be used"]),
         ({}, database("sqlite+aiosqlite:////no/such/folder/state.sqlite3"), 1, ["failed   database"]),

@@ -25,6 +25,7 @@ liteLLM:
   adminGroup: admins
   adminGroups: [group:default/more-admins]
   allowedGroup: users
+  auditorGroups: [auditors]
   userDefaults: {maxBudget: 5.5, budgetDuration: 1y, models: [LLM Tier 1, 'gpt-*'], tpmLimit: 1, rpmLimit: 2,
                  maxKeys: 3, maxKeyDuration: 36h}
   groupDefaults:
@@ -42,7 +43,7 @@ litellmOrchestrator:
   console: {refreshUrl: 'https://portal/refresh?optional', contact: "$${whoever} is 'ünused': #llm"}
   serviceTokens:
     - {token: canary-of-the-service-1, subject: 'service:ci', role: admin}
-    - {token: canary-of-the-service-2, subject: 'service:ci', role: member}
+    - {token: canary-of-the-service-2, subject: 'service:ci', role: auditor}
   timeouts: {connect: 1.5, read: 2, pool: 3, deadline: 4}
   circuitBreaker: {failures: 0, seconds: 6}
   connections: {head: 7, body: 8, max: 9}

@@ -107,6 +107,7 @@ def config(tmp_path: Path) -> Path:
           masterKey: ${{LITELLM_MASTER_KEY}}
           adminGroup: group:default/admins
           allowedGroup: group:default/litellm-users
+          auditorGroups: [team-a]
           userDefaults: {{maxBudget: 100, budgetDuration: 1y}}
           groupDefaults:
             - {{group: admins, maxBudget: 1000}}

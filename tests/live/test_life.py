@@ -29,6 +29,29 @@ async def until_ended(live: Live, secret: str) -> None:
     pytest.fail("the key never ended")
 
 
+async def test_an_auditor_reads_and_changes_nothing(live: Live) -> None:
+    """Dave is in a group of auditors: he sees alice, her keys and her events, and LiteLLM keeps her key as it is."""
+    async with (
+        live.caller(await live.products.token("alice")) as alice,
+        live.caller(await live.products.token("dave")) as dave,
+    ):
+        key = (await alice.post(keys_path(ALICE), json={"alias": "audited"})).json()
+        me = (await dave.get(f"{BASE}/me")).json()
+        assert me["roles"] == ["auditor", "member"]
+        assert {"name": "keys.read", "scope": "any"} in me["permissions"]
+        assert [row["alias"] for row in (await dave.get(keys_path(ALICE))).json()["keys"]] == ["audited"]
+        assert ALICE in [row["userId"] for row in (await dave.get(USERS)).json()["users"]]
+        assert (await dave.get(AUDIT)).json()["events"][0]["actor"] == ALICE
+        refused = [
+            await dave.delete(keys_path(ALICE, key["keyId"])),
+            await dave.patch(keys_path(ALICE, key["keyId"]), json={"blocked": True}),
+            await dave.delete(user_path(ALICE)),
+            await dave.post(f"{BASE}/cleanup", json={"dryRun": False}),
+        ]
+        assert [response.status_code for response in refused] == [403] * 4
+        assert await live.products.chat(key["keySecret"]) == 200
+
+
 async def test_alice_looks_after_her_keys(live: Live) -> None:
     """Who she is, what she may use; a key with limits, read, changed, blocked, unblocked, and what others may not."""
     async with (

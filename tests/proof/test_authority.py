@@ -13,8 +13,10 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import OctKey
 
+from domain.identity import GroupRefs
 from settings.model import ServiceToken
 from standalone.backstage import BackstageStandIn
+from standalone.catalog import ADMINS, MEMBERS
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
 from tests.proof.conftest import Cells
@@ -22,10 +24,12 @@ from tests.support.contract import operations
 from tests.support.requests import REQUESTS
 from tests.support.upstreams import Overriding
 
+FRANK, AUDITORS = "user:default/frank", "group:default/auditors"
 NOBODY = "user:default/nobody"
 NO_KEY = "0" * 64
 _MINUTE = 60.0
 ADMIN_SERVICE, MEMBER_SERVICE = "admin-service-token-1", "member-service-token-1"
+AUDITOR_SERVICE = "auditor-service-token-1"
 NAMES = {
     400: "InputError",
     401: "AuthenticationError",
@@ -80,8 +84,10 @@ CALLERS = {
     "a plugin's token alone": Caller(bearer(lambda b: b.plugin_token()), "outsider"),
     "alice, a member": Caller(bearer(lambda b: b.user_token(ALICE)), "member"),
     "a plugin on behalf of alice": Caller(bearer(lambda b: b.plugin_token(b.limited_token(ALICE))), "member"),
+    "frank, an auditor": Caller(bearer(lambda b: b.user_token(FRANK)), "auditor", FRANK),
     "bob, an admin": Caller(bearer(lambda b: b.user_token(BOB)), "admin", BOB),
     "a service as member": Caller(lambda _: f"Bearer {MEMBER_SERVICE}", "member service"),
+    "a service as auditor": Caller(lambda _: f"Bearer {AUDITOR_SERVICE}", "auditor service"),
     "a service as admin": Caller(lambda _: f"Bearer {ADMIN_SERVICE}", "admin service"),
 }
 
@@ -144,16 +150,21 @@ def expected(kind: str, operation: str, target: str) -> int:
         return 401
     if operation == "reportKey":
         return 202
-    if kind == "outsider":
+    if kind == "outsider" or (kind.startswith("auditor") and operation not in READ_BY_AUDITORS):
         return 403
     row = ORACLE[operation]
-    if kind.endswith("service"):
+    if kind.endswith("service") or kind == "auditor":
         target = {"self": "other", "own": "another's by their path"}.get(target, target)
         if kind == "member service" and operation in on_a_user:
             return 403
-    return row[target][kind.startswith("admin")]
+    return row[target][kind.startswith(("admin", "auditor"))]
 
 
+READ_BY_AUDITORS = {
+    *("getMe", "getModels", "getUsers", "getUser", "getUserUsage", "getUserKeys", "getUserKey", "getAudit"),
+    *("getCleanup", "getCleanupRun"),
+    "runCleanup",  # a dry run
+}
 on_a_user = {name for name, (_, path, _) in operations().items() if "{userId}" in path} | {"createUser"}
 CELLS = [
     (caller, operation, target)
@@ -209,13 +220,17 @@ class World:
 
 
 @pytest.fixture
-async def world(make_service: MakeService, litellm: LiteLLMStandIn) -> World:
+async def world(make_service: MakeService, litellm: LiteLLMStandIn, backstage: BackstageStandIn) -> World:
     wire = Overriding(httpx.ASGITransport(litellm.app), {})
     tokens = (
         ServiceToken(ADMIN_SERVICE, "service:admin", "admin"),
         ServiceToken(MEMBER_SERVICE, "service:member", "member"),
+        ServiceToken(AUDITOR_SERVICE, "service:auditor", "auditor"),
     )
-    service = make_service(ports={"litellm": wire}, service_tokens=tokens)
+    org = backstage.org
+    org.users[FRANK], org.groups[AUDITORS] = {AUDITORS}, None
+    groups = GroupRefs(allowed=(MEMBERS,), admin=(ADMINS,), auditor=(AUDITORS,))
+    service = make_service(ports={"litellm": wire}, service_tokens=tokens, groups=groups)
     world = World(service, wire)
     for owner in (ALICE, BOB):
         made = (await service.signed_in(owner).post(keys_path(owner), json={})).json()

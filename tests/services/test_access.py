@@ -35,6 +35,15 @@ SERVES_ONESELF = {
     "models.read": "own",
     "audit.read": "own",
 }
+READS = {
+    "users.read": "any",
+    "keys.read": "any",
+    "keys.report": "any",
+    "usage.read": "any",
+    "models.read": "any",
+    "audit.read": "any",
+    "cleanup.read": "any",
+}
 RULES = {
     "users.update": "any",
     "users.block": "any",
@@ -46,11 +55,15 @@ RULES = {
 ROLES = [
     ([], {"keys.report": "any"}),
     ([Role.MEMBER], SERVES_ONESELF),
+    ([Role.AUDITOR], READS),
+    ([Role.MEMBER, Role.AUDITOR], SERVES_ONESELF | READS),
     ([Role.ADMIN], RULES),
+    ([Role.ADMIN, Role.AUDITOR], RULES),
     ([Role.MEMBER, Role.ADMIN], RULES),
     ([Role.SYSTEM], RULES),
 ]
 OUTSIDER = "user:default/alice is in neither the allowed group nor the admin group"
+READS_ONLY = "An auditor changes nothing; this takes a member of the allowed group, or an admin"
 REFUSED = [
     # roles, permission, whose, why
     ([], "keys.read", ALICE, OUTSIDER),
@@ -60,6 +73,10 @@ REFUSED = [
     ([Role.MEMBER], "audit.read", None, "Only an admin may do this"),
     ([Role.MEMBER], "users.update", ALICE, "Only an admin may do this"),
     ([Role.MEMBER], "cleanup.run", None, "Only an admin may do this"),
+    ([Role.AUDITOR], "keys.create", ALICE, READS_ONLY),
+    ([Role.AUDITOR], "keys.delete", BOB, READS_ONLY),
+    ([Role.AUDITOR], "users.delete", BOB, "Only an admin may do this"),
+    ([Role.MEMBER, Role.AUDITOR], "keys.delete", BOB, "Only user:default/bob or an admin may do this"),
 ]
 CHANGES = {
     "user.create": "users.create",
@@ -83,7 +100,7 @@ def alice(roles: list[Role]) -> Principal:
 
 @pytest.mark.parametrize(("roles", "permissions"), ROLES)
 def test_the_permissions_of_each_role(roles: list[Role], permissions: dict[str, str]) -> None:
-    """Self-service for members, everything for admins and background jobs, and reports for all who are signed in."""
+    """Self-service for members, all that is to be read for auditors, everything for admins and background jobs."""
     assert permissions_of(alice(roles)) == permissions
 
 
@@ -120,7 +137,7 @@ def test_a_refusal_of_which_more_is_known() -> None:
 
 
 @pytest.mark.parametrize("action", Action)
-@pytest.mark.parametrize("roles", [[], [Role.MEMBER], [Role.ADMIN]])
+@pytest.mark.parametrize("roles", [[], [Role.MEMBER], [Role.AUDITOR], [Role.ADMIN]])
 @pytest.mark.parametrize("owner", [ALICE, BOB])
 def test_what_a_change_needs(owner: str, roles: list[Role], action: Action) -> None:
     """Each action has its permission."""
