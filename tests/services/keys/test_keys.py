@@ -15,7 +15,7 @@ from domain.users import Tier
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path
 from tests.services.users.test_self_service import Slow
-from tests.support.upstreams import Overriding
+from tests.support.upstreams import Overriding, respond
 
 LAPTOP: dict[str, Any] = {
     "alias": "laptop",
@@ -308,6 +308,40 @@ async def test_changing_a_key(alice: httpx.AsyncClient) -> None:
     assert [row[name] for name in ("tpm_limit", "rpm_limit", "metadata")] == [None, None, {}]
     changed = (await alice.patch(path, json={"alias": "desktop", "rpmLimit": 0, "maxBudget": 0})).json()
     assert (changed["key_alias"], changed["rpm_limit"], changed["max_budget"]) == ("desktop", 0, 0)
+
+
+UNCHANGED = respond(200, json={})
+
+
+@pytest.mark.parametrize(
+    ("asked", "ignored"),
+    [
+        ({"blocked": True}, "blocked"),
+        ({"maxBudget": 0}, "max_budget"),
+        ({"models": ["gpt-fake"]}, "models"),
+        ({"alias": "a"}, "alias"),
+        ({"metadata": {"a": "b"}, "tpmLimit": 5, "rpmLimit": 0}, "metadata, tpm_limit, rpm_limit"),
+    ],
+    ids=str,
+)
+async def test_what_litellm_ignores_is_not_taken_for_done(
+    make_service: MakeService, litellm: LiteLLMStandIn, asked: dict[str, Any], ignored: str
+) -> None:
+    """It says 200 and leaves the key as it was: a 502 that names what is not there, 0 and false included."""
+    wire = Overriding(httpx.ASGITransport(litellm.app), {"/key/update": UNCHANGED})
+    alice = make_service(ports={"litellm": wire}).signed_in(ALICE)
+    path = keys_path(ALICE, await made(alice))
+    status, message = await refusal(await alice.patch(path, json=asked))
+    assert (status, sorted(message.split(", "))) == (502, sorted(f"LiteLLM ignored {ignored}".split(", "))), message
+
+
+async def test_no_value_and_an_empty_one_are_the_same(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """A key of LiteLLM's own pages has null where others have an empty list, or false: nothing was ignored."""
+    wire = Overriding(httpx.ASGITransport(litellm.app), {"/key/update": UNCHANGED})
+    alice = make_service(ports={"litellm": wire}).signed_in(ALICE)
+    path = keys_path(ALICE, await made(alice))
+    same = {"blocked": False, "models": None, "maxBudget": None, "metadata": {}}
+    assert (await alice.patch(path, json=same)).status_code == 200
 
 
 async def test_a_key_created_elsewhere_keeps_its_metadata(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:

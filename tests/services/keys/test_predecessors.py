@@ -131,11 +131,12 @@ async def test_only_what_the_contract_knows_becomes_of_the_older_key(alice: http
 
 
 async def test_deleting_a_key_that_replaced_none(service: Service, alice: httpx.AsyncClient) -> None:
-    """Nothing else happens, and nothing else is recorded."""
-    kept = await made(alice)
-    await alice.delete(f"{keys_path(ALICE, await made(alice))}?replaced=delete")
+    """Nothing else happens, and nothing is recorded but what the key was."""
+    kept, deleted = await made(alice), await made(alice, alias="laptop")
+    await alice.delete(f"{keys_path(ALICE, deleted)}?replaced=delete")
     assert list(service.litellm.rows.keys) == [kept]
-    assert [event["after"] for event in await events_of(service, "key.delete")] == [None]
+    (event,) = await events_of(service, "key.delete")
+    assert (event["keyId"], event["before"]["key_alias"], event["after"]) == (deleted, "laptop", None)
 
 
 async def test_an_older_key_that_is_gone_does_not_stop_the_deletion(

@@ -63,7 +63,7 @@ async def test_the_body_overrides_properties(alice: httpx.AsyncClient, litellm: 
 async def test_the_old_key_works_for_the_overlap(
     service: Service, alice: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """Both keys show the end of the old one, which is deleted at that time and not before."""
+    """Both keys show the end of the old one, which is deleted at that time and not before; the audit log says why."""
     first = (await alice.post(keys_path(ALICE))).json()
     new = await rotated(alice, first["keyId"], overlap=60)
     ends = "2027-01-15T08:01:00Z"
@@ -81,6 +81,9 @@ async def test_the_old_key_works_for_the_overlap(
     assert await chat(litellm, first["keySecret"]) == 401
     assert await chat(litellm, new["keySecret"]) == 200
     assert (await alice.get(keys_path(ALICE, new["keyId"]))).json()["pendingRevocations"] == []
+    (event,) = (await alice.get(f"{BASE}/audit", params={"action": "key.revoke"})).json()["events"]
+    assert (event["actor"], event["target"], event["keyId"]) == ("rotation", ALICE, first["keyId"])
+    assert (event["requested"], event["after"]) == ({"replacedBy": new["keyId"]}, None)
 
 
 async def test_a_failed_revocation_is_retried(make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock) -> None:
