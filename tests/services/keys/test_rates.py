@@ -24,6 +24,23 @@ async def test_new_keys_and_rotations_have_one_rate(make_service: MakeService, l
     assert list(litellm.rows.keys) == [new]
 
 
+async def test_who_makes_keys_reads_what_is_left(make_service: MakeService) -> None:
+    """With every new key, and with the answer to a repetition, which costs nothing; reports have their own rate."""
+    service = make_service(creates_per_minute=9)
+    alice = service.signed_in(ALICE)
+
+    async def left(path: str, named: str, **body: object) -> str:
+        answer = await alice.post(path, headers={"Idempotency-Key": named}, json=body)
+        assert answer.headers["ratelimit-policy"].endswith(";q=9;w=60")
+        return str(answer.headers["ratelimit"].partition(";t=")[0])
+
+    key = (await alice.post(keys_path(ALICE))).json()
+    again = f"{keys_path(ALICE, key['keyId'])}/regenerate"
+    told = [await left(path, name) for path, name in ((keys_path(ALICE), "a"), (again, "b")) for _ in range(2)]
+    assert told == ['"creates";r=7', '"creates";r=7', '"creates";r=6', '"creates";r=6']
+    assert await left(f"{BASE}/keys/report", "c", key=key["keySecret"]) == '"reports";r=8'
+
+
 async def test_reports_have_a_rate_of_their_own(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
     """Somebody who reports again and again neither keeps others from it, nor is kept from it by making keys."""
     service = make_service(creates_per_minute=1)
