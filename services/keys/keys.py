@@ -11,7 +11,7 @@ from domain.identity import Principal
 from domain.keys import DescribedKey, Key, KeyStatus, Revocation
 from domain.pages import Page, cursor_of, position_in
 from domain.versions import require_version
-from services.access import Access, authorize
+from services.access import authorize
 from services.users.users import Users
 from state.revocations import Revocations
 
@@ -43,7 +43,7 @@ class Keys:
         after = position_in(cursor, str, str)
         await self.users.ensure_own(principal, user_id)
         keys = await self.litellm.show_keys(user_id)
-        if not keys and access is Access.FOR_ANOTHER:
+        if not keys:
             await self.users.require(access, user_id)
         rest = keys if after is None else [key for key in keys if key.position < after]
         matching = [key for key in rest if self._matches(key, alias, status)]

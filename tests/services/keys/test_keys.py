@@ -340,7 +340,7 @@ async def test_no_value_and_an_empty_one_are_the_same(make_service: MakeService,
     wire = Overriding(httpx.ASGITransport(litellm.app), {"/key/update": UNCHANGED})
     alice = make_service(ports={"litellm": wire}).signed_in(ALICE)
     path = keys_path(ALICE, await made(alice))
-    same = {"blocked": False, "models": None, "maxBudget": None, "metadata": {}}
+    same: dict[str, Any] = {"blocked": False, "models": None, "maxBudget": None, "metadata": {}}
     assert (await alice.patch(path, json=same)).status_code == 200
 
 
@@ -473,3 +473,10 @@ async def test_a_key_of_another_user_is_not_visible(alice: httpx.AsyncClient, bo
         ]
         assert [answer.status_code for answer in answers] == [status] * 3
     assert (await bob.get(keys_path(BOB, his))).json()["key_alias"] is None
+
+
+async def test_an_admin_lists_the_keys_of_others(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """No keys is an empty list for a user who exists, and a 404 for one who does not: a name may be mistyped."""
+    litellm.rows.add_user({"user_id": ALICE})
+    assert (await bob.get(keys_path(ALICE))).json()["keys"] == []
+    assert (await bob.get(keys_path("user:default/alcie"))).status_code == 404

@@ -14,7 +14,7 @@ from standalone.litellm import LiteLLMStandIn
 from state.changes import ChangeTable
 from state.database import Database
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
-from tests.services.changes.test_audit import events
+from tests.services.changes.test_audit import events, mint_and_lose
 from tests.services.keys.test_keys import made
 from tests.services.keys.test_rotate import rotated
 from tests.support.upstreams import Answer, Overriding, hang, respond
@@ -73,6 +73,24 @@ async def test_the_log_says_what_became_of_a_key_that_was_deleted(
     assert (await alice.delete(keys_path(ALICE, key_id))).status_code == 502
     happened(litellm, key_id)
     assert await reconciled(service, clock, Action.KEY_DELETE) == found
+
+
+@pytest.mark.parametrize("is_rotation", [False, True])
+async def test_the_log_says_which_key_nobody_received(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, *, is_rotation: bool
+) -> None:
+    """LiteLLM made it and its answer was lost; it is deleted, and the key that a rotation was to replace stays."""
+    wire = Overriding(httpx.ASGITransport(litellm.app), {})
+    service = make_service(ports={"litellm": wire})
+    alice = service.signed_in(ALICE)
+    kept = await made(alice)
+    wire.answers["/key/generate"] = mint_and_lose(litellm)
+    path = f"{keys_path(ALICE, kept)}/regenerate" if is_rotation else keys_path(ALICE)
+    assert (await alice.post(path)).status_code == 504
+    (lost,) = set(litellm.rows.keys) - {kept}
+    action = Action.KEY_REGENERATE if is_rotation else Action.KEY_CREATE
+    assert await reconciled(service, clock, action) == {"deleted": [lost]}
+    assert list(litellm.rows.keys) == [kept]
 
 
 @pytest.mark.parametrize("is_gone", [False, True])

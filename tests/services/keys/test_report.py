@@ -174,6 +174,15 @@ async def test_litellm_says_why_a_leaked_key_is_blocked(
     assert BOB not in str(service.litellm.rows.keys[created["keyId"]]["metadata"])
 
 
+async def test_the_log_says_whose_key_was_reported(service: Service, bob: httpx.AsyncClient) -> None:
+    """And whether LiteLLM has such a key: for an admin, as the answer tells the reporter neither."""
+    key = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()
+    for secret in ("sk-made-up", key["keySecret"]):
+        assert (await service.signed_in(CAROL).post(REPORT, json={"key": secret})).status_code == 202
+    told = [(event["actor"], event["target"], event["after"]) for event in await events(bob, action="key.report")]
+    assert told == [(CAROL, ALICE, {"known": True}), (CAROL, None, {"known": False})]
+
+
 async def test_a_leaked_key_that_was_made_elsewhere(
     service: Service, litellm: LiteLLMStandIn, alice: httpx.AsyncClient, bob: httpx.AsyncClient
 ) -> None:
