@@ -47,9 +47,9 @@ class Keys:
             await self.users.require(access, user_id)
         rest = keys if after is None else [key for key in keys if key.position < after]
         matching = [key for key in rest if self._matches(key, alias, status)]
-        shown = matching if limit is None else matching[:limit]
+        shown = matching[:limit]
         next_cursor = cursor_of(*shown[-1].position) if len(matching) > len(shown) else None
-        return Page(_described(shown, await self.revocations.of_user(user_id) if shown else []), next_cursor)
+        return Page(_described(shown, await self.revocations.of_user(user_id)), next_cursor)
 
     async def get(self, principal: Principal, user_id: str, key_id: str) -> DescribedKey:
         """One key. Raises NotAllowedError, NotFoundError (also for a key of another user), UpstreamError."""

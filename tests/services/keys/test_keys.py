@@ -63,6 +63,7 @@ async def test_an_alias_is_opaque_in_litellm(
     alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
     """LiteLLM requires unique aliases across all users; here two users may choose the same."""
+    await made(alice, alias="desktop")
     hers, his = await made(alice, alias="laptop"), await made(bob, BOB, alias="laptop")
     aliases = {litellm.rows.keys[key_id]["key_alias"] for key_id in (hers, his)}
     assert len(aliases) == 2

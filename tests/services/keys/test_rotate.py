@@ -125,9 +125,11 @@ async def test_the_old_key_works_for_the_overlap(
     assert await chat(litellm, first["keySecret"]) == 401
     assert await chat(litellm, new["keySecret"]) == 200
     assert (await alice.get(keys_path(ALICE, new["keyId"]))).json()["pendingRevocations"] == []
-    (event,) = (await alice.get(f"{BASE}/audit", params={"action": "key.revoke"})).json()["events"]
-    assert (event["actor"], event["target"], event["keyId"]) == ("rotation", ALICE, first["keyId"])
-    assert (event["requested"], event["after"]) == ({"replacedBy": new["keyId"]}, None)
+    ended, rotation, _, _ = (await alice.get(f"{BASE}/audit")).json()["events"]
+    assert (ended["actor"], ended["action"], ended["keyId"]) == ("rotation", "key.revoke", first["keyId"])
+    assert (ended["requested"], ended["after"]) == ({"replacedBy": new["keyId"]}, None)
+    assert (rotation["actor"], rotation["action"], rotation["keyId"]) == (ALICE, "key.regenerate", first["keyId"])
+    assert (rotation["requested"], rotation["after"]) == ({"overlap": 60}, {"replacedBy": new["keyId"]})
 
 
 async def test_a_failed_revocation_is_retried(make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock) -> None:
@@ -185,11 +187,16 @@ async def test_a_leaked_key_is_replaced_at_once(alice: httpx.AsyncClient, litell
 
 
 async def test_a_repeated_request_rotates_once(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """The repetition gets the first answer, although the old key is gone."""
+    """The repetition gets the first answer, although the old key is gone; another rotation is not a repetition."""
+    other = f"{keys_path(ALICE, await made(alice))}/regenerate"
     path = f"{keys_path(ALICE, await made(alice))}/regenerate"
     first, again = await alice.post(path, headers=NAMED), await alice.post(path, headers=NAMED)
     assert (first.status_code, first.json()) == (201, again.json())
-    assert list(litellm.rows.keys) == [first.json()["keyId"]]
+    before = list(litellm.rows.keys)
+    assert before[1:] == [first.json()["keyId"]]
+    assert (await alice.post(other, headers=NAMED)).status_code == 422
+    assert (await alice.post(path, json={"rpmLimit": 5}, headers=NAMED)).status_code == 422
+    assert list(litellm.rows.keys) == before
 
 
 def alive(litellm: LiteLLMStandIn) -> list[str]:
