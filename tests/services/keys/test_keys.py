@@ -369,8 +369,8 @@ async def test_an_etag_names_what_can_be_changed(alice: httpx.AsyncClient, litel
     changed = await alice.patch(path, json={"alias": "b"}, headers={"If-Match": first})
     assert changed.status_code == 200
     assert changed.headers["etag"] == (await alice.get(path)).headers["etag"] != first
-    for method, body in (("PATCH", {"alias": "c"}), ("DELETE", None)):
-        stale = await alice.request(method, path, json=body, headers={"If-Match": first})
+    for method, suffix, body in (("PATCH", "", {"alias": "c"}), ("POST", "/regenerate", {}), ("DELETE", "", None)):
+        stale = await alice.request(method, path + suffix, json=body, headers={"If-Match": first})
         assert await refusal(stale) == (412, "The key has changed; read it again")
     assert (await alice.get(path)).json()["key_alias"] == "b"
 
