@@ -60,9 +60,9 @@ class KeyIssuer:
             raise
         return created
 
-    async def delete_abandoned(self, user_id: str, interrupted: Sequence[Interrupted]) -> list[str]:
-        """Deletes the keys that interrupted changes created; nobody received their secrets. Returns their ids."""
-        return await self.delete_created_by(user_id, {row.operation for row in interrupted if row.action in CREATING})
+    async def delete_abandoned(self, user_id: str, interrupted: Sequence[Interrupted]) -> None:
+        """Deletes the keys that interrupted changes created; nobody received their secrets."""
+        await self.delete_created_by(user_id, {row.operation for row in interrupted if row.action in CREATING})
 
     async def delete_created_by(self, user_id: str, operations: Collection[str]) -> list[str]:
         """Deletes the keys that these operations created. Returns their ids."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clients.litellm.client import LiteLLM
 from domain.errors import NotFoundError
-from domain.identity import Permission, Principal, Scope
+from domain.identity import Permission, Principal
 from domain.keys import DescribedKey, Key, KeyStatus, Revocation
 from domain.pages import Page, cursor_of, position_in
 from domain.versions import require_version
@@ -43,13 +43,13 @@ class Keys:
         after = position_in(cursor, str, str)
         await self.users.ensure_own(principal, user_id)
         keys = await self.litellm.show_keys(user_id)
-        if not keys and scope is Scope.ANY:
+        if not keys:
             await self.users.require(scope, user_id)
         rest = keys if after is None else [key for key in keys if key.position < after]
         matching = [key for key in rest if self._matches(key, alias, status)]
-        shown = matching if limit is None else matching[:limit]
+        shown = matching[:limit]
         next_cursor = cursor_of(*shown[-1].position) if len(matching) > len(shown) else None
-        return Page(_described(shown, await self.revocations.of_user(user_id) if shown else []), next_cursor)
+        return Page(_described(shown, await self.revocations.of_user(user_id)), next_cursor)
 
     async def get(self, principal: Principal, user_id: str, key_id: str) -> DescribedKey:
         """One key. Raises NotAllowedError, NotFoundError (also for a key of another user), UpstreamError."""

@@ -46,16 +46,15 @@ class OwnerCheck:
         """
         tasks = [task, *await self.due.claim_batch(task.kind, _AT_ONCE - 1)]
         owners = {task.owner for task in tasks if task.owner is not None}
-        found = await self.litellm.find_users(owners)
-        settled = [new for new in tasks if new.owner is None or new.owner in found]
+        missing = owners - (await self.litellm.find_users(owners)).keys()
+        settled = [new for new in tasks if new.owner not in missing]
         if settled:
             await self.due.drop(*settled)
         for new in tasks:
-            if new.owner is not None and new.owner not in found:
+            if new.owner in missing:
                 await self._delete(new, new.owner)
 
     async def _delete(self, task: Task, owner: str) -> None:
-        self.known.forget(owner)
         async with self.changes.begin(
             _OWNER_CHECK, Action.KEY_REVOKE, owner, key_id=task.subject, requested={"because": "no such user"}
         ) as change:

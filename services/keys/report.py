@@ -75,8 +75,7 @@ class AnnotateReport:
         """Annotates the key of a task of the due queue. Raises OverloadedError, UpstreamError."""
         key_id = task.subject
         owner = await self.litellm.owner_of_key(key_id)
-        key = None if owner is None else await self._annotated(owner, key_id)
-        if owner is None or key is None:
+        if owner is None or await self._annotated(owner, key_id) is None:
             await self.due.drop(task)  # nobody's, or made elsewhere: LiteLLM says that it is blocked
             return
         block = Block(_REPORTS.subject, Blocker.REPORT, task.due_at)

@@ -158,9 +158,5 @@ def _cleared(value: Any) -> Any:
 
 
 def _annotations(key: Key, requested: KeyChanges, block: Block | None) -> KeyAnnotations:
-    annotations = replace(key.to_annotate, block=block)
-    if "alias" in requested:
-        annotations = replace(annotations, alias=requested["alias"])
-    if "metadata" in requested:
-        annotations = replace(annotations, metadata=requested["metadata"])
-    return annotations
+    given: dict[str, Any] = {name: value for name, value in requested.items() if name in ("alias", "metadata")}
+    return replace(key.to_annotate, block=block, **given)

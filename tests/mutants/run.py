@@ -35,7 +35,11 @@ ROOMS = {
         "tests/services/keys/test_report.py",
     ],
     "services/offboarding/*.py": ["tests/services/offboarding", "--ignore=tests/services/offboarding/test_size.py"],
-    "services/keys/*.py": ["tests/services/keys"],
+    "services/keys/*.py": [
+        "tests/services/keys",
+        "tests/services/test_odd_rows.py::test_nothing_is_decided_on_an_odd_row",
+        "tests/services/test_odd_rows.py::test_an_odd_key_can_be_blocked",
+    ],
     "clients/backstage/*.py": [
         "tests/clients/backstage",
         "tests/cli/test_check.py::test_what_is_wrong",

@@ -15,7 +15,7 @@ from domain.users import Tier
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path
 from tests.services.users.test_self_service import Slow
-from tests.support.upstreams import Overriding
+from tests.support.upstreams import Overriding, respond
 
 LAPTOP: dict[str, Any] = {
     "alias": "laptop",
@@ -63,6 +63,7 @@ async def test_an_alias_is_opaque_in_litellm(
     alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
     """LiteLLM requires unique aliases across all users; here two users may choose the same."""
+    await made(alice, alias="desktop")
     hers, his = await made(alice, alias="laptop"), await made(bob, BOB, alias="laptop")
     aliases = {litellm.rows.keys[key_id]["key_alias"] for key_id in (hers, his)}
     assert len(aliases) == 2
@@ -310,6 +311,40 @@ async def test_changing_a_key(alice: httpx.AsyncClient) -> None:
     assert (changed["key_alias"], changed["rpm_limit"], changed["max_budget"]) == ("desktop", 0, 0)
 
 
+UNCHANGED = respond(200, json={})
+
+
+@pytest.mark.parametrize(
+    ("asked", "ignored"),
+    [
+        ({"blocked": True}, "blocked"),
+        ({"maxBudget": 0}, "max_budget"),
+        ({"models": ["gpt-fake"]}, "models"),
+        ({"alias": "a"}, "alias"),
+        ({"metadata": {"a": "b"}, "tpmLimit": 5, "rpmLimit": 0}, "metadata, tpm_limit, rpm_limit"),
+    ],
+    ids=str,
+)
+async def test_what_litellm_ignores_is_not_taken_for_done(
+    make_service: MakeService, litellm: LiteLLMStandIn, asked: dict[str, Any], ignored: str
+) -> None:
+    """It says 200 and leaves the key as it was: a 502 that names what is not there, 0 and false included."""
+    wire = Overriding(httpx.ASGITransport(litellm.app), {"/key/update": UNCHANGED})
+    alice = make_service(ports={"litellm": wire}).signed_in(ALICE)
+    path = keys_path(ALICE, await made(alice))
+    status, message = await refusal(await alice.patch(path, json=asked))
+    assert (status, sorted(message.split(", "))) == (502, sorted(f"LiteLLM ignored {ignored}".split(", "))), message
+
+
+async def test_no_value_and_an_empty_one_are_the_same(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """A key of LiteLLM's own pages has null where others have an empty list, or false: nothing was ignored."""
+    wire = Overriding(httpx.ASGITransport(litellm.app), {"/key/update": UNCHANGED})
+    alice = make_service(ports={"litellm": wire}).signed_in(ALICE)
+    path = keys_path(ALICE, await made(alice))
+    same: dict[str, Any] = {"blocked": False, "models": None, "maxBudget": None, "metadata": {}}
+    assert (await alice.patch(path, json=same)).status_code == 200
+
+
 async def test_a_key_created_elsewhere_keeps_its_metadata(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
     """Its metadata is visible, and a change here does not lose it."""
     await alice.get(keys_path(ALICE))
@@ -334,8 +369,8 @@ async def test_an_etag_names_what_can_be_changed(alice: httpx.AsyncClient, litel
     changed = await alice.patch(path, json={"alias": "b"}, headers={"If-Match": first})
     assert changed.status_code == 200
     assert changed.headers["etag"] == (await alice.get(path)).headers["etag"] != first
-    for method, body in (("PATCH", {"alias": "c"}), ("DELETE", None)):
-        stale = await alice.request(method, path, json=body, headers={"If-Match": first})
+    for method, suffix, body in (("PATCH", "", {"alias": "c"}), ("POST", "/regenerate", {}), ("DELETE", "", None)):
+        stale = await alice.request(method, path + suffix, json=body, headers={"If-Match": first})
         assert await refusal(stale) == (412, "The key has changed; read it again")
     assert (await alice.get(path)).json()["key_alias"] == "b"
 
@@ -439,3 +474,10 @@ async def test_a_key_of_another_user_is_not_visible(alice: httpx.AsyncClient, bo
         ]
         assert [answer.status_code for answer in answers] == [status] * 3
     assert (await bob.get(keys_path(BOB, his))).json()["key_alias"] is None
+
+
+async def test_an_admin_lists_the_keys_of_others(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """No keys is an empty list for a user who exists, and a 404 for one who does not: a name may be mistyped."""
+    litellm.rows.add_user({"user_id": ALICE})
+    assert (await bob.get(keys_path(ALICE))).json()["keys"] == []
+    assert (await bob.get(keys_path("user:default/alcie"))).status_code == 404

@@ -46,8 +46,9 @@ async def test_rotations_do_not_multiply_keys(make_service: MakeService, clock: 
         clock.advance(60)
     assert (await alice.post(keys_path(ALICE), json={})).status_code == 409
     assert (await described(alice, ids[-1]))["pendingRevocations"] == [new["revokes"]]
-    assert [event["after"]["revokedAtOnce"] for event in (await events_of(service, "key.regenerate"))[:-1]] == [
-        [key_id] for key_id in ids[-3::-1]
+    ended = [{}, *({"revokedAtOnce": [key_id]} for key_id in ids)]
+    assert [event["after"] for event in (await events_of(service, "key.regenerate"))[::-1]] == [
+        {"replacedBy": new} | more for new, more in zip(ids[1:], ended, strict=False)
     ]
     clock.advance(WEEK)
     await service.run_background_jobs()
@@ -131,11 +132,12 @@ async def test_only_what_the_contract_knows_becomes_of_the_older_key(alice: http
 
 
 async def test_deleting_a_key_that_replaced_none(service: Service, alice: httpx.AsyncClient) -> None:
-    """Nothing else happens, and nothing else is recorded."""
-    kept = await made(alice)
-    await alice.delete(f"{keys_path(ALICE, await made(alice))}?replaced=delete")
+    """Nothing else happens, and nothing is recorded but what the key was."""
+    kept, deleted = await made(alice), await made(alice, alias="laptop")
+    await alice.delete(f"{keys_path(ALICE, deleted)}?replaced=delete")
     assert list(service.litellm.rows.keys) == [kept]
-    assert [event["after"] for event in await events_of(service, "key.delete")] == [None]
+    (event,) = await events_of(service, "key.delete")
+    assert (event["keyId"], event["before"]["key_alias"], event["after"]) == (deleted, "laptop", None)
 
 
 async def test_an_older_key_that_is_gone_does_not_stop_the_deletion(

@@ -17,6 +17,7 @@ from state.database import Database
 from state.tables import reported_key
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path
 from tests.services.changes.test_audit import events
+from tests.services.changes.test_write_path import Gate
 from tests.support.upstreams import Answer, Overriding, hang, respond
 
 REPORT = f"{BASE}/keys/report"
@@ -155,14 +156,59 @@ async def test_a_report_during_an_unblock(
 
 
 async def test_litellm_says_why_a_leaked_key_is_blocked(
-    service: Service, alice: httpx.AsyncClient, bob: httpx.AsyncClient
+    service: Service, alice: httpx.AsyncClient, bob: httpx.AsyncClient, clock: Clock
 ) -> None:
-    """Once the owner's lock is free, without the reporter's name; the alias and what others wrote stay."""
+    """Written once, without the reporter's name; the alias and what others wrote stay, and the audit log has it."""
     body = {"alias": "laptop", "metadata": {"team": "search"}}
     created = (await alice.post(keys_path(ALICE), json=body)).json()
     assert (await bob.post(f"{BASE}/keys/report", json={"key": created["keySecret"]})).status_code == 202
-    await service.run_background_jobs()
+    for _ in range(2):
+        await service.run_background_jobs()
+        clock.advance(121)
+    (event,) = await events(bob, action="key.update")
+    assert (event["actor"], event["target"], event["keyId"]) == ("reports", ALICE, created["keyId"])
+    assert (event["requested"], event["after"]) == ({"blockedBy": "report"}, {"exists": True})
     key = (await alice.get(keys_path(ALICE, created["keyId"]))).json()
     assert (key["blockedBy"], key["blockedAt"] is None, key["blocked"]) == ("report", False, True)
     assert (key["key_alias"], key["metadata"]) == ("laptop", {"team": "search"})
     assert BOB not in str(service.litellm.rows.keys[created["keyId"]]["metadata"])
+
+
+async def test_the_log_says_whose_key_was_reported(service: Service, bob: httpx.AsyncClient) -> None:
+    """And whether LiteLLM has such a key: for an admin, as the answer tells the reporter neither."""
+    key = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()
+    for secret in ("sk-made-up", key["keySecret"]):
+        assert (await service.signed_in(CAROL).post(REPORT, json={"key": secret})).status_code == 202
+    told = [(event["actor"], event["target"], event["after"]) for event in await events(bob, action="key.report")]
+    assert told == [(CAROL, ALICE, {"known": True}), (CAROL, None, {"known": False})]
+
+
+async def test_a_leaked_key_that_was_made_elsewhere(
+    service: Service, litellm: LiteLLMStandIn, alice: httpx.AsyncClient, bob: httpx.AsyncClient
+) -> None:
+    """It is blocked; nothing is written into its metadata, and the audit log claims no change of it."""
+    await alice.get(keys_path(ALICE))
+    row, secret = litellm.rows.add_key({"user_id": ALICE, "metadata": {"tags": ["a"]}})
+    assert (await bob.post(REPORT, json={"key": secret})).status_code == 202
+    await service.run_background_jobs()
+    assert (litellm.rows.keys[row["token"]]["blocked"], row["metadata"]) == (True, {"tags": ["a"]})
+    assert await events(bob, action="key.update") == []
+
+
+async def test_a_leaked_key_that_is_deleted_before_the_owners_turn(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Nothing is left to annotate: the audit log says so, and it is not tried again."""
+    service = make_service()
+    key = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()
+    assert (await service.signed_in(CAROL).post(REPORT, json={"key": key["keySecret"]})).status_code == 202
+    gate = Gate(litellm, "/key/list", after=True)
+    annotating = asyncio.create_task(make_service(ports={"litellm": gate}).run_background_jobs())
+    await gate.reached.wait()
+    litellm.rows.delete_key(key["keyId"])
+    gate.open.set()
+    await annotating
+    clock.advance(121)
+    await service.run_background_jobs()
+    (event,) = await events(service.signed_in(BOB), action="key.update")
+    assert (event["actor"], event["outcome"], event["after"]) == ("reports", "done", {"exists": False})

@@ -10,7 +10,7 @@ import pytest
 from domain.times import seconds_of
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
-from tests.services.keys.test_keys import LAPTOP, made, refusal
+from tests.services.keys.test_keys import LAPTOP, made, refusal, tiered
 from tests.support.kill_points import Killed, KillSwitch
 from tests.support.upstreams import Overriding
 
@@ -58,12 +58,56 @@ async def test_the_body_overrides_properties(alice: httpx.AsyncClient, litellm: 
     row = (await alice.get(keys_path(ALICE, new["keyId"]))).json()
     assert (row["key_alias"], row["max_budget"], row["rpm_limit"]) == ("desktop", 7, 10)
     assert seconds_of(row["expires"], "expires") == clock() + 7200
+    new = await rotated(alice, new["keyId"], models=[], metadata={"a": "b"}, expiresAt="2027-01-15T09:00:00Z")
+    row = (await alice.get(keys_path(ALICE, new["keyId"]))).json()
+    assert (row["key_alias"], row["max_budget"], row["models"], row["metadata"]) == ("desktop", 7, [], {"a": "b"})
+    assert row["expires"].startswith("2027-01-15T09:00:00")
+
+
+async def test_the_new_alias_is_free_or_the_old_one(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """Another key's is a 409 that leaves no key, until that one is replaced under another name, overlap or not."""
+    laptop, other = await made(alice, alias="laptop"), await made(alice, alias="other")
+    path = f"{keys_path(ALICE, other)}/regenerate"
+    assert await refusal(await alice.post(path, json={"alias": "laptop"})) == (
+        409,
+        "Another key has the alias laptop; choose a different one",
+    )
+    assert list(litellm.rows.keys) == [laptop, other]
+    await rotated(alice, laptop, alias="desktop", overlap=60)
+    other = (await rotated(alice, other, alias="laptop"))["keyId"]
+    await rotated(alice, other, alias="laptop")
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"), [({"rpmLimit": 11}, "rpmLimit must be at most 10"), ({"expiresIn": 86_401}, "at most 86400")]
+)
+async def test_a_tier_is_not_exceeded_by_a_rotation(
+    make_service: MakeService, asked: dict[str, Any], says: str
+) -> None:
+    """403, and both are as before; an admin may exceed it for another user."""
+    service = tiered(make_service)
+    alice, bob = service.signed_in(ALICE), service.signed_in(BOB)
+    path = f"{keys_path(ALICE, await made(alice))}/regenerate"
+    status, message = await refusal(await alice.post(path, json=asked))
+    assert (status, says in message, len(service.litellm.rows.keys)) == (403, True, 1), message
+    assert (await bob.post(path, json=asked)).status_code == 201
+
+
+async def test_how_long_the_new_key_lives(make_service: MakeService, clock: Clock) -> None:
+    """As long as the old one, to its last second; one that had no end gets the longest life of today's tier."""
+    alice = make_service().signed_in(ALICE)
+    endless, ending = await made(alice), await made(alice, expiresIn=60)
+    clock.advance(59.5)
+    for client, key_id, life in ((alice, ending, 1), (tiered(make_service).signed_in(ALICE), endless, 86_400)):
+        new = (await rotated(client, key_id))["keyId"]
+        row = (await alice.get(keys_path(ALICE, new))).json()
+        assert seconds_of(row["expires"], "expires") == clock() + life
 
 
 async def test_the_old_key_works_for_the_overlap(
     service: Service, alice: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """Both keys show the end of the old one, which is deleted at that time and not before."""
+    """Both keys show the end of the old one, which is deleted at that time and not before; the audit log says why."""
     first = (await alice.post(keys_path(ALICE))).json()
     new = await rotated(alice, first["keyId"], overlap=60)
     ends = "2027-01-15T08:01:00Z"
@@ -81,6 +125,11 @@ async def test_the_old_key_works_for_the_overlap(
     assert await chat(litellm, first["keySecret"]) == 401
     assert await chat(litellm, new["keySecret"]) == 200
     assert (await alice.get(keys_path(ALICE, new["keyId"]))).json()["pendingRevocations"] == []
+    ended, rotation, _, _ = (await alice.get(f"{BASE}/audit")).json()["events"]
+    assert (ended["actor"], ended["action"], ended["keyId"]) == ("rotation", "key.revoke", first["keyId"])
+    assert (ended["requested"], ended["after"]) == ({"replacedBy": new["keyId"]}, None)
+    assert (rotation["actor"], rotation["action"], rotation["keyId"]) == (ALICE, "key.regenerate", first["keyId"])
+    assert (rotation["requested"], rotation["after"]) == ({"overlap": 60}, {"replacedBy": new["keyId"]})
 
 
 async def test_a_failed_revocation_is_retried(make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock) -> None:
@@ -138,11 +187,16 @@ async def test_a_leaked_key_is_replaced_at_once(alice: httpx.AsyncClient, litell
 
 
 async def test_a_repeated_request_rotates_once(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
-    """The repetition gets the first answer, although the old key is gone."""
+    """The repetition gets the first answer, although the old key is gone; another rotation is not a repetition."""
+    other = f"{keys_path(ALICE, await made(alice))}/regenerate"
     path = f"{keys_path(ALICE, await made(alice))}/regenerate"
     first, again = await alice.post(path, headers=NAMED), await alice.post(path, headers=NAMED)
     assert (first.status_code, first.json()) == (201, again.json())
-    assert list(litellm.rows.keys) == [first.json()["keyId"]]
+    before = list(litellm.rows.keys)
+    assert before[1:] == [first.json()["keyId"]]
+    assert (await alice.post(other, headers=NAMED)).status_code == 422
+    assert (await alice.post(path, json={"rpmLimit": 5}, headers=NAMED)).status_code == 422
+    assert list(litellm.rows.keys) == before
 
 
 def alive(litellm: LiteLLMStandIn) -> list[str]:
