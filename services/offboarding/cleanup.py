@@ -68,10 +68,10 @@ class Cleanup:
             raise
         return await self.account.close(None, report)
 
-    async def run_if_due(self) -> CleanupReport | None:
+    async def run_if_due(self) -> None:
         """A run if one is due and no other replica has the lease."""
-        held = await self.lease.acquire(only_if_due=True)
-        return None if held is None else await self.run(held, await self.begin("schedule", held), Order(CLEANUP))
+        if held := await self.lease.acquire(only_if_due=True):
+            await self.run(held, await self.begin("schedule", held), Order(CLEANUP))
 
     async def take(self, plan_hash: str | None) -> HeldLease:
         """The lease for a run that an admin requested.

@@ -65,8 +65,7 @@ class RemoveUser:
         if not await self._known.exists(user_id):
             raise no_such_user(user_id)
         # Only then: a user whose row cannot be read in full can be removed all the same.
-        user = await self._litellm.read_user(user_id) if expected is not None else None
-        if user is not None:
+        if expected is not None and (user := await self._litellm.read_user(user_id)):
             require_version(user.version, expected, "user")
 
     async def _acquire(self, principal: Principal, user_id: str) -> HeldLease:

@@ -200,3 +200,16 @@ async def test_an_admin_deletes_a_user_whose_keys_cannot_be_blocked(
         ("user.delete", "done"),
         ("user.block", "failed" if path == "/key/block" else None),
     ]
+
+
+async def test_an_admin_deletes_a_user_while_litellm_cannot_list_users(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """The keys are blocked all the same, so that the user is out; that they are not deleted is said."""
+    transport = Overriding(httpx.ASGITransport(litellm.app), {})
+    service = make_service(ports={"litellm": transport})
+    await service.signed_in(ALICE).get(user_path(ALICE))
+    row, _ = litellm.rows.add_key({"user_id": ALICE})
+    transport.answers["/user/list"] = lambda _: httpx.Response(500)
+    assert (await service.signed_in(BOB).delete(user_path(ALICE))).status_code == 502
+    assert (ALICE in litellm.rows.users, litellm.rows.keys[row["token"]]["blocked"]) == (True, True)

@@ -121,11 +121,12 @@ async def test_a_confirmation_that_led_to_nothing(impatient: Organisation, meanw
     plan = (await impatient.dry_run()).plan
     assert plan is not None
     meanwhile(impatient)
-    await impatient.run(plan.hash, BOSS)
+    report = await impatient.run(plan.hash, BOSS)
     (row,) = await events(impatient)
     assert (row.action, row.actor, row.outcome) == ("cleanup.run", BOSS.subject, "failed")
     assert reason in (row.detail or "")
-    assert (row.requested or {})["confirmed"] is False
+    made = plan.hash if report["plan"] is None else report["plan"]["hash"]
+    assert row.requested == {"runId": report["runId"], "planHash": made, "confirmed": False}
 
 
 async def test_a_run_that_dies_leaves_an_event_without_an_outcome(make_organisation: MakeOrganisation) -> None:
