@@ -14,7 +14,7 @@ from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from state.database import Database
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
-from tests.support.requests import NO_KEY, send
+from tests.support.requests import NO_KEY, ended, send
 from tests.support.upstreams import Hanging, Overriding, answering, hang, refuse
 
 PREFIX = "litellm_orchestrator_"
@@ -157,8 +157,7 @@ async def test_the_cleanup_and_the_directory(service: Service, clock: Clock) -> 
     service.litellm.rows.add_user({"user_id": "user:default/somebody.who.left"})
     await send(bob, "runCleanup", json={"dryRun": True})
     await send(bob, "runCleanup", json={"dryRun": False})
-    while (await send(bob, "getCleanup")).json()["running"]:
-        pass
+    await ended(bob)
     clock.advance(60)
     found = await metrics_of(service)
     assert found['cleanup_runs_total{kind="dry_run",outcome="planned"}'] == 1
@@ -183,8 +182,7 @@ async def test_users_whose_deletion_waits(make_service: MakeService, litellm: Li
     bob = service.signed_in(BOB)
     for _ in range(2):
         await send(bob, "runCleanup", json={"dryRun": False})
-        while (await send(bob, "getCleanup")).json()["running"]:
-            pass
+        await ended(bob)
     found = await metrics_of(service)
     assert found['cleanup_planned_users_total{step="foreign"}'] == 1
     assert found['cleanup_planned_users_total{step="postponed"}'] == 1

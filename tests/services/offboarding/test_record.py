@@ -17,6 +17,7 @@ from state.tables import offboarding
 from tests.conftest import ALICE, BASE, BOB, MakeService
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import AT_ONCE, BOSS, INTERVAL, Crash, Organisation
+from tests.support.requests import ended
 
 CLEANUP = f"{BASE}/cleanup"
 
@@ -158,9 +159,7 @@ async def test_over_the_api(make_service: MakeService, backstage: BackstageStand
     async def run(plan_hash: str | None = None) -> Any:
         body = {"dryRun": False} | ({} if plan_hash is None else {"planHash": plan_hash})
         assert (await bob.post(CLEANUP, json=body)).status_code == 202
-        while (status := (await bob.get(CLEANUP)).json())["running"]:
-            pass
-        return status["lastReport"]
+        return (await ended(bob))["lastReport"]
 
     await run()
     (entry,) = (await run())["plan"]["entries"]
