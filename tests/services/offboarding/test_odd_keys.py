@@ -17,6 +17,7 @@ from tests.conftest import ALICE, BASE, BOB, MakeService, Service, user_path
 from tests.services.keys.test_keys import refusal
 from tests.support.organisation import Organisation
 from tests.support.upstreams import Overriding
+from tests.support.user_list import listing
 
 ODD: dict[str, dict[str, Any]] = {
     "models null": {"models": None},
@@ -213,3 +214,17 @@ async def test_an_admin_deletes_a_user_while_litellm_cannot_list_users(
     transport.answers["/user/list"] = lambda _: httpx.Response(500)
     assert (await service.signed_in(BOB).delete(user_path(ALICE))).status_code == 502
     assert (ALICE in litellm.rows.users, litellm.rows.keys[row["token"]]["blocked"]) == (True, True)
+
+
+async def test_an_admin_deletes_a_user_whom_litellm_does_not_list(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """It has them when it is asked for them alone: they are deleted with their keys, whose number it does not say."""
+    service = make_service(
+        ports={"litellm": Overriding(httpx.ASGITransport(litellm.app), {"/user/list": listing(list)})}
+    )
+    litellm.rows.add_user({"user_id": ALICE})
+    litellm.rows.add_key({"user_id": ALICE})
+    answer = await service.signed_in(BOB).delete(user_path(ALICE))
+    assert (answer.status_code, answer.json()["keysDeleted"]) == (200, 0)
+    assert (litellm.rows.users, litellm.rows.keys) == ({}, {})

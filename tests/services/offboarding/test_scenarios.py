@@ -147,9 +147,29 @@ async def test_whose_block_it_is_stands_in_litellm(organisation: Organisation) -
     rows.update_key(admins, {"metadata": annotated(KeyAnnotations("admins", block=bobs), {})})
     await reported.keep(leaked)
     organisation.join("m0")
-    await organisation.run()
+    assert (await organisation.run())["done"]["keysRestored"] == 2
     assert organisation.keys(gone) | {ours: False, admins: True, leaked: True} == organisation.keys(gone)
     assert rows.keys[ours]["metadata"] == before
+
+
+async def test_a_key_that_is_reported_while_it_is_given_back(organisation: Organisation) -> None:
+    """A report waits for nobody: the key stays blocked, as a leaked one, and does not count as given back."""
+    gone = organisation.leave("m0")
+    rows, reported = organisation.litellm.rows, organisation.orchestrator.foundation.reported
+    leaked = str(rows.add_key({"user_id": gone, "metadata": annotated(KeyAnnotations("leaked"), {})})[0]["token"])
+    await organisation.run()
+    inner = organisation.to_litellm._inner
+
+    async def meanwhile(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/key/update" and leaked in (await request.aread()).decode():
+            await reported.keep(leaked)
+        return await inner.handle_async_request(request)
+
+    organisation.to_litellm._inner = httpx.MockTransport(meanwhile)
+    organisation.join("m0")
+    assert (await organisation.run())["done"]["keysRestored"] == 1
+    note = rows.keys[leaked]["metadata"][ANNOTATIONS]
+    assert (rows.keys[leaked]["blocked"], note["blocked_as"], note["blocked_by"]) == (True, "report", "cleanup")
 
 
 async def test_a_user_deleted_by_somebody_else(impatient: Organisation) -> None:
@@ -158,7 +178,7 @@ async def test_a_user_deleted_by_somebody_else(impatient: Organisation) -> None:
     await impatient.run()
     impatient.litellm.rows.delete_user(gone)
     report = await impatient.run()
-    assert (report["outcome"], report["done"]["deleted"]) == ("done", [gone])
+    assert (report["outcome"], report["done"]["deleted"], report["done"]["keysDeleted"]) == ("done", [gone], 0)
 
 
 async def test_a_key_deleted_by_somebody_else(organisation: Organisation) -> None:
@@ -386,6 +406,17 @@ async def test_a_large_organisation_is_not_read_in_every_run(make_organisation: 
     assert blocked == sorted(gone)
     assert report["users"] == 299
     assert report["sweptAt"] is not None
+
+
+async def test_a_dry_run_does_not_read_a_large_organisation(make_organisation: MakeOrganisation) -> None:
+    """Somebody waits for it: the next run on schedule goes on with reading the users."""
+    organisation = make_organisation(directory=DirectorySettings(full_sweep_users=1))
+    await organisation.run()
+    organisation.to_litellm.requests.clear()
+    assert (await organisation.dry_run()).outcome == "planned"
+    assert "/user/list" not in organisation.to_litellm.requests
+    await organisation.run()
+    assert "/user/list" in organisation.to_litellm.requests
 
 
 async def test_an_odd_row_of_a_leaver_does_not_protect_them(impatient: Organisation) -> None:
