@@ -42,6 +42,8 @@ ROOMS = {
         "tests/services/users/test_administration.py::test_off_boarding_now",
         "tests/services/users/test_administration.py::test_off_boarding_leaves_the_schedule_of_the_cleanup",
         "tests/services/users/test_administration.py::test_a_blocked_user_can_be_removed_at_once",
+        "tests/services/users/test_self_service.py::test_a_user_who_was_removed_is_created_again_before_their_next_key",
+        "tests/edge/test_conditional.py::test_a_user_is_changed_only_in_the_expected_state",
         "tests/services/changes/test_refusals.py::test_an_admins_deletion_that_was_refused_leaves_an_event",
         "--ignore=tests/services/offboarding/test_size.py",
         *(
