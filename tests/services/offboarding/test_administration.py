@@ -18,8 +18,8 @@ from domain.offboarding import CleanupReport
 from services.offboarding.cleanup import Cleanup
 from services.offboarding.schedule import cleanup_job
 from services.repetition import repeat
-from settings.model import CleanupSettings
-from standalone.backstage import BackstageStandIn
+from settings.model import BackstageSettings, CleanupSettings
+from standalone.backstage import BASE_URL, BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from state.cleanup_runs import CleanupRuns
 from state.database import Database
@@ -81,6 +81,17 @@ async def test_without_a_schedule_no_next_run_is_announced(make_service: MakeSer
     await bob.post(CLEANUP, json={"dryRun": False})
     status = await ended(bob)
     assert (status["enabled"], status["nextRunAt"], status["lastReport"]["outcome"]) == (False, None, "done")
+
+
+async def test_without_a_catalog(make_service: MakeService) -> None:
+    """Nobody can be seen to leave: nothing runs or is announced, and who asks for a run hears what is missing."""
+    bob = make_service(backstage=BackstageSettings(BASE_URL)).signed_in(BOB)
+    status = (await bob.get(CLEANUP)).json()
+    assert (status.pop("enabled"), status.pop("running"), set(status.values())) == (False, False, {None})
+    for body in ({"dryRun": True}, {"dryRun": False}):
+        code, message = await refusal(await bob.post(CLEANUP, json=body))
+        assert (code, "backstage.catalogToken" in message) == (409, True)
+    assert (await bob.get(f"{CLEANUP}/runs/1")).status_code == 404
 
 
 async def test_a_plan_that_nobody_made_cannot_be_confirmed(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
