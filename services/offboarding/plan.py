@@ -70,8 +70,7 @@ def _hash(entries: Iterable[PlanEntry]) -> str:
 
 def _confirmed(entries: Iterable[PlanEntry]) -> Iterator[PlanEntry]:
     """The whole plan, with the deletions that waited for a confirmation."""
-    for entry in entries:
-        yield entry if entry.when_confirmed is entry.step else replace(entry, step=entry.when_confirmed, hold=None)
+    return (replace(entry, step=entry.when_confirmed) for entry in entries)
 
 
 def _entries(snapshot: Snapshot, limits: RemovalLimits, now: float) -> Iterator[PlanEntry]:

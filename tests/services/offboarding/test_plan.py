@@ -8,8 +8,19 @@ from typing import Any
 
 import pytest
 
-from domain.offboarding import AcceptedBaseline, Deletion, FoundUser, Offboarding, Plan, RemovalLimits, Snapshot, Step
-from services.offboarding.plan import judged, make_plan
+from domain.offboarding import (
+    AcceptedBaseline,
+    Deletion,
+    FoundUser,
+    Hold,
+    Offboarding,
+    Plan,
+    PlanEntry,
+    RemovalLimits,
+    Snapshot,
+    Step,
+)
+from services.offboarding.plan import ImplausibleSnapshotError, judged, make_plan
 
 NOW, HOUR = 1_800_000_000.0, 3600.0
 A_WEEK, AT_ONCE = RemovalLimits(grace_period=7 * 86400), RemovalLimits(grace_period=0)
@@ -36,6 +47,50 @@ def looked_at(snapshot: Snapshot) -> int:
     entries = list(make_plan(snapshot, None, A_WEEK, NOW).entries)
     assert {entry.step for entry in entries} == {Step.HOLD}
     return sum(entry.is_due for entry in entries)
+
+
+def test_the_step_for_each_user() -> None:
+    """With what an admin wants to know of them: since when, how many keys, on whose word, until when, why not now."""
+    ours, foreign = FoundUser(2, is_ours=True), FoundUser(3, is_ours=False)
+    found = {
+        "user:default/back": ours,
+        "user:default/new": foreign,
+        "user:default/due": ours,
+        "user:default/held": ours,
+    }
+    found |= {"user:default/foreign": foreign, "user:default/Alice": ours}
+    long_ago = A_WEEK.grace_period
+    gone = {"back": 1.0, "due": long_ago, "held": long_ago - 1, "foreign": long_ago, "lost": long_ago + HOUR}
+    people = [Offboarding(f"user:default/{name}", NOW - ago, confirmed_by="bob") for name, ago in gone.items()]
+    members = frozenset({"user:default/back", "user:default/alice"})
+    plan = make_plan(leaving(people, found=found, members=members), None, A_WEEK, NOW)
+    assert [replace(entry, user_id=entry.user_id.partition("/")[2], is_due=True) for entry in plan.entries] == [
+        PlanEntry("back", Step.RESTORE, NOW - 1, 2),
+        PlanEntry("due", Step.DELETE, NOW - long_ago, 2, "bob", until=NOW),
+        PlanEntry("foreign", Step.HOLD, NOW - long_ago, 3, "bob", Hold.FOREIGN, NOW),
+        PlanEntry("held", Step.HOLD, NOW - long_ago + 1, 2, "bob", Hold.GRACE, NOW + 1),
+        PlanEntry("lost", Step.DELETE, NOW - long_ago - HOUR, None, "bob", until=NOW - HOUR),
+        PlanEntry("new", Step.BLOCK, keys=3),
+    ]
+    moved = make_plan(leaving(people, found=found), None, replace(A_WEEK, delete_foreign=True), NOW)
+    assert steps(moved)["foreign"] is Step.DELETE
+
+
+@pytest.mark.parametrize(
+    ("users", "blocked", "deleted"), [(9, 10, 3), (109, 10, 10), (110, 11, 11), (39, 10, 3), (40, 10, 4)]
+)
+def test_the_usual_limits(users: int, blocked: int, deleted: int) -> None:
+    """A tenth of the users that LiteLLM has, at least ten blocks in a run and three deletions in 24 hours."""
+    for number in (blocked, blocked + 1):
+        found = dict.fromkeys(refs(range(number)), FoundUser(1, is_ours=True))
+        plan = make_plan(leaving([], found=found, users=users), None, A_WEEK, NOW)
+        assert (plan.refusal is None, plan.max_deletions) == (number == blocked, deleted)
+
+
+def test_a_group_without_members_is_a_fault() -> None:
+    """There is no plan, so that no admin can confirm it."""
+    with pytest.raises(ImplausibleSnapshotError, match="The allowed group has no members"):
+        make_plan(leaving([], members=frozenset()), None, A_WEEK, NOW)
 
 
 @pytest.mark.parametrize(
@@ -150,3 +205,5 @@ def test_what_is_executed_of_a_refused_plan() -> None:
         assert (verdict.refusal is None) == is_confirmed
     assert judged(plan, None).refusal == plan.refusal == "1 users to block exceed maxRemovals (0)"
     assert "have changed since" in str(judged(plan, "0" * 64).refusal)
+    accepted = judged(make_plan(leaving(people, found=found), None, A_WEEK, NOW), None)
+    assert (len(accepted.entries), accepted.refusal, accepted.is_confirmed) == (3, None, False)
