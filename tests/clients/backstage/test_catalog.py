@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from clients.backstage.catalog import Catalog, TruncatedMembersError
+from clients.backstage.catalog import Catalog, CatalogUser, TruncatedMembersError
 from clients.upstream import Upstream
 from settings.model import Timeouts
 from tests.conftest import no_sleep
@@ -25,15 +25,20 @@ def user(name: str, **metadata: Any) -> dict[str, Any]:
 
 
 class Source:
-    """A catalog with two groups, one below the other, and `pages` of members, of whom it announces `total`."""
+    """A catalog with two groups, one below the other, and `pages` of members, of whom it announces `total`.
+
+    `person` is what it says of any single user; None if it has none.
+    """
 
     def __init__(self) -> None:
         self.pages: list[list[dict[str, Any]]] = [[]]
         self.total = 0
+        self.person: dict[str, Any] | None = None
         self.asked: list[httpx.Request] = []
         transport = httpx.MockTransport(self._answer)
         upstream = Upstream("Backstage", "http://backstage", timeouts=Timeouts(), transport=transport, sleep=no_sleep)
         self.catalog = Catalog(upstream, include_nested_groups=True)
+        self.without_orphans = Catalog(upstream, include_nested_groups=True, keep_orphans=False)
         self.pauses = 0
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -44,6 +49,8 @@ class Source:
             return httpx.Response(200, json={"items": self.pages[number], "totalItems": self.total, "pageInfo": info})
         if request.url.path == BY_REFS:
             return httpx.Response(200, json={"items": [{"kind": "Group", "metadata": {"name": "crew"}}]})
+        if "/user/" in request.url.path:
+            return httpx.Response(404) if self.person is None else httpx.Response(200, json=self.person)
         relations = [{"type": "parentOf", "targetRef": CHILD}]
         return httpx.Response(200, json={"kind": "Group", "metadata": {"name": "staff"}, "relations": relations})
 
@@ -91,3 +98,75 @@ async def test_a_namespace_is_part_of_the_name(source: Source) -> None:
     """Without one it is `default`; the same name in another is another person, in lower case like all."""
     source.pages, source.total = [[user("Alice"), user("Alice", namespace="Partners")]], 2
     assert await source.members() == {"user:default/alice", "user:partners/alice"}
+
+
+ORPHAN: dict[str, Any] = {"annotations": {"backstage.io/orphan": "true"}}
+NO_ORPHANS: list[dict[str, Any]] = [
+    {},
+    {"annotations": None},
+    {"annotations": {}},
+    {"annotations": {"backstage.io/orphan": "false"}},
+    {"annotations": {"backstage.io/managed-by-location": "true"}},
+]
+
+
+async def test_orphans_among_the_members(source: Source) -> None:
+    """They are those that carry the annotation; whether they count is a setting, and their number is known anyway."""
+    source.pages, source.total = (
+        [[user("alice", **ORPHAN), *(user(f"u{n}", **row) for n, row in enumerate(NO_ORPHANS))]],
+        6,
+    )
+    others = {f"user:default/u{number}" for number in range(5)}
+    for catalog, expected in ((source.catalog, {"user:default/alice"} | others), (source.without_orphans, others)):
+        members = await catalog.members_of(GROUP, source._pause)
+        assert (members.users, members.orphans) == (expected, {"user:default/alice"})
+
+
+async def test_the_groups_of_an_orphan(source: Source) -> None:
+    """None where orphans do not count, although the catalog still has them."""
+    membership = {"relations": [{"type": "memberOf", "targetRef": GROUP}]}
+    for metadata, counts in ((ORPHAN, False), *((row, True) for row in NO_ORPHANS), (None, True)):
+        source.person = membership | {"metadata": metadata}
+        assert (await source.catalog.user("user:default/alice")).groups == {GROUP}
+        assert (await source.without_orphans.user("user:default/alice")).groups == ({GROUP} if counts else frozenset())
+
+
+async def test_a_user_whom_the_catalog_does_not_have(source: Source) -> None:
+    """In no group, without a profile, and not there."""
+    assert await source.catalog.user("user:default/alice") == CatalogUser(frozenset(), exists=False)
+
+
+@pytest.mark.parametrize(
+    ("spec", "name", "address"),
+    [
+        ({"profile": {"displayName": " Alice A. ", "email": "alice@example.com\n"}}, "Alice A.", "alice@example.com"),
+        ({"profile": {"displayName": "  ", "email": 5}}, None, None),
+        ({"profile": {"displayName": None, "email": ""}}, None, None),
+        ({"profile": ["displayName"]}, None, None),
+        (["profile"], None, None),
+        (None, None, None),
+    ],
+)
+async def test_a_profile(source: Source, spec: Any, name: str | None, address: str | None) -> None:
+    """As far as there is one: it comes from outside, so anything may stand there."""
+    source.person = {"spec": spec}
+    expected = CatalogUser(frozenset(), name, address)
+    assert await source.catalog.user("user:default/alice") == expected
+    source.person = {}
+    assert await source.catalog.user("user:default/alice") == CatalogUser(frozenset())
+
+
+async def test_which_groups_a_user_is_in(source: Source) -> None:
+    """Those that it is related to as a member, in lower case; what is no such relation is passed over."""
+    odd = [None, 5, {"type": "memberOf"}, {"type": "memberOf", "targetRef": 5}, {"targetRef": "group:default/x"}]
+    owner = {"type": "ownerOf", "targetRef": "group:default/owned"}
+    source.person = {"relations": [*odd, owner, {"type": "memberOf", "targetRef": "group:Default/Staff"}]}
+    assert (await source.catalog.user("user:default/alice")).groups == {GROUP}
+    source.person = {"relations": {"type": "memberOf"}}
+    assert (await source.catalog.user("user:default/alice")).groups == frozenset()
+
+
+async def test_a_name_is_one_part_of_the_path(source: Source) -> None:
+    """Whatever is in it: nobody reads another entity by their name."""
+    await source.catalog.user("user:default/a.b_c-d")
+    assert source.asked[-1].url.raw_path == b"/api/catalog/entities/by-name/user/default/a.b_c-d"
