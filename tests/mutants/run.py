@@ -39,6 +39,7 @@ ROOMS = {
         "tests/cli/test_cleanup.py",
         "tests/edge/test_metrics.py::test_the_cleanup_and_the_directory",
         "tests/edge/test_metrics.py::test_users_whose_deletion_waits",
+        "tests/edge/test_metrics.py::test_users_whom_a_run_fails_to_block",
         "tests/services/users/test_administration.py::test_off_boarding_now",
         "tests/services/users/test_administration.py::test_off_boarding_leaves_the_schedule_of_the_cleanup",
         "tests/services/users/test_administration.py::test_a_blocked_user_can_be_removed_at_once",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from domain.audit import Action, AuditEvent, AuditFilters
+from services.offboarding.account import Order
 from settings.model import CleanupSettings
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
@@ -18,6 +21,7 @@ from tests.conftest import ALICE, BASE, BOB, MakeService
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import AT_ONCE, BOSS, INTERVAL, Crash, Organisation
 from tests.support.requests import ended
+from tests.support.upstreams import respond
 
 CLEANUP = f"{BASE}/cleanup"
 
@@ -169,3 +173,37 @@ async def test_over_the_api(make_service: MakeService, backstage: BackstageStand
     told = (await bob.get(f"{BASE}/audit", params={"action": "cleanup.run"})).json()["events"]
     assert [(row["actor"], row["requested"]["confirmed"]) for row in told] == [(BOB, True), (BOB, False)]
     assert (await alice.get(f"{BASE}/audit", params={"action": "cleanup.run"})).json()["events"] == []
+
+
+async def test_each_run_is_a_line_in_the_log(impatient: Organisation, log: io.StringIO) -> None:
+    """What the operator's log says of it: why, of how many, and how many of each; a warning unless all is well."""
+    impatient.leave("m0")
+    await impatient.dry_run()
+    await impatient.run()
+    impatient.to_litellm.answers["/user/delete"] = respond(500)
+    await impatient.run()
+    catalog_fails(impatient)
+    await impatient.run()
+    lines = [row for row in map(json.loads, log.getvalue().splitlines()) if row["event"] == "cleanup"]
+    assert [(row["level"], row["run"], row["outcome"], row["users"]) for row in lines] == [
+        ("info", 1, "planned", 4),
+        ("info", 2, "done", 4),
+        ("warning", 3, "failed", 4),
+        ("warning", 4, "refused", None),
+    ]
+    assert [row.get("blocked") for row in lines] == [None, 1, 0, None]
+    assert [row.get("failed") for row in lines] == [None, 0, 1, None]
+    assert lines[2]["reason"] == "1 users failed; the next run retries them"
+    assert "catalog failed with status 500" in lines[3]["reason"]
+
+
+async def test_who_started_a_run_is_told_how_far_it_is(impatient: Organisation) -> None:
+    """After each user, whether it succeeded or not, and of how many."""
+    impatient.leave("m0")
+    impatient.leave("m1")
+    impatient.to_litellm.answers["/key/block"] = respond(500)
+    told: list[tuple[int, int]] = []
+    held = await impatient.cleanup.take(None)
+    begun = await impatient.cleanup.begin("command line", held)
+    await impatient.cleanup.run(held, begun, Order(BOSS, show_progress=lambda done, of: told.append((done, of))))
+    assert told == [(1, 2), (2, 2)]
