@@ -197,9 +197,9 @@ async def test_an_admin_deletes_a_user_whose_keys_cannot_be_blocked(
     transport.answers.clear()
     assert (await refusal(await bob.get(user_path(ALICE))))[0] == 404
     events = (await bob.get(f"{BASE}/audit", params={"target": ALICE})).json()["events"]
-    assert [(row["action"], row["outcome"]) for row in events[:2]] == [
-        ("user.delete", "done"),
-        ("user.block", "failed" if path == "/key/block" else None),
+    assert [(row["action"], row["actor"], row["requested"], row["outcome"]) for row in events[:2]] == [
+        ("user.delete", BOB, None, "done"),
+        ("user.block", BOB, None, "failed" if path == "/key/block" else None),
     ]
 
 
