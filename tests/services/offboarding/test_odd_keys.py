@@ -11,6 +11,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from domain.audit import Action, AuditFilters
 from standalone.litellm import LiteLLMStandIn
 from state.tables import change, offboarding
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, user_path
@@ -70,7 +71,7 @@ async def test_an_odd_row_protects_no_key(impatient: Organisation, odd: str, log
 
 
 async def test_a_key_that_litellm_fails_to_block(organisation: Organisation) -> None:
-    """It stops no other; the next run tries it again."""
+    """It stops no other, and the audit log has both; the next run tries it again."""
     gone = organisation.leave("m0")
     for _ in range(2):
         organisation.mint(gone)
@@ -86,6 +87,10 @@ async def test_a_key_that_litellm_fails_to_block(organisation: Organisation) -> 
     report = await organisation.run()
     assert [row["userId"] for row in report["done"]["failed"]] == [gone]
     assert sorted(map(bool, organisation.keys(gone).values())) == [False, True, True]
+    told = await organisation.orchestrator.foundation.change_table.page(AuditFilters(action=Action.USER_BLOCK), 10)
+    assert [(row.outcome, row.after, row.detail) for row in told] == [
+        ("failed", {"keys": 2}, "LiteLLM still has 1 unblocked keys of the user")
+    ]
     organisation.to_litellm.answers.clear()
     assert (await organisation.run())["done"]["keysBlocked"] == 1
 

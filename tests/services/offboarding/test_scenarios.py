@@ -32,6 +32,7 @@ async def test_a_user_who_leaves_is_blocked_then_deleted(impatient: Organisation
     second = await impatient.run()
     assert (second["done"]["deleted"], second["done"]["keysDeleted"]) == ([gone], 1)
     assert (gone in impatient.litellm.rows.users, impatient.keys(gone)) == (False, {})
+    assert await impatient.orchestrator.foundation.directory.among([gone]) == set(), "they are not listed any more"
     assert {ref: impatient.keys(ref) for ref in impatient.litellm.rows.users} == others
     third = await impatient.run()
     assert (third["outcome"], impatient.to_litellm.changes) == ("done", [])
@@ -128,6 +129,7 @@ async def test_a_user_who_returns_gets_exactly_the_blocked_keys_back(organisatio
     back = await organisation.run()
     assert (back["done"]["restored"], back["done"]["keysRestored"]) == ([gone], 1)
     assert organisation.keys(gone) == {key: key == theirs for key in organisation.keys(gone)}
+    assert await organisation.orchestrator.foundation.directory.among([gone]) == {gone}
     assert (await organisation.run())["done"]["restored"] == []
 
 
