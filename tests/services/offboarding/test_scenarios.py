@@ -133,6 +133,18 @@ async def test_a_user_who_returns_gets_exactly_the_blocked_keys_back(organisatio
     assert (await organisation.run())["done"]["restored"] == []
 
 
+async def test_a_key_that_had_to_be_blocked_twice_is_given_back_once(organisation: Organisation) -> None:
+    """Somebody unblocked it meanwhile: it counts as one key all the same."""
+    gone = organisation.leave("m0")
+    (key,) = organisation.keys(gone)
+    await organisation.run()
+    organisation.litellm.rows.update_key(key, {"blocked": False})
+    organisation.mint(gone)
+    assert (await organisation.run())["done"]["keysBlocked"] == 2
+    organisation.join("m0")
+    assert (await organisation.run())["done"]["keysRestored"] == 2
+
+
 async def test_whose_block_it_is_stands_in_litellm(organisation: Organisation) -> None:
     """The annotation comes and goes with the block; what an admin or a report blocked meanwhile stays blocked."""
     gone = organisation.leave("m0")
