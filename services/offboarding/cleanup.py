@@ -94,7 +94,6 @@ class Cleanup:
             await self.lease.renew(held)
             await self.runs.record_progress(report.run_id, progress)
 
-        report = replace(report, outcome=RunOutcome.FAILED)
         baseline: AcceptedBaseline | None = None
         newest_key_at: float | None = None
         try:
@@ -119,7 +118,7 @@ class Cleanup:
         except ImplausibleSnapshotError as error:
             report = replace(report, outcome=RunOutcome.REFUSED, reason=str(error))
         except LeaseLostError:
-            report = replace(report, reason="Another replica took over")
+            report = replace(report, outcome=RunOutcome.FAILED, reason="Another replica took over")
         except OrchestratorError as error:
             report = replace(report, outcome=RunOutcome.REFUSED, reason=error.message)
         report = await self.account.close(order, report, baseline, newest_key_at)

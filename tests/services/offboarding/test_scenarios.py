@@ -38,6 +38,17 @@ async def test_a_user_who_leaves_is_blocked_then_deleted(impatient: Organisation
     assert (third["outcome"], impatient.to_litellm.changes) == ("done", [])
 
 
+async def test_a_leaver_without_keys(impatient: Organisation) -> None:
+    """Is off-boarded like the others, with no key in the figures."""
+    gone = impatient.leave("m0")
+    impatient.litellm.rows.delete_key(next(iter(impatient.keys(gone))))
+    done = (await impatient.run())["done"]
+    assert (done["blocked"], done["keysBlocked"]) == ([gone], 0)
+    impatient.join("m0")
+    done = (await impatient.run())["done"]
+    assert (done["restored"], done["keysRestored"]) == ([gone], 0)
+
+
 async def test_people_of_any_name_are_off_boarded(impatient: Organisation) -> None:
     """Those who leave lose their keys, those who stay keep theirs; a comma never makes two of one."""
     organisation = impatient
