@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import BOB, Service, keys_path
 from tests.support.processes import ROOT
-from tests.support.requests import send
+from tests.support.requests import ended, send
 
 PROMETHEUS, DASHBOARD = ROOT / "deploy/prometheus", ROOT / "deploy/grafana/dashboard.json"
 ALERTS: list[dict[str, Any]] = yaml.safe_load((PROMETHEUS / "alerts.yaml").read_text())["groups"][0]["rules"]
@@ -39,8 +39,7 @@ async def samples(service: Service) -> dict[str, set[str]]:
         pass
     service.litellm.rows.add_user({"user_id": "user:default/somebody.who.left"})
     await send(bob, "runCleanup", json={"dryRun": False})
-    while (await send(bob, "getCleanup")).json()["running"]:
-        pass
+    await ended(bob)
     found: dict[str, set[str]] = {"up": {"job", "namespace", "instance"}}
     for family in text_string_to_metric_families((await service.client().get("/metrics")).text):
         for sample in family.samples:

@@ -201,7 +201,7 @@ class Catalog:
 
 
 def _related(entity: dict[str, Any], kind: str) -> Iterator[str]:
-    relations = entity.get("relations", [])
+    relations = entity.get("relations")
     for row in relations if isinstance(relations, list) else []:
         if isinstance(row, dict) and row.get("type") == kind and isinstance(row.get("targetRef"), str):
             yield canonical(row["targetRef"])

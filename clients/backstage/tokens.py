@@ -213,7 +213,7 @@ def _unverified(token: str, part: int) -> dict[str, Any]:
     """Header (0) or claims (1) of a compact JWS, unverified: only to choose the signing key."""
     parts = token.split(".")
     try:
-        decoded = json.loads(base64.urlsafe_b64decode(parts[part] + "=" * (-len(parts[part]) % 4)))
+        decoded = json.loads(base64.urlsafe_b64decode(parts[part] + "=="))  # padding beyond what is missing is ignored
     except (ValueError, RecursionError) as error:
         raise AuthenticationError("The token is not a Backstage token") from error
     if len(parts) != 3 or not isinstance(decoded, dict):

@@ -49,7 +49,7 @@ class Keys:
         matching = [key for key in rest if self._matches(key, alias, status)]
         shown = matching[:limit]
         next_cursor = cursor_of(*shown[-1].position) if len(matching) > len(shown) else None
-        return Page(_described(shown, await self.revocations.of_user(user_id)), next_cursor)
+        return Page(_described(shown, await self.revocations.of_user(user_id) if shown else []), next_cursor)
 
     async def get(self, principal: Principal, user_id: str, key_id: str) -> DescribedKey:
         """One key. Raises NotAllowedError, NotFoundError (also for a key of another user), UpstreamError."""

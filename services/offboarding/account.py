@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 
 import structlog
@@ -11,6 +11,7 @@ import structlog
 from domain.audit import Action, Ending, Outcome
 from domain.identity import Principal
 from domain.offboarding import AcceptedBaseline, CleanupReport, Hold, Plan, RunOutcome, Step
+from services.changes.change import Change
 from services.changes.changes import Changes
 from services.offboarding.plan import Verdict
 from services.offboarding.report import figures
@@ -50,8 +51,7 @@ class RunAccount:
         if order.plan_hash is None and all(entry.step is Step.HOLD for entry in verdict.entries):
             yield counts
             return
-        requested = {"runId": run_id, "planHash": plan.hash, "confirmed": verdict.is_confirmed}
-        async with self.changes.begin(order.by, Action.CLEANUP_RUN, None, requested=requested) as change:
+        async with self._change(order, run_id, plan.hash, is_confirmed=verdict.is_confirmed) as change:
             yield counts
             outcome = Outcome.DONE if verdict.refusal is None else Outcome.FAILED
             await change.end(Ending(outcome, after=counts, detail=verdict.refusal))
@@ -65,7 +65,9 @@ class RunAccount:
     ) -> CleanupReport:
         """Records the end of a run, or of a dry run, which has no `order`. Returns the report with its time."""
         if order is not None and order.plan_hash is not None and report.plan is None:
-            await self._record_failure(order, report)
+            # The confirmation led to nothing, because there was no plan to compare it with.
+            async with self._change(order, report.run_id, order.plan_hash, is_confirmed=False) as change:
+                await change.end(Ending(Outcome.FAILED, detail=report.reason))
         write = log.info if report.outcome in (RunOutcome.DONE, RunOutcome.PLANNED) else log.warning
         write(
             "cleanup",
@@ -78,11 +80,11 @@ class RunAccount:
         self._count(report)
         return replace(report, finished_at=await self.runs.finish(report, baseline, newest_key_at))
 
-    async def _record_failure(self, order: Order, report: CleanupReport) -> None:
-        """Records a confirmation that led to nothing, because there was no plan to compare it with."""
-        requested = {"runId": report.run_id, "planHash": order.plan_hash, "confirmed": False}
-        async with self.changes.begin(order.by, Action.CLEANUP_RUN, None, requested=requested) as change:
-            await change.end(Ending(Outcome.FAILED, detail=report.reason))
+    def _change(
+        self, order: Order, run_id: int, plan_hash: str, *, is_confirmed: bool
+    ) -> AbstractAsyncContextManager[Change]:
+        requested = {"runId": run_id, "planHash": plan_hash, "confirmed": is_confirmed}
+        return self.changes.begin(order.by, Action.CLEANUP_RUN, None, requested=requested)
 
     def _count(self, report: CleanupReport) -> None:
         self.metrics.cleanup_runs.labels("dry_run" if report.dry_run else "run", report.outcome).inc()

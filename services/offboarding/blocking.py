@@ -73,7 +73,7 @@ class KeyBlocking:
         Those that were reported as leaked stay blocked, and those that an admin has blocked since.
         """
         user_id, ours = offboarding.user_id, list(offboarding.blocked_keys)
-        found = {key.id: key for key in (await self.keys.keys_of(user_id)).keys} if ours else {}
+        found = {key.id: key for key in (await self.keys.keys_of(user_id)).keys}
         restored = 0
         while ours:
             await self.lease.renew(held)

@@ -51,7 +51,7 @@ class PlanExecution:
         held: HeldLease,
         principal: Principal,
         confirmed_by: str | None,
-        progress: Callable[[int, int], None] = lambda *_: None,
+        progress: Callable[[int, int], None],
     ) -> ExecutionResult:
         """Executes `entries` on behalf of `principal`. `confirmed_by` is who confirmed them, None for nobody.
 

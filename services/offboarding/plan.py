@@ -70,8 +70,7 @@ def _hash(entries: Iterable[PlanEntry]) -> str:
 
 def _confirmed(entries: Iterable[PlanEntry]) -> Iterator[PlanEntry]:
     """The whole plan, with the deletions that waited for a confirmation."""
-    for entry in entries:
-        yield entry if entry.when_confirmed is entry.step else replace(entry, step=entry.when_confirmed, hold=None)
+    return (replace(entry, step=entry.when_confirmed) for entry in entries)
 
 
 def _entries(snapshot: Snapshot, limits: RemovalLimits, now: float) -> Iterator[PlanEntry]:
@@ -122,17 +121,16 @@ def _is_due(offboarding: Offboarding, snapshot: Snapshot, now: float) -> bool:
 def _postponed(entries: Iterable[PlanEntry], snapshot: Snapshot, most: int) -> frozenset[str]:
     """Who is not deleted yet, because `most` were in 24 hours. Who left first is deleted first."""
     free = most - len(snapshot.deletions)
+    since = {user_id: offboarding.since for user_id, offboarding in snapshot.offboardings.items()}
     # A run that was interrupted may have counted them already.
-    counted = {row.user_id: row.at for row in sorted(snapshot.deletions, key=lambda row: row.at)}
+    counted = {row.user_id for row in snapshot.deletions if row.at >= since.get(row.user_id, math.inf)}
     waiting = [
-        entry
+        entry.user_id
         for entry in entries
-        if entry.step is Step.DELETE
-        and entry.confirmed_by is None
-        and counted.get(entry.user_id, -1.0) < (entry.since or 0.0)
+        if entry.step is Step.DELETE and entry.confirmed_by is None and entry.user_id not in counted
     ]
-    waiting.sort(key=lambda entry: (entry.since or 0.0, entry.user_id))
-    return frozenset(entry.user_id for entry in waiting[max(0, free) :])
+    waiting.sort(key=lambda user_id: (since[user_id], user_id))
+    return frozenset(waiting[max(0, free) :])
 
 
 def _has_shrunk(snapshot: Snapshot, baseline: AcceptedBaseline | None) -> str | None:

@@ -65,8 +65,7 @@ class RemoveUser:
         if not await self._known.exists(user_id):
             raise no_such_user(user_id)
         # Only then: a user whose row cannot be read in full can be removed all the same.
-        user = await self._litellm.read_user(user_id) if expected is not None else None
-        if user is not None:
+        if expected is not None and (user := await self._litellm.read_user(user_id)):
             require_version(user.version, expected, "user")
 
     async def _acquire(self, principal: Principal, user_id: str) -> HeldLease:
@@ -83,10 +82,10 @@ class RemoveUser:
         except OrchestratorError as error:
             # Deleting takes away the keys that cannot be blocked, too.
             log.warning("the user's keys could not all be blocked before the deletion", error=error.message)
-        return await self._step(held, principal, user_id, Step.DELETE, offboarding)
+        return await self._step(held, principal, user_id, Step.DELETE)
 
     async def _step(
-        self, held: HeldLease, principal: Principal, user_id: str, step: Step, offboarding: Offboarding | None
+        self, held: HeldLease, principal: Principal, user_id: str, step: Step, offboarding: Offboarding | None = None
     ) -> int:
         entry = PlanEntry(user_id, step)
         return await self._execution.execute(entry, offboarding, held, principal, confirmed_by=principal.subject)

@@ -19,7 +19,7 @@ from state.lease import Lease
 from telemetry.metrics import Metrics
 from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_path, user_path
 from tests.support.contract import CONTRACT_DOCUMENT, check, operations
-from tests.support.requests import API, CONDITIONAL, NO_KEY, OPEN, PAGES, REQUESTS, WITH_BODY, send
+from tests.support.requests import API, CONDITIONAL, NO_KEY, OPEN, PAGES, REQUESTS, WITH_BODY, ended, send
 from tests.support.upstreams import Hanging, answering
 
 Case = Callable[[Service], Awaitable[httpx.Response]]
@@ -136,8 +136,7 @@ async def create_twice(service: Service) -> httpx.Response:
 async def begin_a_cleanup(service: Service) -> httpx.Response:
     bob = service.signed_in(BOB)
     begun = await send(bob, "runCleanup", json={"dryRun": False})
-    while (await send(bob, "getCleanup")).json()["running"]:
-        pass
+    await ended(bob)
     return begun
 
 

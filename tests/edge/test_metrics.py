@@ -14,8 +14,8 @@ from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from state.database import Database
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
-from tests.support.requests import NO_KEY, send
-from tests.support.upstreams import Hanging, Overriding, answering, hang, refuse
+from tests.support.requests import NO_KEY, ended, send
+from tests.support.upstreams import Hanging, Overriding, answering, hang, refuse, respond
 
 PREFIX = "litellm_orchestrator_"
 
@@ -157,8 +157,7 @@ async def test_the_cleanup_and_the_directory(service: Service, clock: Clock) -> 
     service.litellm.rows.add_user({"user_id": "user:default/somebody.who.left"})
     await send(bob, "runCleanup", json={"dryRun": True})
     await send(bob, "runCleanup", json={"dryRun": False})
-    while (await send(bob, "getCleanup")).json()["running"]:
-        pass
+    await ended(bob)
     clock.advance(60)
     found = await metrics_of(service)
     assert found['cleanup_runs_total{kind="dry_run",outcome="planned"}'] == 1
@@ -183,12 +182,26 @@ async def test_users_whose_deletion_waits(make_service: MakeService, litellm: Li
     bob = service.signed_in(BOB)
     for _ in range(2):
         await send(bob, "runCleanup", json={"dryRun": False})
-        while (await send(bob, "getCleanup")).json()["running"]:
-            pass
+        await ended(bob)
     found = await metrics_of(service)
     assert found['cleanup_planned_users_total{step="foreign"}'] == 1
     assert found['cleanup_planned_users_total{step="postponed"}'] == 1
     assert found['cleanup_users_total{step="hold"}'] == 2
+
+
+async def test_users_whom_a_run_fails_to_block(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """They count as failed, and the run too."""
+    failing = Overriding(httpx.ASGITransport(litellm.app), {"/key/block": respond(500)})
+    service = make_service(ports={"litellm": failing})
+    for name in ("a", "b"):
+        litellm.rows.add_user({"user_id": f"user:default/{name}"})
+        litellm.rows.add_key({"user_id": f"user:default/{name}"})
+    bob = service.signed_in(BOB)
+    await send(bob, "runCleanup", json={"dryRun": False})
+    await ended(bob)
+    found = await metrics_of(service)
+    assert found['cleanup_runs_total{kind="run",outcome="failed"}'] == 1
+    assert (found['cleanup_users_total{step="failed"}'], found['cleanup_users_total{step="block"}']) == (2, 0)
 
 
 async def test_a_hanging_dependency_does_not_cost_the_scrape(make_service: MakeService) -> None:

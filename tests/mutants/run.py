@@ -34,18 +34,37 @@ ROOMS = {
         "tests/services/test_refusals.py",
         "tests/services/keys/test_report.py",
     ],
-    "services/offboarding/*.py": ["tests/services/offboarding", "--ignore=tests/services/offboarding/test_size.py"],
+    "services/offboarding/*.py": [
+        "tests/services/offboarding",
+        "tests/cli/test_cleanup.py",
+        "tests/edge/test_metrics.py::test_the_cleanup_and_the_directory",
+        "tests/edge/test_metrics.py::test_users_whose_deletion_waits",
+        "tests/edge/test_metrics.py::test_users_whom_a_run_fails_to_block",
+        "tests/services/users/test_administration.py::test_off_boarding_now",
+        "tests/services/users/test_administration.py::test_off_boarding_leaves_the_schedule_of_the_cleanup",
+        "tests/services/users/test_administration.py::test_a_blocked_user_can_be_removed_at_once",
+        "tests/services/users/test_self_service.py::test_a_user_who_was_removed_is_created_again_before_their_next_key",
+        "tests/edge/test_conditional.py::test_a_user_is_changed_only_in_the_expected_state",
+        "tests/services/changes/test_refusals.py::test_an_admins_deletion_that_was_refused_leaves_an_event",
+        "--ignore=tests/services/offboarding/test_size.py",
+        *(
+            f"--deselect=tests/services/offboarding/{slow}"
+            for slow in (
+                "test_administration.py::test_a_dry_run_that_takes_long_is_answered_later",
+                "test_crashes.py::test_killed_while",
+                "test_on_hold.py::test_ten_thousand_people_on_hold",
+                "test_on_hold.py::test_a_key_that_somebody_unblocked_elsewhere",
+                "test_patience.py::test_deletions_in_24_hours",
+                "test_patience.py::test_a_crash_between_deletions_does_not_widen_the_limit",
+            )
+        ),
+    ],
     "services/keys/*.py": [
         "tests/services/keys",
         "tests/services/test_odd_rows.py::test_nothing_is_decided_on_an_odd_row",
         "tests/services/test_odd_rows.py::test_an_odd_key_can_be_blocked",
     ],
-    "clients/backstage/*.py": [
-        "tests/clients/backstage",
-        "tests/cli/test_check.py::test_what_is_wrong",
-        "tests/services/users/test_membership.py",
-        *(f"tests/services/offboarding/test_{name}.py" for name in ("findings", "orphans", "plausibility")),
-    ],
+    "clients/backstage/*.py": ["tests/clients/backstage"],
 }
 """What is mutated, and the tests that have to notice."""
 FEWEST_KILLED = 0.95

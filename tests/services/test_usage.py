@@ -17,6 +17,7 @@ from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service,
 from tests.services.keys.test_keys import made, refusal
 from tests.services.keys.test_rotate import chat
 from tests.support.litellm_versions import UNATTRIBUTED_WORDS
+from tests.support.requests import ended
 from tests.support.upstreams import Answer, Overriding
 
 USAGE = f"{user_path(ALICE)}/usage"
@@ -335,5 +336,4 @@ async def test_the_cleanup_does_not_unblock_a_leaked_key(service: Service, litel
 
 async def run_cleanup(bob: httpx.AsyncClient) -> None:
     assert (await bob.post(f"{BASE}/cleanup", json={"dryRun": False})).status_code == 202
-    while (await bob.get(f"{BASE}/cleanup")).json()["running"]:
-        pass
+    await ended(bob)

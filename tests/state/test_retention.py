@@ -12,6 +12,7 @@ from state.database import Database
 from state.tables import change, metadata
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
 from tests.services.test_background import Hasty
+from tests.support.requests import ended
 from tests.support.upstreams import Overriding, respond
 
 DELETED, LEAVER, STRANGER = "user:default/gone", "user:default/left", "made-by-single-sign-on"
@@ -70,8 +71,7 @@ async def use(service: Service, litellm: LiteLLMStandIn) -> None:
 async def clean_up(bob: httpx.AsyncClient) -> None:
     """A whole run."""
     assert (await bob.post(f"{BASE}/cleanup", json={"dryRun": False})).status_code == 202
-    while (await bob.get(f"{BASE}/cleanup")).json()["running"]:
-        pass
+    await ended(bob)
 
 
 async def test_rows_age_out(make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock) -> None:

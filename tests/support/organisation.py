@@ -41,7 +41,7 @@ class Wire(httpx.AsyncBaseTransport):
     """A transport to LiteLLM or Backstage that can override responses and crash before or after a request."""
 
     def __init__(self, app: Any) -> None:
-        self._inner = httpx.ASGITransport(app)
+        self._inner: httpx.AsyncBaseTransport = httpx.ASGITransport(app)
         self.answers: dict[str, Callable[[httpx.Request], httpx.Response]] = {}
         self.requests: list[str] = []
         self.urls: list[httpx.URL] = []

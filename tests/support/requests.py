@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.conftest import ALICE, BASE, keys_path, user_path
 from tests.support.contract import operations
@@ -50,6 +51,15 @@ API = sorted(set(REQUESTS) - set(OPEN))
 WITH_BODY = [name for name, (_, _, row) in operations().items() if "requestBody" in row]
 PAGES = [name for name, (_, _, row) in operations().items() if "308" in row["responses"]]
 CONDITIONAL = [name for name, (_, _, row) in operations().items() if "304" in row["responses"]]
+
+
+async def ended(bob: httpx.AsyncClient) -> Any:
+    """The status of the cleanup once no run is in progress."""
+    for _ in range(5000):
+        status = (await bob.get(f"{BASE}/cleanup")).json()
+        if not status["running"]:
+            return status
+    pytest.fail("the run does not end")
 
 
 async def send(client: httpx.AsyncClient, operation: str, **changes: Any) -> httpx.Response:

@@ -59,6 +59,8 @@ async def test_each_algorithm(setup: Setup, backstage: BackstageStandIn, clock: 
     assert (await setup.tokens.verify(backstage.plugin_token(backstage.limited_token(BOB)))).subject == BOB
     assert await setup.tokens.algorithms() == {algorithm}
     afresh = Setup(backstage, clock)
+    assert await afresh.tokens.algorithms() == {algorithm}
+    afresh = Setup(backstage, clock)
     publish(afresh, backstage._user_key.as_dict(private=False))
     assert (await afresh.tokens.verify(backstage.user_token(ALICE))).subject == ALICE
 

@@ -144,6 +144,12 @@ async def test_forged_and_malformed_tokens_are_refused(
     await refused(setup, forge(backstage.user_token(ALICE)))
 
 
+async def test_a_token_that_is_too_long(setup: Setup) -> None:
+    """Above 16 KiB it is not even looked at."""
+    assert await refused(setup, "x" * 16_384) == "The token is not a Backstage token"
+    assert await refused(setup, "x" * 16_385) == "The token is too long for a Backstage token"
+
+
 @pytest.mark.parametrize("make", [lambda backstage: backstage.user_token(ALICE), on_behalf_of_alice])
 async def test_a_copy_of_a_remembered_token_with_another_signature(
     setup: Setup, backstage: BackstageStandIn, make: Callable[[BackstageStandIn], str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import sqlite3
 from contextlib import aclosing
@@ -12,28 +13,24 @@ from typing import Any
 import httpx
 import pytest
 
+from domain.errors import UpstreamFaultError
+from domain.offboarding import CleanupReport
 from services.offboarding.cleanup import Cleanup
 from services.offboarding.schedule import cleanup_job
 from services.repetition import repeat
-from settings.model import CleanupSettings
-from standalone.backstage import BackstageStandIn
+from settings.model import BackstageSettings, CleanupSettings
+from standalone.backstage import BASE_URL, BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from state.cleanup_runs import CleanupRuns
 from state.database import Database
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, stop, user_path
 from tests.services.keys.test_keys import refusal
-from tests.support.organisation import Organisation
+from tests.support.organisation import BOSS, Organisation
+from tests.support.requests import ended
 from tests.support.upstreams import answering
 
 CLEANUP = f"{BASE}/cleanup"
 DAVE = "user:default/dave"
-
-
-async def ended(bob: httpx.AsyncClient) -> Any:
-    """The status once no run is in progress."""
-    while (status := (await bob.get(CLEANUP)).json())["running"]:
-        pass
-    return status
 
 
 async def test_from_plan_to_report(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
@@ -76,6 +73,32 @@ async def test_the_next_run_is_announced_after_the_first(make_service: MakeServi
     status = await ended(bob)
     earliest, latest = (datetime.fromisoformat(f"2027-01-15T08:0{minute}:30Z") for minute in (4, 5))
     assert earliest <= datetime.fromisoformat(status["nextRunAt"]) <= latest
+
+
+async def test_without_a_schedule_no_next_run_is_announced(make_service: MakeService) -> None:
+    """An admin's run sets the time of the next one, and nobody will begin it."""
+    bob = make_service(cleanup=CleanupSettings(enabled=False)).signed_in(BOB)
+    await bob.post(CLEANUP, json={"dryRun": False})
+    status = await ended(bob)
+    assert (status["enabled"], status["nextRunAt"], status["lastReport"]["outcome"]) == (False, None, "done")
+
+
+async def test_without_a_catalog(make_service: MakeService) -> None:
+    """Nobody can be seen to leave: nothing runs or is announced, and who asks for a run hears what is missing."""
+    bob = make_service(backstage=BackstageSettings(BASE_URL)).signed_in(BOB)
+    status = (await bob.get(CLEANUP)).json()
+    assert (status.pop("enabled"), status.pop("running"), set(status.values())) == (False, False, {None})
+    for body in ({"dryRun": True}, {"dryRun": False}):
+        code, message = await refusal(await bob.post(CLEANUP, json=body))
+        assert (code, "backstage.catalogToken" in message) == (409, True)
+    assert (await bob.get(f"{CLEANUP}/runs/1")).status_code == 404
+
+
+async def test_a_plan_that_nobody_made_cannot_be_confirmed(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """409 at once, with what to do instead; no run begins."""
+    status, message = await refusal(await bob.post(CLEANUP, json={"dryRun": False, "planHash": "0" * 64}))
+    assert (status, "make a dry run and confirm its hash" in message, litellm.requests) == (409, True, [])
+    assert (await bob.get(CLEANUP)).json()["lastReport"] is None
 
 
 async def test_one_at_a_time(make_service: MakeService, backstage: BackstageStandIn, litellm: LiteLLMStandIn) -> None:
@@ -138,7 +161,7 @@ async def test_an_unavailable_database(make_service: MakeService) -> None:
 
 
 async def test_the_schedule(organisation: Organisation) -> None:
-    """The cleanup runs when it is due and not otherwise."""
+    """The cleanup runs when it is due and not otherwise, and its report says that the schedule began it."""
     rounds: list[float] = []
     cleanup: Cleanup = organisation.cleanup
 
@@ -153,6 +176,9 @@ async def test_the_schedule(organisation: Organisation) -> None:
     assert 9 <= rounds[0] <= 11
     assert all(27 <= seconds <= 33 for seconds in rounds[1:])
     assert organisation.to_litellm.requests.count("/user/list") in (2, 3)
+    last = await cleanup.last_report()
+    assert last is not None
+    assert (last.trigger, last.dry_run, last.outcome) == ("schedule", False, "done")
 
 
 async def test_the_schedule_survives_unexpected_errors(organisation: Organisation, log: io.StringIO) -> None:
@@ -206,9 +232,11 @@ async def test_a_dry_run_that_takes_long_is_answered_later(make_service: MakeSer
     while (report := (await bob.get(begun.headers["location"])).json())["outcome"] == "running":
         pass
     assert (report["outcome"], len(report["plan"]["entries"]), report["progress"]) == ("planned", 101, None)
+    key, _ = litellm.rows.add_key({"user_id": report["plan"]["entries"][0]["userId"]})
     confirmed = await bob.post(CLEANUP, json={"dryRun": False, "planHash": report["plan"]["hash"]})
     assert confirmed.status_code == 202
-    assert len((await ended(bob))["lastReport"]["done"]["blocked"]) == 101
+    await stop(service._app)
+    assert litellm.rows.keys[key["token"]]["blocked"] is True
 
 
 async def test_a_dry_run_asks_litellm_once_for_a_hundred_leavers(
@@ -242,6 +270,19 @@ async def test_only_an_admin_sees_runs(alice: httpx.AsyncClient, bob: httpx.Asyn
     assert (await refusal(await bob.get(f"{CLEANUP}/runs/99999999999")))[0] == 400
 
 
+async def test_a_report_is_not_kept_in_memory(organisation: Organisation) -> None:
+    """Its plan may name very many users; it stays in the database only."""
+
+    def reports() -> int:
+        gc.collect()
+        return sum(isinstance(kept, CleanupReport) for kept in gc.get_objects())
+
+    before = reports()
+    await organisation.orchestrator.cleanup_administration.plan(BOSS)
+    await asyncio.sleep(0)
+    assert reports() == before
+
+
 async def test_a_dry_run_that_crashes_in_the_background_is_logged(make_service: MakeService, log: io.StringIO) -> None:
     """Nobody waits for it any more, so the log is the only place for a fault of ours."""
 
@@ -250,6 +291,19 @@ async def test_a_dry_run_that_crashes_in_the_background_is_logged(make_service: 
 
     bob = make_service(ports={"litellm": answering(crash), "patience": 0}).signed_in(BOB)
     assert (await bob.post(CLEANUP)).status_code == 202
-    while "unexpected error in a run of the cleanup" not in log.getvalue():
+    for _ in range(500):
+        if "unexpected error in a run of the cleanup" in log.getvalue():
+            break
         await bob.get(CLEANUP)
     assert "a fault of ours" in log.getvalue()
+
+
+async def test_a_dry_run_that_ends_as_it_may_is_no_fault(organisation: Organisation, log: io.StringIO) -> None:
+    """Neither one that succeeds nor one that LiteLLM fails is logged as unexpected."""
+    administration = organisation.orchestrator.cleanup_administration
+    await administration.plan(BOSS)
+    organisation.to_litellm.answers["/user/list"] = lambda _: httpx.Response(500)
+    with pytest.raises(UpstreamFaultError):
+        await administration.plan(BOSS)
+    await asyncio.sleep(0)
+    assert "unexpected" not in log.getvalue()

@@ -10,6 +10,7 @@ from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, user_path
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import Organisation
+from tests.support.requests import ended
 
 FROM_SSO = "0a1b2c3d-4e5f-6789-abcd-ef0123456789"
 TEAM_B = "group:default/team-b"
@@ -57,8 +58,7 @@ async def test_an_address_stays_known_when_limits_change(make_service: MakeServi
     await service.signed_in(ALICE).get(user_path(ALICE))
     bob = service.signed_in(BOB)
     await bob.post(f"{BASE}/cleanup", json={"dryRun": False})
-    while (await bob.get(f"{BASE}/cleanup")).json()["running"]:
-        pass
+    await ended(bob)
     assert (await bob.patch(user_path(ALICE), json={"maxBudget": 7})).status_code == 200
     service.backstage.org.users[ALICE] = set()
     assert of((await bob.post(f"{BASE}/cleanup")).json(), "sameAddress") == [FROM_SSO]

@@ -11,12 +11,14 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from domain.audit import Action, AuditFilters
 from standalone.litellm import LiteLLMStandIn
 from state.tables import change, offboarding
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, user_path
 from tests.services.keys.test_keys import refusal
 from tests.support.organisation import Organisation
 from tests.support.upstreams import Overriding
+from tests.support.user_list import listing
 
 ODD: dict[str, dict[str, Any]] = {
     "models null": {"models": None},
@@ -69,7 +71,7 @@ async def test_an_odd_row_protects_no_key(impatient: Organisation, odd: str, log
 
 
 async def test_a_key_that_litellm_fails_to_block(organisation: Organisation) -> None:
-    """It stops no other; the next run tries it again."""
+    """It stops no other, and the audit log has both; the next run tries it again."""
     gone = organisation.leave("m0")
     for _ in range(2):
         organisation.mint(gone)
@@ -85,6 +87,10 @@ async def test_a_key_that_litellm_fails_to_block(organisation: Organisation) -> 
     report = await organisation.run()
     assert [row["userId"] for row in report["done"]["failed"]] == [gone]
     assert sorted(map(bool, organisation.keys(gone).values())) == [False, True, True]
+    told = await organisation.orchestrator.foundation.change_table.page(AuditFilters(action=Action.USER_BLOCK), 10)
+    assert [(row.outcome, row.after, row.detail) for row in told] == [
+        ("failed", {"keys": 2}, "LiteLLM still has 1 unblocked keys of the user")
+    ]
     organisation.to_litellm.answers.clear()
     assert (await organisation.run())["done"]["keysBlocked"] == 1
 
@@ -196,7 +202,34 @@ async def test_an_admin_deletes_a_user_whose_keys_cannot_be_blocked(
     transport.answers.clear()
     assert (await refusal(await bob.get(user_path(ALICE))))[0] == 404
     events = (await bob.get(f"{BASE}/audit", params={"target": ALICE})).json()["events"]
-    assert [(row["action"], row["outcome"]) for row in events[:2]] == [
-        ("user.delete", "done"),
-        ("user.block", "failed" if path == "/key/block" else None),
+    assert [(row["action"], row["actor"], row["requested"], row["outcome"]) for row in events[:2]] == [
+        ("user.delete", BOB, None, "done"),
+        ("user.block", BOB, None, "failed" if path == "/key/block" else None),
     ]
+
+
+async def test_an_admin_deletes_a_user_while_litellm_cannot_list_users(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """The keys are blocked all the same, so that the user is out; that they are not deleted is said."""
+    transport = Overriding(httpx.ASGITransport(litellm.app), {})
+    service = make_service(ports={"litellm": transport})
+    await service.signed_in(ALICE).get(user_path(ALICE))
+    row, _ = litellm.rows.add_key({"user_id": ALICE})
+    transport.answers["/user/list"] = lambda _: httpx.Response(500)
+    assert (await service.signed_in(BOB).delete(user_path(ALICE))).status_code == 502
+    assert (ALICE in litellm.rows.users, litellm.rows.keys[row["token"]]["blocked"]) == (True, True)
+
+
+async def test_an_admin_deletes_a_user_whom_litellm_does_not_list(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """It has them when it is asked for them alone: they are deleted with their keys, whose number it does not say."""
+    service = make_service(
+        ports={"litellm": Overriding(httpx.ASGITransport(litellm.app), {"/user/list": listing(list)})}
+    )
+    litellm.rows.add_user({"user_id": ALICE})
+    litellm.rows.add_key({"user_id": ALICE})
+    answer = await service.signed_in(BOB).delete(user_path(ALICE))
+    assert (answer.status_code, answer.json()["keysDeleted"]) == (200, 0)
+    assert (litellm.rows.users, litellm.rows.keys) == ({}, {})

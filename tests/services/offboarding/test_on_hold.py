@@ -64,16 +64,30 @@ async def test_a_new_key_is_blocked_in_the_next_run(make_organisation: MakeOrgan
         assert ((await organisation.run())["done"]["keysBlocked"], looks(organisation)) == (0, 0)
 
 
+async def test_a_look_that_finds_nothing(make_organisation: MakeOrganisation) -> None:
+    """A key fewer shows in their number: one look is made, which blocks and records nothing, and no second."""
+    organisation = make_organisation(members=9)
+    gone = await rest(organisation, ["m0", "m1"])
+    organisation.litellm.rows.delete_key(next(iter(organisation.keys(gone[0]))))
+    recorded = await organisation.recorded_changes()
+    for looked in (1, 0):
+        assert ((await organisation.run())["done"]["keysBlocked"], looks(organisation)) == (0, looked)
+    assert await organisation.recorded_changes() == recorded
+
+
 async def test_a_key_in_place_of_another(make_organisation: MakeOrganisation) -> None:
-    """The number of keys is the same: it is found among the newest, also behind two hundred of others."""
+    """The number of keys is the same: it is found among the newest, before or behind two hundred of others."""
     organisation = make_organisation(members=9)
     gone = await rest(organisation, ["m0", "m1", "m2"])
-    organisation.litellm.rows.delete_key(next(iter(organisation.keys(gone[0]))))
+    for ref in gone[:2]:
+        organisation.litellm.rows.delete_key(next(iter(organisation.keys(ref))))
     organisation.mint(gone[0])
     for _ in range(250):
         organisation.mint(organisation.ref("m5"))
-    assert (await organisation.run())["done"]["keysBlocked"] == 1
-    assert all(organisation.keys(gone[0]).values())
+    organisation.clock.advance(1)
+    organisation.mint(gone[1])
+    assert (await organisation.run())["done"]["keysBlocked"] == 2
+    assert all(all(organisation.keys(ref).values()) for ref in gone)
 
 
 async def test_a_key_that_is_made_in_the_middle_of_a_run(make_organisation: MakeOrganisation) -> None:

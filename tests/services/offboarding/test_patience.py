@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from domain.offboarding import Hold, Plan, PlanEntry, Step
+from services.offboarding.report import reason_of
 from settings.model import CleanupSettings
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import AT_ONCE, BOSS, INTERVAL, Crash, Organisation
@@ -51,6 +54,18 @@ async def test_a_leaver_is_deleted_a_week_later(organisation: Organisation) -> N
     assert "within the grace period until 2027-01-22 08:06 UTC" in entry["reason"]
     assert list(organisation.keys(gone).values()) == [True]
     assert (await organisation.run())["done"]["deleted"] == [gone]
+
+
+def test_the_end_of_a_grace_period_is_told_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the time zone of the machine."""
+    entry = PlanEntry("user:default/m0", Step.HOLD, hold=Hold.GRACE, until=1_800_000_000.0)
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        assert "until 2027-01-15 08:00 UTC" in reason_of(entry, Plan((entry,), "", None))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 @pytest.mark.parametrize(

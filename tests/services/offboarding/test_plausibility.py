@@ -7,9 +7,11 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+from domain.errors import UpstreamFaultError
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import AT_ONCE, Organisation
+from tests.support.upstreams import respond
 from tests.support.user_list import listing
 
 BY_QUERY = "/api/catalog/entities/by-query"
@@ -170,6 +172,20 @@ async def test_nothing_changes(organisation: Organisation, name: str) -> None:
         assert (report["outcome"], reason in (report["reason"] or "")) == (outcome, True), report
         assert organisation.to_litellm.changes == []
         assert organisation.everything() == before
+
+
+async def test_a_dry_run_of_what_is_implausible(organisation: Organisation) -> None:
+    """Says why, like a run; one that cannot read the catalog fails, and its report says that, too."""
+    everybody_out(organisation)
+    report = await organisation.dry_run()
+    expected = ("refused", "The allowed group has no members, which is treated as a fault")
+    assert (report.outcome, report.reason) == expected
+    organisation.to_backstage.answers[BY_QUERY] = respond(500)
+    with pytest.raises(UpstreamFaultError, match="Backstage's catalog failed with status 500") as raised:
+        await organisation.dry_run()
+    kept = await organisation.cleanup.last_report()
+    assert kept is not None
+    assert (kept.outcome, kept.reason) == ("failed", raised.value.message)
 
 
 async def test_a_drop_of_more_than_half_changes_nothing(make_organisation: MakeOrganisation) -> None:

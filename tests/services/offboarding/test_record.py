@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from domain.audit import Action, AuditEvent, AuditFilters
+from services.offboarding.account import Order
 from settings.model import CleanupSettings
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
@@ -17,6 +20,8 @@ from state.tables import offboarding
 from tests.conftest import ALICE, BASE, BOB, MakeService
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import AT_ONCE, BOSS, INTERVAL, Crash, Organisation
+from tests.support.requests import ended
+from tests.support.upstreams import respond
 
 CLEANUP = f"{BASE}/cleanup"
 
@@ -67,9 +72,9 @@ async def test_who_confirmed_a_mass_removal(make_organisation: MakeOrganisation)
     for action in (Action.USER_BLOCK, Action.USER_DELETE):
         steps = [row for row in rows if row.action is action]
         assert [row.target for row in steps] == gone
-        assert {(row.actor, str(row.requested)) for row in steps} == {
-            ("cleanup", f"{{'confirmedBy': '{BOSS.subject}'}}")
-        }
+        assert [(row.actor, row.requested, row.after) for row in steps] == [
+            ("cleanup", {"confirmedBy": BOSS.subject}, {"keys": 1})
+        ] * 12
 
 
 async def test_a_confirmation_of_before_the_upgrade(make_organisation: MakeOrganisation) -> None:
@@ -94,13 +99,14 @@ async def test_a_removal_that_nobody_confirmed_says_so(impatient: Organisation) 
     assert plan is not None
     await impatient.run(plan.hash, BOSS)
     rows = await events(impatient)
-    assert [(row.action.value, row.actor, (row.requested or {}).get("confirmedBy")) for row in rows] == [
-        ("cleanup.run", BOSS.subject, None),
-        ("user.block", "cleanup", None),
-        ("cleanup.run", BOSS.subject, None),
-        ("user.restore", "cleanup", None),
-        ("user.block", "cleanup", BOSS.subject),
+    assert [(row.action.value, row.actor) for row in rows] == [
+        ("cleanup.run", BOSS.subject),
+        ("user.block", "cleanup"),
+        ("cleanup.run", BOSS.subject),
+        ("user.restore", "cleanup"),
+        ("user.block", "cleanup"),
     ]
+    assert [rows[number].requested for number in (1, 3, 4)] == [None, None, {"confirmedBy": BOSS.subject}]
 
 
 def catalog_fails(organisation: Organisation) -> None:
@@ -121,11 +127,12 @@ async def test_a_confirmation_that_led_to_nothing(impatient: Organisation, meanw
     plan = (await impatient.dry_run()).plan
     assert plan is not None
     meanwhile(impatient)
-    await impatient.run(plan.hash, BOSS)
+    report = await impatient.run(plan.hash, BOSS)
     (row,) = await events(impatient)
     assert (row.action, row.actor, row.outcome) == ("cleanup.run", BOSS.subject, "failed")
     assert reason in (row.detail or "")
-    assert (row.requested or {})["confirmed"] is False
+    made = plan.hash if report["plan"] is None else report["plan"]["hash"]
+    assert row.requested == {"runId": report["runId"], "planHash": made, "confirmed": False}
 
 
 async def test_a_run_that_dies_leaves_an_event_without_an_outcome(make_organisation: MakeOrganisation) -> None:
@@ -157,9 +164,7 @@ async def test_over_the_api(make_service: MakeService, backstage: BackstageStand
     async def run(plan_hash: str | None = None) -> Any:
         body = {"dryRun": False} | ({} if plan_hash is None else {"planHash": plan_hash})
         assert (await bob.post(CLEANUP, json=body)).status_code == 202
-        while (status := (await bob.get(CLEANUP)).json())["running"]:
-            pass
-        return status["lastReport"]
+        return (await ended(bob))["lastReport"]
 
     await run()
     (entry,) = (await run())["plan"]["entries"]
@@ -169,3 +174,37 @@ async def test_over_the_api(make_service: MakeService, backstage: BackstageStand
     told = (await bob.get(f"{BASE}/audit", params={"action": "cleanup.run"})).json()["events"]
     assert [(row["actor"], row["requested"]["confirmed"]) for row in told] == [(BOB, True), (BOB, False)]
     assert (await alice.get(f"{BASE}/audit", params={"action": "cleanup.run"})).json()["events"] == []
+
+
+async def test_each_run_is_a_line_in_the_log(impatient: Organisation, log: io.StringIO) -> None:
+    """What the operator's log says of it: why, of how many, and how many of each; a warning unless all is well."""
+    impatient.leave("m0")
+    await impatient.dry_run()
+    await impatient.run()
+    impatient.to_litellm.answers["/user/delete"] = respond(500)
+    await impatient.run()
+    catalog_fails(impatient)
+    await impatient.run()
+    lines = [row for row in map(json.loads, log.getvalue().splitlines()) if row["event"] == "cleanup"]
+    assert [(row["level"], row["run"], row["outcome"], row["users"]) for row in lines] == [
+        ("info", 1, "planned", 4),
+        ("info", 2, "done", 4),
+        ("warning", 3, "failed", 4),
+        ("warning", 4, "refused", None),
+    ]
+    assert [row.get("blocked") for row in lines] == [None, 1, 0, None]
+    assert [row.get("failed") for row in lines] == [None, 0, 1, None]
+    assert lines[2]["reason"] == "1 users failed; the next run retries them"
+    assert "catalog failed with status 500" in lines[3]["reason"]
+
+
+async def test_who_started_a_run_is_told_how_far_it_is(impatient: Organisation) -> None:
+    """After each user, whether it succeeded or not, and of how many."""
+    impatient.leave("m0")
+    impatient.leave("m1")
+    impatient.to_litellm.answers["/key/block"] = respond(500)
+    told: list[tuple[int, int]] = []
+    held = await impatient.cleanup.take(None)
+    begun = await impatient.cleanup.begin("command line", held)
+    await impatient.cleanup.run(held, begun, Order(BOSS, show_progress=lambda done, of: told.append((done, of))))
+    assert told == [(1, 2), (2, 2)]

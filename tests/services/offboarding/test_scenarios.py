@@ -32,9 +32,21 @@ async def test_a_user_who_leaves_is_blocked_then_deleted(impatient: Organisation
     second = await impatient.run()
     assert (second["done"]["deleted"], second["done"]["keysDeleted"]) == ([gone], 1)
     assert (gone in impatient.litellm.rows.users, impatient.keys(gone)) == (False, {})
+    assert await impatient.orchestrator.foundation.directory.among([gone]) == set(), "they are not listed any more"
     assert {ref: impatient.keys(ref) for ref in impatient.litellm.rows.users} == others
     third = await impatient.run()
     assert (third["outcome"], impatient.to_litellm.changes) == ("done", [])
+
+
+async def test_a_leaver_without_keys(impatient: Organisation) -> None:
+    """Is off-boarded like the others, with no key in the figures."""
+    gone = impatient.leave("m0")
+    impatient.litellm.rows.delete_key(next(iter(impatient.keys(gone))))
+    done = (await impatient.run())["done"]
+    assert (done["blocked"], done["keysBlocked"]) == ([gone], 0)
+    impatient.join("m0")
+    done = (await impatient.run())["done"]
+    assert (done["restored"], done["keysRestored"]) == ([gone], 0)
 
 
 async def test_people_of_any_name_are_off_boarded(impatient: Organisation) -> None:
@@ -128,7 +140,20 @@ async def test_a_user_who_returns_gets_exactly_the_blocked_keys_back(organisatio
     back = await organisation.run()
     assert (back["done"]["restored"], back["done"]["keysRestored"]) == ([gone], 1)
     assert organisation.keys(gone) == {key: key == theirs for key in organisation.keys(gone)}
+    assert await organisation.orchestrator.foundation.directory.among([gone]) == {gone}
     assert (await organisation.run())["done"]["restored"] == []
+
+
+async def test_a_key_that_had_to_be_blocked_twice_is_given_back_once(organisation: Organisation) -> None:
+    """Somebody unblocked it meanwhile: it counts as one key all the same."""
+    gone = organisation.leave("m0")
+    (key,) = organisation.keys(gone)
+    await organisation.run()
+    organisation.litellm.rows.update_key(key, {"blocked": False})
+    organisation.mint(gone)
+    assert (await organisation.run())["done"]["keysBlocked"] == 2
+    organisation.join("m0")
+    assert (await organisation.run())["done"]["keysRestored"] == 2
 
 
 async def test_whose_block_it_is_stands_in_litellm(organisation: Organisation) -> None:
@@ -147,9 +172,29 @@ async def test_whose_block_it_is_stands_in_litellm(organisation: Organisation) -
     rows.update_key(admins, {"metadata": annotated(KeyAnnotations("admins", block=bobs), {})})
     await reported.keep(leaked)
     organisation.join("m0")
-    await organisation.run()
+    assert (await organisation.run())["done"]["keysRestored"] == 2
     assert organisation.keys(gone) | {ours: False, admins: True, leaked: True} == organisation.keys(gone)
     assert rows.keys[ours]["metadata"] == before
+
+
+async def test_a_key_that_is_reported_while_it_is_given_back(organisation: Organisation) -> None:
+    """A report waits for nobody: the key stays blocked, as a leaked one, and does not count as given back."""
+    gone = organisation.leave("m0")
+    rows, reported = organisation.litellm.rows, organisation.orchestrator.foundation.reported
+    leaked = str(rows.add_key({"user_id": gone, "metadata": annotated(KeyAnnotations("leaked"), {})})[0]["token"])
+    await organisation.run()
+    inner = organisation.to_litellm._inner
+
+    async def meanwhile(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/key/update" and leaked in (await request.aread()).decode():
+            await reported.keep(leaked)
+        return await inner.handle_async_request(request)
+
+    organisation.to_litellm._inner = httpx.MockTransport(meanwhile)
+    organisation.join("m0")
+    assert (await organisation.run())["done"]["keysRestored"] == 1
+    note = rows.keys[leaked]["metadata"][ANNOTATIONS]
+    assert (rows.keys[leaked]["blocked"], note["blocked_as"], note["blocked_by"]) == (True, "report", "cleanup")
 
 
 async def test_a_user_deleted_by_somebody_else(impatient: Organisation) -> None:
@@ -158,7 +203,7 @@ async def test_a_user_deleted_by_somebody_else(impatient: Organisation) -> None:
     await impatient.run()
     impatient.litellm.rows.delete_user(gone)
     report = await impatient.run()
-    assert (report["outcome"], report["done"]["deleted"]) == ("done", [gone])
+    assert (report["outcome"], report["done"]["deleted"], report["done"]["keysDeleted"]) == ("done", [gone], 0)
 
 
 async def test_a_key_deleted_by_somebody_else(organisation: Organisation) -> None:
@@ -386,6 +431,17 @@ async def test_a_large_organisation_is_not_read_in_every_run(make_organisation: 
     assert blocked == sorted(gone)
     assert report["users"] == 299
     assert report["sweptAt"] is not None
+
+
+async def test_a_dry_run_does_not_read_a_large_organisation(make_organisation: MakeOrganisation) -> None:
+    """Somebody waits for it: the next run on schedule goes on with reading the users."""
+    organisation = make_organisation(directory=DirectorySettings(full_sweep_users=1))
+    await organisation.run()
+    organisation.to_litellm.requests.clear()
+    assert (await organisation.dry_run()).outcome == "planned"
+    assert "/user/list" not in organisation.to_litellm.requests
+    await organisation.run()
+    assert "/user/list" in organisation.to_litellm.requests
 
 
 async def test_an_odd_row_of_a_leaver_does_not_protect_them(impatient: Organisation) -> None:

@@ -18,6 +18,7 @@ from state.lease import Lease
 from tests.conftest import ALICE, BASE, BOB, SERVICE_TOKEN, Clock, MakeService, Service, keys_path, user_path
 from tests.services.keys.test_keys import made, refusal
 from tests.support.kill_points import Killed, KillSwitch
+from tests.support.requests import ended
 from tests.support.upstreams import Overriding
 from tests.support.user_list import listing
 
@@ -117,8 +118,7 @@ async def test_a_user_being_off_boarded_has_that_status(service: Service, litell
     litellm.rows.add_user({"user_id": "user:default/frank"})
     bob = service.signed_in(BOB)
     await bob.post(f"{BASE}/cleanup", json={"dryRun": False})
-    while (await bob.get(f"{BASE}/cleanup")).json()["running"]:
-        pass
+    await ended(bob)
     assert await listed(bob, status="offboarding") == ["user:default/frank"]
 
 
@@ -235,8 +235,7 @@ async def test_a_blocked_user_can_be_removed_at_once(service: Service, litellm: 
     litellm.rows.add_key({"user_id": frank})
     bob = service.signed_in(BOB)
     await bob.post(f"{BASE}/cleanup", json={"dryRun": False})
-    while (await bob.get(f"{BASE}/cleanup")).json()["running"]:
-        pass
+    await ended(bob)
     assert (await bob.delete(user_path(frank))).json()["keysDeleted"] == 1
     assert litellm.rows.users == {}
 
