@@ -35,11 +35,7 @@ ROOMS = {
         "tests/services/keys/test_report.py",
     ],
     "services/offboarding/*.py": ["tests/services/offboarding", "--ignore=tests/services/offboarding/test_size.py"],
-    "services/keys/*.py": [
-        "tests/services/keys",
-        "tests/services/test_odd_rows.py::test_nothing_is_decided_on_an_odd_row",
-        "tests/services/test_odd_rows.py::test_an_odd_key_can_be_blocked",
-    ],
+    "services/keys/*.py": ["tests/services/keys", "tests/services/test_odd_rows.py", "tests/services/test_refusals.py"],
     "clients/backstage/*.py": [
         "tests/clients/backstage",
         "tests/cli/test_check.py::test_what_is_wrong",
