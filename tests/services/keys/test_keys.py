@@ -490,6 +490,6 @@ async def test_a_first_request_about_a_key_creates_its_owner(
     alice: httpx.AsyncClient, litellm: LiteLLMStandIn, method: str, suffix: str
 ) -> None:
     """There is no such key yet; from then on there is the user, as after any other first request."""
-    body = {} if method in ("PATCH", "POST") else None
+    body: dict[str, Any] | None = {} if method in ("PATCH", "POST") else None
     answer = await alice.request(method, keys_path(ALICE, "0" * 64) + suffix, json=body)
     assert (answer.status_code, list(litellm.rows.users)) == (404, [ALICE])
