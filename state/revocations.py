@@ -25,7 +25,7 @@ class Revocations:
     async def schedule(
         self, connection: AsyncConnection, key_id: str, user_id: str, replaced_by: str, *, revoke_in: float
     ) -> Revocation:
-        """Schedules the deletion of a key in `revoke_in` seconds."""
+        """Schedules the deletion of a key in `revoke_in` seconds, also if it was scheduled already."""
         payload = {"replaced_by": replaced_by}
         return revocation_of(
             await self._due.schedule(

@@ -42,14 +42,12 @@ class RevokeKeys:
         transaction. Returns the revocation of `old`, and those of the others.
         """
         user_id = replaced_by.user_id
-        await self.revocations.remove(connection, old.key.id)  # that of an earlier rotation whose key is gone
-        ending = await self.revocations.schedule(connection, old.key.id, user_id, replaced_by.key_id, revoke_in=overlap)
-        at_once = []
-        for row in old.replaced:
-            await self.revocations.remove(connection, row.key_id)
-            at_once.append(
-                await self.revocations.schedule(connection, row.key_id, user_id, row.replaced_by, revoke_in=0)
-            )
+        schedule = self.revocations.schedule
+        # In the place of that of an earlier rotation whose key is gone.
+        ending = await schedule(connection, old.key.id, user_id, replaced_by.key_id, revoke_in=overlap)
+        at_once = [
+            await schedule(connection, row.key_id, user_id, row.replaced_by, revoke_in=0) for row in old.replaced
+        ]
         return ending, at_once
 
     async def revoke_due(self, task: Task) -> None:

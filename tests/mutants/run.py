@@ -59,11 +59,7 @@ ROOMS = {
             )
         ),
     ],
-    "services/keys/*.py": [
-        "tests/services/keys",
-        "tests/services/test_odd_rows.py::test_nothing_is_decided_on_an_odd_row",
-        "tests/services/test_odd_rows.py::test_an_odd_key_can_be_blocked",
-    ],
+    "services/keys/*.py": ["tests/services/keys", "tests/services/test_odd_rows.py", "tests/services/test_refusals.py"],
     "clients/backstage/*.py": ["tests/clients/backstage"],
 }
 """What is mutated, and the tests that have to notice."""

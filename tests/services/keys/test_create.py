@@ -7,8 +7,10 @@ import pytest
 
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, Clock, MakeService, Service, keys_path
+from tests.services.changes.test_audit import events, mint_and_lose
 from tests.services.keys.test_rotate import nothing_is_open
 from tests.support.kill_points import Killed, KillSwitch
+from tests.support.upstreams import Overriding
 
 _MOST_STEPS = 40
 
@@ -54,3 +56,28 @@ async def test_killed_at_every_step(
             await plain.signed_in(ALICE).delete(keys_path(ALICE, key_id))
         clock.advance(86_400)
     pytest.fail("a creation never came to its end")
+
+
+async def test_another_request_is_no_repetition(service: Service) -> None:
+    """The same Idempotency-Key with other properties is a 422; the audit log has those that were requested."""
+    alice, named = service.signed_in(ALICE), {"Idempotency-Key": "create-once"}
+    answers = [await alice.post(keys_path(ALICE), json={"alias": alias}, headers=named) for alias in ("a", "a", "b")]
+    assert [answer.status_code for answer in answers] == [201, 201, 422]
+    assert answers[0].json() == answers[1].json()
+    (event,) = await events(alice, action="key.create")
+    assert (event["keyId"], event["requested"]) == (answers[0].json()["keyId"], {"alias": "a"})
+
+
+async def test_the_next_key_does_not_wait_for_reconciliation(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """LiteLLM's answer was lost: the key that nobody received is deleted first, so its alias is free at once."""
+    wire = Overriding(httpx.ASGITransport(litellm.app), {})
+    alice = make_service(ports={"litellm": wire}).signed_in(ALICE)
+    await alice.get(keys_path(ALICE))
+    wire.answers["/key/generate"] = mint_and_lose(litellm)
+    assert (await alice.post(keys_path(ALICE), json={"alias": "laptop"})).status_code == 504
+    wire.answers.clear()
+    assert len(litellm.rows.keys) == 1
+    created = await alice.post(keys_path(ALICE), json={"alias": "laptop"})
+    assert (created.status_code, list(litellm.rows.keys)) == (201, [created.json()["keyId"]])

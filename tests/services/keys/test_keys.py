@@ -481,3 +481,15 @@ async def test_an_admin_lists_the_keys_of_others(bob: httpx.AsyncClient, litellm
     litellm.rows.add_user({"user_id": ALICE})
     assert (await bob.get(keys_path(ALICE))).json()["keys"] == []
     assert (await bob.get(keys_path("user:default/alcie"))).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "suffix"), [("GET", ""), ("PATCH", ""), ("DELETE", ""), ("POST", "/regenerate")], ids=str
+)
+async def test_a_first_request_about_a_key_creates_its_owner(
+    alice: httpx.AsyncClient, litellm: LiteLLMStandIn, method: str, suffix: str
+) -> None:
+    """There is no such key yet; from then on there is the user, as after any other first request."""
+    body: dict[str, Any] | None = {} if method in ("PATCH", "POST") else None
+    answer = await alice.request(method, keys_path(ALICE, "0" * 64) + suffix, json=body)
+    assert (answer.status_code, list(litellm.rows.users)) == (404, [ALICE])

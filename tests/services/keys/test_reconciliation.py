@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import httpx
 import pytest
 
+from app import Orchestrator
 from domain.audit import Action, Intent
+from domain.due import Kind
 from standalone.litellm import LiteLLMStandIn
 from state.changes import ChangeTable
 from state.database import Database
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.services.changes.test_audit import events, mint_and_lose
+from tests.services.changes.test_write_path import Gate
 from tests.services.keys.test_keys import made
 from tests.services.keys.test_rotate import rotated
 from tests.support.upstreams import Answer, Overriding, hang, respond
@@ -158,6 +162,49 @@ async def test_a_deletion_that_did_not_happen_does_not_move_the_end_of_the_older
     clock.advance(61)
     await service.run_background_jobs()
     assert list(litellm.rows.keys) == [second]
+
+
+async def test_a_deletion_that_somebody_finished_elsewhere(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """LiteLLM failed to delete the older key, and the newer one was deleted there since: the older one goes, too."""
+    wire = Overriding(httpx.ASGITransport(litellm.app), {})
+    service = make_service(ports={"litellm": wire})
+    alice = service.signed_in(ALICE)
+    first = await made(alice)
+    second = (await rotated(alice, first, overlap=600))["keyId"]
+    wire.answers[DELETE] = respond(500, json={})
+    assert (await alice.delete(f"{keys_path(ALICE, second)}?replaced=delete")).status_code == 502
+    wire.answers.clear()
+    assert list(litellm.rows.keys) == [first, second]
+    litellm.rows.delete_key(second)
+    assert await reconciled(service, clock, Action.KEY_DELETE) == {"exists": False, "deleted": [first]}
+    assert litellm.rows.keys == {}
+
+
+@pytest.mark.parametrize("is_repaired", [False, True])
+async def test_nothing_is_left_to_reconcile(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, *, is_repaired: bool
+) -> None:
+    """A slow creation is due to be repaired: it is, or it ends before by itself and its key stays; once is enough."""
+    gate = Gate(litellm, "/key/generate", after=True)
+    slow = make_service(ports={"litellm": gate}).signed_in(ALICE)
+    await slow.get(keys_path(ALICE))
+    creating = asyncio.create_task(slow.post(keys_path(ALICE)))
+    await gate.reached.wait()
+    clock.advance(301)
+    service = make_service()
+    replica = Orchestrator(service.settings, service.ports)
+    await replica.background.reconciliation.find()
+    assert len(await replica.foundation.due.of_owner(Kind.RECONCILIATION, ALICE)) == 1
+    if is_repaired:
+        await service.run_background_jobs()
+    gate.open.set()
+    assert (await creating).status_code == (504 if is_repaired else 201)
+    await service.run_background_jobs()
+    assert len(litellm.rows.keys) == (0 if is_repaired else 1)
+    assert await replica.foundation.due.of_owner(Kind.RECONCILIATION, ALICE) == []
+    await replica.aclose()
 
 
 async def test_a_deletion_that_an_older_version_did_not_finish(

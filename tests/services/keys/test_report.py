@@ -113,7 +113,7 @@ async def test_a_report_that_an_older_version_did_not_finish(service: Service, c
 async def test_a_made_up_report_is_forgotten_and_a_real_one_is_not(
     service: Service, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """A mark lasts a day, and for as long as LiteLLM has its key; marks of deleted keys go too."""
+    """A mark lasts for as long as LiteLLM has its key, which is asked once a day; marks of deleted keys go too."""
     alice, carol = service.signed_in(ALICE), service.signed_in(CAROL)
     kept, deleted = [(await alice.post(keys_path(ALICE))).json() for _ in range(2)]
     for secret in (kept["keySecret"], deleted["keySecret"], *(f"sk-made-up-{number}" for number in range(20))):
@@ -123,6 +123,10 @@ async def test_a_made_up_report_is_forgotten_and_a_real_one_is_not(
         clock.advance(86_401)
         await service.run_background_jobs()
     assert await marks(service) == {kept["keyId"]}
+    litellm.requests.clear()
+    clock.advance(3600)
+    await service.run_background_jobs()
+    assert litellm.requests == []
     await assert_blocked_for_good(service, kept["keyId"])
 
 
