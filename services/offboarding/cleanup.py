@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import structlog
 
@@ -52,10 +53,7 @@ class Cleanup:
 
     async def plan(self, report: CleanupReport) -> CleanupReport:
         """A dry run that has begun: what a run would do now. Changes nothing. Raises UpstreamError."""
-
-        async def beat(progress: Progress | None) -> None:
-            await self.runs.record_progress(report.run_id, progress)
-
+        beat = partial(self._beat, report.run_id, None)
         try:
             snapshot = await self.snapshots.read(beat, report.started_at, is_dry_run=True)
             report = _with_snapshot(report, snapshot)
@@ -89,15 +87,10 @@ class Cleanup:
 
     async def run(self, held: HeldLease, report: CleanupReport, order: Order) -> CleanupReport:
         """A run that has begun. Its report contains whatever goes wrong; the next run repairs it."""
-
-        async def beat(progress: Progress | None) -> None:
-            await self.lease.renew(held)
-            await self.runs.record_progress(report.run_id, progress)
-
         baseline: AcceptedBaseline | None = None
         newest_key_at: float | None = None
         try:
-            snapshot = await self.snapshots.read(beat, report.started_at)
+            snapshot = await self.snapshots.read(partial(self._beat, report.run_id, held), report.started_at)
             report = _with_snapshot(report, snapshot)
             plan = await self._plan(snapshot, report.started_at)
             verdict = judged(plan, order.plan_hash)
@@ -136,6 +129,12 @@ class Cleanup:
     async def schedule(self) -> Schedule:
         """When the next run is due."""
         return await self.lease.schedule()
+
+    async def _beat(self, run_id: int, held: HeldLease | None, progress: Progress | None) -> None:
+        """Says that a run is alive; a dry run holds no lease."""
+        if held is not None:
+            await self.lease.renew(held)
+        await self.runs.record_progress(run_id, progress)
 
     async def _plan(self, snapshot: Snapshot, now: float) -> Plan:
         limits = RemovalLimits(

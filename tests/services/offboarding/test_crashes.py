@@ -166,6 +166,24 @@ async def test_a_large_group_does_not_outlast_the_lease(make_organisation: MakeO
     assert len(lives) == len(people)
 
 
+async def test_a_run_that_reads_for_long_keeps_its_lease(organisation: Organisation) -> None:
+    """Another replica that wants to run meanwhile gets no lease, however slowly LiteLLM answers."""
+    gone = organisation.leave("m0")
+    inner, wanted = organisation.to_litellm._inner, []
+
+    async def slow(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/user/list" or (
+            request.url.path == "/key/list" and "user_id" not in request.url.params
+        ):
+            organisation.clock.advance(LEASE * 0.7)
+            wanted.append(await organisation.lease.acquire(only_if_due=False))
+        return await inner.handle_async_request(request)
+
+    organisation.to_litellm._inner = httpx.MockTransport(slow)
+    assert (await organisation.run())["done"]["blocked"] == [gone]
+    assert (set(wanted), len(wanted) >= 3) == ({None}, True)
+
+
 async def test_only_the_holder_may_write(organisation: Organisation) -> None:
     """The database refuses a write by a former holder."""
     former = await organisation.cleanup.take(None)
