@@ -115,6 +115,19 @@ async def test_a_key_that_is_made_in_the_middle_of_a_run(make_organisation: Make
     assert all(organisation.keys(gone[1]).values())
 
 
+async def test_keys_are_read_once(make_organisation: MakeOrganisation) -> None:
+    """However many were made since the last run: the next one begins where this one ended."""
+    organisation = make_organisation(members=9)
+    await organisation.run()
+    for _ in range(3):
+        bury(organisation)
+    organisation.clock.advance(3600)
+    organisation.mint(organisation.ref("m6"))
+    for pages in (4, 1, 1):
+        await organisation.run()
+        assert organisation.to_litellm.requests.count("/key/list") == pages
+
+
 async def test_keys_without_a_time(make_organisation: MakeOrganisation) -> None:
     """LiteLLM lists them first, however many: they neither hide a new key nor cost a call for each page of them."""
     organisation = make_organisation(members=9)
