@@ -49,7 +49,7 @@ class Departures:
         offboardings, deletions = await self.offboardings.all(), await self.deletions.recent()
         since = await self.runs.newest_key_at()
         owners: set[str] = set()
-        times = [] if since is None else [since]
+        times: list[float] = []
         try:
             async for page in self.keys.newest(math.inf if since is None else since - _OVERLAP_SECONDS):
                 owners |= page.owners

@@ -50,7 +50,6 @@ ROOMS = {
         *(
             f"--deselect=tests/services/offboarding/{slow}"
             for slow in (
-                "test_administration.py::test_a_dry_run_that_takes_long_is_answered_later",
                 "test_crashes.py::test_killed_while",
                 "test_on_hold.py::test_ten_thousand_people_on_hold",
                 "test_on_hold.py::test_a_key_that_somebody_unblocked_elsewhere",

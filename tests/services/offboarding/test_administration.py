@@ -27,10 +27,9 @@ from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_p
 from tests.services.keys.test_keys import refusal
 from tests.support.organisation import BOSS, Organisation
 from tests.support.requests import ended
-from tests.support.upstreams import answering
+from tests.support.upstreams import Holding, answering
 
 CLEANUP = f"{BASE}/cleanup"
-DAVE = "user:default/dave"
 
 
 async def test_from_plan_to_report(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
@@ -134,13 +133,29 @@ async def test_bad_requests(bob: httpx.AsyncClient, litellm: LiteLLMStandIn, bod
     assert litellm.requests == []
 
 
-async def test_a_running_cleanup_finishes_before_the_service_stops(service: Service, litellm: LiteLLMStandIn) -> None:
+async def test_a_running_cleanup_finishes_before_the_service_stops(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
     """SIGTERM does not interrupt it."""
-    litellm.rows.add_user({"user_id": DAVE})
-    bob = service.signed_in(BOB)
-    await bob.post(CLEANUP, json={"dryRun": False})
+    litellm.rows.add_user({"user_id": "user:default/gone"})
+    key, _ = litellm.rows.add_key({"user_id": "user:default/gone"})
+    slow = Holding(httpx.ASGITransport(litellm.app))
+    slow.held = {"/user/list"}
+    service = make_service(ports={"litellm": slow})
+    await service.signed_in(BOB).post(CLEANUP, json={"dryRun": False})
+    await slow.arrived.wait()
+    stopping = asyncio.create_task(stop(service._app))
+    assert await asyncio.wait({stopping}, timeout=0.2) == (set(), {stopping})
+    slow.released.set()
+    await stopping
+    assert litellm.rows.keys[key["token"]]["blocked"] is True
+
+
+async def test_a_dry_run_that_fails_does_not_disturb_the_stop(make_service: MakeService) -> None:
+    """The service waits for it and closes what is open; the failure stands in the report."""
+    service = make_service(ports={"litellm": answering(httpx.Response(500)), "patience": 0})
+    assert (await service.signed_in(BOB).post(CLEANUP)).status_code == 202
     await stop(service._app)
-    assert "GET /user/list" in litellm.requests
 
 
 async def test_an_unavailable_database(make_service: MakeService) -> None:

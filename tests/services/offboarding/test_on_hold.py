@@ -115,6 +115,47 @@ async def test_a_key_that_is_made_in_the_middle_of_a_run(make_organisation: Make
     assert all(organisation.keys(gone[1]).values())
 
 
+async def test_a_litellm_whose_clock_is_behind(make_organisation: MakeOrganisation) -> None:
+    """By an hour: what is new is told by its own time, not by ours."""
+    organisation = make_organisation(members=9)
+    rows = organisation.litellm.rows
+    rows._now = lambda: organisation.clock() - 3600
+    for key in rows.keys.values():
+        key["created_at"] = rows.stamp()
+    gone = await rest(organisation, ["m0", "m1"])
+    rows.delete_key(next(iter(organisation.keys(gone[0]))))
+    organisation.mint(gone[0])
+    organisation.clock.advance(1)
+    bury(organisation)
+    assert (await organisation.run())["done"]["keysBlocked"] == 1
+
+
+async def test_after_an_upgrade_everybody_on_hold_is_looked_at(make_organisation: MakeOrganisation) -> None:
+    """No run before has said how far it read, so new keys may be anywhere."""
+    organisation = make_organisation(members=9)
+    gone = await rest(organisation, ["m0", "m1"])
+    async with organisation.orchestrator.foundation.database.transaction() as connection:
+        await connection.execute(sa.update(cleanup_run).values(newest_key_at=None))
+    organisation.litellm.rows.delete_key(next(iter(organisation.keys(gone[0]))))
+    organisation.mint(gone[0])
+    organisation.clock.advance(1)
+    bury(organisation)
+    assert (await organisation.run())["done"]["keysBlocked"] == 1
+
+
+async def test_keys_are_read_once(make_organisation: MakeOrganisation) -> None:
+    """However many were made since the last run: the next one begins where this one ended."""
+    organisation = make_organisation(members=9)
+    await organisation.run()
+    for _ in range(3):
+        bury(organisation)
+    organisation.clock.advance(3600)
+    organisation.mint(organisation.ref("m6"))
+    for pages in (4, 1, 1):
+        await organisation.run()
+        assert organisation.to_litellm.requests.count("/key/list") == pages
+
+
 async def test_keys_without_a_time(make_organisation: MakeOrganisation) -> None:
     """LiteLLM lists them first, however many: they neither hide a new key nor cost a call for each page of them."""
     organisation = make_organisation(members=9)
@@ -192,10 +233,16 @@ async def test_newest_keys_that_litellm_cannot_show(make_organisation: MakeOrgan
     assert (await organisation.run())["done"]["keysBlocked"] == 1
     organisation.litellm.rows.delete_key(next(iter(organisation.keys(gone[1]))))
     organisation.mint(gone[1])
+    organisation.clock.advance(1)
+    bury(organisation)
+    organisation.clock.advance(3600)
+    broken_too = organisation.mint(organisation.ref("m5"))
+    organisation.litellm.rows.keys[broken_too]["expires"] = "20000-01-01T00:00:00Z"
     report: Any = await organisation.run()
     assert (report["outcome"], report["done"]["keysBlocked"], looks(organisation)) == ("done", 0, 0)
     organisation.clock.advance(3600)
-    organisation.litellm.rows.delete_key(broken)
+    for key in (broken, broken_too):
+        organisation.litellm.rows.delete_key(key)
     assert (await organisation.run())["done"]["keysBlocked"] == 1, (
         "the next run that can be shown them asks further back"
     )

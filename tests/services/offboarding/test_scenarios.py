@@ -365,6 +365,8 @@ async def test_a_dry_run_changes_nothing_and_counts(organisation: Organisation) 
         2,
         None,
     )
+    sizes = (report["members"], report["admins"], report["users"], report["sweptAt"])
+    assert sizes == (2, 1, 4, organisation.clock())
     assert organisation.everything() == before
     assert organisation.to_litellm.changes == []
     last = await organisation.cleanup.last_report()
