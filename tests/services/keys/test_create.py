@@ -8,6 +8,7 @@ import pytest
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, Clock, MakeService, Service, keys_path
 from tests.services.changes.test_audit import events, mint_and_lose
+from tests.services.keys.test_keys import made
 from tests.services.keys.test_rotate import nothing_is_open
 from tests.support.kill_points import Killed, KillSwitch
 from tests.support.upstreams import Overriding
@@ -68,16 +69,19 @@ async def test_another_request_is_no_repetition(service: Service) -> None:
     assert (event["keyId"], event["requested"]) == (answers[0].json()["keyId"], {"alias": "a"})
 
 
+@pytest.mark.parametrize("is_rotation", [False, True])
 async def test_the_next_key_does_not_wait_for_reconciliation(
-    make_service: MakeService, litellm: LiteLLMStandIn
+    make_service: MakeService, litellm: LiteLLMStandIn, *, is_rotation: bool
 ) -> None:
     """LiteLLM's answer was lost: the key that nobody received is deleted first, so its alias is free at once."""
     wire = Overriding(httpx.ASGITransport(litellm.app), {})
     alice = make_service(ports={"litellm": wire}).signed_in(ALICE)
-    await alice.get(keys_path(ALICE))
+    kept = await made(alice)
     wire.answers["/key/generate"] = mint_and_lose(litellm)
     assert (await alice.post(keys_path(ALICE), json={"alias": "laptop"})).status_code == 504
     wire.answers.clear()
-    assert len(litellm.rows.keys) == 1
-    created = await alice.post(keys_path(ALICE), json={"alias": "laptop"})
-    assert (created.status_code, list(litellm.rows.keys)) == (201, [created.json()["keyId"]])
+    assert len(litellm.rows.keys) == 2
+    path = f"{keys_path(ALICE, kept)}/regenerate" if is_rotation else keys_path(ALICE)
+    created = await alice.post(path, json={"alias": "laptop"})
+    others = [] if is_rotation else [kept]
+    assert (created.status_code, list(litellm.rows.keys)) == (201, [*others, created.json()["keyId"]])

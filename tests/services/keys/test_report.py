@@ -188,14 +188,18 @@ async def test_the_log_says_whose_key_was_reported(service: Service, bob: httpx.
 
 
 async def test_a_leaked_key_that_was_made_elsewhere(
-    service: Service, litellm: LiteLLMStandIn, alice: httpx.AsyncClient, bob: httpx.AsyncClient
+    service: Service, litellm: LiteLLMStandIn, clock: Clock, bob: httpx.AsyncClient
 ) -> None:
-    """It is blocked; nothing is written into its metadata, and the audit log claims no change of it."""
-    await alice.get(keys_path(ALICE))
+    """It is blocked; nothing is written into its metadata, the audit log claims no change of it, and that is all."""
+    litellm.rows.add_user({"user_id": ALICE})
     row, secret = litellm.rows.add_key({"user_id": ALICE, "metadata": {"tags": ["a"]}})
     assert (await bob.post(REPORT, json={"key": secret})).status_code == 202
     await service.run_background_jobs()
     assert (litellm.rows.keys[row["token"]]["blocked"], row["metadata"]) == (True, {"tags": ["a"]})
+    litellm.requests.clear()
+    clock.advance(121)
+    await service.run_background_jobs()
+    assert litellm.requests == []
     assert await events(bob, action="key.update") == []
 
 
