@@ -171,6 +171,16 @@ async def test_keys_without_a_time(make_organisation: MakeOrganisation) -> None:
     assert (looks(organisation), organisation.to_litellm.requests.count("/key/list") <= 7) == (0, True)
 
 
+async def test_no_key_has_a_time(make_organisation: MakeOrganisation) -> None:
+    """There is no newest one then, and nobody on hold is looked at in every run for that."""
+    organisation = make_organisation()
+    for key in organisation.litellm.rows.keys.values():
+        key["created_at"] = None
+    await rest(organisation, ["m0"])
+    await organisation.run()
+    assert looks(organisation) == 0
+
+
 async def test_a_key_from_the_future_hides_none(make_organisation: MakeOrganisation) -> None:
     """A clock that was wrong for a while wrote it."""
     organisation = make_organisation(members=9)
