@@ -12,7 +12,7 @@ import { dayOf, exact, money, when } from './format.js';
 import { showMenu } from './menu.js';
 import { notices } from './notices.js';
 import { may, session } from './session.js';
-import { bar, empty } from './ui.js';
+import { bar, empty, plain } from './ui.js';
 import { text } from './text.js';
 import { COUNTDOWN, View } from './view.js';
 import './keys-table.js';
@@ -99,8 +99,8 @@ class KeysView extends View {
     return html` <div aria-live="polite">
         ${this.note ? html`<div class="notice good">${this.note}</div>` : nothing}
       </div>
-      ${budgetNotice(this.user, this.budget?.resetsAt)} ${this.#isMissing ? missing() : nothing} ${this.#tiles()}
-      ${this.rows.length ? this.#table() : this.#empty()}`;
+      ${budgetNotice(this.user, this.budget?.resetsAt)} ${this.#isMissing ? plain(words.isMissing) : nothing}
+      ${this.#tiles()} ${this.rows.length ? this.#table() : this.#empty()}`;
   }
 
   get #isMissing() {
@@ -108,9 +108,8 @@ class KeysView extends View {
   }
 
   #table() {
-    const menu = (/** @type {MouseEvent} */ event, /** @type {any} */ row) => this.#menu(event, row);
-    const mayUpdate = may(this.me, 'keys.update', this.userId);
-    return html`<keys-table .rows=${this.rows} .keyId=${this.keyId} .menu=${mayUpdate ? menu : null}></keys-table>`;
+    const menu = may(this.me, 'keys.update', this.userId) ? this.#menu.bind(this) : null;
+    return html`<keys-table .rows=${this.rows} .keyId=${this.keyId} .menu=${menu}></keys-table>`;
   }
 
   #empty() {
@@ -142,11 +141,10 @@ class KeysView extends View {
   }
 
   #resets() {
-    const { tiles } = words;
     if (this.missing.budget)
-      return html`<strong>${tiles.missing}</strong
+      return html`<strong>${words.tiles.missing}</strong
         ><button type="button" class="quiet" @click=${() => this.#loadBudget()}>${text.retry}</button>`;
-    if (!this.budget?.resetsAt) return html`<strong>${this.budget ? tiles.noReset : '…'}</strong>`;
+    if (!this.budget?.resetsAt) return html`<strong>${this.budget ? words.tiles.noReset : '…'}</strong>`;
     return html`<strong title=${exact(this.budget.resetsAt)}>${dayOf(this.budget.resetsAt)}</strong
       ><small>${when(this.budget.resetsAt)}</small>`;
   }
@@ -300,5 +298,3 @@ class KeysView extends View {
   }
 }
 customElements.define('keys-view', KeysView);
-
-const missing = () => html`<div class="notice plain" role="status">${words.isMissing}</div>`;

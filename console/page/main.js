@@ -6,7 +6,7 @@ import { help } from './help.js';
 import { nameOf } from './format.js';
 import { notices } from './notices.js';
 import { secrets } from './secrets.js';
-import { may, session } from './session.js';
+import { hasKeys, may, session } from './session.js';
 import { FOR_ALL, FOR_SOME, NEEDS, routeNow } from './route.js';
 import { failed, skeleton } from './ui.js';
 import { text } from './text.js';
@@ -84,10 +84,7 @@ class Console extends LitElement {
     for (const menu of this.querySelectorAll('.menu')) /** @type {HTMLElement} */ (menu).hidePopover();
     this.route = routeNow();
     const { name } = this.route;
-    if (session.person && !hasKeys(session.person) && !NEEDS[name]) {
-      location.hash = '#/users';
-      return;
-    }
+    if (session.person && !hasKeys(session.person) && !NEEDS[name]) return location.replace('#/users');
     document.title = `${this.#title} · ${text.name}`;
     await this.#load(name);
     await this.#focusHeading();
@@ -294,9 +291,6 @@ class Console extends LitElement {
   }
 }
 customElements.define('llm-console', Console);
-
-/** Whether there are keys of their own: an auditor has none. @param {import('./session.js').Person} person */
-const hasKeys = person => may(person, 'keys.create', person.subject);
 
 /** @param {string | undefined} title */
 const forAdminsOnly = title =>

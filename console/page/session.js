@@ -31,6 +31,9 @@ export function may({ subject, permissions }, permission, owner) {
   return scope === 'any' || (scope === 'own' && subject === owner);
 }
 
+/** Whether there are keys of their own: an auditor has none. @param {Person} person */
+export const hasKeys = person => may(person, 'keys.create', person.subject);
+
 /**
  * A token is used for /me and for nothing else until /me has said whose it is; whoever it cannot confirm is nobody. The
  * person is the same object for as long as the same person is signed in, also with a renewed token.

@@ -103,3 +103,6 @@ export const rowFilters = (label, query, search, statuses, choose) =>
 /** A field with its label and hint. @param {string} label @param {unknown} control @param {string} hint */
 export const field = (label, control, hint = '') =>
   html`<label class="field"><span>${label}</span>${control}${hint ? html`<small>${hint}</small>` : nothing}</label>`;
+
+/** @param {string} sentence */
+export const plain = sentence => html`<div class="notice plain" role="status">${sentence}</div>`;

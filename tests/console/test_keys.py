@@ -49,7 +49,8 @@ async def test_alice_gets_a_key_and_the_code_to_use_it(opened: Opened) -> None:
 async def test_the_code_calls_a_model_that_the_key_may_call(opened: Opened) -> None:
     """Also after a rotation."""
     page = opened.page
-    await opened.sign_in("alice")
+    async with page.expect_response("**/models"):
+        await opened.sign_in("alice")
     await page.keyboard.press("c")
     await page.locator("[name=alias]").fill("one model")
     await page.get_by_label("claude-fake").check()
