@@ -39,7 +39,7 @@ async def test_an_auditor_reads_and_changes_nothing(live: Live) -> None:
         me = (await dave.get(f"{BASE}/me")).json()
         assert me["roles"] == ["auditor", "member"]
         assert {"name": "keys.read", "scope": "any"} in me["permissions"]
-        assert [row["alias"] for row in (await dave.get(keys_path(ALICE))).json()["keys"]] == ["audited"]
+        assert [row["key_alias"] for row in (await dave.get(keys_path(ALICE))).json()["keys"]] == ["audited"]
         assert ALICE in [row["userId"] for row in (await dave.get(USERS)).json()["users"]]
         assert (await dave.get(AUDIT)).json()["events"][0]["actor"] == ALICE
         refused = [
