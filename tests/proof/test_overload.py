@@ -90,7 +90,7 @@ class Overloaded:
             httpx.AsyncClient(base_url=self.running.origin, headers=BEARER, timeout=30) as client,
             asyncio.timeout(30),
         ):
-            while (status := (await client.get(user_path(ALICE))).status_code) == 503:  # noqa: ASYNC110  # as below
+            while (status := (await client.get(user_path(ALICE))).status_code) == 503:  # noqa: ASYNC110  # it has no event
                 await asyncio.sleep(0.05)
         assert status == 200
 

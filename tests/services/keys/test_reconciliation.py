@@ -147,18 +147,26 @@ async def test_a_deletion_without_an_answer_is_ended_as_requested(
     assert listed == {newest: None, other: newest} | ({first: None} if is_kept else {})
 
 
-async def test_a_deletion_that_did_not_happen_does_not_move_the_end_of_the_older_key(
-    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
-) -> None:
-    """LiteLLM failed, so the newer key is there, and the older one ends with its overlap, reconciled or not."""
+async def not_deleted(
+    make_service: MakeService, litellm: LiteLLMStandIn, *, overlap: int, replaced: str
+) -> tuple[Service, str, str]:
+    """The service, an older key in its overlap, and its replacement, which LiteLLM failed to delete."""
     wire = Overriding(httpx.ASGITransport(litellm.app), {})
     service = make_service(ports={"litellm": wire})
     alice = service.signed_in(ALICE)
     first = await made(alice)
-    second = (await rotated(alice, first, overlap=60))["keyId"]
+    second = (await rotated(alice, first, overlap=overlap))["keyId"]
     wire.answers[DELETE] = respond(500, json={})
-    assert (await alice.delete(keys_path(ALICE, second))).status_code == 502
+    assert (await alice.delete(f"{keys_path(ALICE, second)}?replaced={replaced}")).status_code == 502
     wire.answers.clear()
+    return service, first, second
+
+
+async def test_a_deletion_that_did_not_happen_does_not_move_the_end_of_the_older_key(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """LiteLLM failed, so the newer key is there, and the older one ends with its overlap, reconciled or not."""
+    service, _, second = await not_deleted(make_service, litellm, overlap=60, replaced="keep")
     clock.advance(61)
     await service.run_background_jobs()
     assert list(litellm.rows.keys) == [second]
@@ -168,14 +176,7 @@ async def test_a_deletion_that_somebody_finished_elsewhere(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
     """LiteLLM failed to delete the older key, and the newer one was deleted there since: the older one goes, too."""
-    wire = Overriding(httpx.ASGITransport(litellm.app), {})
-    service = make_service(ports={"litellm": wire})
-    alice = service.signed_in(ALICE)
-    first = await made(alice)
-    second = (await rotated(alice, first, overlap=600))["keyId"]
-    wire.answers[DELETE] = respond(500, json={})
-    assert (await alice.delete(f"{keys_path(ALICE, second)}?replaced=delete")).status_code == 502
-    wire.answers.clear()
+    service, first, second = await not_deleted(make_service, litellm, overlap=600, replaced="delete")
     assert list(litellm.rows.keys) == [first, second]
     litellm.rows.delete_key(second)
     assert await reconciled(service, clock, Action.KEY_DELETE) == {"exists": False, "deleted": [first]}

@@ -27,6 +27,12 @@ def looks(organisation: Organisation) -> int:
     return sum("user_id" in url.params for url in listed)
 
 
+def replace_a_key(organisation: Organisation, ref: str) -> None:
+    """Somebody deletes a key and makes another: the number of keys stays."""
+    organisation.litellm.rows.delete_key(next(iter(organisation.keys(ref))))
+    organisation.mint(ref)
+
+
 def bury(organisation: Organisation) -> None:
     """A member makes so many keys that older ones are not on the first page with the newest."""
     for _ in range(100):
@@ -123,8 +129,7 @@ async def test_a_litellm_whose_clock_is_behind(make_organisation: MakeOrganisati
     for key in rows.keys.values():
         key["created_at"] = rows.stamp()
     gone = await rest(organisation, ["m0", "m1"])
-    rows.delete_key(next(iter(organisation.keys(gone[0]))))
-    organisation.mint(gone[0])
+    replace_a_key(organisation, gone[0])
     organisation.clock.advance(1)
     bury(organisation)
     assert (await organisation.run())["done"]["keysBlocked"] == 1
@@ -136,8 +141,7 @@ async def test_after_an_upgrade_everybody_on_hold_is_looked_at(make_organisation
     gone = await rest(organisation, ["m0", "m1"])
     async with organisation.orchestrator.foundation.database.transaction() as connection:
         await connection.execute(sa.update(cleanup_run).values(newest_key_at=None))
-    organisation.litellm.rows.delete_key(next(iter(organisation.keys(gone[0]))))
-    organisation.mint(gone[0])
+    replace_a_key(organisation, gone[0])
     organisation.clock.advance(1)
     bury(organisation)
     assert (await organisation.run())["done"]["keysBlocked"] == 1
@@ -163,8 +167,7 @@ async def test_keys_without_a_time(make_organisation: MakeOrganisation) -> None:
     for _ in range(1500):
         organisation.litellm.rows.keys[organisation.mint(other)]["created_at"] = None
     gone = await rest(organisation, ["m0", "m1"])
-    organisation.litellm.rows.delete_key(next(iter(organisation.keys(gone[0]))))
-    organisation.mint(gone[0])
+    replace_a_key(organisation, gone[0])
     assert (await organisation.run())["done"]["keysBlocked"] == 1
     organisation.clock.advance(3600)
     await organisation.run()
@@ -189,8 +192,7 @@ async def test_a_key_from_the_future_hides_none(make_organisation: MakeOrganisat
     gone = await rest(organisation, ["m0", "m1"])
     organisation.clock.advance(3600)
     await organisation.run()
-    organisation.litellm.rows.delete_key(next(iter(organisation.keys(gone[0]))))
-    organisation.mint(gone[0])
+    replace_a_key(organisation, gone[0])
     bury(organisation)
     assert (await organisation.run())["done"]["keysBlocked"] == 1
 
@@ -220,8 +222,7 @@ async def test_a_look_that_fails_is_made_again(make_organisation: MakeOrganisati
     """In the next run, although the number of keys and the newest do not tell any more."""
     organisation = make_organisation(members=9)
     gone = await rest(organisation, ["m0"])
-    organisation.litellm.rows.delete_key(next(iter(organisation.keys(gone[0]))))
-    organisation.mint(gone[0])
+    replace_a_key(organisation, gone[0])
     organisation.clock.advance(3600)
     bury(organisation)
     organisation.clock.advance(3600)
