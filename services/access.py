@@ -63,7 +63,7 @@ class Decision:
     """Whether somebody may do something, and why not.
 
     `scope` is OWN for what belongs to the principal, whatever else they may do, and ANY for what does not; None if
-    `refusal` says why not. A scope obliges: whoever acts for themselves stays within their tier.
+    `refusal` says why not. A principal with the scope OWN stays within their tier.
     """
 
     scope: Scope | None

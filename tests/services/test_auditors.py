@@ -22,7 +22,7 @@ def audited(make_service: MakeService, backstage: BackstageStandIn) -> Service:
 
 
 async def test_an_auditor_has_nothing_of_their_own(audited: Service, litellm: LiteLLMStandIn) -> None:
-    """Neither a user on first use nor a key; what they may do is what they are told."""
+    """They get no user on first use and no key, and `GET /me` says what they may do."""
     frank = audited.signed_in(FRANK)
     me = (await frank.get(f"{BASE}/me")).json()
     assert (me["roles"], {row["scope"] for row in me["permissions"]}) == (["auditor"], {"any"})

@@ -122,7 +122,7 @@ async def test_a_key_that_is_made_in_the_middle_of_a_run(make_organisation: Make
 
 
 async def test_a_litellm_whose_clock_is_behind(make_organisation: MakeOrganisation) -> None:
-    """By an hour: what is new is told by its own time, not by ours."""
+    """By an hour: a key is new by LiteLLM's clock, not by ours."""
     organisation = make_organisation(members=9)
     rows = organisation.litellm.rows
     rows._now = lambda: organisation.clock() - 3600
