@@ -70,7 +70,8 @@ class SnapshotReader:
     async def _members_of(self, groups: Iterable[str], each_page: Callable[[], Awaitable[None]]) -> Members:
         each = [await self.catalog.members_of(group, each_page) for group in groups]
         hidden = {ref: children for members in each for ref, children in members.hidden.items()}
-        users, orphans = (frozenset().union(*sets) for sets in zip(*((m.users, m.orphans) for m in each), strict=True))
+        users = frozenset[str]().union(*(members.users for members in each))
+        orphans = frozenset[str]().union(*(members.orphans for members in each))
         return Members(users, orphans, hidden)
 
     async def _without(self, staying: Container[str], leaving: Collection[str]) -> list[str]:
