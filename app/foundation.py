@@ -80,7 +80,7 @@ class Foundation:
         self.kept_answers = KeptAnswers(self.database)
         self.rates = Rates(self.database)
         self.due = DueQueue(self.database)
-        self.revocations = Revocations(self.due)
+        self.revocations = Revocations(self.due, ports.clock)
         self.reported = ReportedKeys(self.database, self.due)
         self.repetitions = Repetitions(self.database)
         replica = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"

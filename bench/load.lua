@@ -1,5 +1,5 @@
--- Arguments: method, path, expected status, "once" or "-", then user id and token of each caller.
-local method, path, expected, once
+-- Arguments: method, path, expected status, "once" or "-", JSON or "-", then user id and token of each caller.
+local method, path, expected, once, body
 local callers, turn, sent = {}, 0, 0
 local threads = {}
 unexpected = 0
@@ -20,12 +20,14 @@ end
 
 function init(arguments)
   method, path, expected, once = arguments[1], arguments[2], tonumber(arguments[3]), arguments[4] == "once"
-  for i = 5, #arguments, 2 do
-    local headers = { ["Content-Length"] = method == "POST" and "0" or nil }
+  body = arguments[5] ~= "-" and arguments[5] or nil
+  for i = 6, #arguments, 2 do
+    local headers = { ["Content-Length"] = method == "POST" and not body and "0" or nil }
+    if body then headers["Content-Type"] = "application/json" end
     if arguments[i + 1] ~= "-" then headers["Authorization"] = "Bearer " .. arguments[i + 1] end
     local target = path:gsub("$ID", percent_encoded(arguments[i]):gsub("%%", "%%%%"))
     target = target:gsub("$KEY", key_id(arguments[i]))
-    table.insert(callers, { headers = headers, target = target, text = wrk.format(method, target, headers) })
+    table.insert(callers, { headers = headers, target = target, text = wrk.format(method, target, headers, body) })
   end
   run = string.format("%d-%s", os.time(), tostring({}):gsub("table: ", ""))
 end
@@ -36,7 +38,7 @@ function request()
   if not once then return caller.text end
   sent = sent + 1
   caller.headers["Idempotency-Key"] = run .. "-" .. sent
-  return wrk.format(method, caller.target, caller.headers)
+  return wrk.format(method, caller.target, caller.headers, body)
 end
 
 function response(status)

@@ -17,8 +17,8 @@ class Request:
     """What is sent again and again.
 
     Each of `tokens` (user id, token) takes its turn; in `path`, `$ID` becomes the caller's user id and `$KEY` the id of
-    a key of theirs. With `once`, each request carries an Idempotency-Key of its own. `expected` is the only acceptable
-    status.
+    a key of theirs. With `once`, each request carries an Idempotency-Key of its own. `body` is JSON. `expected` is the
+    only acceptable status.
     """
 
     method: str
@@ -26,6 +26,7 @@ class Request:
     tokens: Sequence[tuple[str, str]]
     expected: int
     once: bool = False
+    body: str = "-"
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,8 @@ async def load(origin: str, request: Request, *, connections: int, seconds: floa
     ]
     callers = [part for caller in request.tokens for part in caller]
     once = "once" if request.once else "-"
-    process = await asyncio.create_subprocess_exec(
-        *command, request.method, request.path, str(request.expected), once, *callers, stdout=PIPE, stderr=PIPE
-    )
+    arguments = [request.method, request.path, str(request.expected), once, request.body, *callers]
+    process = await asyncio.create_subprocess_exec(*command, *arguments, stdout=PIPE, stderr=PIPE)
     printed, errors = await process.communicate()
     if process.returncode:
         raise RuntimeError(errors.decode())

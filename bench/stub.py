@@ -1,11 +1,11 @@
 """A LiteLLM that answers at once with rows in the form of LiteLLM 1.104, so that only our own cost is measured.
 
-It keeps nothing: a user has as many keys as the number at the end of their name says (`user:default/u10`), or one.
+It keeps nothing: a user has as many keys as the number at the end of their name says (`user:default/u10`), or one. The
+id of a key that it creates begins with its owner, in hex, as do the ids that `load.lua` asks for.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 import uuid
@@ -69,10 +69,16 @@ def _user_info(query: Query, _: Any) -> bytes:
     return orjson.dumps(_user(query["user_id"][0]))
 
 
+def _key_info(query: Query, _: Any) -> bytes:
+    key_id = query["key"][0]
+    owner = bytes.fromhex(key_id).partition(b"\0")[0].decode()
+    return orjson.dumps({"key": key_id, "info": _keys(owner)[0] | {"token": key_id}})
+
+
 def _generate_key(_: Query, body: Any) -> bytes:
-    secret = f"sk-{uuid.uuid4().hex}"
-    key = {"key": secret, "token": hashlib.sha256(secret.encode()).hexdigest(), "user_id": body["user_id"]}
-    return orjson.dumps(_keys("user:default/u1")[0] | key)
+    owner, number = body["user_id"], uuid.uuid4().hex
+    key_id = f"{owner.encode().hex()}00{number}{'0' * 64}"[:64]
+    return orjson.dumps(_keys(owner)[0] | {"key": f"sk-{number}", "token": key_id})
 
 
 def _delete_keys(_: Query, body: Any) -> bytes:
@@ -83,6 +89,7 @@ _ANSWERS: dict[str, Callable[[Query, Any], bytes]] = {
     "/key/list": _list_keys,
     "/user/list": _list_users,
     "/v2/user/info": _user_info,
+    "/key/info": _key_info,
     "/key/generate": _generate_key,
     "/key/delete": _delete_keys,
 }

@@ -24,7 +24,7 @@ from standalone.catalog import ADMINS
 _RESULTS, _BUDGET = ROOT / "bench" / "results.json", ROOT / "bench" / "budget.json"
 _SECONDS, _ROUNDS = 3.0, 3
 _CALLERS = 16
-_CALLS_OF_A_CREATION = 3
+_CALLS_OF_A_CREATION, _CALLS_WITH_AN_ALIAS, _CALLS_OF_A_ROTATION = 1, 2, 5
 
 
 @dataclass(frozen=True)
@@ -80,19 +80,25 @@ def operations(run: Bench) -> list[Operation]:
         Operation("403", "SQLite", Request("GET", keys, [carol], 403)),
         Operation("404", "SQLite", Request("GET", f"{keys}/$KEY/no", [alice], 404)),
     ]
+    creations = {
+        "create key": (Request("POST", keys, sixteen, 201), _CALLS_OF_A_CREATION),
+        "create key with an alias": (
+            Request("POST", keys, sixteen, 201, body='{"alias": "laptop"}'),
+            _CALLS_WITH_AN_ALIAS,
+        ),
+        "create key with Idempotency-Key": (Request("POST", keys, sixteen, 201, once=True), _CALLS_OF_A_CREATION),
+    }
     writes = [
-        Operation(
-            f"{name}, {connections} at once, {service}", service, request, connections, calls=_CALLS_OF_A_CREATION
-        )
+        Operation(f"{name}, {connections} at once, {service}", service, request, connections, calls=calls)
         for service in run.services
         for connections in (1, _CALLERS)
-        for name, request in {
-            "create key": Request("POST", keys, sixteen, 201),
-            "create key with Idempotency-Key": Request("POST", keys, sixteen, 201, once=True),
-        }.items()
+        for name, (request, calls) in creations.items()
     ]
     # One after the other: two rotations of one key at once are a conflict.
-    rotations = [Operation(f"rotate key, 1 at once, {service}", service, rotate, 1) for service in run.services]
+    rotations = [
+        Operation(f"rotate key, 1 at once, {service}", service, rotate, 1, calls=_CALLS_OF_A_ROTATION)
+        for service in run.services
+    ]
     return reads + writes + rotations
 
 

@@ -64,6 +64,12 @@ class DueQueue:
             rows = await connection.execute(sa.select(due).where(_columns.owner == owner, _columns.kind == kind))
             return [_task(row) for row in rows]
 
+    async def owners(self, kind: Kind) -> frozenset[str]:
+        """The users whom the tasks of this kind concern."""
+        async with self._database.reading() as connection:
+            found = await connection.execute(sa.select(_columns.owner).distinct().where(_columns.kind == kind))
+            return frozenset(found.scalars())
+
     async def claim(self, kind: Kind) -> Task | None:
         """One due task of this kind, for two minutes: meanwhile no replica gets it, and afterwards it is due again."""
         return next(iter(await self.claim_batch(kind, 1)), None)

@@ -49,7 +49,7 @@ class Keys:
         matching = [key for key in rest if self._matches(key, alias, status)]
         shown = matching[:limit]
         next_cursor = cursor_of(*shown[-1].position) if len(matching) > len(shown) else None
-        return Page(_described(shown, await self.revocations.of_user(user_id) if shown else []), next_cursor)
+        return Page(_described(shown, await self._revocations_among(user_id, keys)), next_cursor)
 
     async def get(self, principal: Principal, user_id: str, key_id: str) -> DescribedKey:
         """One key. Raises NotAllowedError, NotFoundError (also for a key of another user), UpstreamError."""
@@ -93,6 +93,12 @@ class Keys:
             return keys
         replaced = {row.key_id for row in await self.revocations.of_user(user_id) if row.replaced_by in replacements}
         return [key for key in keys if key.id not in replaced]
+
+    async def _revocations_among(self, user_id: str, keys: Sequence[Key]) -> Sequence[Revocation]:
+        # A key that replaced another says so: of a replaced key without one, the replacement was deleted in LiteLLM.
+        if any(key.to_annotate.replaces or "metadata" in key.odd for key in keys):
+            return await self.revocations.of_user(user_id)
+        return await self.revocations.usually_none(user_id)
 
     async def is_replaced(self, described: DescribedKey) -> bool:
         """Whether an unexpired key has replaced it. Raises UpstreamError."""

@@ -11,7 +11,7 @@ from alembic.config import Config
 from state.database import Database
 from state.due import DueQueue
 from state.revocations import ReportedKeys, Revocations
-from tests.conftest import ALICE
+from tests.conftest import ALICE, Clock
 from tests.state.test_repositories import database
 from tests.support.processes import ROOT
 
@@ -48,7 +48,7 @@ async def test_planned_revocations_and_marks_are_carried_over(database: Database
     await execute(database, "insert into reported_key (key_id, at) values ('leaked', 5)")
     await migrate(database, "head")
     queue = DueQueue(database)
-    (revocation,) = await Revocations(queue).of_user(ALICE)
+    (revocation,) = await Revocations(queue, Clock()).of_user(ALICE)
     assert (revocation.key_id, revocation.replaced_by, revocation.revoke_at) == ("old", "new", 7.5)
     assert await ReportedKeys(database, queue).among(["leaked"]) == {"leaked"}
     tasks = await execute(database, "select kind, subject, next_attempt_at, attempts from due order by subject")

@@ -311,7 +311,7 @@ async def test_a_rolled_back_request_takes_nothing(database: Database) -> None:
 async def test_revocations_are_tasks_of_the_queue(database: Database) -> None:
     """Each is known until it is removed, and due when its time has come."""
     queue = DueQueue(database)
-    revocations = Revocations(queue)
+    revocations = Revocations(queue, Clock())
     async with database.transaction() as connection:
         planned = await revocations.schedule(connection, "old", ALICE, "new", revoke_in=60)
     assert await revocations.of_user(ALICE) == [Revocation("old", ALICE, "new", planned.revoke_at)]
@@ -323,6 +323,22 @@ async def test_revocations_are_tasks_of_the_queue(database: Database) -> None:
     async with database.transaction() as connection:
         await revocations.remove(connection, "old")
     assert await revocations.of_user(ALICE) == []
+
+
+async def test_the_revocations_of_users_who_usually_have_none(database: Database, clock: Clock) -> None:
+    """This process knows at once what it scheduled, and within ten seconds what another one did."""
+    own, other = (Revocations(DueQueue(database), clock) for _ in range(2))
+    assert await own.usually_none(ALICE) == await other.usually_none(ALICE) == []
+    async with database.transaction() as connection:
+        planned = await own.schedule(connection, "old", ALICE, "new", revoke_in=60)
+    assert await own.usually_none(ALICE) == [planned]
+    assert await own.usually_none(BOB) == []
+    assert await other.usually_none(ALICE) == []
+    clock.advance(10)
+    assert await other.usually_none(ALICE) == [planned]
+    async with database.transaction() as connection:
+        await own.remove(connection, "old")
+    assert await own.usually_none(ALICE) == []
 
 
 async def test_reported_keys(database: Database) -> None:
