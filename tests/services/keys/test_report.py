@@ -18,6 +18,9 @@ from state.tables import reported_key
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path
 from tests.services.changes.test_audit import events
 from tests.services.changes.test_write_path import Gate
+from tests.services.keys.test_keys import made, refusal
+from tests.services.keys.test_rotate import chat
+from tests.support.requests import ended
 from tests.support.upstreams import Answer, Overriding, hang, respond
 
 REPORT = f"{BASE}/keys/report"
@@ -40,6 +43,63 @@ async def assert_blocked_for_good(service: Service, key_id: str) -> None:
         refused = await client.patch(keys_path(ALICE, key_id), json={"blocked": False})
         assert (refused.status_code, "leaked" in refused.json()["error"]["message"]) == (403, True)
     assert (await alice.post(f"{keys_path(ALICE, key_id)}/regenerate", json={})).status_code == 201
+
+
+async def test_a_leaked_key_is_blocked_at_once(
+    alice: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
+    """Anybody may report it; its owner cannot unblock it, and learns why."""
+    key = (await bob.post(keys_path(BOB))).json()
+    assert (await alice.post(REPORT, json={"key": key["keySecret"]})).status_code == 202
+    assert await chat(litellm, key["keySecret"]) == 401
+    status, message = await refusal(await bob.patch(keys_path(BOB, key["keyId"]), json={"blocked": False}))
+    assert (status, "reported as leaked" in message) == (403, True)
+    event = (await bob.get(f"{BASE}/audit", params={"action": "key.report"})).json()["events"][0]
+    assert (event["actor"], event["target"], event["keyId"]) == (ALICE, BOB, key["keyId"])
+
+
+async def test_the_response_does_not_reveal_whether_the_key_exists(service: Service) -> None:
+    """Every authenticated caller may report."""
+    alice, carol = service.signed_in(ALICE), service.signed_in(CAROL)
+    real = (await alice.post(keys_path(ALICE))).json()["keySecret"]
+    answers = [await carol.post(REPORT, json={"key": key}) for key in (real, "sk-nobody-has-this-one")]
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(202, {"received": True})] * 2
+    assert (await service.client().post(REPORT, json={"key": real})).status_code == 401
+
+
+@pytest.mark.parametrize("key", ["", "canary", "sk-", "sk-a b c d", "sk-" + "x" * 300, "Bearer sk-canary-1", 5, None])
+async def test_a_value_that_is_not_a_secret_is_refused(
+    alice: httpx.AsyncClient, litellm: LiteLLMStandIn, log: Any, key: Any
+) -> None:
+    """400 that does not repeat the value."""
+    status, message = await refusal(await alice.post(REPORT, json={"key": key}))
+    assert (status, "canary" in message, litellm.requests) == (400, False, [])
+    assert "canary" not in log.getvalue()
+
+
+async def test_the_cleanup_does_not_unblock_a_leaked_key(service: Service, litellm: LiteLLMStandIn) -> None:
+    """A user who returns gets their other keys back."""
+    bob = service.signed_in(BOB)
+    leaver = "user:default/alice"
+    leaked = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()
+    fine = await made(service.signed_in(ALICE))
+    groups, service.backstage.org.users[leaver] = service.backstage.org.users[leaver], set()
+    await run_cleanup(bob)
+    assert {row["blocked"] for row in litellm.rows.keys.values()} == {True}
+    await bob.post(REPORT, json={"key": leaked["keySecret"]})
+    service.backstage.org.users[leaver] = groups
+    await run_cleanup(bob)
+    assert {key_id: row["blocked"] for key_id, row in litellm.rows.keys.items()} == {leaked["keyId"]: True, fine: False}
+    told = (await bob.get(f"{BASE}/audit", params={"actor": "cleanup"})).json()["events"]
+    assert [(row["action"], row["target"], row["after"]) for row in told] == [
+        ("user.restore", ALICE, {"keys": 1}),
+        ("user.block", ALICE, {"keys": 2}),
+    ]
+
+
+async def run_cleanup(bob: httpx.AsyncClient) -> None:
+    assert (await bob.post(f"{BASE}/cleanup", json={"dryRun": False})).status_code == 202
+    await ended(bob)
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
