@@ -25,7 +25,7 @@ from telemetry.metrics import SHARED_FOLDER
 from telemetry.tracing import TracingError, traces_are_on, tracing_from
 
 EXIT_DATABASE = 1
-_ALLOCATIONS_PER_COLLECTION = 20_000
+ALLOCATIONS_PER_COLLECTION = 20_000
 _CONFIG_VARIABLE = "LITELLM_ORCHESTRATOR_CONFIG_FILES"
 
 
@@ -81,7 +81,7 @@ def _written(certificate: Certificate, folder: Path) -> TlsFiles:
 def _tune_garbage_collector() -> None:
     # What exists at the start lives until the end, so the collector need not scan it again and again.
     gc.freeze()
-    gc.set_threshold(_ALLOCATIONS_PER_COLLECTION)
+    gc.set_threshold(ALLOCATIONS_PER_COLLECTION)
 
 
 def _migrate_or_exit(settings: Settings) -> None:

@@ -40,6 +40,7 @@ NOT_JSON: Any = object()
 _REMEMBERED = 256
 _LONGEST_WAITS = (0.1, 0.4)
 _JSON = {"Content-Type": "application/json"}
+_TOO_MANY_REQUESTS = 429
 _TEMPORARY_STATUSES = frozenset({502, 503, 504})
 _OUTCOMES: dict[type, str] = {
     UpstreamBusyError: "busy",
@@ -183,7 +184,16 @@ class Upstream:
         finally:
             self._observe(outcome, time.perf_counter() - started)
             self._breaker.record(generation, failed=None if failed and is_watching else failed)
+        self._require_answered(status)
         return Reply(status, received)
+
+    def _require_answered(self, status: int) -> None:
+        """Raises for what says nothing about what was asked: a sign-in before the upstream, or a limit of its own."""
+        if 300 <= status < 400:
+            message = f"{self.name} redirects (status {status}); its address must lead to {self.name} without a sign-in"
+            raise UpstreamFaultError(message)
+        if status == _TOO_MANY_REQUESTS:
+            raise UpstreamBusyError(f"{self.name} takes no more calls for now (status {status}); retry later")
 
     def _admitted(self) -> int:
         try:

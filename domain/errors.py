@@ -120,7 +120,7 @@ class UpstreamUnavailableError(UpstreamError):
 
 
 class UpstreamBusyError(UpstreamUnavailableError):
-    """Too many calls to an upstream are in progress. This one was not made."""
+    """Too many calls to an upstream are in progress, here or by its own word. This one was not accepted."""
 
 
 class CircuitOpenError(UpstreamUnavailableError):

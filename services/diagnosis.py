@@ -11,7 +11,8 @@ from clients.backstage.catalog import Catalog, CatalogRefusedError, GroupMissing
 from clients.backstage.tokens import TokenVerifier
 from clients.litellm.client import LiteLLM
 from clients.litellm.models import LiteLLMModels
-from domain.errors import UpstreamError, UpstreamFaultError
+from clients.litellm.rows import MasterKeyRefusedError
+from domain.errors import UpstreamError
 from services.litellm_version import advice_about
 from services.users.models import not_served
 from settings.model import LiteLLMSettings, Settings
@@ -21,6 +22,10 @@ from state.directory import Directory
 _MAX_CLOCK_DIFFERENCE_SECONDS = 30.0
 _MIN_FREE_BYTES = 1 << 30
 _SHOWN_IDS = 3
+_KEY_REMEDY = (
+    "Set liteLLM.masterKey to LITELLM_MASTER_KEY of LiteLLM, which must take it as a bearer token for every route: "
+    "see allowed_routes, custom_auth and litellm_key_header_name there."
+)
 
 
 class Verdict(StrEnum):
@@ -77,8 +82,8 @@ class LiteLLMCheck:
         subject = "LiteLLM's master key"
         try:
             users = (await self.litellm.users_around(0)).total
-        except UpstreamFaultError as error:
-            return _failed(subject, error.message, "Set liteLLM.masterKey to LITELLM_MASTER_KEY of LiteLLM.")
+        except MasterKeyRefusedError as error:
+            return _failed(subject, error.message, _KEY_REMEDY)
         except UpstreamError as error:
             return _failed(subject, error.message, "Correct what is said about LiteLLM first.")
         else:

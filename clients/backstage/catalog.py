@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from clients.backstage.replies import error_name
 from clients.chunks import chunks
 from clients.upstream import Reply, Upstream
 from domain.errors import UpstreamFaultError
@@ -175,7 +176,8 @@ class Catalog:
         parsed = EntityRef.parse(ref)
         parts = "/".join(quote(part, safe="") for part in (parsed.kind, parsed.namespace, parsed.name))
         reply = await self._upstream.read(f"/api/catalog/entities/by-name/{parts}")
-        return None if reply.status == 404 else self._object(reply)
+        is_missing = reply.status == 404 and error_name(reply) == "NotFoundError"
+        return None if is_missing else self._object(reply)
 
     async def _entities(self, refs: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Those that exist, by their refs."""
@@ -188,7 +190,7 @@ class Catalog:
 
     @staticmethod
     def _object(reply: Reply) -> dict[str, Any]:
-        if reply.status in (401, 403):
+        if reply.status in (401, 403) and error_name(reply) is not None:
             raise CatalogRefusedError(
                 "Backstage's catalog refused this service's token. The operator has to correct it."
             )

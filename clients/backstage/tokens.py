@@ -25,6 +25,7 @@ from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 
 from clients.backstage.algorithms import ALGORITHMS, Algorithms, Key
+from clients.backstage.replies import error_name
 from clients.backstage.signing_keys import PluginKeys, SigningKeys, UnknownKeyError
 from clients.upstream import Upstream
 from domain import refs
@@ -193,8 +194,7 @@ class TokenVerifier:
         """Asks Backstage (`GET /api/auth/v1/userinfo`): tokens may omit ownership, and limited tokens always do."""
         reply = await self._backstage.read("/api/auth/v1/userinfo", token=token)
         body = reply.parsed()
-        # Only what Backstage itself says is about the caller: an ingress in front of it has 401 and 404 of its own.
-        if reply.status == 401 and _error_name(body) == "AuthenticationError":
+        if reply.status == 401 and error_name(reply) == "AuthenticationError":
             raise AuthenticationError("Backstage does not accept the token")
         if reply.status == 404 and reply.content.strip() == _USER_INFO_IS_GONE:
             raise AuthenticationError("Backstage has no record of this sign-in any more; sign in again")
@@ -238,11 +238,6 @@ def _refs(value: Any) -> frozenset[str] | None:
     if not isinstance(value, list) or not all(isinstance(ref, str) for ref in value):
         return None
     return frozenset(map(refs.canonical, value))
-
-
-def _error_name(body: Any) -> Any:
-    error = body.get("error") if isinstance(body, dict) else None
-    return error.get("name") if isinstance(error, dict) else None
 
 
 def _same_ref(value: Any, subject: str) -> bool:

@@ -17,7 +17,7 @@ from clients.chunks import chunks
 from clients.litellm.fields import KeyPage, SweptPage
 from clients.litellm.lists import U, read_all, read_page, read_users
 from clients.litellm.odd import KEYS, USERS, WHOLE_ROW, OddRows, unreadable_user
-from clients.litellm.refusals import refusal_in
+from clients.litellm.refusals import is_missing, refusal_in
 from clients.litellm.rows import (
     ANNOTATIONS,
     UNLIMITED_RATE,
@@ -65,7 +65,7 @@ class LiteLLM:
     async def user_exists(self, user_id: str) -> bool:
         """`GET /v2/user/info`, the cheapest call that says so."""
         reply = await self._upstream.read("/v2/user/info", {"user_id": user_id})
-        if reply.status == 404:
+        if is_missing(reply):
             return False
         if as_object(reply).get("user_id") != user_id:
             raise unexpected_response("user")
@@ -231,7 +231,7 @@ class LiteLLM:
         sent = {name: [] if name == "models" and value is None else value for name, value in changes.items()}
         metadata = annotated(annotations, key.other_metadata)
         reply = await self._upstream.change("/key/update", {"key": key.id, "metadata": metadata, **sent})
-        if reply.status == 404:
+        if is_missing(reply):
             raise no_such_key()
         _accepted(reply)
 
@@ -247,7 +247,7 @@ class LiteLLM:
     async def delete_key(self, key_id: str) -> None:
         """`POST /key/delete`. LiteLLM deletes anybody's key: check the owner first. Raises NotFoundError."""
         reply = await self._upstream.change("/key/delete", {"keys": [key_id]})
-        if reply.status == 404:
+        if is_missing(reply):
             raise no_such_key()
         if as_object(reply).get("deleted_keys") != [key_id]:
             raise unexpected_response("deletion")
@@ -255,7 +255,7 @@ class LiteLLM:
     async def set_key_blocked(self, key_id: str, *, blocked: bool) -> None:
         """`POST /key/block` or `/key/unblock`. Raises NotFoundError."""
         reply = await self._upstream.change("/key/block" if blocked else "/key/unblock", {"key": key_id})
-        if reply.status == 404:
+        if is_missing(reply):
             raise no_such_key()
         if as_object(reply).get("blocked") is not blocked:
             raise unexpected_response("blocked key" if blocked else "unblocked key")
@@ -266,7 +266,7 @@ class LiteLLM:
         One user at a time: LiteLLM deletes all users of a list or none.
         """
         reply = await self._upstream.change("/user/delete", {"user_ids": [user_id]})
-        if reply.status == 404:
+        if is_missing(reply):
             raise no_such_user(user_id)
         require_success(reply)
         if reply.parsed() != 1:
@@ -276,7 +276,9 @@ class LiteLLM:
         """`GET /health/readiness`: whether LiteLLM answers and has its database. Raises UpstreamError."""
         reply = await self._upstream.watch("/health/readiness")
         body = reply.parsed()
-        return reply.status == 200 and isinstance(body, dict) and body.get("db") == "connected"
+        if not isinstance(body, dict):
+            body = as_object(reply)  # raises: it is not LiteLLM that answers
+        return reply.status == 200 and body.get("db") == "connected"
 
     async def version(self) -> str:
         """`GET /health/readiness/details`: LiteLLM's version, such as 1.104.5."""
@@ -287,7 +289,7 @@ class LiteLLM:
 
     async def _info(self, key_id: str) -> dict[str, Any] | None:
         reply = await self._upstream.read("/key/info", {"key": key_id})
-        if reply.status == 404:
+        if is_missing(reply):
             return None
         info = as_object(reply).get("info")
         if not isinstance(info, dict):

@@ -61,7 +61,7 @@ class LiteLLMModels:
         not serve.
         """
         reply = await self._upstream.read("/models", {"return_wildcard_routes": "true"})
-        names = sorted({row.id for row in decoded(reply, _NAMES, "models").rows})
+        names = sorted({row.id for row in decoded(reply, _NAMES, "models").rows} - {""})
         if not names:
             return ServedModels()  # without a model `/model/info` fails
         deployments: defaultdict[str, list[_Facts]] = defaultdict(list)

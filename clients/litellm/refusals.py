@@ -1,4 +1,6 @@
-"""What LiteLLM says no to: the values that a caller sent, this service's own key, or everything, without its database.
+"""What LiteLLM says no to: the values that a caller sent, what does not exist, this service's own key, or everything.
+
+What stands before it, such as an ingress, has answers of its own with the same statuses; they are not LiteLLM's word.
 
 Seen on LiteLLM 1.104.5 with `upperbound_key_generate_params`, `key_alias_pattern`, licensed features and without its
 database; `tests/conformance` and `tests/live` check each. LiteLLM's own text can name other people's aliases and
@@ -26,7 +28,18 @@ _OUR_KEY = re.compile(r"proxy[ _]admin|Your role|API Key|not allowed to call thi
 # What LiteLLM raises itself stands in braces; what fails below it, such as its database, has this prefix.
 _BROKEN = "Authentication Error"
 _NO_DATABASE = "no_db_connection"
+_NO_ROUTE = "Not Found"
 _ALIAS = "key_alias"
+
+
+def is_missing(reply: Reply) -> bool:
+    """Whether LiteLLM says that it has no such user or key. FastAPI's 404 is for a route that is not there."""
+    return reply.status == 404 and _error_of(reply).get("message") not in (None, _NO_ROUTE)
+
+
+def is_litellms(reply: Reply) -> bool:
+    """Whether a failure has any of LiteLLM's forms."""
+    return bool(_error_of(reply))
 
 
 def is_without_database(reply: Reply) -> bool:
@@ -76,4 +89,4 @@ def _error_of(reply: Reply) -> dict[str, Any]:
     error = body.get("error", body.get("detail"))
     if isinstance(error, dict):
         return {"message": error["error"]} if isinstance(error.get("error"), str) else error
-    return {"message": error}
+    return {} if error is None else {"message": error}

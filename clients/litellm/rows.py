@@ -28,7 +28,7 @@ from clients.litellm.fields import (
     UserPage,
     UserRow,
 )
-from clients.litellm.refusals import is_without_database
+from clients.litellm.refusals import is_litellms, is_without_database
 from clients.upstream import Reply
 from domain.directory import DirectoryEntry, Stranger, address_of, searched_text
 from domain.errors import UpstreamFaultError, UpstreamUnavailableError
@@ -55,6 +55,10 @@ _BLOCKER = re.compile(r"[a-z]{1,64}")
 _SHOWN_AS = {"user_alias": "display_name", "user_email": "email", "metadata": "tier"}
 _NOT_SHOWN = ("updated_at", "budget_reset_at")
 _LATEST_TIME = datetime.max.replace(tzinfo=UTC).timestamp()
+
+
+class MasterKeyRefusedError(UpstreamFaultError):
+    """LiteLLM does not accept this service's key, or not for what it asks."""
 
 
 class LiteLLMFailedError(UpstreamFaultError):
@@ -104,7 +108,9 @@ def require_success(reply: Reply) -> None:
     if is_without_database(reply):
         raise UpstreamUnavailableError("LiteLLM cannot use its database")
     if reply.status in (401, 403):
-        raise UpstreamFaultError("LiteLLM refused this service's master key. The operator has to correct it.")
+        if is_litellms(reply):
+            raise MasterKeyRefusedError("LiteLLM refused this service's master key. The operator has to correct it.")
+        raise UpstreamFaultError(f"What stands before LiteLLM refused the call with status {reply.status}")
     if reply.status != 200:
         kind = LiteLLMFailedError if reply.status == 500 else UpstreamFaultError
         raise kind(f"LiteLLM failed with status {reply.status}")

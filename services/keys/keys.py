@@ -96,6 +96,8 @@ class Keys:
 
     async def _revocations_among(self, user_id: str, keys: Sequence[Key]) -> Sequence[Revocation]:
         # A key that replaced another says so: of a replaced key without one, the replacement was deleted in LiteLLM.
+        if not keys:
+            return ()
         if any(key.to_annotate.replaces or "metadata" in key.odd for key in keys):
             return await self.revocations.of_user(user_id)
         return await self.revocations.usually_none(user_id)

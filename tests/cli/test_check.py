@@ -29,6 +29,8 @@ from tests.support.upstreams import Answer, Overriding, refuse, respond
 
 JWKS = "/api/auth/.well-known/jwks.json"
 DATE = "Fri, 15 Jan 2027 08:00:00 GMT"
+NO_ENTITY, ILLEGAL_TOKEN = ({"error": {"name": name}} for name in ("NotFoundError", "AuthenticationError"))
+LITELLM_PATHS = ("/health/readiness", "/health/readiness/details", "/user/list", "/models", "/model/info")
 GROUP = "/api/catalog/entities/by-name/group/default/litellm-users"
 Change = Callable[[Settings], Settings]
 
@@ -109,7 +111,10 @@ def database(url: str) -> Change:
         ({"litellm": {"/health/readiness": refuse}}, None, 1,
          ["failed   LiteLLM: LiteLLM cannot be reached", "baseUrl"]),
         ({"litellm": {"/health/readiness": respond(200, json={"db": "Not connected"})}}, None, 1, ["no database"]),
-        ({"litellm": {"/user/list": respond(401, json={})}}, None, 1,
+        ({"litellm": dict.fromkeys(LITELLM_PATHS, respond(302))}, None, 1,
+         ["failed   LiteLLM: LiteLLM redirects (status 302)", "failed   LiteLLM's master key: LiteLLM redirects",
+          "Correct what is said about LiteLLM first."]),
+        ({"litellm": {"/user/list": respond(401, json={"error": {"message": "no"}})}}, None, 1,
          ["failed   LiteLLM's master key", "LITELLM_MASTER_KEY"]),
         ({"litellm": {"/health/readiness/details": respond(200, json={"litellm_version": "1.89.9"})}}, None, 0,
          ["warning  LiteLLM's version: 1.89.9", "tried with LiteLLM 1.90 to 1.109"]),
@@ -123,8 +128,10 @@ def database(url: str) -> Change:
          ["failed   Backstage's signing keys", "of kinds that this service does not know"]),
         ({"ahead": 45}, None, 0, ["warning  Backstage's clock: 45 s ahead", "Synchronise"]),
         ({"ahead": -45}, None, 0, ["warning  Backstage's clock: 45 s behind"]),
-        ({"backstage": {GROUP: respond(401)}}, None, 1, ["failed   allowedGroup", "externalAccess"]),
-        ({"backstage": {GROUP: respond(404)}}, None, 1, ["failed   allowedGroup: Backstage's catalog has no group"]),
+        ({"backstage": {GROUP: respond(401, json=ILLEGAL_TOKEN)}}, None, 1,
+         ["failed   allowedGroup", "externalAccess"]),
+        ({"backstage": {GROUP: respond(404, json=NO_ENTITY)}}, None, 1,
+         ["failed   allowedGroup: Backstage's catalog has no group"]),
         ({}, with_auditors_of("group:default/gone"), 1, ["failed   auditorGroups: Backstage's catalog has no group"]),
         ({}, without_catalog_token, 0, ["warning  Backstage's catalog: there is no token", "keep their keys"]),
         ({}, database("postgresql+psycopg://u:canary@127.0.0.1:9/state"), 1, ["127.0.0.1:9/state cannot be used"]),

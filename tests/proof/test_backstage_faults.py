@@ -116,7 +116,10 @@ FAULTS = {
     "catalog answers half a document": Fault(
         {502}, {BY_NAME: respond(200, content=b'{"kind": "U')}, membership="catalog"
     ),
-    "catalog does not know the user": Fault({403}, {BY_NAME: respond(404, json={})}, membership="catalog"),
+    "catalog does not know the user": Fault({403}, {BY_NAME: respond(404, json=NO_ENTITY)}, membership="catalog"),
+    "an ingress does not know the catalog": Fault({502}, {BY_NAME: respond(404, json={})}, membership="catalog"),
+    "a sign-in is before the catalog": Fault({502}, {BY_NAME: respond(302)}, membership="catalog"),
+    "catalog limits calls": Fault({503}, {BY_NAME: respond(429)}, membership="catalog"),
 }
 
 

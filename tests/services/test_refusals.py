@@ -61,7 +61,7 @@ async def test_a_cap_is_the_callers_to_respect(alice: httpx.AsyncClient, litellm
         (answering(403, "Only proxy admin can be used to generate. Your role=internal_user"), (502, "master key")),
         (answering(500, PLAIN_TEXT), (502, "status 500")),
         (answering(422, PLAIN_TEXT), (502, "status 422")),
-        (lambda _: httpx.Response(403, text="<h1>a gateway</h1>"), (502, "master key")),
+        (lambda _: httpx.Response(403, text="<h1>a gateway</h1>"), (502, "before LiteLLM refused the call")),
         (lambda _: httpx.Response(400, json=["a", "gateway"]), (502, "status 400")),
     ],
     ids=[

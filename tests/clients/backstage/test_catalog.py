@@ -18,6 +18,7 @@ from clients.backstage.catalog import (
     TruncatedMembersError,
 )
 from clients.upstream import Upstream
+from domain.errors import UpstreamBusyError, UpstreamFaultError
 from settings.model import Timeouts
 from tests.conftest import no_sleep
 
@@ -29,6 +30,11 @@ FIELDS = "kind,metadata.name,metadata.namespace"
 def user(name: str, **metadata: Any) -> dict[str, Any]:
     """An entity as the catalog lists it."""
     return {"kind": "User", "metadata": {"name": name, **metadata}}
+
+
+def missing() -> httpx.Response:
+    """What the catalog says of an entity that it does not have."""
+    return httpx.Response(404, json={"error": {"name": "NotFoundError"}})
 
 
 class Source:
@@ -65,7 +71,7 @@ class Source:
             return httpx.Response(200, json={"items": items})
         kind, namespace, name = request.url.path.split("/")[-3:]
         entity = self.person if kind == "user" else self._group(f"{kind}:{namespace}/{name}")
-        return httpx.Response(404) if entity is None else httpx.Response(200, json=entity)
+        return missing() if entity is None else httpx.Response(200, json=entity)
 
     def _group(self, ref: str) -> dict[str, Any] | None:
         if ref not in self.groups:
@@ -231,8 +237,14 @@ async def test_a_tree_that_is_too_deep(source: Source) -> None:
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (httpx.Response(401), CatalogRefusedError),
-        (httpx.Response(403), CatalogRefusedError),
+        (httpx.Response(401, json={"error": {"name": "AuthenticationError"}}), CatalogRefusedError),
+        (httpx.Response(403, json={"error": {"name": "NotAllowedError"}}), CatalogRefusedError),
+        (httpx.Response(401), CatalogFaultError),
+        (httpx.Response(403, text="<h1>A firewall</h1>"), CatalogFaultError),
+        (httpx.Response(404, text="default backend - 404"), CatalogFaultError),
+        (httpx.Response(404, json={}), CatalogFaultError),
+        (httpx.Response(302), UpstreamFaultError),
+        (httpx.Response(429), UpstreamBusyError),
         (httpx.Response(402), CatalogFaultError),
         (httpx.Response(500), CatalogFaultError),
         (httpx.Response(204), CatalogFaultError),

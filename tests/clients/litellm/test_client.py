@@ -102,6 +102,15 @@ CALLS: dict[str, Callable[[LiteLLM], Awaitable[Any]]] = {
     "owner_of_key": lambda litellm: litellm.owner_of_key(KEY_ID),
     "delete_key": lambda litellm: litellm.delete_key(KEY_ID),
 }
+NO_ROUTE = {"detail": "Not Found"}
+ABOUT_SOMETHING: dict[str, Callable[[LiteLLM], Awaitable[Any]]] = {
+    "user_exists": lambda litellm: litellm.user_exists(ALICE),
+    "delete_user": lambda litellm: litellm.delete_user(ALICE),
+    "owner_of_key": lambda litellm: litellm.owner_of_key(KEY_ID),
+    "has_key": lambda litellm: litellm.has_key(KEY_ID),
+    "delete_key": lambda litellm: litellm.delete_key(KEY_ID),
+    "block_key": lambda litellm: litellm.set_key_blocked(KEY_ID, blocked=True),
+}
 READS = {"read_user", "list_keys", "owner_of_key"}
 
 
@@ -279,12 +288,35 @@ async def test_the_deadline_ends_every_call(call: str) -> None:
         await CALLS[call](client(Hanging(), deadline=0.001))
 
 
-@pytest.mark.parametrize(
-    "answer", [httpx.Response(200, json={"db": "disconnected"}), httpx.Response(200, text="ok"), httpx.Response(401)]
-)
-async def test_readiness_wants_a_database(answer: httpx.Response) -> None:
+@pytest.mark.parametrize("answer", [httpx.Response(404, text="default backend"), httpx.Response(404, json=NO_ROUTE)])
+@pytest.mark.parametrize("call", ABOUT_SOMETHING)
+async def test_a_404_that_is_not_litellms_word(call: str, answer: httpx.Response) -> None:
+    """An ingress without a rule, or a LiteLLM without the route, does not say that something is gone."""
+    with pytest.raises(UpstreamFaultError, match="failed with status 404"):
+        await ABOUT_SOMETHING[call](client(answering(answer)))
+
+
+@pytest.mark.parametrize("status", [200, 503])
+async def test_readiness_wants_a_database(status: int) -> None:
     """A LiteLLM that has lost its database says healthy all the same."""
-    assert not await client(answering(answer)).is_ready()
+    assert not await client(answering(httpx.Response(status, json={"db": "disconnected"}))).is_ready()
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (httpx.Response(200, text="<h1>Sign in</h1>"), "not JSON"),
+        (httpx.Response(302, headers={"Location": "https://sso"}), r"redirects \(status 302\)"),
+        (httpx.Response(403, text="<h1>A firewall</h1>"), "stands before LiteLLM refused the call with status 403"),
+        (httpx.Response(429), r"takes no more calls for now \(status 429\)"),
+        (httpx.Response(503, text="no healthy upstream"), "failed with status 503"),
+    ],
+)
+async def test_it_is_not_litellm_that_answers(answer: httpx.Response, says: str) -> None:
+    """What stands before LiteLLM says neither that it lacks its database nor that the master key is wrong."""
+    for call in (client(answering(answer)).is_ready, client(answering(answer)).version):
+        with pytest.raises(UpstreamError, match=says):
+            await call()
 
 
 @pytest.mark.parametrize("user_id", ["user:default/a+b", "user:default/a b", "user:default/a&b=c", "user:default/ü"])

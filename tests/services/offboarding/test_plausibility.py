@@ -111,10 +111,25 @@ def somebody_elses_group(organisation: Organisation) -> None:
 
 
 REFUSED = "refused"
+ILLEGAL_TOKEN = httpx.Response(401, json={"error": {"name": "AuthenticationError"}})
+NOT_ALLOWED = httpx.Response(403, json={"error": {"name": "NotAllowedError"}})
+WRONG_KEY = httpx.Response(401, json={"error": {"message": "no"}})
 DONE = "done"
 NOTHING_CHANGES: dict[str, tuple[Callable[[Organisation], None], str, str]] = {
-    "catalog 401": (catalog_answers(httpx.Response(401)), REFUSED, "refused this service's token"),
-    "catalog 403": (catalog_answers(httpx.Response(403)), REFUSED, "refused this service's token"),
+    "catalog 401": (
+        catalog_answers(ILLEGAL_TOKEN),
+        REFUSED,
+        "refused this service's token",
+    ),
+    "catalog 403": (
+        catalog_answers(NOT_ALLOWED),
+        REFUSED,
+        "refused this service's token",
+    ),
+    "an ingress's 403": (catalog_answers(httpx.Response(403)), REFUSED, "failed with status 403"),
+    "an ingress's 404": (catalog_answers(httpx.Response(404)), REFUSED, "failed with status 404"),
+    "a sign-in before the catalog": (catalog_answers(httpx.Response(302)), REFUSED, "redirects (status 302)"),
+    "a limit of the catalog": (catalog_answers(httpx.Response(429)), REFUSED, "takes no more calls"),
     "catalog 500": (catalog_answers(httpx.Response(500)), REFUSED, "failed with status 500"),
     "catalog 503": (catalog_answers(httpx.Response(503)), REFUSED, "failed with status 503"),
     "catalog times out": (catalog_answers(httpx.ReadTimeout("slow")), REFUSED, "did not answer in time"),
@@ -149,7 +164,11 @@ NOTHING_CHANGES: dict[str, tuple[Callable[[Organisation], None], str, str]] = {
         REFUSED,
         "unexpected response (expected: list of users)",
     ),
-    "LiteLLM refuses the master key": (litellm_answers(httpx.Response(401)), REFUSED, "master key"),
+    "LiteLLM refuses the master key": (
+        litellm_answers(WRONG_KEY),
+        REFUSED,
+        "master key",
+    ),
     "LiteLLM lists nobody": (litellm_lists_nobody, DONE, ""),
     "nobody leaves": (lambda _: None, DONE, ""),
     "ids that are no Backstage users": (strangers, DONE, ""),

@@ -134,7 +134,7 @@ async def test_a_user_that_another_replica_created_is_accepted(
     def missing_once(request: httpx.Request) -> httpx.Response:
         litellm.rows.add_user({"user_id": ALICE, "max_budget": 7.0})
         replica.answers.clear()
-        return httpx.Response(404, json={})
+        return httpx.Response(404, json={"error": {"message": "User not found"}})
 
     replica.answers["/v2/user/info"] = missing_once
     assert (await make_service(ports={"litellm": replica}).signed_in(ALICE).get(user_path(ALICE))).json()[
