@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from domain.identity import GroupRefs
+from settings.forms import full_group_ref, litellm_duration
 from settings.model import CleanupSettings
 from settings.page import PAGE, page
-from settings.parse import SettingsError, from_app_config, full_group_ref, litellm_duration
+from settings.parse import SettingsError, from_app_config
 
 PLUGIN_CONFIG: dict[str, Any] = {
     "liteLLM": {
@@ -270,7 +271,7 @@ def test_durations_that_litellm_rejects_are_converted(given: str | None, sent: s
     assert litellm_duration(given) == sent
 
 
-def test_the_page_of_settings_is_that_of_the_schema() -> None:
+def test_the_page_of_settings_is_that_of_the_model() -> None:
     """Each setting has a row: `python -m settings.page` writes them."""
     assert PAGE.read_text() == page()
 
