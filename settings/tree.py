@@ -12,7 +12,7 @@ from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import cache, partial
 from itertools import accumulate
 from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from msgspec import Meta
 from msgspec.json import schema as schema_of_type
@@ -162,11 +162,12 @@ def _setting(owner: type, field: Field[Any], hint: Any) -> Setting:
     form: Form = noted.get(Form, Form())
     constraints = [note for note in notes if isinstance(note, Meta)]
     written: Any = form.written or (Annotated[(held, *constraints)] if constraints else held)
-    row: Any = next((each for each in get_args(written) if is_dataclass(each)), None)
+    row = _row_of(written)
     if is_dataclass(written):
-        form = Form(written, lambda given: read(written, held, given))
+        form = Form(written, partial(read, written, held))
     elif row is not None:
-        form = _of_rows(row, get_args(held)[0])
+        read_each, write_each = partial(read, row, get_args(held)[0]), partial(write, row)
+        form = Form(written, lambda given: tuple(map(read_each, given)), lambda rows: [*map(write_each, rows)])
     else:
         form = replace(form, written=written)
     name = re.sub("_(.)", lambda found: found[1].upper(), field.name)
@@ -174,9 +175,9 @@ def _setting(owner: type, field: Field[Any], hint: Any) -> Setting:
     return Setting(field, tuple(filter(None, place.split("."))), form, row, noted.get(Default))
 
 
-def _of_rows(row: Any, make: Any) -> Form:
-    read_each, write_each = partial(read, row, make), partial(write, row)
-    return Form(None, lambda given: tuple(map(read_each, given)), lambda held: [*map(write_each, held)])
+def _row_of(kind: Any) -> Any:
+    row = get_args(kind)[0] if get_origin(kind) is tuple else None
+    return row if is_dataclass(row) else None
 
 
 def _without_notes(hint: Any) -> tuple[Any, tuple[Any, ...]]:
@@ -185,5 +186,5 @@ def _without_notes(hint: Any) -> tuple[Any, tuple[Any, ...]]:
         held, notes = _without_notes(hint.__origin__)
         return held, (*notes, *hint.__metadata__)
     if NoneType in get_args(hint):
-        return _without_notes(next(each for each in get_args(hint) if each is not NoneType))
+        return _without_notes(Union[tuple(each for each in get_args(hint) if each is not NoneType)])  # noqa: UP007
     return hint, ()
