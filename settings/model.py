@@ -49,7 +49,7 @@ Digits = Annotated[str, Meta(pattern="^[0-9]{1,5}$")]
 
 @dataclass(frozen=True)
 class UserDefaults:
-    """What an operator writes for a tier."""
+    """What an operator writes for a `Tier`, which has the same fields."""
 
     max_budget: Budget | None = None
     """USD that a new user may spend in one `budgetDuration`; 0 is a budget."""
@@ -73,7 +73,7 @@ class UserDefaults:
 
 @dataclass(frozen=True, kw_only=True)
 class GroupDefaults(UserDefaults):
-    """What an operator writes for the tier of a group."""
+    """What an operator writes for the `Tier` of a group."""
 
     name: Annotated[GroupRef, At("group"), Form(read=forms.full_group_ref)]
     """A list: the first entry whose group a user is in overrides `userDefaults`."""
@@ -100,7 +100,7 @@ class LiteLLMSettings:
 
 @dataclass(frozen=True)
 class RoleGroups:
-    """What an operator writes for the groups that give roles."""
+    """What an operator writes for `GroupRefs`, which has the same fields."""
 
     admin: Annotated[Groups, At("adminGroups"), Default("none")]
     """A list of further groups of admins."""
@@ -271,7 +271,7 @@ class DirectorySettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings."""
+    """All settings, as this service holds them: `audit_retention` in seconds, `database_url` for SQLAlchemy."""
 
     BLOCK: ClassVar = "litellmOrchestrator"
 

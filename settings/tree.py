@@ -39,7 +39,10 @@ class Default:
 
 @dataclass(frozen=True)
 class Form:
-    """How an operator writes what a field holds: as which type, if it is another, and the ways between both."""
+    """How an operator writes what a field holds: as which type, if it is another, and the ways between both.
+
+    If `written` is a dataclass, the field holds something that has the same fields.
+    """
 
     written: Any = None
     read: Callable[[Any], Any] = lambda given: tuple(given) if isinstance(given, list) else given
@@ -48,10 +51,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Setting:
-    """A field, and its place in the block of its dataclass.
-
-    If it has rows with settings of their own, `row` is the dataclass of each.
-    """
+    """A field, and its place in the block of its dataclass. `row` is the dataclass of each row, if it has such rows."""
 
     field: Field[Any]
     place: Place
