@@ -1,41 +1,43 @@
-"""Checks an `app-config.yaml` tree against `schema.json` and the rules that a schema cannot express."""
+"""Checks an `app-config.yaml` tree against the schema of the settings and the rules that a schema cannot express."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 
-_SCHEMA: dict[str, Any] = json.loads((Path(__file__).parent / "schema.json").read_text(encoding="utf-8"))
+from settings.model import OtherForms, Settings
+from settings.tree import find, schema
+
+_SCHEMA = jsonschema.Draft7Validator(schema(OtherForms, Settings))
 
 
 def problems_of(tree: Mapping[str, Any]) -> Iterator[str]:
     """One sentence for each problem. A sentence never repeats a value: it may be a secret."""
-    for error in jsonschema.Draft7Validator(_SCHEMA).iter_errors(tree):
+    for error in _SCHEMA.iter_errors(tree):
         yield _sentence(error)
-    backstage = _get(tree, "litellmOrchestrator", "backstage", "baseUrl") or _get(tree, "backend", "baseUrl")
+    backstage = find(tree, "litellmOrchestrator", "backstage", "baseUrl") or find(tree, "backend", "baseUrl")
     if not backstage:
         yield "litellmOrchestrator.backstage.baseUrl: missing; set it or backend.baseUrl to Backstage's address"
-    yield from _missing_groups(_get(tree, "liteLLM"))
+    yield from _missing_groups(find(tree, "liteLLM"))
     for name, tier in _tiers(tree):
-        budget = _get(tier, "maxBudget")
+        budget = find(tier, "maxBudget")
         if isinstance(budget, float) and not math.isfinite(budget):
             yield f"{name}.maxBudget: expected a finite number of USD"
-    if (port := port_of(_get(tree, "backend", "listen"))) is not None and port > 65535:
+    if (port := port_of(find(tree, "backend", "listen"))) is not None and port > 65535:
         yield "backend.listen: expected a port of at most 65535"
-    database = _get(tree, "backend", "database")
-    connection = _get(database, "connection")
+    ours, database = find(tree, "litellmOrchestrator"), find(tree, "backend", "database")
+    if isinstance(own := find(ours, "database"), dict) and "url" not in own:
+        yield "litellmOrchestrator.database.url: missing"
+    connection = find(database, "connection")
     is_url = isinstance(connection, str) and connection.startswith(("postgres://", "postgresql://"))
-    if _get(database, "client") == "pg" and isinstance(connection, str) and not is_url:
+    if find(database, "client") == "pg" and isinstance(connection, str) and not is_url:
         yield "backend.database.connection: expected a postgresql:// URL, or an object"
-    if _get(tree, "litellmOrchestrator", "membership") == "catalog" and not _catalog_token(tree):
+    if find(ours, "membership") == "catalog" and not find(ours, "backstage", "catalogToken"):
         yield "litellmOrchestrator.backstage.catalogToken: missing; membership: catalog needs it"
-    services = _get(tree, "litellmOrchestrator", "serviceTokens")
-    tokens = [row.get("token") for row in services if isinstance(row, dict)] if isinstance(services, list) else []
+    tokens = [row.get("token") for row in _rows(ours, "serviceTokens") if isinstance(row, dict)]
     if len(set(map(str, tokens))) != len(tokens):
         yield "litellmOrchestrator.serviceTokens: the same token appears twice"
 
@@ -47,20 +49,14 @@ def _missing_groups(litellm: Any) -> Iterator[str]:
 
 
 def _tiers(tree: Any) -> Iterator[tuple[str, Any]]:
-    yield "liteLLM.userDefaults", _get(tree, "liteLLM", "userDefaults")
-    groups = _get(tree, "liteLLM", "groupDefaults")
-    for number, tier in enumerate(groups if isinstance(groups, list) else []):
+    yield "liteLLM.userDefaults", find(tree, "liteLLM", "userDefaults")
+    for number, tier in enumerate(_rows(tree, "liteLLM", "groupDefaults")):
         yield f"liteLLM.groupDefaults[{number}]", tier
 
 
-def _catalog_token(tree: Any) -> Any:
-    return _get(tree, "litellmOrchestrator", "backstage", "catalogToken")
-
-
-def _get(tree: Any, *path: str) -> Any:
-    for key in path:
-        tree = tree.get(key) if isinstance(tree, dict) else None
-    return tree
+def _rows(tree: Any, *place: str) -> list[Any]:
+    rows = find(tree, *place)
+    return rows if isinstance(rows, list) else []
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:
@@ -81,7 +77,7 @@ def _sentence(error: jsonschema.ValidationError) -> str:
         "enum": f"expected one of {rule}",
         "pattern": f"expected a match of {rule}",
         "minLength": f"expected at least {rule} characters",
-        "oneOf": "expected one of the forms in docs/settings.md",
+        "anyOf": "expected one of the forms in docs/settings.md",
     }.get(str(error.validator), f"expected {error.validator} {rule}")
     return f"{path}: {expected}"
 

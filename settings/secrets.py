@@ -22,7 +22,10 @@ def without_password(url: str | URL) -> str:
     parsed = _parsed(url)
     if parsed is None:
         return MASK if "@" in str(url) else str(url)
-    shown = parsed.difference_update_query(filter(_is_password, parsed.query))
+    in_query = [*filter(_is_password, parsed.query)]
+    if parsed.password is None and not in_query:
+        return str(url)
+    shown = parsed.difference_update_query(in_query)
     return shown.render_as_string(hide_password=True)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from domain.identity import GroupRefs
+from settings.forms import full_group_ref, litellm_duration
 from settings.model import CleanupSettings
 from settings.page import PAGE, page
-from settings.parse import SettingsError, from_app_config, full_group_ref, litellm_duration
+from settings.parse import SettingsError, from_app_config
 
 PLUGIN_CONFIG: dict[str, Any] = {
     "liteLLM": {
@@ -142,6 +143,49 @@ def test_all_problems_are_reported_at_once_without_values() -> None:
     assert "canary" not in "\n".join(told)
 
 
+@pytest.mark.parametrize(
+    ("place", "given", "sentence"),
+    [
+        ("liteLLM", {}, "liteLLM.baseUrl, liteLLM.masterKey: missing"),
+        ("liteLLM.groupDefaults", [{"maxKeys": 1}], "liteLLM.groupDefaults[0].group: missing"),
+        ("backend.https", {}, "backend.https: expected one of the forms in docs/settings.md"),
+        ("backend.https", True, "backend.https: expected one of the forms in docs/settings.md"),
+        (
+            "backend.https",
+            {"certificate": {"cert": "x"}},
+            "backend.https: expected one of the forms in docs/settings.md",
+        ),
+        (
+            "backend.database.connection",
+            5,
+            "backend.database.connection: expected one of the forms in docs/settings.md",
+        ),
+        ("backend.cors.maxAge", "x", "backend.cors.maxAge: expected integer"),
+        ("litellmOrchestrator.audit", {"x": 1}, "litellmOrchestrator.audit: unknown x; known are retentionDays"),
+        ("litellmOrchestrator.database", {}, "litellmOrchestrator.database.url: missing"),
+        ("litellmOrchestrator.membership", "x", "litellmOrchestrator.membership: expected one of ['token', 'catalog']"),
+        (
+            "litellmOrchestrator.serviceTokens",
+            [{"role": "admin"}],
+            "litellmOrchestrator.serviceTokens[0].token, litellmOrchestrator.serviceTokens[0].subject: missing",
+        ),
+        ("litellmOrchestrator.secretKey", 5, "litellmOrchestrator.secretKey: expected ['string', 'array']"),
+        ("litellmOrchestrator.secretKey", "x", "litellmOrchestrator.secretKey: expected at least 32 characters"),
+        ("litellmOrchestrator.timeouts.read", 0, "litellmOrchestrator.timeouts.read: expected exclusiveMinimum 0"),
+        ("litellmOrchestrator.cleanup.maxRemovals", None, "litellmOrchestrator.cleanup.maxRemovals: expected integer"),
+    ],
+)
+def test_what_an_operator_is_told(place: str, given: Any, sentence: str) -> None:
+    """The setting by the name that they write, and what is expected there."""
+    tree = config()
+    *above, last = place.split(".")
+    block = tree
+    for name in above:
+        block = block.setdefault(name, {})
+    block[last] = given
+    assert sentence in problems(tree)
+
+
 def test_an_empty_configuration_names_what_is_missing() -> None:
     """An empty file is a list of missing settings."""
     assert problems({}) == [
@@ -270,7 +314,7 @@ def test_durations_that_litellm_rejects_are_converted(given: str | None, sent: s
     assert litellm_duration(given) == sent
 
 
-def test_the_page_of_settings_is_that_of_the_schema() -> None:
+def test_the_page_of_settings_is_that_of_the_model() -> None:
     """Each setting has a row: `python -m settings.page` writes them."""
     assert PAGE.read_text() == page()
 

@@ -1,0 +1,66 @@
+"""How operators write lists, durations, groups and databases, and how this service holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from domain.refs import EntityRef
+
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "w": 7 * 86400, "mo": 30 * 86400, "y": 365 * 86400}
+_MOST_OF_A_UNIT = 99999
+_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
+
+
+def full_group_ref(ref: str) -> str:
+    """The full ref in lower case: `admins` becomes `group:default/admins`.
+
+    Backstage completes kind and namespace the same way in fields that name a group
+    (https://backstage.io/docs/features/software-catalog/references).
+    """
+    return str(EntityRef.parse(ref, kind="group", namespace="default"))
+
+
+def full_group_refs(refs: Iterable[str]) -> tuple[str, ...]:
+    """The full refs, each once."""
+    return tuple(dict.fromkeys(map(full_group_ref, refs)))
+
+
+def one_or_several(given: str | list[str]) -> tuple[str, ...]:
+    """What may be written as one text or as a list."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+def if_any(held: tuple[str, ...]) -> list[str] | None:
+    """What may not be an empty list."""
+    return list(held) or None
+
+
+def litellm_duration(duration: str | None) -> str | None:
+    """The duration for LiteLLM, which rejects years and several months: `1y` becomes `365d`, `3mo` becomes `90d`."""
+    if duration is None:
+        return None
+    count, unit = _parts(duration)
+    return f"{seconds(duration) // 86400}d" if unit == "y" or (unit == "mo" and count > 1) else duration
+
+
+def seconds(duration: str) -> int:
+    """The seconds of a duration such as `30d`."""
+    count, unit = _parts(duration)
+    return count * _UNITS[unit]
+
+
+def duration(seconds: int) -> str:
+    """The duration that has so many seconds."""
+    counts = {unit: divmod(seconds, length) for unit, length in _UNITS.items()}
+    return next(f"{count}{unit}" for unit, (count, rest) in counts.items() if not rest and count <= _MOST_OF_A_UNIT)
+
+
+def sqlalchemy_url(url: str) -> str:
+    """The URL of a database for SQLAlchemy, with the driver that this service has for it."""
+    scheme, _, rest = url.partition("://")
+    return f"{_DRIVERS[scheme.partition('+')[0]]}://{rest}"
+
+
+def _parts(duration: str) -> tuple[int, str]:
+    count = duration.rstrip("smhdwoy")
+    return int(count), duration.removeprefix(count)
