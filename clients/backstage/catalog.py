@@ -13,7 +13,8 @@ from typing import Any
 from urllib.parse import quote
 
 from clients.chunks import chunks
-from clients.upstream import Reply, Upstream
+from clients.exchange import Reply
+from clients.upstream import Upstream
 from domain.errors import UpstreamFaultError
 from domain.refs import EntityRef, canonical
 
