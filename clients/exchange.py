@@ -1,7 +1,7 @@
 """One HTTP request and its whole response: over the network by aiohttp, or over a transport of httpx.
 
-The network has its own way because aiohttp alone answers twice as many requests a second as aiohttp below httpx
-(`docs/performance.md`). A transport is the seam for standalone mode and tests.
+The network has its own way because httpx above aiohttp costs too much of each request. A transport is the seam for
+standalone mode and tests. Why, in figures: `docs/adr/0013-calls-and-rows.md`.
 """
 
 from __future__ import annotations
