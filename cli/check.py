@@ -7,14 +7,12 @@ import json
 import os
 from contextlib import aclosing
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 import click
 
 from app import Foundation, Ports
 from cli.configuration import config_option, settings_or_exit
-from clients.backstage.clock import clock_difference
 from edge.logs import configure_logging
 from services.diagnosis import BackstageCheck, DatabaseCheck, Finding, LiteLLMCheck, Verdict
 from settings.model import CircuitSettings, Settings
@@ -48,10 +46,9 @@ async def _findings(settings: Settings, ports: Ports, *, as_json: bool) -> list[
     # Each finding is about what was asked for, and not about the findings before it.
     settings = replace(settings, circuit_breaker=CircuitSettings(failures=0))
     foundation = Foundation(settings, ports)
-    ahead = partial(clock_difference, settings.backstage.base_url, settings.timeouts, ports.wall_clock, ports.backstage)
     checks = (
         LiteLLMCheck(settings=settings.litellm, litellm=foundation.litellm, models=foundation.litellm_models),
-        BackstageCheck(settings=settings, tokens=foundation.tokens, catalog=foundation.catalog, clock_difference=ahead),
+        BackstageCheck(settings=settings, tokens=foundation.tokens, catalog=foundation.catalog),
         DatabaseCheck(database=foundation.database, directory=foundation.directory),
     )
     findings = []

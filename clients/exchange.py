@@ -1,7 +1,7 @@
 """One HTTP request and its whole response: over the network by aiohttp, or over a transport of httpx.
 
-The network has its own way because aiohttp alone answers twice as many requests a second as aiohttp below httpx
-(`docs/performance.md`). A transport is the seam for standalone mode and tests.
+The network has its own way because httpx above aiohttp costs too much of each request. A transport is the seam for
+standalone mode and tests. Why, in figures: `docs/adr/0013-calls-and-rows.md`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import aclosing
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx
+import orjson
 from yarl import URL
 
 from domain.errors import (
@@ -25,22 +26,42 @@ from domain.errors import (
 )
 from settings.model import Timeouts
 
+NOT_JSON: Any = object()
+"""What is parsed of a body that is not JSON."""
+
 _MAX_CONNECTIONS = 100
 _MAX_WAITING = 400
 _KEEPALIVE_SECONDS = 15
 
 
+class Reply:
+    """An upstream's response: its status, its headers by names in any case, and the bytes of its body."""
+
+    __slots__ = ("content", "headers", "status")
+
+    def __init__(self, status: int, headers: Mapping[str, str], content: bytes) -> None:
+        self.status = status
+        self.headers = headers
+        self.content = content
+
+    def parsed(self) -> Any:
+        """The body's JSON value, or NOT_JSON."""
+        try:
+            # orjson rejects NaN, lone surrogates and deep nesting, which the standard library accepts.
+            return orjson.loads(self.content)
+        except orjson.JSONDecodeError:
+            return NOT_JSON
+
+
 class Exchange(Protocol):
-    """Sends one request and returns the status and the body of its response.
+    """Sends one request and returns its whole response.
 
     Follows no redirect, keeps no cookie. Raises UpstreamBusyError if no connection becomes free,
     UpstreamUnavailableError if the connection was refused or dropped, UpstreamTimeoutError, UpstreamFaultError if the
     response is not HTTP. Unless it was busy, the request may have taken effect all the same.
     """
 
-    async def __call__(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
-    ) -> tuple[int, bytes]:
+    async def __call__(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         """`url` is absolute and encoded."""
         ...
 
@@ -71,9 +92,7 @@ class NetworkExchange:
         self._longest_wait = timeouts.pool
         self._session: aiohttp.ClientSession | None = None
 
-    async def __call__(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
-    ) -> tuple[int, bytes]:
+    async def __call__(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         """See `Exchange`."""
         session = self._session or self._connected(url)
         if self._free.locked():
@@ -85,7 +104,7 @@ class NetworkExchange:
             async with session.request(
                 method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
             ) as response:
-                return response.status, await response.read()
+                return Reply(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, ValueError) as error:
             raise self._translated(error) from error
         finally:
@@ -139,15 +158,13 @@ class TransportExchange:
         self._extensions = {"timeout": timeout.as_dict()}
         self.in_use = self.waiting = 0
 
-    async def __call__(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
-    ) -> tuple[int, bytes]:
+    async def __call__(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         """See `Exchange`."""
         try:
             request = httpx.Request(method, url, content=body, headers=headers, extensions=self._extensions)
             response = await self._transport.handle_async_request(request)
             async with aclosing(response):
-                return response.status_code, await response.aread()
+                return Reply(response.status_code, response.headers, await response.aread())
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise self._translated(error) from error
 

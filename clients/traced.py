@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from clients.exchange import Exchange
+from clients.exchange import Exchange, Reply
 from telemetry.tracing import Tracing
 
 
@@ -16,14 +16,12 @@ class TracedExchange:
         self._exchange = exchange
         self._tracing = tracing
 
-    async def __call__(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes | None
-    ) -> tuple[int, bytes]:
+    async def __call__(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         """See `Exchange`."""
         with self._tracing.call(self._name, method, url) as span:
-            status, content = await self._exchange(method, url, {**headers, **span.headers()}, body)
-            span.answered(status)
-            return status, content
+            reply = await self._exchange(method, url, {**headers, **span.headers()}, body)
+            span.answered(reply.status)
+            return reply
 
     @property
     def in_use(self) -> int:

@@ -15,7 +15,7 @@ import orjson
 import structlog
 
 from clients.breaker import Breaker
-from clients.exchange import Exchange, NetworkExchange, TransportExchange
+from clients.exchange import Exchange, NetworkExchange, Reply, TransportExchange
 from clients.traced import TracedExchange
 from domain.errors import (
     CircuitOpenError,
@@ -34,9 +34,6 @@ Sleep = Callable[[float], Awaitable[None]]
 ObserveCall = Callable[[str, float], None]
 """Gets the outcome of each attempt and its duration in seconds."""
 
-NOT_JSON: Any = object()
-"""What is parsed of a body that is not JSON."""
-
 _REMEMBERED = 256
 _LONGEST_WAITS = (0.1, 0.4)
 _JSON = {"Content-Type": "application/json"}
@@ -48,24 +45,6 @@ _OUTCOMES: dict[type, str] = {
     UpstreamTimeoutError: "timeout",
     UpstreamFaultError: "not_http",
 }
-
-
-class Reply:
-    """An upstream's response: its status and the bytes of its body."""
-
-    __slots__ = ("content", "status")
-
-    def __init__(self, status: int, content: bytes) -> None:
-        self.status = status
-        self.content = content
-
-    def parsed(self) -> Any:
-        """The body's JSON value, or NOT_JSON."""
-        try:
-            # orjson rejects NaN, lone surrogates and deep nesting, which the standard library accepts.
-            return orjson.loads(self.content)
-        except orjson.JSONDecodeError:
-            return NOT_JSON
 
 
 class Upstream:
@@ -172,8 +151,8 @@ class Upstream:
         failed: bool | None = None
         started = time.perf_counter()
         try:
-            status, received = await self._exchange(method, self._base_url + target, headers, content)
-            outcome, failed = f"{status // 100}xx", status in _TEMPORARY_STATUSES
+            reply = await self._exchange(method, self._base_url + target, headers, content)
+            outcome, failed = f"{reply.status // 100}xx", reply.status in _TEMPORARY_STATUSES
         except UpstreamError as error:
             outcome, failed = _OUTCOMES[type(error)], None if isinstance(error, UpstreamBusyError) else True
             raise
@@ -184,8 +163,8 @@ class Upstream:
         finally:
             self._observe(outcome, time.perf_counter() - started)
             self._breaker.record(generation, failed=None if failed and is_watching else failed)
-        self._require_answered(status)
-        return Reply(status, received)
+        self._require_answered(reply.status)
+        return reply
 
     def _require_answered(self, status: int) -> None:
         """Raises for what says nothing about what was asked: a sign-in before the upstream, or a limit of its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -105,15 +105,11 @@ class LiteLLMCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class BackstageCheck:
-    """Backstage: its signing keys, its clock, and both groups in its catalog.
-
-    `clock_difference` returns the seconds by which Backstage's clock is ahead; it may raise UpstreamError.
-    """
+    """Backstage: its signing keys, its clock, and both groups in its catalog."""
 
     settings: Settings
     tokens: TokenVerifier
     catalog: Catalog | None
-    clock_difference: Callable[[], Awaitable[float]]
 
     async def findings(self) -> AsyncIterator[Finding]:
         """Each finding, as soon as it is there."""
@@ -143,7 +139,7 @@ class BackstageCheck:
     async def _clock(self) -> Finding:
         subject = "Backstage's clock"
         try:
-            seconds = await self.clock_difference()
+            seconds = await self.tokens.clock_difference()
         except UpstreamError as error:
             return Finding(subject, Verdict.WARNING, error.message, "Correct what is said about Backstage first.")
         found = f"{abs(seconds):.0f} s {'ahead' if seconds > 0 else 'behind'}"

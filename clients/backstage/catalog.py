@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 from clients.backstage.replies import error_name
 from clients.chunks import chunks
-from clients.upstream import Reply, Upstream
+from clients.exchange import Reply
+from clients.upstream import Upstream
 from domain.errors import UpstreamFaultError
 from domain.refs import EntityRef, canonical
 

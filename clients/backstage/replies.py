@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clients.upstream import Reply
+from clients.exchange import Reply
 
 
 def error_name(reply: Reply) -> str | None:

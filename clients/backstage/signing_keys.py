@@ -10,7 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from cachetools import LRUCache
 
 from clients.backstage.algorithms import Key, PublishedKeys, published_keys
-from clients.upstream import Reply, Upstream
+from clients.exchange import Reply
+from clients.upstream import Upstream
 from domain.errors import AuthenticationError, UpstreamError, UpstreamFaultError, UpstreamUnavailableError
 
 _MAX_AGE_SECONDS = 600.0

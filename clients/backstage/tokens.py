@@ -17,6 +17,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Collection, Sequence
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from typing import Any
 
@@ -33,6 +34,7 @@ from domain.errors import AuthenticationError, UpstreamError, UpstreamFaultError
 from domain.identity import PLUGIN_ID, Caller
 from settings.model import ServiceToken
 
+_USER_KEYS = "/api/auth/.well-known/jwks.json"
 _LEEWAY_SECONDS = 60
 _PLUGIN = re.compile(r"[a-z0-9_-]{1,64}")
 _MAX_TOKEN_LENGTH = 16 * 1024
@@ -70,7 +72,7 @@ class TokenVerifier:
             (_digest(row.token), Caller(row.subject, service_role=row.role)) for row in service_tokens
         ]
         self._now = now
-        self._user_keys = SigningKeys(backstage, "/api/auth/.well-known/jwks.json", now)
+        self._user_keys = SigningKeys(backstage, _USER_KEYS, now)
         self._plugin_keys = PluginKeys(backstage, now, allowed=plugins)
         self._verified: LRUCache[bytes, tuple[Caller, float]] = LRUCache(_CACHED_TOKENS)
 
@@ -85,6 +87,17 @@ class TokenVerifier:
     async def backstage_answers(self) -> bool:
         """Whether Backstage publishes signing keys now. Raises UpstreamError. Only watches: no token depends on it."""
         return await self._user_keys.are_published()
+
+    async def clock_difference(self) -> float:
+        """The seconds by which Backstage's clock is ahead of `now`. Raises UpstreamError.
+
+        Its clock is the `Date` of a response that it gives without a token (RFC 9110, section 6.6.1).
+        """
+        reply = await self._backstage.watch(_USER_KEYS)
+        try:
+            return parsedate_to_datetime(reply.headers["Date"]).timestamp() - self._now()
+        except (KeyError, ValueError) as error:
+            raise UpstreamFaultError("Backstage's response has no date") from error
 
     @property
     def cached_tokens(self) -> int:

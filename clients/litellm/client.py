@@ -14,6 +14,7 @@ from typing import Any
 from msgspec.json import Decoder
 
 from clients.chunks import chunks
+from clients.exchange import NOT_JSON, Reply
 from clients.litellm.fields import KeyPage, SweptPage
 from clients.litellm.lists import U, read_all, read_page, read_users
 from clients.litellm.odd import KEYS, USERS, WHOLE_ROW, OddRows, unreadable_user
@@ -37,7 +38,7 @@ from clients.litellm.rows import (
     user_from,
     user_page,
 )
-from clients.upstream import NOT_JSON, Reply, Upstream
+from clients.upstream import Upstream
 from domain import refs
 from domain.directory import Window
 from domain.errors import ConflictError, NotFoundError, UpstreamFaultError, ValuesRefusedError

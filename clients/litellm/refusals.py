@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from clients.upstream import Reply
+from clients.exchange import Reply
 from domain.errors import ValuesRefusedError
 
 _CAP = re.compile(r"(\w+) is over max limit set in config - .*max_value=([\w.+-]+)")

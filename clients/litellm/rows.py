@@ -18,6 +18,7 @@ import orjson
 from msgspec import DecodeError, UnsetType, ValidationError, to_builtins
 from msgspec.json import Decoder, encode
 
+from clients.exchange import Reply
 from clients.litellm import odd
 from clients.litellm.fields import (
     AnyKeyPage,
@@ -29,7 +30,6 @@ from clients.litellm.fields import (
     UserRow,
 )
 from clients.litellm.refusals import is_litellms, is_without_database
-from clients.upstream import Reply
 from domain.directory import DirectoryEntry, Stranger, address_of, searched_text
 from domain.errors import UpstreamFaultError, UpstreamUnavailableError
 from domain.keys import Block, Blocker, CreatedKey, Key, KeyAnnotations

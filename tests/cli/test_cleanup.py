@@ -17,6 +17,8 @@ from standalone.backstage import BASE_URL
 from standalone.environment import standalone_settings
 from tests.support.organisation import AT_ONCE, INTERVAL, Organisation
 
+ILLEGAL = {"error": {"name": "AuthenticationError"}}
+
 
 @pytest.fixture
 def organisation(tmp_path: Path) -> Organisation:
@@ -126,7 +128,7 @@ def test_a_failure_exits_1(organisation: Organisation, capsys: pytest.CaptureFix
     assert run(organisation, apply=True, plan_hash="0" * 64) == 1
     assert run(organisation, backstage=BackstageSettings(BASE_URL)) == 1
     assert run(organisation, database_url="postgresql+psycopg://u:p@127.0.0.1:9/x") == 1
-    organisation.to_backstage.answers["/api/catalog/entities/by-query"] = lambda _: httpx.Response(401)
+    organisation.to_backstage.answers["/api/catalog/entities/by-query"] = lambda _: httpx.Response(401, json=ILLEGAL)
     assert run(organisation) == 1
     told = capsys.readouterr().err
     for said in ("users failed", "No run or dry run", "catalogToken", "database", "refused this service's token"):

@@ -48,6 +48,7 @@ async def test_a_private_authority_is_trusted_by_ssl_cert_file(tmp_path: Path) -
     printed = await checked(tmp_path, authority.issue(), SSL_CERT_FILE=str(authority.ca))
     assert "ok       LiteLLM:" in printed
     assert "ok       Backstage's signing keys:" in printed
+    assert "ok       Backstage's clock:" in printed
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,8 @@ async def test_a_certificate_error_says_which_peer_and_why(
     trusted = {"SSL_CERT_FILE": str(authority.ca)} if trusts_authority else {"SSL_CERT_FILE": "/nowhere"}
     printed = await checked(tmp_path, authority.issue(address, days), **trusted)
     assert f"failed   LiteLLM: LiteLLM's certificate is not trusted: {reason}\n" in printed
-    assert f"Backstage's certificate is not trusted: {reason}" in printed
+    for subject in ("signing keys", "clock"):
+        assert f"Backstage's {subject}: Backstage's certificate is not trusted: {reason}\n" in printed
 
 
 def certified(folder: Path, certificate: str, key: str) -> str:
@@ -136,10 +138,10 @@ async def test_a_proxy_is_used_as_the_environment_says(monkeypatch: pytest.Monke
         monkeypatch.setenv("HTTPS_PROXY", address)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1,internal")
         plain, encrypted, near = [NetworkExchange("LiteLLM", Timeouts()) for _ in range(3)]
-        assert (await plain("GET", "http://litellm.example/x", {}, None))[0] == 204
+        assert (await plain("GET", "http://litellm.example/x", {}, None)).status == 204
         with pytest.raises(UpstreamFaultError):  # a tunnel would be 200
             await encrypted("GET", "https://litellm.example/x", {}, None)
-        assert (await near("GET", f"{direct}/x", {}, None))[0] == 204
+        assert (await near("GET", f"{direct}/x", {}, None)).status == 204
         for exchange in (plain, encrypted, near):
             await exchange.aclose()
     assert seen == ["GET http://litellm.example/x HTTP/1.1", "CONNECT litellm.example:443 HTTP/1.1"]

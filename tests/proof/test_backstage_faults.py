@@ -21,6 +21,7 @@ from tests.support.requests import API, REQUESTS, send
 from tests.support.upstreams import Answer, Holding, Overriding, hang, refuse, respond
 
 JWKS, USERINFO = "/api/auth/.well-known/jwks.json", "/api/auth/v1/userinfo"
+NO_ENTITY = {"error": {"name": "NotFoundError"}}
 BY_NAME = "/api/catalog/entities/by-name/user/default/bob"
 WORKS = {200, 201, 202, 204, 404, 409}
 
