@@ -21,18 +21,18 @@ from services.changes.store import ChangeStore
 from services.console import Console
 from services.effect import Effect
 from services.health import Health
-from services.keys.create import CreateKey, KeyPlacing
+from services.keys.create import CreateKey
 from services.keys.delete import DeleteKey
 from services.keys.issuer import KeyIssuer
 from services.keys.keys import Keys
 from services.keys.owner_check import OwnerCheck
-from services.keys.policy import KeyPolicy
 from services.keys.predecessors import Predecessors
 from services.keys.reconciliation import Reconciliation
 from services.keys.report import AnnotateReport, LeakedKeys, ReportKey
 from services.keys.revoke import RevokeKeys
-from services.keys.rotate import Replacement, RotateKey
-from services.keys.update import UpdateKey, UpdateRules
+from services.keys.rotate import RotateKey
+from services.keys.rules import KeyRules
+from services.keys.update import UpdateKey
 from services.monitoring import Monitoring
 from services.offboarding.account import RunAccount
 from services.offboarding.administration import CleanupAdministration
@@ -239,11 +239,8 @@ class Orchestrator:
         )
 
         keys = Keys(litellm=litellm, users=users, revocations=foundation.revocations, now=now)
-        policy = KeyPolicy(models=models, now=now)
+        rules = KeyRules(keys=keys, models=models, tiers=tiers, reported=foundation.reported, now=now)
         issuer = KeyIssuer(litellm=litellm, due=foundation.due)
-        placing = KeyPlacing(policy=policy, keys=keys, now=now)
-        rules = UpdateRules(policy=policy, tiers=tiers, reported=foundation.reported, now=now)
-        replacement = Replacement(keys=keys, policy=policy, tiers=tiers, reported=foundation.reported, now=now)
         leaked = LeakedKeys(litellm=litellm, reported=foundation.reported)
         revoke_keys = RevokeKeys(changes=changes, litellm=litellm, issuer=issuer, revocations=foundation.revocations)
         predecessors = Predecessors(revocations=foundation.revocations, issuer=issuer)
@@ -271,7 +268,7 @@ class Orchestrator:
                 litellm=litellm,
                 known=known,
             ),
-            CreateKey(changes=changes, users=users, tiers=tiers, placing=placing, issuer=issuer, rate=creates),
+            CreateKey(changes=changes, users=users, rules=rules, issuer=issuer, rate=creates),
             UpdateKey(
                 changes=changes,
                 users=users,
@@ -292,7 +289,8 @@ class Orchestrator:
             RotateKey(
                 changes=changes,
                 users=users,
-                replacement=replacement,
+                keys=keys,
+                rules=rules,
                 issuer=issuer,
                 revoke_keys=revoke_keys,
                 rate=creates,
