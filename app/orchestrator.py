@@ -17,7 +17,6 @@ from services.changes.changes import Changes, Context
 from services.changes.queue import ChangeQueue
 from services.changes.refusals import Refusals
 from services.changes.sealing import Sealing
-from services.changes.store import ChangeStore
 from services.console import Console
 from services.effect import Effect
 from services.health import Health
@@ -114,7 +113,7 @@ class Orchestrator:
             patience=self.ports.dependency_patience,
         )
         self.services: list[Any] = [
-            AuditLog(changes=self.foundation.change_table),
+            AuditLog(events=self.foundation.events),
             health,
             self.monitoring,
             self.cleanup_administration,
@@ -147,14 +146,6 @@ class Orchestrator:
         )
 
     def _write_path(self) -> Changes:
-        store = ChangeStore(
-            database=self.foundation.database,
-            changes=self.foundation.change_table,
-            kept_answers=self.foundation.kept_answers,
-            rates=self.foundation.rates,
-            metrics=self.foundation.metrics,
-            redaction=self.redaction,
-        )
         context = Context(
             new_id=self.ports.new_id,
             request_id=_request_id,
@@ -175,7 +166,15 @@ class Orchestrator:
         sealing = Sealing(
             self.foundation.root, secrets=(*self.settings.secret_keys, master_key), earlier_root=master_key
         )
-        return Changes(store=store, queue=ChangeQueue(), sealing=sealing, refusals=refusals, context=context)
+        return Changes(
+            table=self.foundation.change_table,
+            queue=ChangeQueue(),
+            sealing=sealing,
+            refusals=refusals,
+            metrics=self.foundation.metrics,
+            redaction=self.redaction,
+            context=context,
+        )
 
     def _cleanup(self) -> Cleanup | None:
         if self.foundation.catalog is None:
@@ -300,13 +299,13 @@ class Orchestrator:
                 usage=foundation.litellm_usage,
                 litellm=litellm,
                 users=users,
-                changes=foundation.change_table,
+                events=foundation.events,
                 now=now,
             ),
         ]
         reconciliation = Reconciliation(
             changes=changes,
-            table=foundation.change_table,
+            events=foundation.events,
             due=foundation.due,
             litellm=litellm,
             issuer=issuer,
@@ -334,7 +333,7 @@ class Orchestrator:
             due=DueWork(queue=foundation.due, handlers=handlers, now=self.ports.clock),
             reconciliation=reconciliation,
             retention=Retention(
-                changes=foundation.change_table,
+                events=foundation.events,
                 kept_answers=foundation.kept_answers,
                 rates=foundation.rates,
                 seconds=self.settings.audit_retention,
