@@ -44,16 +44,14 @@ from services.offboarding.removal import RemoveUser
 from services.offboarding.snapshot import SnapshotReader
 from services.single_flight import SingleFlight
 from services.usage import Usage
-from services.users.create import CreateUser, UserCreation
 from services.users.dates import CreationDates
-from services.users.known import KnownUsers
 from services.users.list import ListUsers
 from services.users.membership import CatalogMembership, TokenMembership
 from services.users.models import Models
 from services.users.sweep import DirectorySweep
 from services.users.tiers import Tiers
 from services.users.update import UpdateUser
-from services.users.users import Users
+from services.users.users import CreateUser, Users
 from settings.model import Settings
 from settings.secrets import secrets_in
 from state.figures import Figures
@@ -211,23 +209,28 @@ class Orchestrator:
         first_uses = RatePolicy("first uses", self.settings.creates_per_minute)
         updates = RatePolicy("changes", self.settings.changes_per_minute)
 
-        known = KnownUsers(litellm=litellm, seconds=self.settings.known_user_seconds, now=self.ports.clock)
         tiers = Tiers(
             groups=self.settings.litellm.group_defaults,
             defaults=self.settings.litellm.user_defaults,
             catalog=self._asked_catalog,
         )
-        creation = UserCreation(litellm=litellm, known=known, tiers=tiers, catalog=self._asked_catalog)
         create_user = CreateUser(
             changes=changes,
-            creation=creation,
-            known=known,
+            litellm=litellm,
+            tiers=tiers,
+            catalog=self._asked_catalog,
             directory=foundation.directory,
             rate=creates,
             first_uses=first_uses,
         )
         dates = CreationDates(directory=foundation.directory, now=now)
-        users = Users(litellm=litellm, known=known, create_user=create_user, dates=dates)
+        users = Users(
+            litellm=litellm,
+            create_user=create_user,
+            dates=dates,
+            known_seconds=self.settings.known_user_seconds,
+            now=self.ports.clock,
+        )
         models = Models(source=foundation.litellm_models, litellm=litellm, tiers=tiers, now=self.ports.clock)
         list_users = ListUsers(
             litellm=litellm,
@@ -265,7 +268,7 @@ class Orchestrator:
                 lease=foundation.lease,
                 offboardings=foundation.offboardings,
                 litellm=litellm,
-                known=known,
+                users=users,
             ),
             CreateKey(changes=changes, users=users, rules=rules, issuer=issuer, rate=creates),
             UpdateKey(
@@ -316,7 +319,7 @@ class Orchestrator:
             changes=changes,
             due=foundation.due,
             litellm=litellm,
-            known=known,
+            users=users,
             issuer=issuer,
             kept_answers=foundation.kept_answers,
         )
