@@ -261,11 +261,10 @@ def _held(change_id: int, holder: str) -> sa.Update:
 
 def _require_unclaimed(found: Sequence[OpenChange], request: IdempotentRequest | None) -> None:
     for row in found:
-        if request is None or not row.same_request:
-            continue
-        _require_same(request, row.fingerprint)
-        if row.is_running:
-            raise request_in_progress()
+        if request is not None and row.same_request:
+            _require_same(request, row.fingerprint)
+            if row.is_running:
+                raise request_in_progress()
 
 
 def _require_same(request: IdempotentRequest, fingerprint: str | None) -> None:
