@@ -28,6 +28,7 @@ from state.database import Database
 from state.deletions import Deletions
 from state.directory import Directory
 from state.due import DueQueue
+from state.events import Events
 from state.kept_answers import KeptAnswers
 from state.lease import Lease
 from state.offboardings import Offboardings
@@ -76,9 +77,10 @@ class Foundation:
         self.database = Database(settings.database_url, ports.wall_clock)
         self.root = Root(self.database)
         self.directory = Directory(self.database)
-        self.change_table = ChangeTable(self.database)
         self.kept_answers = KeptAnswers(self.database)
         self.rates = Rates(self.database)
+        self.change_table = ChangeTable(self.database, self.kept_answers, self.rates)
+        self.events = Events(self.database)
         self.due = DueQueue(self.database)
         self.revocations = Revocations(self.due, ports.clock)
         self.reported = ReportedKeys(self.database, self.due)

@@ -17,22 +17,21 @@ from services.changes.changes import Changes, Context
 from services.changes.queue import ChangeQueue
 from services.changes.refusals import Refusals
 from services.changes.sealing import Sealing
-from services.changes.store import ChangeStore
 from services.console import Console
 from services.effect import Effect
 from services.health import Health
-from services.keys.create import CreateKey, KeyPlacing
+from services.keys.create import CreateKey
 from services.keys.delete import DeleteKey
 from services.keys.issuer import KeyIssuer
 from services.keys.keys import Keys
 from services.keys.owner_check import OwnerCheck
-from services.keys.policy import KeyPolicy
 from services.keys.predecessors import Predecessors
 from services.keys.reconciliation import Reconciliation
 from services.keys.report import AnnotateReport, LeakedKeys, ReportKey
 from services.keys.revoke import RevokeKeys
-from services.keys.rotate import Replacement, RotateKey
-from services.keys.update import UpdateKey, UpdateRules
+from services.keys.rotate import RotateKey
+from services.keys.rules import KeyRules
+from services.keys.update import UpdateKey
 from services.monitoring import Monitoring
 from services.offboarding.account import RunAccount
 from services.offboarding.administration import CleanupAdministration
@@ -45,16 +44,14 @@ from services.offboarding.removal import RemoveUser
 from services.offboarding.snapshot import SnapshotReader
 from services.single_flight import SingleFlight
 from services.usage import Usage
-from services.users.create import CreateUser, UserCreation
 from services.users.dates import CreationDates
-from services.users.known import KnownUsers
 from services.users.list import ListUsers
 from services.users.membership import CatalogMembership, TokenMembership
 from services.users.models import Models
 from services.users.sweep import DirectorySweep
 from services.users.tiers import Tiers
 from services.users.update import UpdateUser
-from services.users.users import Users
+from services.users.users import CreateUser, Users
 from settings.model import Settings
 from settings.secrets import secrets_in
 from state.figures import Figures
@@ -114,7 +111,7 @@ class Orchestrator:
             patience=self.ports.dependency_patience,
         )
         self.services: list[Any] = [
-            AuditLog(changes=self.foundation.change_table),
+            AuditLog(events=self.foundation.events),
             health,
             self.monitoring,
             self.cleanup_administration,
@@ -147,14 +144,6 @@ class Orchestrator:
         )
 
     def _write_path(self) -> Changes:
-        store = ChangeStore(
-            database=self.foundation.database,
-            changes=self.foundation.change_table,
-            kept_answers=self.foundation.kept_answers,
-            rates=self.foundation.rates,
-            metrics=self.foundation.metrics,
-            redaction=self.redaction,
-        )
         context = Context(
             new_id=self.ports.new_id,
             request_id=_request_id,
@@ -175,7 +164,15 @@ class Orchestrator:
         sealing = Sealing(
             self.foundation.root, secrets=(*self.settings.secret_keys, master_key), earlier_root=master_key
         )
-        return Changes(store=store, queue=ChangeQueue(), sealing=sealing, refusals=refusals, context=context)
+        return Changes(
+            table=self.foundation.change_table,
+            queue=ChangeQueue(),
+            sealing=sealing,
+            refusals=refusals,
+            metrics=self.foundation.metrics,
+            redaction=self.redaction,
+            context=context,
+        )
 
     def _cleanup(self) -> Cleanup | None:
         if self.foundation.catalog is None:
@@ -212,23 +209,28 @@ class Orchestrator:
         first_uses = RatePolicy("first uses", self.settings.creates_per_minute)
         updates = RatePolicy("changes", self.settings.changes_per_minute)
 
-        known = KnownUsers(litellm=litellm, seconds=self.settings.known_user_seconds, now=self.ports.clock)
         tiers = Tiers(
             groups=self.settings.litellm.group_defaults,
             defaults=self.settings.litellm.user_defaults,
             catalog=self._asked_catalog,
         )
-        creation = UserCreation(litellm=litellm, known=known, tiers=tiers, catalog=self._asked_catalog)
         create_user = CreateUser(
             changes=changes,
-            creation=creation,
-            known=known,
+            litellm=litellm,
+            tiers=tiers,
+            catalog=self._asked_catalog,
             directory=foundation.directory,
             rate=creates,
             first_uses=first_uses,
         )
         dates = CreationDates(directory=foundation.directory, now=now)
-        users = Users(litellm=litellm, known=known, create_user=create_user, dates=dates)
+        users = Users(
+            litellm=litellm,
+            create_user=create_user,
+            dates=dates,
+            known_seconds=self.settings.known_user_seconds,
+            now=self.ports.clock,
+        )
         models = Models(source=foundation.litellm_models, litellm=litellm, tiers=tiers, now=self.ports.clock)
         list_users = ListUsers(
             litellm=litellm,
@@ -239,11 +241,8 @@ class Orchestrator:
         )
 
         keys = Keys(litellm=litellm, users=users, revocations=foundation.revocations, now=now)
-        policy = KeyPolicy(models=models, now=now)
+        rules = KeyRules(keys=keys, models=models, tiers=tiers, reported=foundation.reported, now=now)
         issuer = KeyIssuer(litellm=litellm, due=foundation.due)
-        placing = KeyPlacing(policy=policy, keys=keys, now=now)
-        rules = UpdateRules(policy=policy, tiers=tiers, reported=foundation.reported, now=now)
-        replacement = Replacement(keys=keys, policy=policy, tiers=tiers, reported=foundation.reported, now=now)
         leaked = LeakedKeys(litellm=litellm, reported=foundation.reported)
         revoke_keys = RevokeKeys(changes=changes, litellm=litellm, issuer=issuer, revocations=foundation.revocations)
         predecessors = Predecessors(revocations=foundation.revocations, issuer=issuer)
@@ -269,9 +268,9 @@ class Orchestrator:
                 lease=foundation.lease,
                 offboardings=foundation.offboardings,
                 litellm=litellm,
-                known=known,
+                users=users,
             ),
-            CreateKey(changes=changes, users=users, tiers=tiers, placing=placing, issuer=issuer, rate=creates),
+            CreateKey(changes=changes, users=users, rules=rules, issuer=issuer, rate=creates),
             UpdateKey(
                 changes=changes,
                 users=users,
@@ -292,7 +291,8 @@ class Orchestrator:
             RotateKey(
                 changes=changes,
                 users=users,
-                replacement=replacement,
+                keys=keys,
+                rules=rules,
                 issuer=issuer,
                 revoke_keys=revoke_keys,
                 rate=creates,
@@ -302,13 +302,13 @@ class Orchestrator:
                 usage=foundation.litellm_usage,
                 litellm=litellm,
                 users=users,
-                changes=foundation.change_table,
+                events=foundation.events,
                 now=now,
             ),
         ]
         reconciliation = Reconciliation(
             changes=changes,
-            table=foundation.change_table,
+            events=foundation.events,
             due=foundation.due,
             litellm=litellm,
             issuer=issuer,
@@ -319,7 +319,7 @@ class Orchestrator:
             changes=changes,
             due=foundation.due,
             litellm=litellm,
-            known=known,
+            users=users,
             issuer=issuer,
             kept_answers=foundation.kept_answers,
         )
@@ -336,7 +336,7 @@ class Orchestrator:
             due=DueWork(queue=foundation.due, handlers=handlers, now=self.ports.clock),
             reconciliation=reconciliation,
             retention=Retention(
-                changes=foundation.change_table,
+                events=foundation.events,
                 kept_answers=foundation.kept_answers,
                 rates=foundation.rates,
                 seconds=self.settings.audit_retention,

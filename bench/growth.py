@@ -30,6 +30,9 @@ from standalone.catalog import ADMINS
 from state.changes import ChangeTable
 from state.database import Database
 from state.due import DueQueue
+from state.events import Events
+from state.kept_answers import KeptAnswers
+from state.rates import Rates
 
 _RESULTS, _PLOTS = ROOT / "bench" / "growth.json", ROOT / "docs" / "performance"
 _REPEATED = 20
@@ -111,7 +114,8 @@ async def events(databases: dict[str, str], most: int) -> list[Point]:
 
 
 async def _audit_times(database: Database) -> dict[str, float]:
-    table, queue = ChangeTable(database), DueQueue(database)
+    table = ChangeTable(database, KeptAnswers(database), Rates(database))
+    events, queue = Events(database), DueQueue(database)
     someone, other = "user:default/u7", "user:default/u49"
     filters = {
         "none": AuditFilters(),
@@ -125,7 +129,7 @@ async def _audit_times(database: Database) -> dict[str, float]:
         "concerning a member": AuditFilters(concerning=someone),
     }
     calls: dict[str, Callable[[], Awaitable[object]]] = {
-        f"audit log, filter: {name}": partial(table.page, chosen, 51) for name, chosen in filters.items()
+        f"audit log, filter: {name}": partial(events.page, chosen, 51) for name, chosen in filters.items()
     }
     calls["reconciliation"] = partial(queue.schedule_found, Kind.RECONCILIATION, table.interrupted(older_than=300))
     return {name: await milliseconds(call) for name, call in calls.items()}

@@ -24,11 +24,10 @@ from handlers.responses import (
 from services.access import permissions_of
 from services.effect import Effect
 from services.offboarding.removal import RemoveUser
-from services.users.create import CreateUser
 from services.users.list import ListUsers
 from services.users.tiers import Tiers
 from services.users.update import UpdateUser
-from services.users.users import Users
+from services.users.users import CreateUser, Users
 
 
 async def get_me(service: Tiers, principal: Principal) -> Response:

@@ -12,8 +12,8 @@ from domain.due import Kind, Task
 from domain.errors import OrchestratorError
 from services.keys.reconciliation import Reconciliation
 from services.repetition import Job
-from state.changes import FORGOTTEN_AT_ONCE, ChangeTable
 from state.due import DueQueue
+from state.events import FORGOTTEN_AT_ONCE, Events
 from state.kept_answers import KeptAnswers
 from state.rates import Rates
 
@@ -54,7 +54,7 @@ class DueWork:
 class Retention:
     """Deletes rows whose time is over. Changes are kept for `seconds`; `now` is a clock in seconds."""
 
-    changes: ChangeTable
+    events: Events
     kept_answers: KeptAnswers
     rates: Rates
     seconds: float
@@ -63,7 +63,7 @@ class Retention:
     async def forget_changes(self) -> None:
         """Deletes all that are too old, however many there are, as far as ten seconds suffice."""
         until = self.now() + _RUN_SECONDS
-        while await self.changes.forget(older_than=self.seconds) == FORGOTTEN_AT_ONCE and self.now() < until:
+        while await self.events.forget(older_than=self.seconds) == FORGOTTEN_AT_ONCE and self.now() < until:
             pass
 
 

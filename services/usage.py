@@ -17,8 +17,8 @@ from domain.lineage import Lineage
 from domain.usage import NOTHING, UNATTRIBUTED, DailyUsage, UsageFigures, UsageGroup, UsageReport
 from services.access import authorize
 from services.users.users import Users
-from state.changes import ChangeTable
 from state.database import DatabaseUnavailableError
+from state.events import Events
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +34,7 @@ class Usage:
     usage: LiteLLMUsage
     litellm: LiteLLM
     users: Users
-    changes: ChangeTable
+    events: Events
     now: Callable[[], float]
 
     async def of(
@@ -85,7 +85,7 @@ class Usage:
 
     async def _history(self, user_id: str) -> Sequence[AuditEvent]:
         try:
-            return await self.changes.of_keys(user_id)
+            return await self.events.of_keys(user_id)
         except DatabaseUnavailableError:
             log.warning("usage is reported without the aliases of keys that are gone", user=user_id)
             return ()

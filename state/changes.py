@@ -1,4 +1,8 @@
-"""The table `change`: one row per change, from the intent to the outcome. The audit log reads the same rows.
+"""The table `change`: one row per change, from the intent to the outcome, written by two transactions.
+
+One opens a change: it claims the user's lock and the Idempotency-Key, takes from the rate limit and records the intent,
+all or nothing. One ends it: it records the outcome and keeps the answer. Why two are enough:
+`docs/adr/0008-a-change-is-one-row.md`. `state/events.py` reads the same rows as the audit log.
 
 A row without an outcome is open. An open row with a holder and an unexpired lease is running: it is the lock of its
 user and the claim on its Idempotency-Key (two partial unique indexes). An open row without either was interrupted: its
@@ -7,67 +11,77 @@ process died, or LiteLLM did not say what happened. Reconciliation ends those.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.audit import Action, AuditEvent, AuditFilters, Ending, Intent, Outcome
+from domain.audit import Action, Ending, Intent
+from domain.errors import BusyError, IdempotencyKeyReusedError, RateLimitedError
+from domain.rates import RateLimit
 from state.database import Database
-from state.tables import change, repetition
+from state.kept_answers import IdempotentRequest, KeptAnswer, KeptAnswers
+from state.rates import RatePolicy, Rates
+from state.tables import change
 
+Write = Callable[[AsyncConnection], Awaitable[None]]
 LEASE_SECONDS = 30.0
-FORGOTTEN_AT_ONCE = 1000
-_MAX_OF_KEYS = 10_000
-_OF_KEYS = (Action.KEY_CREATE, Action.KEY_UPDATE, Action.KEY_REGENERATE, Action.KEY_DELETE)
 _columns = change.c
 _is_open = _columns.outcome.is_(None)
-_EVENTS = sa.select(change, sa.func.coalesce(repetition.c.times, 0).label("repetitions")).select_from(
-    change.outerjoin(repetition, repetition.c.change_id == _columns.id)
-)
-
-
-@dataclass(frozen=True, slots=True)
-class IdempotentRequest:
-    """A request with an Idempotency-Key: a name that does not reveal the key, and a fingerprint of its content.
-
-    `earlier_name` is the name that earlier versions gave to the same request.
-    """
-
-    name: str
-    earlier_name: str
-    fingerprint: str
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """Both names."""
-        return self.name, self.earlier_name
 
 
 @dataclass(frozen=True, slots=True)
 class OpenChange:
-    """A change without an outcome, as another change finds it."""
+    """A change without an outcome, as another change finds it. `same_request`: both had one Idempotency-Key."""
 
-    id: int
     operation: str
     action: Action
-    request_name: str | None
     fingerprint: str | None
     is_running: bool
+    same_request: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What opens a change: the intent, the request that may have been sent before, the rate that it counts against.
+
+    What `also` writes is written together with the intent.
+    """
+
+    intent: Intent
+    request: IdempotentRequest | None = None
+    rate: RatePolicy | None = None
+    also: Write | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A change that runs as the row `id`, held by `holder`; or the kept answer to the same request, and no change.
+
+    `rate` is what is left of the limit. Nobody received what the `interrupted` changes of the same user created.
+    """
+
+    id: int
+    holder: str
+    rate: RateLimit | None = None
+    interrupted: Sequence[OpenChange] = ()
+    kept_answer: KeptAnswer | None = None
 
 
 class ChangeTable:
     """The rows. Methods with a `connection` run in the caller's transaction."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, kept_answers: KeptAnswers, rates: Rates) -> None:
         self._database = database
+        self._kept_answers = kept_answers
+        self._rates = rates
         # The statements of every change are built once: SQLAlchemy takes longer to build than to execute them.
         now = database.now()
         is_running = sa.and_(_columns.holder.is_not(None), _columns.lease_until > now)
         found = sa.select(
-            _columns.id,
             _columns.operation,
             _columns.action,
             _columns.request_name,
@@ -95,6 +109,46 @@ class ChangeTable:
         }
         self._end = sa.update(change).where(*is_held).values(ended_at=now, holder=None, lease_until=None, **completed)
 
+    def transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction for `end` and whatever must be written together with it."""
+        return self._database.transaction()
+
+    async def open(self, opening: Opening) -> Opened | None:
+        """Transaction 1. Returns None while another change holds the user's lock: try again later.
+
+        Raises BusyError while a request with the same Idempotency-Key is running, IdempotencyKeyReusedError if the
+        key belongs to another request, RateLimitedError.
+        """
+        intent, request, policy = opening.intent, opening.request, opening.rate
+        async with self._database.transaction() as connection:
+            change_id = await self._claim(connection, intent, request)
+            # After the claim: a change of another replica that ended meanwhile was not interrupted, and must not be
+            # undone; a request with the same key that ended meanwhile has committed its answer by now.
+            found = await self.find_open(connection, intent.lock, request, but=change_id)
+            _require_unclaimed(found, request)
+            if request is not None and (kept := await self._kept_answers.find(connection, request)):
+                _require_same(request, kept.fingerprint)
+                left = None if policy is None else await self._rates.peek(connection, policy, intent.actor)
+                await connection.rollback()  # of the claim: there is nothing to change
+                return Opened(0, "", left, kept_answer=kept)
+            if change_id is None:
+                return None
+            left = None if policy is None else await self._rates.take(connection, policy, intent.actor)
+            if left is not None and left.retry_after:
+                raise RateLimitedError(left)
+            if opening.also is not None:
+                await opening.also(connection)
+            return Opened(change_id, intent.operation, left, found)
+
+    async def _claim(
+        self, connection: AsyncConnection, intent: Intent, request: IdempotentRequest | None
+    ) -> int | None:
+        """The id of the change that now has the user's lock and the Idempotency-Key, None while another one runs."""
+        change_id = await self.insert_running(connection, intent, request)
+        if change_id is None and await self.release_expired(connection, intent.lock, request):
+            change_id = await self.insert_running(connection, intent, request)
+        return change_id
+
     async def find_open(
         self,
         connection: AsyncConnection,
@@ -108,7 +162,11 @@ class ChangeTable:
         if which == (False, False):
             return []
         rows = await connection.execute(self._find_open[which], values | {"but": but or 0})
-        return [OpenChange(**{**row, "action": Action(row["action"])}) for row in rows.mappings()]
+        names = () if request is None else request.names
+        return [
+            OpenChange(row.operation, Action(row.action), row.fingerprint, row.is_running, row.request_name in names)
+            for row in rows
+        ]
 
     async def release_expired(
         self, connection: AsyncConnection, lock: str | None, request: IdempotentRequest | None
@@ -141,8 +199,18 @@ class ChangeTable:
         """Gives up lock and Idempotency-Key, and leaves the change open for reconciliation."""
         await self._update_held(change_id, holder, {"holder": None, "lease_until": None})
 
-    async def end(self, connection: AsyncConnection, change_id: int, holder: str, ending: Ending) -> bool:
-        """Records the outcome. Returns False if the holder lost the lease: then nothing was recorded."""
+    async def end(
+        self,
+        connection: AsyncConnection,
+        change_id: int,
+        holder: str,
+        ending: Ending,
+        answer: tuple[IdempotentRequest, KeptAnswer] | None = None,
+    ) -> bool:
+        """Transaction 2: records the outcome, and keeps the answer to a request.
+
+        Returns False if the holder lost the lease: then nothing was recorded.
+        """
         row = {
             "change_id": change_id,
             "held_by": holder,
@@ -153,69 +221,32 @@ class ChangeTable:
             "ended_key_id": ending.key_id,
             "ended_target": ending.target,
         }
-        return (await connection.execute(self._end, row)).rowcount == 1
+        is_held = (await connection.execute(self._end, row)).rowcount == 1
+        if is_held and answer is not None:
+            await self._kept_answers.keep(connection, *answer)
+        return is_held
 
     async def resume(self, change_id: int, holder: str) -> bool:
         """Takes an interrupted change over. Returns False if it is running, ended, or its lock is taken."""
-        now = self._database.now()
-        is_interrupted = sa.or_(_columns.holder.is_(None), _columns.lease_until <= now)
-        taken = sa.update(change).where(_columns.id == change_id, _is_open, is_interrupted)
+        taken = sa.update(change).where(_columns.id == change_id, self._is_interrupted())
+        values = {"holder": holder, "lease_until": self._database.now() + LEASE_SECONDS}
         async with self._database.transaction() as connection:
             try:
-                values = {"holder": holder, "lease_until": now + LEASE_SECONDS}
                 return (await connection.execute(taken.values(values))).rowcount == 1
             except sa.exc.IntegrityError:
                 return False  # another change of the same user is running
 
     def interrupted(self, *, older_than: float) -> sa.Select[str, str | None]:
         """The ids and targets of open changes that nobody runs and that began more than `older_than` seconds ago."""
-        now = self._database.now()
-        is_interrupted = sa.or_(_columns.holder.is_(None), _columns.lease_until <= now)
-        old = (_is_open, is_interrupted, _columns.started_at < now - older_than)
-        return sa.select(sa.cast(_columns.id, sa.Text), _columns.target).where(*old)
+        old = _columns.started_at < self._database.now() - older_than
+        return sa.select(sa.cast(_columns.id, sa.Text), _columns.target).where(self._is_interrupted(), old)
 
-    async def open_event(self, change_id: int) -> AuditEvent | None:
-        """The change if it has no outcome yet."""
-        found = await self._events(_EVENTS.where(_columns.id == change_id, _is_open))
-        return found[0] if found else None
-
-    async def page(self, filters: AuditFilters, limit: int) -> list[AuditEvent]:
-        """The newest `limit` events that match."""
-        if filters.concerning is None:
-            return await self._events(_newest(filters, limit))
-        # Two index scans, where an OR would read everything. What a user reported has no target for them, or they would
-        # learn whose key it was.
-        user = filters.concerning
-        own_report = sa.and_(_columns.actor == user, _columns.action == Action.KEY_REPORT)
-        made = _newest(filters, limit, _columns.actor == user, *([] if filters.target is None else [~own_report]))
-        suffered = _newest(filters, limit, _columns.target == user, ~own_report)
-        ids = sa.union(*(sa.select(part.subquery().c.id) for part in (made, suffered)))
-        return await self._events(_newest(AuditFilters(), limit, _columns.id.in_(ids)))
-
-    async def of_keys(self, user_id: str) -> list[AuditEvent]:
-        """The newest 10000 changes that created, changed, rotated or deleted a key of this user, oldest first."""
-        concerned = (_columns.target == user_id, _columns.action.in_(_OF_KEYS), _columns.outcome == Outcome.DONE)
-        return (await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *concerned)))[::-1]
-
-    async def forget(self, *, older_than: float) -> int:
-        """Deletes ended changes older than `older_than` seconds, at most 1000. Returns how many."""
-        async with self._database.transaction() as connection:
-            old = sa.select(_columns.id).where(
-                _columns.outcome.is_not(None), _columns.started_at < self._database.now() - older_than
-            )
-            ids = (await connection.execute(old.limit(FORGOTTEN_AT_ONCE))).scalars().all()
-            if ids:
-                await connection.execute(sa.delete(repetition).where(repetition.c.change_id.in_(ids)))
-                await connection.execute(sa.delete(change).where(_columns.id.in_(ids)))
-        return len(ids)
+    def _is_interrupted(self) -> sa.ColumnElement[bool]:
+        return sa.and_(_is_open, sa.or_(_columns.holder.is_(None), _columns.lease_until <= self._database.now()))
 
     async def _update_held(self, change_id: int, holder: str, values: Mapping[str, Any]) -> bool:
         async with self._database.transaction() as connection:
             return (await connection.execute(_held(change_id, holder).values(values))).rowcount == 1
-
-    async def _events(self, query: sa.Select[Any]) -> list[AuditEvent]:
-        async with self._database.reading() as connection:
-            return [_event(row) for row in (await connection.execute(query)).mappings()]
 
 
 def _same(lock: str | None, request: IdempotentRequest | None) -> tuple[tuple[bool, bool], dict[str, Any]]:
@@ -228,24 +259,19 @@ def _held(change_id: int, holder: str) -> sa.Update:
     return sa.update(change).where(_columns.id == change_id, _is_open, _columns.holder == holder)
 
 
-def _newest(filters: AuditFilters, limit: int, *more: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    newest_first = (_columns.started_at.desc(), _columns.id.desc())
-    return _EVENTS.where(*_conditions(filters), *more).order_by(*newest_first).limit(limit)
+def _require_unclaimed(found: Sequence[OpenChange], request: IdempotentRequest | None) -> None:
+    for row in found:
+        if request is not None and row.same_request:
+            _require_same(request, row.fingerprint)
+            if row.is_running:
+                raise request_in_progress()
 
 
-def _conditions(filters: AuditFilters) -> list[sa.ColumnElement[bool]]:
-    conditions: list[sa.ColumnElement[bool] | None] = [
-        None if filters.actor is None else _columns.actor == filters.actor,
-        None if filters.target is None else _columns.target == filters.target,
-        None if filters.action is None else _columns.action == filters.action,
-        None if filters.since is None else _columns.started_at >= filters.since,
-        None if filters.until is None else _columns.started_at < filters.until,
-        None if filters.before is None else sa.tuple_(_columns.started_at, _columns.id) < sa.tuple_(*filters.before),
-    ]
-    return [condition for condition in conditions if condition is not None]
+def _require_same(request: IdempotentRequest, fingerprint: str | None) -> None:
+    if fingerprint != request.fingerprint:
+        raise IdempotencyKeyReusedError("This Idempotency-Key was used for another request; choose a new one")
 
 
-def _event(row: Mapping[str, Any]) -> AuditEvent:
-    fields = {name: row[name] for name in AuditEvent.__dataclass_fields__}
-    outcome = None if row["outcome"] is None else Outcome(row["outcome"])
-    return AuditEvent(**fields | {"action": Action(row["action"]), "outcome": outcome})
+def request_in_progress() -> BusyError:
+    """The error for a request whose Idempotency-Key another request, here or at another replica, is using."""
+    return BusyError("A request with this Idempotency-Key is in progress; retry when it has ended")

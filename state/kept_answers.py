@@ -7,12 +7,28 @@ from dataclasses import asdict, dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from state.changes import IdempotentRequest
 from state.database import Database
 from state.tables import kept_answer
 
 _KEPT_SECONDS = 86400.0
 _columns = kept_answer.c
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotentRequest:
+    """A request with an Idempotency-Key: a name that does not reveal the key, and a fingerprint of its content.
+
+    `earlier_name` is the name that earlier versions gave to the same request.
+    """
+
+    name: str
+    earlier_name: str
+    fingerprint: str
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """Both names."""
+        return self.name, self.earlier_name
 
 
 @dataclass(frozen=True, slots=True)

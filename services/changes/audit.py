@@ -8,7 +8,7 @@ from domain.audit import Action, AuditEvent, AuditFilters, Outcome
 from domain.identity import Permission, Principal, Scope
 from domain.pages import DEFAULT_PAGE_SIZE, Page, cursor_of, position_in
 from services.access import authorize, permits
-from state.changes import ChangeTable
+from state.events import Events
 
 _OF_OWN_REPORT = ("id", "operation", "actor", "via", "action", "request_id", "started_at", "outcome")
 _OF_OWN_CHANGE = (*_OF_OWN_REPORT, "target", "key_id", "requested", "detail", "ended_at", "repetitions")
@@ -18,7 +18,7 @@ _OF_OWN_CHANGE = (*_OF_OWN_REPORT, "target", "key_id", "requested", "detail", "e
 class AuditLog:
     """Reads the changes that the write path recorded."""
 
-    changes: ChangeTable
+    events: Events
 
     async def page(
         self, principal: Principal, filters: AuditFilters, *, limit: int | None, cursor: str | None
@@ -33,7 +33,7 @@ class AuditLog:
             filters = replace(filters, concerning=principal.subject)
         size = limit or DEFAULT_PAGE_SIZE
         before = position_in(cursor, float, int)
-        events = await self.changes.page(replace(filters, before=before), size + 1)
+        events = await self.events.page(replace(filters, before=before), size + 1)
         last = events[size - 1] if len(events) > size else None
         shown = events if sees_all else [_seen_by(principal.subject, event) for event in events]
         return Page(shown[:size], cursor_of(last.started_at, last.id) if last else None)

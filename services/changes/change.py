@@ -7,15 +7,15 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Generic, TypeVar
 
-import orjson
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.audit import Ending, Intent, Outcome
+from domain.errors import UpstreamTimeoutError
 from domain.identity import Scope
 from domain.rates import RateLimit
+from domain.redaction import Redaction
 from services.changes.sealing import SealedRequest
-from services.changes.store import ChangeStore, Interrupted, Opened
-from state.kept_answers import KeptAnswer
+from state.changes import ChangeTable, OpenChange, Opened
 
 T = TypeVar("T")
 
@@ -33,29 +33,40 @@ class Change:
 
     `kept_answer` has the fields of the answer if the same request was answered before: then nothing may be changed.
     `interrupted` are earlier changes of the user that never ended. Set `before` once it is known: the audit log
-    records it whatever the outcome. `refusal` is why LiteLLM refused it, for admins.
+    records it whatever the outcome. `refusal` is why LiteLLM refused it, for admins. `outcome` is None until it ended.
+    What is recorded is masked, so that no secret that a caller misplaced is kept.
     """
 
     def __init__(
-        self, store: ChangeStore, opened: Opened, intent: Intent, scope: Scope, request: SealedRequest | None
+        self,
+        opened: Opened,
+        intent: Intent,
+        scope: Scope,
+        request: SealedRequest | None,
+        *,
+        table: ChangeTable,
+        redaction: Redaction,
     ) -> None:
         self.scope = scope
         self.rate: RateLimit | None = opened.rate
-        self.interrupted: Sequence[Interrupted] = opened.interrupted
-        self.kept_answer: Mapping[str, Any] | None = opened.kept_answer
+        self.interrupted: Sequence[OpenChange] = opened.interrupted
+        self.kept_answer: Mapping[str, Any] | None = None
+        if request is not None and opened.kept_answer is not None:
+            self.kept_answer = request.unseal(opened.kept_answer)
         self.before: Mapping[str, Any] | None = None
         self.refusal: Mapping[str, Any] | None = None
-        self.is_ended = opened.kept_answer is not None
-        self._store = store
+        self.outcome: Outcome | None = None
+        self.intent = intent
         self._opened = opened
-        self._intent = intent
         self._request = request
-        self._ending: Ending | None = None
+        self._table = table
+        self._redaction = redaction
+        self._uncommitted: Outcome | None = None
 
     @property
     def operation(self) -> str:
         """The unique id of the change. Keys that it creates in LiteLLM carry it."""
-        return self._intent.operation
+        return self.intent.operation
 
     async def done(
         self,
@@ -83,28 +94,25 @@ class Change:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A transaction for `done` and whatever must be written together with it."""
-        async with self._store.transaction() as connection:
+        async with self._table.transaction() as connection:
             yield connection
-        self.is_ended = True
-        if self._ending is not None:
-            self._store.count(self._intent, self._ending)
+        self.outcome = self._uncommitted
 
     async def end(self, ending: Ending, answer: Any = None, connection: AsyncConnection | None = None) -> None:
         """Records how the change ended. Raises UpstreamTimeoutError if another change took over meanwhile."""
-        self._ending = ending
-        kept = None
+        self._uncommitted, kept = ending.outcome, None
         if self._request is not None and is_dataclass(answer) and not isinstance(answer, type):
-            sealed = self._request.seal(orjson.dumps(asdict(answer)))
-            resource_id = ending.key_id or self._intent.target or ""
-            kept = (self._request, KeptAnswer(self._request.fingerprint, resource_id, sealed))
+            kept = (self._request, self._request.seal(asdict(answer), ending.key_id or self.intent.target or ""))
         async with self.transaction() if connection is None else nullcontext(connection) as writing:
-            await self._store.end(writing, self._opened, ending, kept)
+            masked = ending.masked(self._redaction)
+            if not await self._table.end(writing, self._opened.id, self._opened.holder, masked, kept):
+                raise UpstreamTimeoutError("The operation timed out and was rolled back; retry")
 
     async def interrupt(self) -> None:
         """Leaves the change open: reconciliation will look at what LiteLLM has."""
-        if not self.is_ended:
-            await self._store.interrupt(self._opened)
+        if self.outcome is None:
+            await self._table.interrupt(self._opened.id, self._opened.holder)
 
     async def renew(self) -> bool:
         """Renews the lease. Returns False if it is lost."""
-        return await self._store.renew(self._opened)
+        return await self._table.renew(self._opened.id, self._opened.holder)

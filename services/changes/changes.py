@@ -22,15 +22,16 @@ import structlog
 from domain.audit import Action, AuditEvent, Ending, Intent, Outcome
 from domain.errors import CallerError, InputError, NotAllowedError, RateLimitedError, UpstreamError, ValuesRefusedError
 from domain.identity import Principal, Scope
+from domain.redaction import Redaction
 from domain.refs import canonical
 from services.access import authorize_change, is_background_job
 from services.changes.change import Change
 from services.changes.queue import ChangeQueue, overloaded
 from services.changes.refusals import Refusals
 from services.changes.sealing import Sealing
-from services.changes.store import ChangeStore, Opened, Opening, Write
-from state.changes import LEASE_SECONDS
+from state.changes import LEASE_SECONDS, ChangeTable, Opened, Opening, Write
 from state.rates import RatePolicy
+from telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -63,10 +64,12 @@ class Context:
 class Changes:
     """Begins changes."""
 
-    store: ChangeStore
+    table: ChangeTable
     queue: ChangeQueue
     sealing: Sealing
     refusals: Refusals
+    metrics: Metrics
+    redaction: Redaction
     context: Context
 
     @asynccontextmanager
@@ -107,15 +110,16 @@ class Changes:
         async with self.queue.turn(intent.lock, request.name if request else None, patience=patience):
             waited = asyncio.get_running_loop().time() - began
             left = urgent_seconds or self.context.patience - waited
-            opening = Opening(intent, request, rate, also)
+            opening = Opening(intent.masked(self.redaction), request, rate, also)
             try:
                 opened = await self._open(opening, left)
             except RateLimitedError:
                 if not urgent_seconds or is_worth_it is None or not await is_worth_it():
                     raise
                 opened = await self._open(replace(opening, rate=None), left)
-            change = Change(self.store, opened, intent, scope, request)
+            change = Change(opened, intent, scope, request, table=self.table, redaction=self.redaction)
             if change.kept_answer is not None:
+                self.metrics.idempotent_replays.inc()
                 yield change
                 return
             async with self._running(change), self._refusals_explained(principal, change):
@@ -127,11 +131,11 @@ class Changes:
 
         Raises OverloadedError if it, or another change of the user, is running.
         """
-        opened = await self.store.resume(event, self.context.new_id())
-        if opened is None:
+        opened = Opened(event.id, self.context.new_id())
+        if not await self.table.resume(opened.id, opened.holder):
             raise overloaded(event.target)
         intent = Intent(event.operation, event.actor, event.action, event.target)
-        change = Change(self.store, opened, intent, Scope.ANY, None)
+        change = Change(opened, intent, Scope.ANY, None, table=self.table, redaction=self.redaction)
         async with self._running(change):
             yield change
 
@@ -140,10 +144,10 @@ class Changes:
         heartbeat = asyncio.create_task(self._keep_alive(change))
         try:
             yield
-            if not change.is_ended:
+            if change.outcome is None:
                 await change.done()
         except CallerError as error:
-            if not change.is_ended:
+            if change.outcome is None:
                 outcome = Outcome.DENIED if isinstance(error, NotAllowedError) else Outcome.FAILED
                 await change.end(Ending(outcome, before=change.before, after=change.refusal, detail=error.message))
             raise
@@ -152,6 +156,8 @@ class Changes:
                 await asyncio.shield(change.interrupt())
             raise
         finally:
+            if change.outcome is not None:
+                self.metrics.changes.labels(change.intent.action, change.outcome).inc()
             heartbeat.cancel()
             await asyncio.gather(heartbeat, return_exceptions=True)
 
@@ -185,7 +191,11 @@ class Changes:
 
     async def _open(self, opening: Opening, seconds: float) -> Opened:
         for _ in range(max(1, int(seconds / _POLL_SECONDS))):
-            opened = await self.store.open(opening)
+            try:
+                opened = await self.table.open(opening)
+            except RateLimitedError as error:
+                self.metrics.rate_limited.labels(error.rate.name).inc()
+                raise
             if opened is not None:
                 return opened
             await self.context.sleep(_POLL_SECONDS)

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from domain.errors import BusyError, OverloadedError
+from domain.errors import OverloadedError
+from state.changes import request_in_progress
 
 MOST_WAITING = 50
 """Behind the change that runs. They take about as long as a change may wait."""
@@ -70,8 +71,3 @@ class ChangeQueue:
 def overloaded(lock: str | None) -> OverloadedError:
     """The error for a change that would wait too long for the others with its lock, here or at another replica."""
     return OverloadedError(f"Too many changes to {lock} are in progress or wait; nothing was changed, retry later")
-
-
-def request_in_progress() -> BusyError:
-    """The error for a request whose Idempotency-Key another request, here or at another replica, is using."""
-    return BusyError("A request with this Idempotency-Key is in progress; retry when it has ended")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -19,7 +19,8 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from state.changes import IdempotentRequest
+from domain.errors import ConflictError
+from state.kept_answers import IdempotentRequest, KeptAnswer
 from state.root import Root
 
 
@@ -29,16 +30,18 @@ class SealedRequest(IdempotentRequest):
 
     cipher: MultiFernet = field(repr=False)
 
-    def seal(self, answer: bytes) -> bytes:
-        """Encrypts `answer`."""
-        return self.cipher.encrypt(answer)
+    def seal(self, answer: Mapping[str, Any], resource_id: str) -> KeptAnswer:
+        """The answer as it is kept, without its secret. `resource_id` is what the request created."""
+        return KeptAnswer(self.fingerprint, resource_id, self.cipher.encrypt(orjson.dumps(answer)))
 
-    def unseal(self, sealed: bytes) -> bytes | None:
-        """Decrypts what `seal` returned. None if it was sealed under a secret that is not configured any more."""
+    def unseal(self, kept: KeptAnswer) -> dict[str, Any]:
+        """The answer. Raises ConflictError if it was sealed under a secret that is not configured any more."""
         try:
-            return self.cipher.decrypt(sealed)
-        except InvalidToken:
-            return None
+            answer: dict[str, Any] = orjson.loads(self.cipher.decrypt(kept.sealed))
+        except InvalidToken as error:
+            message = f"This Idempotency-Key created {kept.resource_id}; its secret cannot be shown again"
+            raise ConflictError(message) from error
+        return answer
 
 
 class Sealing:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from domain.audit import Action
-from domain.identity import Principal, Scope
+from domain.identity import Principal
 from domain.keys import LIMITS, CreatedKey, KeyAnnotations, KeyRequest, NewKey
-from domain.users import Tier
-from services import limits
 from services.changes.change import Created
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
-from services.keys.keys import Keys
-from services.keys.policy import KeyPolicy
-from services.users.tiers import Tiers
+from services.keys.rules import KeyRules
 from services.users.users import Users
 from state.rates import RatePolicy
 
@@ -27,8 +22,7 @@ class CreateKey:
 
     changes: Changes
     users: Users
-    tiers: Tiers
-    placing: KeyPlacing
+    rules: KeyRules
     issuer: KeyIssuer
     rate: RatePolicy
 
@@ -52,36 +46,13 @@ class CreateKey:
             if change.kept_answer is not None:
                 return Created(CreatedKey(**change.kept_answer), change.rate)
             await self.users.require(change.scope, user_id)
-            tier = await self.tiers.of(principal, user_id)
             await self.issuer.delete_abandoned(user_id, change.interrupted)
-            life = await self.placing.check(change.scope, tier, user_id, requested)
+            life = await self.rules.check_creation(principal, change.scope, user_id, requested)
             created = await self.issuer.create(user_id, _new_key(requested, change.operation, life))
             async with change.transaction() as connection:
                 await self.issuer.schedule_owner_check(connection, created)
                 await change.done(created, key_id=created.key_id, connection=connection)
             return Created(created, change.rate)
-
-
-@dataclass(frozen=True, kw_only=True)
-class KeyPlacing:
-    """Whether a user may have one more key with the requested properties. `now` is in seconds since the epoch."""
-
-    policy: KeyPolicy
-    keys: Keys
-    now: Callable[[], float]
-
-    async def check(self, scope: Scope, tier: Tier, user_id: str, requested: KeyRequest) -> int | None:
-        """The life of the key in seconds, None if unlimited.
-
-        Raises InputError, NotAllowedError (beyond the tier), ConflictError (alias taken, too many keys), UpstreamError.
-        """
-        life = await self.policy.check(scope, tier, requested)
-        alias = requested.get("alias")
-        if tier.max_keys is not None or alias is not None:
-            keys = await self.keys.active(user_id)
-            limits.require_free_alias(alias, keys)
-            limits.require_room(tier, keys, self.now())
-        return life
 
 
 def _new_key(requested: KeyRequest, operation: str, life: int | None) -> NewKey:

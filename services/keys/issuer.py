@@ -15,7 +15,7 @@ from domain.due import Kind
 from domain.errors import CallerError, ConflictError, NotFoundError, UpstreamFaultError
 from domain.keys import CreatedKey, NewKey
 from domain.succession import losses, plain_losses
-from services.changes.store import Interrupted
+from state.changes import OpenChange
 from state.due import DueQueue
 
 CREATING = frozenset({Action.KEY_CREATE, Action.KEY_REGENERATE})
@@ -60,7 +60,7 @@ class KeyIssuer:
             raise
         return created
 
-    async def delete_abandoned(self, user_id: str, interrupted: Sequence[Interrupted]) -> None:
+    async def delete_abandoned(self, user_id: str, interrupted: Sequence[OpenChange]) -> None:
         """Deletes the keys that interrupted changes created; nobody received their secrets."""
         await self.delete_created_by(user_id, {row.operation for row in interrupted if row.action in CREATING})
 

@@ -17,7 +17,7 @@ from domain.due import Task
 from domain.identity import Principal, Role
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
-from services.users.known import KnownUsers
+from services.users.users import Users
 from state.due import DueQueue
 from state.kept_answers import KeptAnswers
 
@@ -35,7 +35,7 @@ class OwnerCheck:
     changes: Changes
     due: DueQueue
     litellm: LiteLLM
-    known: KnownUsers
+    users: Users
     issuer: KeyIssuer
     kept_answers: KeptAnswers
 
@@ -59,7 +59,7 @@ class OwnerCheck:
             _OWNER_CHECK, Action.KEY_REVOKE, owner, key_id=task.subject, requested={"because": "no such user"}
         ) as change:
             # Another change had the lock until now: it may have created the user again.
-            is_owned = await self.known.exists(owner)
+            is_owned = await self.users.exists(owner)
             # The key may have gone with its owner.
             is_deleted = not is_owned and await self.issuer.delete(task.subject)
             if is_deleted:

@@ -15,8 +15,8 @@ from services.changes.changes import Changes
 from services.keys.issuer import CREATING, KeyIssuer
 from services.keys.predecessors import Predecessors, outcome
 from services.keys.report import LeakedKeys
-from state.changes import ChangeTable
 from state.due import DueQueue
+from state.events import Events
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ class Reconciliation:
     """Ends the changes that were interrupted more than five minutes ago."""
 
     changes: Changes
-    table: ChangeTable
+    events: Events
     due: DueQueue
     litellm: LiteLLM
     issuer: KeyIssuer
@@ -38,11 +38,11 @@ class Reconciliation:
 
     async def find(self) -> None:
         """Makes them due."""
-        await self.due.schedule_found(Kind.RECONCILIATION, self.table.interrupted(older_than=_AFTER_SECONDS))
+        await self.due.schedule_found(Kind.RECONCILIATION, self.changes.table.interrupted(older_than=_AFTER_SECONDS))
 
     async def reconcile(self, task: Task) -> None:
         """Repairs and ends one change. Raises OverloadedError while its user is being changed, UpstreamError."""
-        event = await self.table.open_event(int(task.subject))
+        event = await self.events.open_event(int(task.subject))
         if event is None:
             await self.due.drop(task)
             return
@@ -75,6 +75,6 @@ class Reconciliation:
         replaced = Replaced((event.requested or {}).get("replaced", Replaced.KEEP))
         older = await self.predecessors.in_overlap(user_id, key_id, at=event.started_at)
         await self.predecessors.settle(older, replaced)
-        async with self.changes.store.transaction() as connection:
+        async with self.changes.table.transaction() as connection:
             await self.predecessors.release(connection, [key_id, *older])
         return outcome(older, replaced)

@@ -7,35 +7,29 @@ old one had replaced itself ends with that transaction.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from domain.audit import Action
-from domain.errors import ConflictError
-from domain.identity import Principal, Scope
+from domain.identity import Principal
 from domain.keys import (
     LIMITS,
     CreatedKey,
     DescribedKey,
     Key,
     KeyAnnotations,
-    KeyStatus,
     NewKey,
     Revocation,
     RotatedKey,
     RotationRequest,
 )
-from services import limits
 from services.changes.change import Change, Created
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
 from services.keys.keys import Keys
-from services.keys.policy import KeyPolicy
 from services.keys.revoke import RevokeKeys
-from services.users.tiers import Tiers
+from services.keys.rules import KeyRules
 from services.users.users import Users
 from state.rates import RatePolicy
-from state.revocations import ReportedKeys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +38,8 @@ class RotateKey:
 
     changes: Changes
     users: Users
-    replacement: Replacement
+    keys: Keys
+    rules: KeyRules
     issuer: KeyIssuer
     revoke_keys: RevokeKeys
     rate: RatePolicy
@@ -78,8 +73,9 @@ class RotateKey:
             if change.kept_answer is not None:
                 return Created(RotatedKey(**change.kept_answer), change.rate)
             await self.issuer.delete_abandoned(user_id, change.interrupted)
-            old = await self.replacement.read_replaceable(user_id, key_id, expected)
-            new = await self.replacement.of(principal, change, old.key, requested)
+            old = await self.keys.read(user_id, key_id, expected=expected)
+            life = await self.rules.check_replacement(principal, change.scope, old, requested)
+            new = _new_key(old.key, requested, change.operation, life)
             created = await self.issuer.create_from(key_id, user_id, new, changed=requested.keys() & set(LIMITS))
             due_now, rotated = await self._schedule(change, old, created, requested.get("overlap", 0))
         for revocation in due_now:
@@ -99,41 +95,6 @@ class RotateKey:
             after = {"replacedBy": created.key_id} | ({"revokedAtOnce": older} if older else {})
             await change.done(rotated, after=after, connection=connection)
         return at_once + ([ending] if overlap == 0 else []), rotated
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replacement:
-    """The key that replaces another: its properties, and whether it may. `now` is in seconds since the epoch."""
-
-    keys: Keys
-    policy: KeyPolicy
-    tiers: Tiers
-    reported: ReportedKeys
-    now: Callable[[], float]
-
-    async def read_replaceable(self, user_id: str, key_id: str, expected: frozenset[str] | None) -> DescribedKey:
-        """The key to replace. Raises NotFoundError, PreconditionFailedError, ConflictError, UpstreamError."""
-        old = await self.keys.read(user_id, key_id, expected=expected)
-        if await self.keys.is_replaced(old):
-            raise ConflictError("This key was replaced already; rotate the key that replaced it")
-        if old.key.status(self.now()) is KeyStatus.EXPIRED:
-            raise ConflictError("This key has expired; create a new one")
-        if old.key.is_blocked and not await self.reported.among([key_id]):
-            raise ConflictError("This key is blocked; unblock it first")
-        return old
-
-    async def of(self, principal: Principal, change: Change, old: Key, requested: RotationRequest) -> NewKey:
-        """The properties of the old key, changed as requested. Raises what `RotateKey` raises."""
-        life = await self._life(principal, change.scope, old, requested)
-        if requested.get("alias") is not None:
-            limits.require_free_alias(requested["alias"], await self.keys.active(old.owner), except_id=old.id)
-        return _new_key(old, requested, change.operation, life)
-
-    async def _life(self, principal: Principal, scope: Scope, old: Key, requested: RotationRequest) -> int | None:
-        life = await self.policy.check(scope, await self.tiers.of(principal, old.owner), requested)
-        if requested.keys() & {"expires_in", "expires_at"} or old.expires_at is None:
-            return life
-        return max(1, int(old.expires_at - self.now()))
 
 
 def _new_key(old: Key, requested: RotationRequest, operation: str, life: int | None) -> NewKey:

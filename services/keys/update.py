@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,17 +10,13 @@ from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
 from domain.audit import Action
 from domain.errors import NotAllowedError, UpstreamFaultError
-from domain.identity import Permission, Principal, Scope
-from domain.keys import LIMITS, Block, Blocker, DescribedKey, Key, KeyAnnotations, KeyChanges
-from services import limits
-from services.access import permits
+from domain.identity import Principal
+from domain.keys import LIMITS, Block, DescribedKey, Key, KeyAnnotations, KeyChanges
 from services.changes.changes import Changes
 from services.keys.keys import Keys
-from services.keys.policy import KeyPolicy
-from services.users.tiers import Tiers
+from services.keys.rules import KeyRules
 from services.users.users import Users
 from state.rates import RatePolicy
-from state.revocations import ReportedKeys
 
 _BLOCK: KeyChanges = {"blocked": True}
 """What is possible whatever the row of the key contains."""
@@ -36,7 +31,7 @@ class UpdateKey:
     keys: Keys
     litellm: LiteLLM
     blocking: LiteLLMBlocking
-    rules: UpdateRules
+    rules: KeyRules
     rate: RatePolicy
 
     async def __call__(
@@ -60,9 +55,9 @@ class UpdateKey:
             is_worth_it=works,
         ) as change:
             key, active = await self._read(user_id, key_id, requested, expected)
-            await self.rules.check(principal, change.scope, key, requested, active)
+            block = await self.rules.check_change(principal, change.scope, key, requested, active)
             change.before = key.changeable
-            await self._write(key, requested, self.rules.block_after(principal, change.scope, key, requested))
+            await self._write(key, requested, block)
             if requested.get("blocked") is False:
                 await self._keep_reported_blocked(key_id)
             updated = await self.keys.show(user_id, key_id)
@@ -98,50 +93,6 @@ class UpdateKey:
         except NotAllowedError:
             await self.litellm.set_key_blocked(key_id, blocked=True)
             raise
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpdateRules:
-    """What may be changed of a key, and by whom. `now` is in seconds since the epoch."""
-
-    policy: KeyPolicy
-    tiers: Tiers
-    reported: ReportedKeys
-    now: Callable[[], float]
-
-    async def check(
-        self, principal: Principal, scope: Scope, key: Key, requested: KeyChanges, active: Sequence[Key]
-    ) -> None:
-        """`active`: the keys whose aliases are taken.
-
-        Raises InputError, NotAllowedError, ConflictError (alias taken), UpstreamError.
-        """
-        tier = await self.tiers.of(principal, key.owner)
-        await self.policy.check_changes(scope, tier, requested)
-        limits.require_free_alias(requested.get("alias"), active, except_id=key.id)
-        if key.is_blocked and requested.get("blocked") is False:
-            await self._require_unblockable(principal, key)
-
-    def block_after(self, principal: Principal, scope: Scope, key: Key, requested: KeyChanges) -> Block | None:
-        """Whose block it is after the change: a stronger one takes over the block of a key that is blocked already."""
-        if not requested.get("blocked", key.is_blocked):
-            return None
-        if "blocked" not in requested:
-            return key.block
-        blocker = Blocker.OWNER if scope is Scope.OWN else Blocker.ADMIN
-        block = Block(principal.subject, blocker, self.now())
-        return block if not key.is_blocked or block.takes_over(key.block) else key.block
-
-    async def require_unreported(self, key_id: str) -> None:
-        """Raises NotAllowedError for a key that was reported as leaked."""
-        if await self.reported.among([key_id]):
-            raise NotAllowedError("This key was reported as leaked and stays blocked; create a new one")
-
-    async def _require_unblockable(self, principal: Principal, key: Key) -> None:
-        await self.require_unreported(key.id)
-        is_owners = key.block is not None and key.block.blocker == Blocker.OWNER
-        if not is_owners and permits(principal, Permission.KEYS_UNBLOCK, None).scope is None:
-            raise NotAllowedError("Only an admin may unblock a key that its owner did not block here")
 
 
 def _require_applied(key: Key, requested: KeyChanges) -> None:

@@ -14,7 +14,7 @@ from domain.offboarding import Offboarding, PlanEntry, Step
 from domain.versions import require_version
 from services.changes.changes import Changes
 from services.offboarding.execution import PlanExecution
-from services.users.known import KnownUsers
+from services.users.users import Users
 from state.lease import HeldLease, Lease, LeaseLostError
 from state.offboardings import Offboardings
 
@@ -32,14 +32,14 @@ class RemoveUser:
         lease: Lease,
         offboardings: Offboardings,
         litellm: LiteLLM,
-        known: KnownUsers,
+        users: Users,
     ) -> None:
         self._changes = changes
         self._execution = execution
         self._lease = lease
         self._offboardings = offboardings
         self._litellm = litellm
-        self._known = known
+        self._users = users
         self._one_at_a_time = asyncio.Lock()
 
     async def __call__(self, principal: Principal, user_id: str, expected: frozenset[str] | None) -> int:
@@ -58,11 +58,11 @@ class RemoveUser:
             except LeaseLostError as error:
                 raise BusyError("A cleanup began meanwhile; retry when it has ended") from error
             finally:
-                self._known.forget(user_id)
+                self._users.forget(user_id)
                 await asyncio.shield(self._release(held))
 
     async def _require(self, user_id: str, expected: frozenset[str] | None) -> None:
-        if not await self._known.exists(user_id):
+        if not await self._users.exists(user_id):
             raise no_such_user(user_id)
         # Only then: a user whose row cannot be read in full can be removed all the same.
         if expected is not None and (user := await self._litellm.read_user(user_id)):

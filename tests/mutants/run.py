@@ -34,6 +34,7 @@ ROOMS = {
         "tests/services/test_refusals.py",
         "tests/services/keys/test_report.py",
     ],
+    "state/changes.py": ["tests/state/test_repositories.py", "tests/services/changes"],
     "services/offboarding/*.py": [
         "tests/services/offboarding",
         "tests/cli/test_cleanup.py",

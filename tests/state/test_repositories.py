@@ -15,19 +15,17 @@ from domain.audit import Action, AuditFilters, Ending, Intent, Outcome
 from domain.due import Kind
 from domain.keys import Revocation
 from domain.rates import RateLimit
-from domain.redaction import Redaction
-from services.changes.store import ChangeStore, Opening
-from state.changes import ChangeTable, IdempotentRequest
+from state.changes import ChangeTable, Opening
 from state.database import Database
 from state.deletions import Deletions
 from state.due import DueQueue
-from state.kept_answers import KeptAnswer, KeptAnswers
+from state.events import Events
+from state.kept_answers import IdempotentRequest, KeptAnswer, KeptAnswers
 from state.lease import HeldLease, Lease, LeaseLostError
 from state.rates import RatePolicy, Rates
 from state.revocations import ReportedKeys, Revocations, revocation_of
 from state.root import Root
 from state.tables import change, cleanup_deletion, due, kept_answer, metadata
-from telemetry.metrics import Metrics
 from tests.conftest import ALICE, BOB, Clock
 from tests.support.postgresql import empty_database
 
@@ -55,7 +53,7 @@ async def database(tmp_path: Path, clock: Clock, *, is_postgresql: bool) -> Asyn
 @pytest.fixture
 def changes(database: Database) -> ChangeTable:
     """The table of changes."""
-    return ChangeTable(database)
+    return ChangeTable(database, KeptAnswers(database), Rates(database))
 
 
 async def shift(database: Database, column: sa.Column[Any], seconds: float) -> None:
@@ -108,7 +106,8 @@ async def test_a_change_becomes_an_event(database: Database, changes: ChangeTabl
     assert second is not None
     assert await ended(database, changes, first, "one") is True
     assert await ended(database, changes, first, "one", Ending(Outcome.FAILED)) is False
-    events = await changes.page(AuditFilters(), 10)
+    log = Events(database)
+    events = await log.page(AuditFilters(), 10)
     assert [event.id for event in events] == [second, first]
     done = events[1]
     assert (done.actor, done.target, done.requested, done.outcome) == (ALICE, ALICE, {"alias": "a"}, Outcome.DONE)
@@ -120,9 +119,9 @@ async def test_a_change_becomes_an_event(database: Database, changes: ChangeTabl
         AuditFilters(before=(events[0].started_at, second)),
         AuditFilters(until=events[0].started_at),
     ):
-        assert {event.id for event in await changes.page(filters, 10)} <= {first}
-    assert len(await changes.page(AuditFilters(concerning=ALICE, since=0.0), 10)) == 2
-    assert await changes.page(AuditFilters(concerning="user:default/x"), 10) == []
+        assert {event.id for event in await log.page(filters, 10)} <= {first}
+    assert len(await log.page(AuditFilters(concerning=ALICE, since=0.0), 10)) == 2
+    assert await log.page(AuditFilters(concerning="user:default/x"), 10) == []
 
 
 async def test_a_running_change_is_its_users_lock(database: Database, changes: ChangeTable) -> None:
@@ -186,9 +185,9 @@ async def test_an_interrupted_change_can_be_resumed_once(database: Database, cha
     await ended(database, changes, second, "two")
     assert [await changes.resume(first, name) for name in ("reconciler", "other")] == [True, False]
     assert await ended(database, changes, first, "one") is False
-    assert await changes.open_event(first) is not None
+    assert await Events(database).open_event(first) is not None
     assert await ended(database, changes, first, "reconciler", Ending(Outcome.RECONCILED)) is True
-    assert await changes.open_event(first) is None
+    assert await Events(database).open_event(first) is None
 
 
 async def test_retention_deletes_what_has_ended(database: Database, changes: ChangeTable) -> None:
@@ -196,10 +195,11 @@ async def test_retention_deletes_what_has_ended(database: Database, changes: Cha
     first, second = await begun(database, changes, "one"), await begun(database, changes, "two", lock=BOB)
     assert first is not None
     await ended(database, changes, first, "one")
-    assert await changes.forget(older_than=100) == 0
-    assert len(await changes.page(AuditFilters(), 10)) == 2
-    assert await changes.forget(older_than=-1) == 1
-    assert [event.id for event in await changes.page(AuditFilters(), 10)] == [second]
+    events = Events(database)
+    assert await events.forget(older_than=100) == 0
+    assert len(await events.page(AuditFilters(), 10)) == 2
+    assert await events.forget(older_than=-1) == 1
+    assert [event.id for event in await events.page(AuditFilters(), 10)] == [second]
 
 
 OTHER = {
@@ -395,20 +395,12 @@ async def test_a_change_that_ended_while_another_waited_for_it_was_not_interrupt
     database: Database, changes: ChangeTable, *, is_postgresql: bool
 ) -> None:
     """The next change would undo it, and delete a key that its owner has received."""
-    store = ChangeStore(
-        database=database,
-        changes=changes,
-        kept_answers=KeptAnswers(database),
-        rates=Rates(database),
-        metrics=Metrics("1.0.0"),
-        redaction=Redaction([]),
-    )
     opening = Opening(replace(INTENT, operation="two"))
     first = await begun(database, changes, "one")
     assert first is not None
     async with database.transaction() as ending:
         assert await changes.end(ending, first, "one", DONE)
-        following = asyncio.create_task(store.open(opening))
+        following = asyncio.create_task(changes.open(opening))
         if is_postgresql:
             async with asyncio.timeout(5), database.reading() as connection:
                 waiting = sa.text("select count(*) from pg_locks where not granted and locktype = 'transactionid'")

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 
 from settings.model import CleanupSettings
 from standalone.litellm import LiteLLMStandIn
-from state.changes import FORGOTTEN_AT_ONCE
 from state.database import Database
+from state.events import FORGOTTEN_AT_ONCE
 from state.tables import change, metadata
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
 from tests.services.test_background import Hasty

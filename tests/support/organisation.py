@@ -175,7 +175,7 @@ class Organisation:
 
     async def recorded_changes(self) -> int:
         """The number of events in the audit log."""
-        return len(await self.orchestrator.foundation.change_table.page(AuditFilters(), 1000))
+        return len(await self.orchestrator.foundation.events.page(AuditFilters(), 1000))
 
     def everything(self) -> dict[str, Any]:
         """All that LiteLLM holds, to compare with later."""

@@ -10,11 +10,11 @@ from tests.watch.__main__ import commands
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        (["services/keys/policy.py"], ["recorded"]),
+        (["services/keys/rules.py"], ["recorded"]),
         (["openapi.yaml"], ["contract and pages"]),
         (["docs/api.md"], ["pages"]),
         (["docs/api.md", "openapi.yaml"], ["contract and pages"]),
-        (["docs/api.md", "services/keys/policy.py"], ["recorded", "pages"]),
+        (["docs/api.md", "services/keys/rules.py"], ["recorded", "pages"]),
         (["app/contract.py"], ["recorded", "contract and pages"]),
         (["state/migrations/versions/0001_initial.py"], ["recorded", "contract and pages"]),
     ],

@@ -11,6 +11,8 @@ import pytest
 from domain.audit import Action, Ending, Intent, Outcome
 from state.changes import ChangeTable
 from state.database import Database
+from state.kept_answers import KeptAnswers
+from state.rates import Rates
 from tests.conftest import ALICE, BASE, BOB, Service, keys_path
 from tests.services.changes.test_audit import AUDIT, events
 from tests.services.keys.test_keys import made
@@ -23,7 +25,7 @@ PER_REQUEST = {"id", "at", "requestId"}
 async def record(service: Service, intent: Intent, ending: Ending) -> None:
     """A change that ended, as the write path records it."""
     database = Database(service.settings.database_url, service.ports.wall_clock)
-    changes = ChangeTable(database)
+    changes = ChangeTable(database, KeptAnswers(database), Rates(database))
     async with database.transaction() as connection:
         change_id = await changes.insert_running(connection, intent, None)
         assert change_id is not None

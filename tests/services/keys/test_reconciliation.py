@@ -16,6 +16,8 @@ from domain.due import Kind
 from standalone.litellm import LiteLLMStandIn
 from state.changes import ChangeTable
 from state.database import Database
+from state.kept_answers import KeptAnswers
+from state.rates import Rates
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.services.changes.test_audit import events, mint_and_lose
 from tests.services.changes.test_write_path import Gate
@@ -215,7 +217,7 @@ async def test_a_deletion_that_an_older_version_did_not_finish(
     first = await made(alice)
     second = (await rotated(alice, first, overlap=60))["keyId"]
     database = Database(service.settings.database_url, clock)
-    changes = ChangeTable(database)
+    changes = ChangeTable(database, KeptAnswers(database), Rates(database))
     async with database.transaction() as connection:
         deletion = Intent("older", ALICE, Action.KEY_DELETE, ALICE, ALICE, key_id=second)
         change_id = await changes.insert_running(connection, deletion, None)

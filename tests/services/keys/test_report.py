@@ -14,6 +14,8 @@ from domain.audit import Action, Intent
 from standalone.litellm import LiteLLMStandIn
 from state.changes import ChangeTable
 from state.database import Database
+from state.kept_answers import KeptAnswers
+from state.rates import Rates
 from state.tables import reported_key
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path
 from tests.services.changes.test_audit import events
@@ -158,7 +160,7 @@ async def test_a_report_that_an_older_version_did_not_finish(service: Service, c
     """It left no mark, because the look-up of the owner failed first: repair marks and blocks."""
     key = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()
     database = Database(service.settings.database_url, clock)
-    changes = ChangeTable(database)
+    changes = ChangeTable(database, KeptAnswers(database), Rates(database))
     async with database.transaction() as connection:
         report = Intent("older", CAROL, Action.KEY_REPORT, key_id=key["keyId"])
         change_id = await changes.insert_running(connection, report, None)

@@ -87,7 +87,7 @@ async def test_a_key_that_litellm_fails_to_block(organisation: Organisation) -> 
     report = await organisation.run()
     assert [row["userId"] for row in report["done"]["failed"]] == [gone]
     assert sorted(map(bool, organisation.keys(gone).values())) == [False, True, True]
-    told = await organisation.orchestrator.foundation.change_table.page(AuditFilters(action=Action.USER_BLOCK), 10)
+    told = await organisation.orchestrator.foundation.events.page(AuditFilters(action=Action.USER_BLOCK), 10)
     assert [(row.outcome, row.after, row.detail) for row in told] == [
         ("failed", {"keys": 2}, "LiteLLM still has 1 unblocked keys of the user")
     ]

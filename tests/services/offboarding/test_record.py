@@ -29,7 +29,7 @@ CLEANUP = f"{BASE}/cleanup"
 async def events(organisation: Organisation, action: Action | None = None) -> list[AuditEvent]:
     """The events of the audit log, the oldest first."""
     filters = AuditFilters(action=action)
-    return (await organisation.orchestrator.foundation.change_table.page(filters, 1000))[::-1]
+    return (await organisation.orchestrator.foundation.events.page(filters, 1000))[::-1]
 
 
 async def test_a_run_that_removes_somebody_is_one_event(impatient: Organisation) -> None:

@@ -1,0 +1,89 @@
+"""The table `change` as the audit log: its rows are events, also of changes that were interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from domain.audit import Action, AuditEvent, AuditFilters, Outcome
+from state.database import Database
+from state.tables import change, repetition
+
+FORGOTTEN_AT_ONCE = 1000
+_MAX_OF_KEYS = 10_000
+_OF_KEYS = (Action.KEY_CREATE, Action.KEY_UPDATE, Action.KEY_REGENERATE, Action.KEY_DELETE)
+_columns = change.c
+_EVENTS = sa.select(change, sa.func.coalesce(repetition.c.times, 0).label("repetitions")).select_from(
+    change.outerjoin(repetition, repetition.c.change_id == _columns.id)
+)
+
+
+class Events:
+    """Reads the rows, and deletes old ones. `state/changes.py` writes them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(self, filters: AuditFilters, limit: int) -> list[AuditEvent]:
+        """The newest `limit` events that match."""
+        if filters.concerning is None:
+            return await self._events(_newest(filters, limit))
+        # Two index scans, where an OR would read everything. What a user reported has no target for them, or they would
+        # learn whose key it was.
+        user = filters.concerning
+        own_report = sa.and_(_columns.actor == user, _columns.action == Action.KEY_REPORT)
+        made = _newest(filters, limit, _columns.actor == user, *([] if filters.target is None else [~own_report]))
+        suffered = _newest(filters, limit, _columns.target == user, ~own_report)
+        ids = sa.union(*(sa.select(part.subquery().c.id) for part in (made, suffered)))
+        return await self._events(_newest(AuditFilters(), limit, _columns.id.in_(ids)))
+
+    async def of_keys(self, user_id: str) -> list[AuditEvent]:
+        """The newest 10000 changes that created, changed, rotated or deleted a key of this user, oldest first."""
+        concerned = (_columns.target == user_id, _columns.action.in_(_OF_KEYS), _columns.outcome == Outcome.DONE)
+        return (await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *concerned)))[::-1]
+
+    async def forget(self, *, older_than: float) -> int:
+        """Deletes ended changes older than `older_than` seconds, at most 1000. Returns how many."""
+        async with self._database.transaction() as connection:
+            old = sa.select(_columns.id).where(
+                _columns.outcome.is_not(None), _columns.started_at < self._database.now() - older_than
+            )
+            ids = (await connection.execute(old.limit(FORGOTTEN_AT_ONCE))).scalars().all()
+            if ids:
+                await connection.execute(sa.delete(repetition).where(repetition.c.change_id.in_(ids)))
+                await connection.execute(sa.delete(change).where(_columns.id.in_(ids)))
+        return len(ids)
+
+    async def open_event(self, change_id: int) -> AuditEvent | None:
+        """The change if it has no outcome yet."""
+        found = await self._events(_EVENTS.where(_columns.id == change_id, _columns.outcome.is_(None)))
+        return found[0] if found else None
+
+    async def _events(self, query: sa.Select[Any]) -> list[AuditEvent]:
+        async with self._database.reading() as connection:
+            return [_event(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _newest(filters: AuditFilters, limit: int, *more: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    newest_first = (_columns.started_at.desc(), _columns.id.desc())
+    return _EVENTS.where(*_conditions(filters), *more).order_by(*newest_first).limit(limit)
+
+
+def _conditions(filters: AuditFilters) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool] | None] = [
+        None if filters.actor is None else _columns.actor == filters.actor,
+        None if filters.target is None else _columns.target == filters.target,
+        None if filters.action is None else _columns.action == filters.action,
+        None if filters.since is None else _columns.started_at >= filters.since,
+        None if filters.until is None else _columns.started_at < filters.until,
+        None if filters.before is None else sa.tuple_(_columns.started_at, _columns.id) < sa.tuple_(*filters.before),
+    ]
+    return [condition for condition in conditions if condition is not None]
+
+
+def _event(row: Mapping[str, Any]) -> AuditEvent:
+    fields = {name: row[name] for name in AuditEvent.__dataclass_fields__}
+    outcome = None if row["outcome"] is None else Outcome(row["outcome"])
+    return AuditEvent(**fields | {"action": Action(row["action"]), "outcome": outcome})
