@@ -8,6 +8,7 @@ import structlog
 
 from app.foundation import Foundation
 from app.ports import Ports
+from domain.audit import Action
 from domain.due import Kind
 from domain.identity import Principal
 from domain.redaction import Redaction
@@ -15,6 +16,7 @@ from services.background import BackgroundJobs, DueWork, Handler, Retention
 from services.changes.audit import AuditLog
 from services.changes.changes import Changes, Context
 from services.changes.queue import ChangeQueue
+from services.changes.reconciliation import Reconciliation
 from services.changes.refusals import Refusals
 from services.changes.sealing import Sealing
 from services.console import Console
@@ -25,8 +27,6 @@ from services.keys.delete import DeleteKey
 from services.keys.issuer import KeyIssuer
 from services.keys.keys import Keys
 from services.keys.owner_check import OwnerCheck
-from services.keys.predecessors import Predecessors
-from services.keys.reconciliation import Reconciliation
 from services.keys.report import AnnotateReport, LeakedKeys, ReportKey
 from services.keys.revoke import RevokeKeys
 from services.keys.rotate import RotateKey
@@ -245,7 +245,16 @@ class Orchestrator:
         issuer = KeyIssuer(litellm=litellm, due=foundation.due)
         leaked = LeakedKeys(litellm=litellm, reported=foundation.reported)
         revoke_keys = RevokeKeys(changes=changes, litellm=litellm, issuer=issuer, revocations=foundation.revocations)
-        predecessors = Predecessors(revocations=foundation.revocations, issuer=issuer)
+        delete_key = DeleteKey(
+            changes=changes,
+            users=users,
+            keys=keys,
+            litellm=litellm,
+            issuer=issuer,
+            revocations=foundation.revocations,
+            rate=updates,
+        )
+        report_key = ReportKey(changes=changes, leaked=leaked, rate=reports)
 
         self.services += [
             tiers,
@@ -280,14 +289,7 @@ class Orchestrator:
                 rules=rules,
                 rate=updates,
             ),
-            DeleteKey(
-                changes=changes,
-                users=users,
-                keys=keys,
-                litellm=litellm,
-                predecessors=predecessors,
-                rate=updates,
-            ),
+            delete_key,
             RotateKey(
                 changes=changes,
                 users=users,
@@ -297,7 +299,7 @@ class Orchestrator:
                 revoke_keys=revoke_keys,
                 rate=creates,
             ),
-            ReportKey(changes=changes, leaked=leaked, rate=reports),
+            report_key,
             Usage(
                 usage=foundation.litellm_usage,
                 litellm=litellm,
@@ -311,9 +313,12 @@ class Orchestrator:
             events=foundation.events,
             due=foundation.due,
             litellm=litellm,
-            issuer=issuer,
-            leaked=leaked,
-            predecessors=predecessors,
+            repairs={
+                Action.KEY_CREATE: issuer.repair,
+                Action.KEY_REGENERATE: issuer.repair,
+                Action.KEY_DELETE: delete_key.repair,
+                Action.KEY_REPORT: report_key.repair,
+            },
         )
         owner_check = OwnerCheck(
             changes=changes,

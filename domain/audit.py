@@ -5,26 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
+from domain.identity import Permission
 from domain.redaction import Redaction
 
 
 class Action(StrEnum):
-    """What a change does."""
+    """What a change does: its name in the audit log, and the permission that it takes."""
 
-    USER_CREATE = "user.create"
-    USER_UPDATE = "user.update"
-    USER_DELETE = "user.delete"
-    USER_BLOCK = "user.block"
-    USER_RESTORE = "user.restore"
-    KEY_CREATE = "key.create"
-    KEY_UPDATE = "key.update"
-    KEY_DELETE = "key.delete"
-    KEY_REGENERATE = "key.regenerate"
-    KEY_REVOKE = "key.revoke"
-    KEY_REPORT = "key.report"
-    CLEANUP_RUN = "cleanup.run"
+    permission: Permission
+
+    def __new__(cls, name: str, permission: Permission | None = None) -> Self:
+        """An action with the permission that it takes. `Action(name)` is the one with that name."""
+        action = str.__new__(cls, name)
+        action._value_ = name
+        if permission is not None:
+            action.permission = permission
+        return action
+
+    USER_CREATE = "user.create", Permission.USERS_CREATE
+    USER_UPDATE = "user.update", Permission.USERS_UPDATE
+    USER_DELETE = "user.delete", Permission.USERS_DELETE
+    USER_BLOCK = "user.block", Permission.USERS_BLOCK
+    USER_RESTORE = "user.restore", Permission.USERS_BLOCK
+    KEY_CREATE = "key.create", Permission.KEYS_CREATE
+    KEY_UPDATE = "key.update", Permission.KEYS_UPDATE
+    KEY_DELETE = "key.delete", Permission.KEYS_DELETE
+    KEY_REGENERATE = "key.regenerate", Permission.KEYS_ROTATE
+    KEY_REVOKE = "key.revoke", Permission.KEYS_DELETE
+    KEY_REPORT = "key.report", Permission.KEYS_REPORT
+    CLEANUP_RUN = "cleanup.run", Permission.CLEANUP_RUN
 
 
 class Outcome(StrEnum):

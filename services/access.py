@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from domain.audit import Action
 from domain.errors import NotAllowedError, OrchestratorError
 from domain.identity import Caller, GroupRefs, Permission, Principal, Role, Scope
 
@@ -41,21 +40,6 @@ _ROLES: Mapping[Role, Mapping[Permission, Scope]] = {
     Role.ADMIN: _EVERYTHING,
     Role.SYSTEM: _EVERYTHING,
 }
-_TO_MAKE = {
-    Action.USER_CREATE: Permission.USERS_CREATE,
-    Action.USER_UPDATE: Permission.USERS_UPDATE,
-    Action.USER_BLOCK: Permission.USERS_BLOCK,
-    Action.USER_RESTORE: Permission.USERS_BLOCK,
-    Action.USER_DELETE: Permission.USERS_DELETE,
-    Action.KEY_CREATE: Permission.KEYS_CREATE,
-    Action.KEY_UPDATE: Permission.KEYS_UPDATE,
-    Action.KEY_REGENERATE: Permission.KEYS_ROTATE,
-    Action.KEY_REVOKE: Permission.KEYS_DELETE,
-    Action.KEY_DELETE: Permission.KEYS_DELETE,
-    Action.KEY_REPORT: Permission.KEYS_REPORT,
-    Action.CLEANUP_RUN: Permission.CLEANUP_RUN,
-}
-"""What each change needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +101,6 @@ def authorize(principal: Principal, permission: Permission, owner: str | None = 
         assert decision.refusal is not None
         raise decision.refusal
     return decision.scope
-
-
-def authorize_change(principal: Principal, action: Action, owner: str | None) -> Scope:
-    """Decides about a change to what belongs to `owner`. Raises the refusal."""
-    return authorize(principal, _TO_MAKE[action], owner)
 
 
 def _widest(principal: Principal, permission: Permission) -> Scope | None:

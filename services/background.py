@@ -10,7 +10,7 @@ import structlog
 
 from domain.due import Kind, Task
 from domain.errors import OrchestratorError
-from services.keys.reconciliation import Reconciliation
+from services.changes.reconciliation import Reconciliation
 from services.repetition import Job
 from state.due import DueQueue
 from state.events import FORGOTTEN_AT_ONCE, Events

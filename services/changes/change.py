@@ -28,6 +28,14 @@ class Created(Generic[T]):
     rate: RateLimit | None
 
 
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """What the repair of an interrupted change `found` or did. `target` is whom it concerned, if only now known."""
+
+    found: Mapping[str, Any]
+    target: str | None = None
+
+
 class Change:
     """One change.
 
@@ -84,11 +92,10 @@ class Change:
         """
         await self.end(Ending(Outcome.DONE, key_id, target, self.before, after), answer, connection)
 
-    async def reconciled(
-        self, after: Mapping[str, Any], *, target: str | None = None, connection: AsyncConnection | None = None
-    ) -> None:
-        """Records that an interrupted change was repaired; `after` says what was found. Like `done` otherwise."""
-        ending = Ending(Outcome.RECONCILED, target=target, after=after, detail="It was interrupted")
+    async def reconciled(self, repaired: Repaired, connection: AsyncConnection) -> None:
+        """Records that an interrupted change was repaired. Like `done` otherwise."""
+        detail = "It was interrupted"
+        ending = Ending(Outcome.RECONCILED, target=repaired.target, after=repaired.found, detail=detail)
         await self.end(ending, connection=connection)
 
     @asynccontextmanager

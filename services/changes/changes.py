@@ -24,7 +24,7 @@ from domain.errors import CallerError, InputError, NotAllowedError, RateLimitedE
 from domain.identity import Principal, Scope
 from domain.redaction import Redaction
 from domain.refs import canonical
-from services.access import authorize_change, is_background_job
+from services.access import authorize, is_background_job
 from services.changes.change import Change
 from services.changes.queue import ChangeQueue, overloaded
 from services.changes.refusals import Refusals
@@ -40,10 +40,12 @@ Sleep = Callable[[float], Awaitable[None]]
 _RENEWAL_SECONDS = LEASE_SECONDS / 3
 _RETRY_SECONDS = 1.0
 _POLL_SECONDS = 0.2
-_TAKE_AWAY_SECONDS = 300.0
-"""Enough for a page that deletes a hundred keys at once over several replicas."""
-_OFFBOARDING_SECONDS = LEASE_SECONDS + 2.0
-"""It gets the lock of a dead process in the end; what takes longer is left to the next run."""
+TAKE_AWAY_SECONDS = 300.0
+"""How long a caller's change waits that takes access away: enough for a page that deletes a hundred keys at once over
+several replicas."""
+OFFBOARDING_SECONDS = LEASE_SECONDS + 2.0
+"""How long one of the off-boarding waits: it gets the lock of a dead process in the end; what takes longer is left to
+the next run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Changes:
         requested: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         rate: RatePolicy | None = None,
+        takes_away_within: float | None = None,
         is_worth_it: Callable[[], Awaitable[bool]] | None = None,
         also: Write | None = None,
     ) -> AsyncIterator[Change]:
@@ -91,8 +94,8 @@ class Changes:
         If the same request was answered before, `change.kept_answer` is set, and nothing may be changed. What `also`
         writes is written together with the intent.
 
-        A change that takes access away waits longer, however many others do. Above the `rate` it begins all the same
-        if `is_worth_it` says that there is something to take away.
+        A change that takes access away waits for other replicas as many seconds as it says, and here however many
+        others do. Above the `rate` it begins all the same if `is_worth_it` says that there is something to take away.
 
         Raises NotAllowedError (recorded), RateLimitedError, IdempotencyKeyReusedError, BusyError (the same request is
         running), OverloadedError (other changes of the user take too long), DatabaseUnavailableError. A change never
@@ -104,17 +107,16 @@ class Changes:
         if idempotency_key is not None:
             content = [action, target, key_id, requested]
             request = await self.sealing.request(principal.subject, idempotency_key, content)
-        urgent_seconds = _seconds_if_it_takes_away(intent)
         began = asyncio.get_running_loop().time()
-        patience = None if urgent_seconds else self.context.patience
+        patience = None if takes_away_within else self.context.patience
         async with self.queue.turn(intent.lock, request.name if request else None, patience=patience):
             waited = asyncio.get_running_loop().time() - began
-            left = urgent_seconds or self.context.patience - waited
+            left = takes_away_within or self.context.patience - waited
             opening = Opening(intent.masked(self.redaction), request, rate, also)
             try:
                 opened = await self._open(opening, left)
             except RateLimitedError:
-                if not urgent_seconds or is_worth_it is None or not await is_worth_it():
+                if takes_away_within is None or is_worth_it is None or not await is_worth_it():
                     raise
                 opened = await self._open(replace(opening, rate=None), left)
             change = Change(opened, intent, scope, request, table=self.table, redaction=self.redaction)
@@ -217,7 +219,7 @@ class Changes:
 
     async def _authorize(self, principal: Principal, intent: Intent) -> Scope:
         try:
-            return authorize_change(principal, intent.action, intent.target)
+            return authorize(principal, intent.action.permission, intent.target)
         except NotAllowedError as error:
             await self.refusals.record(intent, Ending(Outcome.DENIED, detail=error.message))
             raise
@@ -241,15 +243,3 @@ class Changes:
             request_id=self.context.request_id(),
             requested=requested,
         )
-
-
-def _seconds_if_it_takes_away(intent: Intent) -> float | None:
-    """How long a change that takes access away waits for other replicas; None for any other."""
-    match intent.action:
-        case Action.KEY_DELETE:
-            return _TAKE_AWAY_SECONDS
-        case Action.KEY_UPDATE if intent.requested == {"blocked": True}:
-            return _TAKE_AWAY_SECONDS
-        case Action.USER_BLOCK | Action.USER_DELETE:
-            return _OFFBOARDING_SECONDS
-    return None

@@ -1,19 +1,25 @@
-"""Deleting a key."""
+"""Deleting a key, and what becomes of a key in its overlap when the key that replaced it is deleted."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clients.litellm.client import LiteLLM
-from domain.audit import Action
+from domain.audit import Action, AuditEvent
 from domain.identity import Principal
 from domain.keys import Replaced
-from services.changes.changes import Changes
+from services.changes.change import Repaired
+from services.changes.changes import TAKE_AWAY_SECONDS, Changes
+from services.keys.issuer import KeyIssuer
 from services.keys.keys import Keys
-from services.keys.predecessors import Predecessors, outcome
 from services.users.users import Users
 from state.rates import RatePolicy
+from state.revocations import Revocations
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +30,8 @@ class DeleteKey:
     users: Users
     keys: Keys
     litellm: LiteLLM
-    predecessors: Predecessors
+    issuer: KeyIssuer
+    revocations: Revocations
     rate: RatePolicy
 
     async def __call__(
@@ -49,17 +56,49 @@ class DeleteKey:
             key_id=key_id,
             requested={"replaced": replaced},
             rate=self.rate,
+            takes_away_within=TAKE_AWAY_SECONDS,
             is_worth_it=partial(self._exists, user_id, key_id),
         ) as change:
             key = (await self.keys.show(user_id, key_id, expected=expected)).key
             change.before = key.changeable
             # The older keys first: until the last step the request can be sent again.
-            older = await self.predecessors.in_overlap(user_id, key_id, at=self.keys.now())
-            await self.predecessors.settle(older, replaced)
+            older = await self._settle_older(user_id, key_id, replaced, at=self.keys.now())
             await self.litellm.delete_key(key_id)
             async with change.transaction() as connection:
-                await self.predecessors.release(connection, [key_id, *older])
-                await change.done(after=outcome(older, replaced) or None, connection=connection)
+                await self._release(connection, [key_id, *older])
+                await change.done(after=_outcome(older, replaced) or None, connection=connection)
+
+    async def repair(self, event: AuditEvent) -> Repaired:
+        """Does what an interrupted deletion had left to do, if LiteLLM has deleted the key. Raises UpstreamError."""
+        assert event.target is not None
+        assert event.key_id is not None
+        key = await self.litellm.show_key(event.target, event.key_id)
+        if key is not None:
+            return Repaired({"exists": True, "blocked": key.is_blocked})
+        replaced = Replaced((event.requested or {}).get("replaced", Replaced.KEEP))
+        older = await self._settle_older(event.target, event.key_id, replaced, at=event.started_at)
+        async with self.changes.table.transaction() as connection:
+            await self._release(connection, [event.key_id, *older])
+        return Repaired({"exists": False} | _outcome(older, replaced))
+
+    async def _settle_older(self, user_id: str, key_id: str, replaced: Replaced, *, at: float) -> list[str]:
+        """The keys that this one replaced and whose overlap was not over `at` that time, deleted if they are to be."""
+        pending = await self.revocations.of_user(user_id)
+        older = [row.key_id for row in pending if row.replaced_by == key_id and row.revoke_at > at]
+        if replaced is Replaced.DELETE:
+            for each in older:
+                await self.issuer.delete(each)
+        return older
+
+    async def _release(self, connection: AsyncConnection, key_ids: Sequence[str]) -> None:
+        """Removes their revocations, in the caller's transaction: they are gone, or stay."""
+        for key_id in key_ids:
+            await self.revocations.remove(connection, key_id)
 
     async def _exists(self, user_id: str, key_id: str) -> bool:
         return await self.litellm.show_key(user_id, key_id) is not None
+
+
+def _outcome(key_ids: Sequence[str], replaced: Replaced) -> dict[str, Any]:
+    """What the audit log says about the older keys."""
+    return {"deleted" if replaced is Replaced.DELETE else "kept": list(key_ids)} if key_ids else {}

@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clients.litellm.client import LiteLLM
-from domain.audit import Action
+from domain.audit import Action, AuditEvent
 from domain.due import Kind
 from domain.errors import CallerError, ConflictError, NotFoundError, UpstreamFaultError
 from domain.keys import CreatedKey, NewKey
 from domain.succession import losses, plain_losses
+from services.changes.change import Repaired
 from state.changes import OpenChange
 from state.due import DueQueue
 
@@ -63,6 +64,11 @@ class KeyIssuer:
     async def delete_abandoned(self, user_id: str, interrupted: Sequence[OpenChange]) -> None:
         """Deletes the keys that interrupted changes created; nobody received their secrets."""
         await self.delete_created_by(user_id, {row.operation for row in interrupted if row.action in CREATING})
+
+    async def repair(self, event: AuditEvent) -> Repaired:
+        """Deletes what an interrupted change created. Nobody received the secret: it is given after the outcome."""
+        assert event.target is not None
+        return Repaired({"deleted": await self.delete_created_by(event.target, {event.operation})})
 
     async def delete_created_by(self, user_id: str, operations: Collection[str]) -> list[str]:
         """Deletes the keys that these operations created. Returns their ids."""

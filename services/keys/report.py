@@ -10,12 +10,13 @@ import structlog
 
 from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
-from domain.audit import Action
+from domain.audit import Action, AuditEvent
 from domain.due import Task
 from domain.errors import NotFoundError, UpstreamError
 from domain.identity import Principal, Role
 from domain.keys import Block, Blocker, ListedKey
 from domain.rates import RateLimit
+from services.changes.change import Repaired
 from services.changes.changes import Changes
 from state.due import DueQueue
 from state.rates import RatePolicy
@@ -122,3 +123,10 @@ class ReportKey:
             owner = await self.leaked.owner(key_id)
             await change.done(target=owner, after={"known": is_known})
             return change.rate
+
+    async def repair(self, event: AuditEvent) -> Repaired:
+        """Marks and blocks a key whose report was interrupted. Raises UpstreamError."""
+        assert event.key_id is not None
+        await self.leaked.reported.keep(event.key_id)
+        found = {"known": await self.leaked.block(event.key_id)}
+        return Repaired(found, await self.leaked.owner(event.key_id))

@@ -12,7 +12,7 @@ from domain.audit import Action
 from domain.errors import NotAllowedError, UpstreamFaultError
 from domain.identity import Principal
 from domain.keys import LIMITS, Block, DescribedKey, Key, KeyAnnotations, KeyChanges
-from services.changes.changes import Changes
+from services.changes.changes import TAKE_AWAY_SECONDS, Changes
 from services.keys.keys import Keys
 from services.keys.rules import KeyRules
 from services.users.users import Users
@@ -52,6 +52,7 @@ class UpdateKey:
             key_id=key_id,
             requested=requested,
             rate=self.rate,
+            takes_away_within=TAKE_AWAY_SECONDS if requested == _BLOCK else None,
             is_worth_it=works,
         ) as change:
             key, active = await self._read(user_id, key_id, requested, expected)

@@ -14,7 +14,7 @@ from domain.identity import Principal
 from domain.keys import ListedKeys
 from domain.offboarding import ExecutionResult, Offboarding, PlanEntry, Step
 from services.changes.change import Change
-from services.changes.changes import Changes
+from services.changes.changes import OFFBOARDING_SECONDS, Changes
 from services.offboarding.blocking import KeyBlocking, problem_of, untried
 from services.offboarding.deletion import UserDeletion
 from state.directory import Directory
@@ -92,7 +92,10 @@ class PlanExecution:
         confirmed_by = (confirmed_by if entry.step in _REMOVALS else None) or entry.confirmed_by
         is_told = confirmed_by in (None, principal.subject)
         requested = None if is_told else {"confirmedBy": confirmed_by}
-        async with self.changes.begin(principal, _ACTION_OF[entry.step], entry.user_id, requested=requested) as change:
+        action, seconds = _ACTION_OF[entry.step], None if entry.step is Step.RESTORE else OFFBOARDING_SECONDS
+        async with self.changes.begin(
+            principal, action, entry.user_id, requested=requested, takes_away_within=seconds
+        ) as change:
             match entry.step:
                 case Step.BLOCK | Step.HOLD:
                     if offboarding is None:

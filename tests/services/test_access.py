@@ -10,7 +10,6 @@ from domain.identity import Caller, GroupRefs, Permission, Principal, Role, Scop
 from services.access import (
     Decision,
     authorize,
-    authorize_change,
     is_background_job,
     permissions_of,
     permits,
@@ -144,9 +143,9 @@ def test_what_a_change_needs(owner: str, roles: list[Role], action: Action) -> N
     decision = permits(alice(roles), Permission(CHANGES[action]), owner)
     if decision.scope is None:
         with pytest.raises(NotAllowedError, match=str(decision.refusal)):
-            authorize_change(alice(roles), action, owner)
+            authorize(alice(roles), action.permission, owner)
     else:
-        assert authorize_change(alice(roles), action, owner) is decision.scope
+        assert authorize(alice(roles), action.permission, owner) is decision.scope
 
 
 def test_only_a_background_job_is_one() -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from app import Ports, foundation
-from services.changes import changes
-from services.keys import reconciliation
+from services.changes import changes, reconciliation
 from settings.model import CircuitSettings, Timeouts
 from standalone.litellm import LiteLLMStandIn
 from state import database, due, postgresql
@@ -153,7 +152,7 @@ def test_intervals_fit_into_what_they_serve() -> None:
     assert 2 * changes._RENEWAL_SECONDS + postgresql.TRANSACTION_SECONDS < LEASE_SECONDS
     assert 5 * changes._RETRY_SECONDS <= changes._RENEWAL_SECONDS
     assert Ports().change_patience >= 10 * changes._POLL_SECONDS
-    assert changes._OFFBOARDING_SECONDS > LEASE_SECONDS
+    assert changes.OFFBOARDING_SECONDS > LEASE_SECONDS
     assert LEASE_SECONDS + Timeouts().deadline < reconciliation._AFTER_SECONDS
     # A task of the queue waits for a lock and calls LiteLLM a few times; a run of the cleanup renews after each call.
     assert Ports().change_patience + 5 * Timeouts().deadline < due._LEASE_SECONDS
