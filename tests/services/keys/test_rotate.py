@@ -12,7 +12,7 @@ from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
 from tests.services.keys.test_keys import LAPTOP, made, refusal, tiered
 from tests.support.kill_points import Killed, KillSwitch
-from tests.support.upstreams import Overriding
+from tests.support.upstreams import Answer, Overriding, respond
 
 NAMED = {"Idempotency-Key": "rotate-once"}
 _MOST_STEPS = 80
@@ -132,13 +132,16 @@ async def test_the_old_key_works_for_the_overlap(
     assert (rotation["requested"], rotation["after"]) == ({"overlap": 60}, {"replacedBy": new["keyId"]})
 
 
-async def test_a_failed_revocation_is_retried(make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock) -> None:
-    """LiteLLM may be down when the revocation is due."""
+@pytest.mark.parametrize("answer", [respond(500, json={}), respond(404, text="default backend - 404")])
+async def test_a_failed_revocation_is_retried(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, answer: Answer
+) -> None:
+    """LiteLLM may be down when the revocation is due, or the ingress before it not know it."""
     flaky = Overriding(httpx.ASGITransport(litellm.app), {})
     service = make_service(ports={"litellm": flaky})
     alice = service.signed_in(ALICE)
     new = await rotated(alice, await made(alice), overlap=1)
-    flaky.answers["/key/delete"] = lambda _: httpx.Response(500, json={})
+    flaky.answers["/key/delete"] = answer
     clock.advance(2)
     await service.run_background_jobs()
     assert len(litellm.rows.keys) == 2

@@ -15,6 +15,7 @@ from services.offboarding.report import reason_of
 from settings.model import CleanupSettings
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import AT_ONCE, BOSS, INTERVAL, Crash, Organisation
+from tests.support.upstreams import respond
 
 DAY = 86400.0
 NO_GRACE = CleanupSettings(interval=INTERVAL, grace_period=0)
@@ -125,6 +126,18 @@ async def test_a_deletion_that_litellm_does_not_confirm_counts(make_organisation
     assert (await organisation.run())["done"]["deleted"] == gone[:2]
     assert (await organisation.run())["done"]["held"] == gone[2:]
     assert set(gone) & set(organisation.litellm.rows.users) == set(gone[2:])
+
+
+async def test_a_404_of_an_ingress_deletes_nobody(make_organisation: MakeOrganisation) -> None:
+    """It is not LiteLLM's word: the off-boarding goes on once LiteLLM answers itself."""
+    organisation = make_organisation(4, cleanup=NO_GRACE)
+    gone = organisation.leave("m0")
+    await organisation.run()
+    ingress = respond(404, text="default backend - 404")
+    organisation.to_litellm.answers |= {"/user/delete": ingress, "/v2/user/info": ingress}
+    assert [row["userId"] for row in (await organisation.run())["done"]["failed"]] == [gone]
+    organisation.to_litellm.answers.clear()
+    assert (await organisation.run())["done"]["deleted"] == [gone]
 
 
 async def test_who_left_twice_in_a_day_counts_twice(make_organisation: MakeOrganisation) -> None:
