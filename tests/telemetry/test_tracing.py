@@ -236,8 +236,9 @@ async def test_a_collector_gets_the_spans(config: Path, workers: int) -> None:
 
 async def test_a_collector_that_is_away_costs_a_log_line(config: Path) -> None:
     """Requests are answered, and the stop is not held up for long."""
+    environment = {ENDPOINT: "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
     async with (
-        listening("serve", "--config", str(config), **{ENDPOINT: "http://127.0.0.1:9"}) as running,
+        listening("serve", "--config", str(config), **environment) as running,
         httpx.AsyncClient() as client,
     ):
         bearer = {"Authorization": f"Bearer {SERVICE_TOKEN}"}

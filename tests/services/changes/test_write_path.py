@@ -284,7 +284,7 @@ async def test_each_idempotency_key_that_is_in_use_here_is_refused_at_once(
 ) -> None:
     """Whether its request runs or waits, and however many others there are: a repetition does not get in line."""
     gate = Gate(litellm, "/key/generate")
-    alice = make_service(ports={"litellm": gate, "change_patience": 1}).signed_in(ALICE)
+    alice = make_service(ports={"litellm": gate, "change_patience": 30}).signed_in(ALICE)
     await alice.get(keys_path(ALICE))
     names = [{"Idempotency-Key": name} for name in ("one", "two", "three")]
     sent = [asyncio.create_task(alice.post(keys_path(ALICE), headers=name)) for name in names]
