@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypedDict
 
-from domain.versions import version_of
+from domain.resource_versions import version_of
 
 LIMITS = ("models", "max_budget", "budget_duration", "tpm_limit", "rpm_limit")
 """The limits that keys and users have in common, under LiteLLM's names."""

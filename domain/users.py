@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TypedDict
 
 from domain.pages import Page
-from domain.versions import version_of
+from domain.resource_versions import version_of
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from clients.exchange import NOT_JSON, Reply
 from clients.litellm.fields import KeyPage, SweptPage
 from clients.litellm.lists import U, read_all, read_page, read_users
 from clients.litellm.odd import KEYS, USERS, WHOLE_ROW, OddRows, unreadable_user
-from clients.litellm.refusals import is_missing, refusal_in
+from clients.litellm.refused_by_litellm import is_missing, refusal_in
 from clients.litellm.rows import (
     ANNOTATIONS,
     UNLIMITED_RATE,

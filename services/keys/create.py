@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from domain.audit import Action
+from domain.actions import Action
 from domain.identity import Principal
 from domain.keys import LIMITS, CreatedKey, KeyAnnotations, KeyRequest, NewKey
 from services.changes.change import Created

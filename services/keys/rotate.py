@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from domain.audit import Action
+from domain.actions import Action
 from domain.identity import Principal
 from domain.keys import (
     LIMITS,

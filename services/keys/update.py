@@ -8,7 +8,7 @@ from typing import Any
 
 from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
-from domain.audit import Action
+from domain.actions import Action
 from domain.errors import NotAllowedError, UpstreamFaultError
 from domain.identity import Principal
 from domain.keys import LIMITS, Block, DescribedKey, Key, KeyAnnotations, KeyChanges

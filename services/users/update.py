@@ -6,13 +6,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clients.litellm.client import LiteLLM, no_such_user
-from domain.audit import Action
+from domain.actions import Action
 from domain.directory import entry_of
 from domain.errors import NotFoundError, UpstreamFaultError
 from domain.identity import Principal
 from domain.keys import LIMITS
+from domain.resource_versions import require_version
 from domain.users import User, UserChanges
-from domain.versions import require_version
 from services.changes.changes import Changes
 from services.users.dates import CreationDates
 from services.users.models import Models

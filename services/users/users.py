@@ -10,7 +10,7 @@ import structlog
 from cachetools import TTLCache
 
 from clients.litellm.client import LiteLLM, no_such_user
-from domain.audit import Action
+from domain.actions import Action
 from domain.directory import entry_of
 from domain.errors import (
     ConflictError,
@@ -198,10 +198,10 @@ class CreateUser:
         return user
 
     async def _require_in_group(self, user_id: str) -> None:
-        """Raises InputError for a user whom the catalog knows in neither group: the cleanup would remove them."""
+        """Raises InputError for a user whom the catalog knows in neither group: the cleanup would off-board them."""
         if self.catalog is not None and not await self.catalog.roles_of(user_id):
             raise InputError(
-                f"{user_id} is in neither the allowed group nor the admin group; the cleanup would remove them"
+                f"{user_id} is in neither the allowed group nor the admin group; the cleanup would off-board them"
             )
 
     async def _new_user(self, principal: Principal, user_id: str) -> NewUser:
