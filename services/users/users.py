@@ -22,8 +22,7 @@ from domain.errors import (
     ValuesRefusedError,
 )
 from domain.identity import Permission, Principal, Scope
-from domain.keys import LIMITS
-from domain.users import NewUser, User, UserChanges
+from domain.users import USER_LIMITS, NewUser, User, UserChanges
 from services.access import authorize, permits
 from services.changes.change import Created
 from services.changes.changes import Changes
@@ -180,7 +179,7 @@ class CreateUser:
 
     async def _with_limits(self, user: User, new: NewUser) -> User:
         """The user without the limits that LiteLLM's own defaults filled in. What LiteLLM insists on stays."""
-        limits = {name: getattr(new, name) for name in LIMITS}
+        limits = {name: getattr(new, name) for name in USER_LIMITS}
         if not any(getattr(user, name) != value for name, value in limits.items()):
             return user
         changes = {name: value or None if name == "models" else value for name, value in limits.items()}
