@@ -10,11 +10,11 @@ from typing import Any
 import structlog
 from starlette.types import ASGIApp
 
-import handlers
 from app.contract import contract
 from app.orchestrator import Orchestrator
 from app.ports import Ports
 from edge import application
+from handlers import HANDLERS
 from services.litellm_version import log_version
 from services.offboarding.schedule import cleanup_job
 from services.repetition import Job, repeat
@@ -65,7 +65,7 @@ def create_app(
 
     return application.build(
         contract(),
-        handlers={name: getattr(handlers, name) for name in handlers.__all__},
+        handlers=HANDLERS,
         services={type(service): service for service in orchestrator.services},
         authenticate=orchestrator.principal,
         cors=settings.cors,

@@ -16,9 +16,9 @@ from clients.backstage.tokens import TokenVerifier
 from clients.breaker import Breaker
 from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
-from clients.litellm.models import LiteLLMModels
+from clients.litellm.daily_usage import LiteLLMUsage
 from clients.litellm.odd import OddRows
-from clients.litellm.usage import LiteLLMUsage
+from clients.litellm.served_models import LiteLLMModels
 from clients.upstream import Upstream
 from domain.circuits import Circuit
 from settings.model import Settings

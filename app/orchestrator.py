@@ -8,12 +8,12 @@ import structlog
 
 from app.foundation import Foundation
 from app.ports import Ports
-from domain.audit import Action
+from domain.actions import Action
 from domain.due import Kind
 from domain.identity import Principal
 from domain.redaction import Redaction
 from services.background import BackgroundJobs, DueWork, Handler, Retention
-from services.changes.audit import AuditLog
+from services.changes.audit_log import AuditLog
 from services.changes.changes import Changes, Context
 from services.changes.queue import ChangeQueue
 from services.changes.reconciliation import Reconciliation
@@ -40,10 +40,10 @@ from services.offboarding.cleanup import Cleanup
 from services.offboarding.deletion import UserDeletion
 from services.offboarding.departures import Departures
 from services.offboarding.execution import PlanExecution
-from services.offboarding.removal import RemoveUser
+from services.offboarding.offboard_user import OffboardUser
 from services.offboarding.snapshot import SnapshotReader
 from services.single_flight import SingleFlight
-from services.usage import Usage
+from services.usage_report import Usage
 from services.users.dates import CreationDates
 from services.users.list import ListUsers
 from services.users.membership import CatalogMembership, TokenMembership
@@ -271,7 +271,7 @@ class Orchestrator:
                 dates=dates,
                 rate=updates,
             ),
-            RemoveUser(
+            OffboardUser(
                 changes=changes,
                 execution=self._execution,
                 lease=foundation.lease,

@@ -24,7 +24,7 @@ from bench.document import replace_table
 from bench.load import Request, load
 from bench.postgresql import database_url
 from bench.processes import BASE, ROOT, Bench, bench
-from domain.audit import Action, AuditFilters
+from domain.actions import Action, AuditFilters
 from domain.due import Kind
 from standalone.catalog import ADMINS
 from state.changes import ChangeTable

@@ -20,7 +20,7 @@ from domain.offboarding import CleanupReport, Plan, RunOutcome
 from edge.logs import configure_logging
 from services.offboarding.account import Order
 from services.offboarding.cleanup import Cleanup
-from services.offboarding.report import figures, reason_of, report_as_json
+from services.offboarding.cleanup_report import figures, reason_of, report_as_json
 from settings.model import Settings
 from settings.secrets import secrets_in
 
@@ -36,7 +36,7 @@ _OPERATOR = Principal(_TRIGGER, frozenset({Role.SYSTEM}))
 @click.option("--plan-hash", help="Confirm the plan with this hash: also what is refused, or waits for a confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="Print the whole report as JSON.")
 def cleanup(paths: tuple[Path, ...], plan_hash: str | None, *, apply: bool, as_json: bool) -> None:
-    """Remove users who left the groups, once. Exits with 0 (done), 1 (failed) or 3 (refused as unsafe)."""
+    """Off-board users who left the groups, once. Exits with 0 (done), 1 (failed) or 3 (refused as unsafe)."""
     settings = settings_or_exit(paths)
     configure_logging(secrets=secrets_in(settings))
     raise SystemExit(run(settings, apply=apply, plan_hash=plan_hash, as_json=as_json))

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypedDict
 
-from domain.versions import version_of
+from domain.resource_versions import version_of
+from domain.users import USER_LIMITS
 
-LIMITS = ("models", "max_budget", "budget_duration", "tpm_limit", "rpm_limit")
-"""The limits that keys and users have in common, under LiteLLM's names."""
-CHANGEABLE = (*LIMITS, "key_alias", "metadata", "blocked", "expires")
+KEY_LIMITS = USER_LIMITS
+"""The limits of a key, under LiteLLM's names: those that a user can have."""
+CHANGEABLE = (*KEY_LIMITS, "key_alias", "metadata", "blocked", "expires")
 """The fields of a key that a caller can change, under LiteLLM's names."""
 
 

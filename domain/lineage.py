@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from domain.audit import Action, AuditEvent
+from domain.actions import Action, AuditEvent
 from domain.keys import Key
 
 

@@ -1,4 +1,4 @@
-"""Off-boarding: users who left both groups, and the runs of the cleanup that removes them."""
+"""Off-boarding: users who left both groups, and the runs of the cleanup that off-boards them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Offboarding:
     """A user being off-boarded. `since` is the first accepted run without them, in seconds since the epoch.
 
     `blocked_keys` are the keys that this service blocked, or is about to block. `confirmed_by` is who confirmed the
-    removal. At `looked_at` all keys were blocked, and LiteLLM counted `key_count` of them; None where the keys have to
+    off-boarding. At `looked_at` all keys were blocked, and LiteLLM counted `key_count` of them; None where they have to
     be read again.
     """
 
@@ -110,7 +110,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class RemovalLimits:
+class CleanupLimits:
     """What a run may do without a confirmation. `grace_period` is in seconds.
 
     `max_removals` users are blocked in one run, None means the larger of 10 and 10 %. `max_deletions` are deleted in
@@ -150,8 +150,8 @@ class PlanEntry:
 class Plan:
     """All steps of a run, which may be read again for each use.
 
-    `refusal` says why nobody is removed unless an admin confirms the plan by its `hash`, which covers whom a confirmed
-    run blocks and deletes. `max_deletions` is the limit for 24 hours that applied.
+    `refusal` says why nobody is blocked or deleted unless an admin confirms the plan by its `hash`, which covers whom a
+    confirmed run blocks and deletes. `max_deletions` is the limit for 24 hours that applied.
     """
 
     entries: Iterable[PlanEntry]

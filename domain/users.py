@@ -7,7 +7,10 @@ from enum import StrEnum
 from typing import TypedDict
 
 from domain.pages import Page
-from domain.versions import version_of
+from domain.resource_versions import version_of
+
+USER_LIMITS = ("models", "max_budget", "budget_duration", "tpm_limit", "rpm_limit")
+"""The limits of a user, under LiteLLM's names."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class User:
     @property
     def version(self) -> str:
         """Identifies the limits of the user. Spending does not change it."""
-        return version_of([self.models, self.max_budget, self.budget_duration, self.tpm_limit, self.rpm_limit])
+        return version_of([getattr(self, name) for name in USER_LIMITS])
 
     @property
     def is_over_budget(self) -> bool:

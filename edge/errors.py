@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 
 from domain import errors
 from domain.redaction import BY_FORM
-from edge.redaction import redacted_path
+from edge.redacted_path import redacted_path
 from handlers.responses import rate_headers
 
 log = structlog.get_logger(__name__)

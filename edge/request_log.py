@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from domain.redaction import Redaction
 from edge.binding import PRINCIPAL
 from edge.browsers import FOR_BROWSERS
-from edge.redaction import redacted_path
+from edge.redacted_path import redacted_path
 from telemetry.metrics import Metrics
 from telemetry.tracing import Tracing
 

@@ -7,11 +7,11 @@ from typing import Any
 from starlette.responses import Response
 
 from domain import refs
-from domain.audit import AuditEvent, AuditFilters
+from domain.actions import AuditEvent, AuditFilters
 from domain.identity import Principal
 from domain.times import seconds_of
 from handlers.responses import iso, json_response, next_link
-from services.changes.audit import AuditLog
+from services.changes.audit_log import AuditLog
 
 
 async def get_audit(

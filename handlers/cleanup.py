@@ -11,7 +11,7 @@ from domain.offboarding import CleanupReport, RunOutcome
 from handlers.responses import effect_headers, iso, json_response, location_of, long_json_response
 from services.effect import Effect
 from services.offboarding.administration import CleanupAdministration
-from services.offboarding.report import report_as_json
+from services.offboarding.cleanup_report import report_as_json
 
 
 async def get_cleanup(service: CleanupAdministration, principal: Principal) -> Response:

@@ -10,7 +10,7 @@ from domain.identity import Principal
 from domain.models import ServedModel
 from domain.usage import UsageFigures, UsageGroup, UsageReport
 from handlers.responses import camel_case, json_response
-from services.usage import Usage
+from services.usage_report import Usage
 from services.users.models import Models
 
 

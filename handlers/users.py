@@ -23,7 +23,7 @@ from handlers.responses import (
 )
 from services.access import permissions_of
 from services.effect import Effect
-from services.offboarding.removal import RemoveUser
+from services.offboarding.offboard_user import OffboardUser
 from services.users.list import ListUsers
 from services.users.tiers import Tiers
 from services.users.update import UpdateUser
@@ -85,7 +85,7 @@ async def update_user(
 
 
 async def delete_user(
-    service: RemoveUser, principal: Principal, user_id: str, *, if_match: str | None, effect: Effect
+    service: OffboardUser, principal: Principal, user_id: str, *, if_match: str | None, effect: Effect
 ) -> Response:
     """`DELETE /users/{userId}`: 200 with the number of deleted keys."""
     keys = await service(principal, user_id, versions(if_match))

@@ -10,8 +10,8 @@ from enum import StrEnum
 from clients.backstage.catalog import Catalog, CatalogRefusedError, GroupMissingError
 from clients.backstage.tokens import TokenVerifier
 from clients.litellm.client import LiteLLM
-from clients.litellm.models import LiteLLMModels
 from clients.litellm.rows import MasterKeyRefusedError
+from clients.litellm.served_models import LiteLLMModels
 from domain.errors import UpstreamError
 from services.litellm_version import advice_about
 from services.users.models import not_served

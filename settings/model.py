@@ -105,11 +105,11 @@ class RoleGroups:
     admin: Annotated[Groups, At("adminGroups"), Default("none")]
     """A list of further groups of admins."""
     allowed: Annotated[Groups, At("allowedGroups"), Default("none")]
-    """A list of further groups of members; the cleanup removes who is in none of all these groups, and nobody while one
-    of them is missing from the catalog."""
+    """A list of further groups of members; the cleanup off-boards who is in none of all these groups, and nobody while
+    one of them is missing from the catalog."""
     auditor: Annotated[Groups, At("auditorGroups")] = ()
     """A list of groups whose members read everything that an admin reads, and change nothing. It gives nobody keys: the
-    cleanup removes an auditor who is in none of the other groups."""
+    cleanup off-boards an auditor who is in none of the other groups."""
 
 
 @dataclass(frozen=True)
@@ -235,10 +235,10 @@ class Cors:
 
 @dataclass(frozen=True)
 class CleanupSettings:
-    """How users who left are removed."""
+    """How users who left are off-boarded."""
 
     enabled: bool = True
-    """Whether users who left are removed on schedule; it needs `catalogToken`."""
+    """Whether users who left are off-boarded on schedule; it needs `catalogToken`."""
     interval: Annotated[float, Meta(ge=1, le=86400)] = 300.0
     """Seconds between runs, give or take a tenth."""
     grace_period: Annotated[float, Meta(ge=0, le=31536000), Default("`604800` (7 days)")] = 7 * 86400.0

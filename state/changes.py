@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.audit import Action, Ending, Intent
+from domain.actions import Action, Ending, Intent
 from domain.errors import BusyError, IdempotencyKeyReusedError, RateLimitedError
 from domain.rates import RateLimit
 from state.database import Database

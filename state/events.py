@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from domain.audit import Action, AuditEvent, AuditFilters, Outcome
+from domain.actions import Action, AuditEvent, AuditFilters, Outcome
 from state.database import Database
 from state.tables import change, repetition
 

@@ -14,7 +14,7 @@ from state.lease import HeldLease, Lease
 from state.tables import offboarding
 
 _SOMEBODY = "an admin"
-"""Who confirmed a removal before the rows said who it was."""
+"""Who confirmed an off-boarding before the rows said who it was."""
 _columns = offboarding.c
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.audit import Ending, Intent
+from domain.actions import Ending, Intent
 from state.database import Database
 from state.tables import change, repetition
 

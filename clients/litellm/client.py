@@ -18,7 +18,7 @@ from clients.exchange import NOT_JSON, Reply
 from clients.litellm.fields import KeyPage, SweptPage
 from clients.litellm.lists import U, read_all, read_page, read_users
 from clients.litellm.odd import KEYS, USERS, WHOLE_ROW, OddRows, unreadable_user
-from clients.litellm.refusals import is_missing, refusal_in
+from clients.litellm.refused_by_litellm import is_missing, refusal_in
 from clients.litellm.rows import (
     ANNOTATIONS,
     UNLIMITED_RATE,
@@ -42,10 +42,10 @@ from clients.upstream import Upstream
 from domain import refs
 from domain.directory import Window
 from domain.errors import ConflictError, NotFoundError, UpstreamFaultError, ValuesRefusedError
-from domain.keys import CreatedKey, Key, KeyAnnotations, NewKey, ShownKeys
+from domain.keys import KEY_LIMITS, CreatedKey, Key, KeyAnnotations, NewKey, ShownKeys
 from domain.models import ALL_MODELS
 from domain.offboarding import FoundUser
-from domain.users import NewUser, User, UserChanges
+from domain.users import USER_LIMITS, NewUser, User, UserChanges
 
 _PAGE_SIZE = 100  # LiteLLM refuses more with 422
 _MAX_IDS_BYTES = 7000
@@ -124,17 +124,13 @@ class LiteLLM:
         succeed: read the user back.
         """
         body = {"user_id": user_id, "user_role": "internal_user", "auto_create_key": False}
-        limits = {
-            "max_budget": new.max_budget,
-            "budget_duration": new.budget_duration,
+        properties = {name: getattr(new, name) for name in USER_LIMITS} | {
             "models": list(new.models) or None,
-            "tpm_limit": new.tpm_limit,
-            "rpm_limit": new.rpm_limit,
             "user_alias": new.display_name,
             "user_email": new.email,
             "metadata": user_annotations(new.tier, new.taken_email),
         }
-        reply = await self._upstream.change("/user/new", body | _given(limits))
+        reply = await self._upstream.change("/user/new", body | _given(properties))
         if reply.status == 409:
             raise ConflictError(f"{user_id} already exists")
         _accepted(reply)
@@ -155,18 +151,14 @@ class LiteLLM:
         own pages would show the key, the key is created without. Raises ValuesRefusedError.
         """
         alias, operation = new.annotations.alias, new.annotations.operation
-        limits = {
+        properties = {name: getattr(new, name) for name in KEY_LIMITS} | {
             "models": list(new.models) or None,
-            "max_budget": new.max_budget,
-            "budget_duration": new.budget_duration,
             "duration": None if new.life is None else f"{new.life}s",
-            "tpm_limit": new.tpm_limit,
-            "rpm_limit": new.rpm_limit,
             "spend": new.spend or None,
         }
         body = {"user_id": user_id, "key_type": "llm_api", "metadata": annotated(new.annotations, new.other_metadata)}
         named = {"key_alias": alias_in_litellm(user_id, alias, operation)} if alias and operation else {}
-        row = await self._generated(body | _given(limits), named)
+        row = await self._generated(body | _given(properties), named)
         return created_key_from(row, user_id)
 
     async def _generated(self, body: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from clients.litellm.fields import (
     UserPage,
     UserRow,
 )
-from clients.litellm.refusals import is_litellms, is_without_database
+from clients.litellm.refused_by_litellm import is_litellms, is_without_database
 from domain.directory import DirectoryEntry, Stranger, address_of, searched_text
 from domain.errors import UpstreamFaultError, UpstreamUnavailableError
 from domain.keys import Block, Blocker, CreatedKey, Key, KeyAnnotations

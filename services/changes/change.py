@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.audit import Ending, Intent, Outcome
+from domain.actions import Ending, Intent, Outcome
 from domain.errors import UpstreamTimeoutError
 from domain.identity import Scope
 from domain.rates import RateLimit

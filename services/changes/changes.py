@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 
-from domain.audit import Action, AuditEvent, Ending, Intent, Outcome
+from domain.actions import Action, AuditEvent, Ending, Intent, Outcome
 from domain.errors import CallerError, InputError, NotAllowedError, RateLimitedError, UpstreamError, ValuesRefusedError
 from domain.identity import Principal, Scope
 from domain.redaction import Redaction

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import structlog
 
 from clients.litellm.client import LiteLLM
-from domain.audit import Action, AuditEvent
+from domain.actions import Action, AuditEvent
 from domain.due import Kind, Task
 from services.changes.change import Repaired
 from services.changes.changes import Changes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from domain.audit import Ending, Intent
+from domain.actions import Ending, Intent
 from domain.errors import RateLimitedError
 from domain.redaction import Redaction
 from state.changes import ChangeTable

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from domain.audit import Action
+from domain.actions import Action
 from domain.identity import Principal
-from domain.keys import LIMITS, CreatedKey, KeyAnnotations, KeyRequest, NewKey
+from domain.keys import KEY_LIMITS, CreatedKey, KeyAnnotations, KeyRequest, NewKey
 from services.changes.change import Created
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
@@ -57,5 +57,5 @@ class CreateKey:
 
 def _new_key(requested: KeyRequest, operation: str, life: int | None) -> NewKey:
     annotations = KeyAnnotations(requested.get("alias"), requested.get("metadata", {}), operation)
-    given: dict[str, Any] = {name: value for name, value in requested.items() if name in LIMITS}
+    given: dict[str, Any] = {name: value for name, value in requested.items() if name in KEY_LIMITS}
     return NewKey(annotations, **given | {"models": tuple(requested.get("models", ()))}, life=life)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clients.litellm.client import LiteLLM
-from domain.audit import Action, AuditEvent
+from domain.actions import Action, AuditEvent
 from domain.identity import Principal
 from domain.keys import Replaced
 from services.changes.change import Repaired

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clients.litellm.client import LiteLLM
-from domain.audit import Action, AuditEvent
+from domain.actions import Action, AuditEvent
 from domain.due import Kind
 from domain.errors import CallerError, ConflictError, NotFoundError, UpstreamFaultError
 from domain.keys import CreatedKey, NewKey

@@ -10,7 +10,7 @@ from domain.errors import NotFoundError
 from domain.identity import Permission, Principal
 from domain.keys import DescribedKey, Key, KeyStatus, Revocation
 from domain.pages import Page, cursor_of, position_in
-from domain.versions import require_version
+from domain.resource_versions import require_version
 from services.access import authorize
 from services.users.users import Users
 from state.revocations import Revocations

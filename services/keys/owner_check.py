@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from clients.litellm.client import LiteLLM
-from domain.audit import Action
+from domain.actions import Action
 from domain.due import Task
 from domain.identity import Principal, Role
 from services.changes.changes import Changes

@@ -10,7 +10,7 @@ import structlog
 
 from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
-from domain.audit import Action, AuditEvent
+from domain.actions import Action, AuditEvent
 from domain.due import Task
 from domain.errors import NotFoundError, UpstreamError
 from domain.identity import Principal, Role

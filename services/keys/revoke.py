@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clients.litellm.client import LiteLLM
-from domain.audit import Action
+from domain.actions import Action
 from domain.due import Task
 from domain.errors import BusyError, OrchestratorError
 from domain.identity import Principal, Role

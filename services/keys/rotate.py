@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from domain.audit import Action
+from domain.actions import Action
 from domain.identity import Principal
 from domain.keys import (
-    LIMITS,
+    KEY_LIMITS,
     CreatedKey,
     DescribedKey,
     Key,
@@ -76,7 +76,7 @@ class RotateKey:
             old = await self.keys.read(user_id, key_id, expected=expected)
             life = await self.rules.check_replacement(principal, change.scope, old, requested)
             new = _new_key(old.key, requested, change.operation, life)
-            created = await self.issuer.create_from(key_id, user_id, new, changed=requested.keys() & set(LIMITS))
+            created = await self.issuer.create_from(key_id, user_id, new, changed=requested.keys() & set(KEY_LIMITS))
             due_now, rotated = await self._schedule(change, old, created, requested.get("overlap", 0))
         for revocation in due_now:
             await self.revoke_keys.try_to_revoke(revocation)
@@ -99,8 +99,8 @@ class RotateKey:
 
 def _new_key(old: Key, requested: RotationRequest, operation: str, life: int | None) -> NewKey:
     annotations = old.to_annotate
-    copied = {name: old.fields.get(name) for name in LIMITS}
-    values = copied | {name: value for name, value in requested.items() if name in LIMITS}
+    copied = {name: old.fields.get(name) for name in KEY_LIMITS}
+    values = copied | {name: value for name, value in requested.items() if name in KEY_LIMITS}
     return NewKey(
         KeyAnnotations(
             requested.get("alias", annotations.alias),

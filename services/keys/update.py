@@ -8,10 +8,10 @@ from typing import Any
 
 from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
-from domain.audit import Action
+from domain.actions import Action
 from domain.errors import NotAllowedError, UpstreamFaultError
 from domain.identity import Principal
-from domain.keys import LIMITS, Block, DescribedKey, Key, KeyAnnotations, KeyChanges
+from domain.keys import KEY_LIMITS, Block, DescribedKey, Key, KeyAnnotations, KeyChanges
 from services.changes.changes import TAKE_AWAY_SECONDS, Changes
 from services.keys.keys import Keys
 from services.keys.rules import KeyRules
@@ -80,7 +80,7 @@ class UpdateKey:
         if key.undecidable and requested == _BLOCK and block is not None:
             await self.blocking.block(await self.blocking.key_of(key.owner, key.id), block)
             return
-        fields = {name: value for name, value in requested.items() if name in (*LIMITS, "blocked")}
+        fields = {name: value for name, value in requested.items() if name in (*KEY_LIMITS, "blocked")}
         await self.litellm.update_key(key, fields, _annotations(key, requested, block))
 
     async def _works(self, user_id: str, key_id: str) -> bool:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from domain.audit import Action, Ending, Outcome
+from domain.actions import Action, Ending, Outcome
 from domain.identity import Principal
 from domain.offboarding import AcceptedBaseline, CleanupReport, Hold, Plan, RunOutcome, Step
 from services.changes.change import Change
 from services.changes.changes import Changes
+from services.offboarding.cleanup_report import figures
 from services.offboarding.plan import Verdict
-from services.offboarding.report import figures
 from state.cleanup_runs import CleanupRuns
 from telemetry.metrics import Metrics
 

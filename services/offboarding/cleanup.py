@@ -11,18 +11,18 @@ from domain.errors import ConflictError, OrchestratorError
 from domain.identity import Principal, Role
 from domain.offboarding import (
     AcceptedBaseline,
+    CleanupLimits,
     CleanupReport,
     ExecutionResult,
     Plan,
     Progress,
-    RemovalLimits,
     RunOutcome,
     Snapshot,
 )
 from services.offboarding.account import Order, RunAccount
+from services.offboarding.cleanup_report import figures
 from services.offboarding.execution import PlanExecution
 from services.offboarding.plan import ImplausibleSnapshotError, judged, make_plan
-from services.offboarding.report import figures
 from services.offboarding.snapshot import SnapshotReader
 from services.repetition import jittered
 from settings.model import CleanupSettings
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 _CONFIRMABLE_SECONDS = 3600.0
 CLEANUP = Principal("cleanup", frozenset({Role.SYSTEM}))
-"""The actor that blocks, restores and removes users, and that starts runs on schedule."""
+"""The actor that off-boards and restores users, and that starts runs on schedule."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +137,7 @@ class Cleanup:
         await self.runs.record_progress(run_id, progress)
 
     async def _plan(self, snapshot: Snapshot, now: float) -> Plan:
-        limits = RemovalLimits(
+        limits = CleanupLimits(
             grace_period=self.settings.grace_period,
             max_removals=self.settings.max_removals,
             max_deletions=self.settings.max_deletions,

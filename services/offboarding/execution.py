@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from domain.audit import Action, Ending, Outcome
+from domain.actions import Action, Ending, Outcome
 from domain.errors import OrchestratorError, UpstreamFaultError
 from domain.identity import Principal
 from domain.keys import ListedKeys
@@ -27,9 +27,8 @@ _ACTION_OF = {
     Step.DELETE: Action.USER_DELETE,
     Step.RESTORE: Action.USER_RESTORE,
 }
-
-
-_REMOVALS = (Step.BLOCK, Step.DELETE)
+_CONFIRMABLE = (Step.BLOCK, Step.DELETE)
+"""What an admin confirms: holding and restoring need nobody's word."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +88,7 @@ class PlanExecution:
             found = await self.blocking.look(held, offboarding)
             if not untried(found, offboarding):
                 return await self._nothing_to_block(entry, found, held)
-        confirmed_by = (confirmed_by if entry.step in _REMOVALS else None) or entry.confirmed_by
+        confirmed_by = (confirmed_by if entry.step in _CONFIRMABLE else None) or entry.confirmed_by
         is_told = confirmed_by in (None, principal.subject)
         requested = None if is_told else {"confirmedBy": confirmed_by}
         action, seconds = _ACTION_OF[entry.step], None if entry.step is Step.RESTORE else OFFBOARDING_SECONDS

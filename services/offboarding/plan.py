@@ -1,4 +1,4 @@
-"""Step 2: whom to remove, and whether the snapshot is plausible. Pure functions of a snapshot."""
+"""Step 2: whom to off-board, and whether the snapshot is plausible. Pure functions of a snapshot."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from domain.offboarding import AcceptedBaseline, Hold, Offboarding, Plan, PlanEntry, RemovalLimits, Snapshot, Step
+from domain.offboarding import AcceptedBaseline, CleanupLimits, Hold, Offboarding, Plan, PlanEntry, Snapshot, Step
 from domain.refs import canonical
 
 _MIN_MAX_REMOVALS = 10
 _MIN_MAX_DELETIONS = 3
-_MAX_REMOVED_SHARE = 0.10
+_MAX_SHARE = 0.10
 _DAY_SECONDS = 86400.0
 
 
@@ -23,14 +23,17 @@ class ImplausibleSnapshotError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is executed of a plan. `refusal` is why nobody may be removed. `is_confirmed`: by an admin, by its hash."""
+    """What is executed of a plan. `refusal` is why nobody may be blocked or deleted.
+
+    `is_confirmed`: by an admin, by its hash.
+    """
 
     entries: tuple[PlanEntry, ...]
     refusal: str | None
     is_confirmed: bool
 
 
-def make_plan(snapshot: Snapshot, baseline: AcceptedBaseline | None, limits: RemovalLimits, now: float) -> Plan:
+def make_plan(snapshot: Snapshot, baseline: AcceptedBaseline | None, limits: CleanupLimits, now: float) -> Plan:
     """The plan for `snapshot`, compared with the last accepted one. Raises ImplausibleSnapshotError."""
     if not snapshot.members:
         raise ImplausibleSnapshotError("The allowed group has no members, which is treated as a fault")
@@ -51,7 +54,7 @@ def judged(plan: Plan, confirmed_hash: str | None) -> Verdict:
         return Verdict(tuple(_confirmed(plan.entries)), None, is_confirmed=True)
     refusal = plan.refusal
     if confirmed_hash is not None:
-        refusal = "The removals have changed since the plan was confirmed; make a new dry run"
+        refusal = "The blocks and deletions have changed since the plan was confirmed; make a new dry run"
     if refusal is None:
         return Verdict(tuple(plan.entries), None, is_confirmed=False)
     harmless = tuple(entry for entry in plan.entries if entry.step in (Step.RESTORE, Step.HOLD))
@@ -73,7 +76,7 @@ def _confirmed(entries: Iterable[PlanEntry]) -> Iterator[PlanEntry]:
     return (replace(entry, step=entry.when_confirmed) for entry in entries)
 
 
-def _entries(snapshot: Snapshot, limits: RemovalLimits, now: float) -> Iterator[PlanEntry]:
+def _entries(snapshot: Snapshot, limits: CleanupLimits, now: float) -> Iterator[PlanEntry]:
     staying = snapshot.members | snapshot.admins
     unknown = (user_id for user_id in snapshot.offboardings if user_id not in snapshot.found)
     for user_id in sorted(chain(snapshot.found, unknown)):
@@ -145,11 +148,11 @@ def _has_shrunk(snapshot: Snapshot, baseline: AcceptedBaseline | None) -> str | 
     return None
 
 
-def _too_many(entries: Iterable[PlanEntry], snapshot: Snapshot, limits: RemovalLimits) -> str | None:
+def _too_many(entries: Iterable[PlanEntry], snapshot: Snapshot, limits: CleanupLimits) -> str | None:
     maximum = _at_most(limits.max_removals, _MIN_MAX_REMOVALS, snapshot.users)
     blocked = sum(entry.step is Step.BLOCK for entry in entries)
     return f"{blocked} users to block exceed maxRemovals ({maximum})" if blocked > maximum else None
 
 
 def _at_most(limit: int | None, least: int, users: int) -> int:
-    return max(least, math.floor(users * _MAX_REMOVED_SHARE)) if limit is None else limit
+    return max(least, math.floor(users * _MAX_SHARE)) if limit is None else limit

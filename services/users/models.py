@@ -8,7 +8,7 @@ import structlog
 from cachetools import TTLCache
 
 from clients.litellm.client import LiteLLM
-from clients.litellm.models import LiteLLMModels
+from clients.litellm.served_models import LiteLLMModels
 from domain.errors import InputError
 from domain.identity import Permission, Principal
 from domain.models import ALL_MODELS, NO_MODELS, ServedModel, ServedModels

@@ -6,13 +6,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clients.litellm.client import LiteLLM, no_such_user
-from domain.audit import Action
+from domain.actions import Action
 from domain.directory import entry_of
 from domain.errors import NotFoundError, UpstreamFaultError
 from domain.identity import Principal
-from domain.keys import LIMITS
-from domain.users import User, UserChanges
-from domain.versions import require_version
+from domain.resource_versions import require_version
+from domain.users import USER_LIMITS, User, UserChanges
 from services.changes.changes import Changes
 from services.users.dates import CreationDates
 from services.users.models import Models
@@ -72,7 +71,7 @@ class UpdateUser:
 
 def _changeable(user: User) -> dict[str, Any]:
     fields = asdict(user)
-    return {name: fields[name] for name in (*LIMITS, "spend") if name not in user.odd}
+    return {name: fields[name] for name in (*USER_LIMITS, "spend") if name not in user.odd}
 
 
 def _require_applied(after: User, requested: UserChanges) -> None:

@@ -10,7 +10,7 @@ import structlog
 from cachetools import TTLCache
 
 from clients.litellm.client import LiteLLM, no_such_user
-from domain.audit import Action
+from domain.actions import Action
 from domain.directory import entry_of
 from domain.errors import (
     ConflictError,
@@ -22,8 +22,7 @@ from domain.errors import (
     ValuesRefusedError,
 )
 from domain.identity import Permission, Principal, Scope
-from domain.keys import LIMITS
-from domain.users import NewUser, User, UserChanges
+from domain.users import USER_LIMITS, NewUser, User, UserChanges
 from services.access import authorize, permits
 from services.changes.change import Created
 from services.changes.changes import Changes
@@ -180,7 +179,7 @@ class CreateUser:
 
     async def _with_limits(self, user: User, new: NewUser) -> User:
         """The user without the limits that LiteLLM's own defaults filled in. What LiteLLM insists on stays."""
-        limits = {name: getattr(new, name) for name in LIMITS}
+        limits = {name: getattr(new, name) for name in USER_LIMITS}
         if not any(getattr(user, name) != value for name, value in limits.items()):
             return user
         changes = {name: value or None if name == "models" else value for name, value in limits.items()}
@@ -198,10 +197,10 @@ class CreateUser:
         return user
 
     async def _require_in_group(self, user_id: str) -> None:
-        """Raises InputError for a user whom the catalog knows in neither group: the cleanup would remove them."""
+        """Raises InputError for a user whom the catalog knows in neither group: the cleanup would off-board them."""
         if self.catalog is not None and not await self.catalog.roles_of(user_id):
             raise InputError(
-                f"{user_id} is in neither the allowed group nor the admin group; the cleanup would remove them"
+                f"{user_id} is in neither the allowed group nor the admin group; the cleanup would off-board them"
             )
 
     async def _new_user(self, principal: Principal, user_id: str) -> NewUser:

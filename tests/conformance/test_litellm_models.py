@@ -11,7 +11,7 @@ import httpx
 import pytest
 import yaml
 
-from clients.litellm.models import LiteLLMModels
+from clients.litellm.served_models import LiteLLMModels
 from clients.upstream import Upstream
 from domain.models import ServedModel
 from settings.model import Timeouts

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from domain.audit import Action
+from domain.actions import Action
 from domain.identity import Role
 from domain.offboarding import Step
 from spec.check import main

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from domain.audit import Action, AuditEvent
+from domain.actions import Action, AuditEvent
 from domain.keys import Key, KeyAnnotations
 from domain.lineage import Lineage
 

@@ -13,7 +13,7 @@ import structlog
 
 from domain.redaction import BY_FORM, Redaction
 from edge.logs import configure_logging
-from edge.redaction import redacted_path
+from edge.redacted_path import redacted_path
 from tests.support.redaction import JWT, KNOWN, PEM, SECRETS, WORDS
 
 

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from domain.identity import GroupRefs
 from edge.application import Errors
 from edge.binding import BoundOperation
-from handlers import get_liveness
+from handlers.health import get_liveness
 from settings.model import Cors
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, TEAM_A

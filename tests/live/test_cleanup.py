@@ -99,7 +99,7 @@ async def organisation(tmp_path: Path, products: RealProducts) -> AsyncIterator[
 
 
 async def test_alice_comes_and_goes(organisation: LiveOrganisation) -> None:
-    """Alice leaves, is blocked, returns in time, leaves for good; an outage removes nobody."""
+    """Alice leaves, is blocked, returns in time, leaves for good; an outage off-boards nobody."""
     key = (
         await organisation.products.litellm.post("/key/generate", json={"user_id": ALICE, "key_type": "llm_api"})
     ).json()["key"]

@@ -31,7 +31,7 @@ ROOMS = {
         "tests/services/changes",
         "tests/edge/test_metrics.py",
         "tests/services/test_background.py",
-        "tests/services/test_refusals.py",
+        "tests/services/test_refused_by_litellm.py",
         "tests/services/keys/test_report.py",
     ],
     "state/changes.py": ["tests/state/test_repositories.py", "tests/services/changes"],
@@ -43,7 +43,7 @@ ROOMS = {
         "tests/edge/test_metrics.py::test_users_whom_a_run_fails_to_block",
         "tests/services/users/test_administration.py::test_off_boarding_now",
         "tests/services/users/test_administration.py::test_off_boarding_leaves_the_schedule_of_the_cleanup",
-        "tests/services/users/test_administration.py::test_a_blocked_user_can_be_removed_at_once",
+        "tests/services/users/test_administration.py::test_a_blocked_user_can_be_off_boarded_at_once",
         "tests/services/users/test_self_service.py::test_a_user_who_was_removed_is_created_again_before_their_next_key",
         "tests/edge/test_conditional.py::test_a_user_is_changed_only_in_the_expected_state",
         "tests/services/changes/test_refusals.py::test_an_admins_deletion_that_was_refused_leaves_an_event",
@@ -59,7 +59,11 @@ ROOMS = {
             )
         ),
     ],
-    "services/keys/*.py": ["tests/services/keys", "tests/services/test_odd_rows.py", "tests/services/test_refusals.py"],
+    "services/keys/*.py": [
+        "tests/services/keys",
+        "tests/services/test_odd_rows.py",
+        "tests/services/test_refused_by_litellm.py",
+    ],
     "clients/backstage/*.py": ["tests/clients/backstage"],
 }
 """What is mutated, and the tests that have to notice."""

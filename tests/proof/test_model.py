@@ -258,7 +258,7 @@ class Whole(RuleBasedStateMachine):
             assert found == {key_id: (key.alias, key.blocker is not None) for key_id, key in theirs}
 
     @rule(who=caller, owner=person)
-    def remove_a_user(self, who: str, owner: str) -> None:
+    def off_board_a_user(self, who: str, owner: str) -> None:
         """At once, with all keys."""
 
         def wanted(role: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from domain.audit import Action
+from domain.actions import Action
 from domain.errors import NotAllowedError, UpstreamFaultError
 from domain.identity import Caller, GroupRefs, Permission, Principal, Role, Scope
 from services.access import (

@@ -337,7 +337,7 @@ def test_groups_may_be_several(single: str | None, several: list[str] | None, ex
 
 
 def test_no_group_at_all_is_a_problem() -> None:
-    """An empty list would remove everybody."""
+    """An empty list would off-board everybody."""
     litellm = {"baseUrl": "http://litellm", "masterKey": "sk-x", "adminGroups": []}
     with pytest.raises(SettingsError) as error:
         from_app_config({"liteLLM": litellm, "backend": {"baseUrl": "http://backstage"}})

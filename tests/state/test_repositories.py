@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from domain.audit import Action, AuditFilters, Ending, Intent, Outcome
+from domain.actions import Action, AuditFilters, Ending, Intent, Outcome
 from domain.due import Kind
 from domain.keys import Revocation
 from domain.rates import RateLimit

@@ -12,12 +12,12 @@ import httpx
 
 from app import Orchestrator, Ports
 from clients.litellm.rows import ANNOTATIONS
-from domain.audit import AuditFilters
+from domain.actions import AuditFilters
 from domain.identity import Principal, Role
 from domain.offboarding import CleanupReport
 from services.offboarding.account import Order
 from services.offboarding.cleanup import CLEANUP, Cleanup
-from services.offboarding.report import report_as_json
+from services.offboarding.cleanup_report import report_as_json
 from settings.model import CleanupSettings
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS, Org

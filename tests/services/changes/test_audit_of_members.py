@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from domain.audit import Action, Ending, Intent, Outcome
+from domain.actions import Action, Ending, Intent, Outcome
 from state.changes import ChangeTable
 from state.database import Database
 from state.kept_answers import KeptAnswers

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from app import Orchestrator
-from domain.audit import Action, Intent
+from domain.actions import Action, Intent
 from domain.due import Kind
 from standalone.litellm import LiteLLMStandIn
 from state.changes import ChangeTable

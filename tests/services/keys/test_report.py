@@ -10,7 +10,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from domain.audit import Action, Intent
+from domain.actions import Action, Intent
 from standalone.litellm import LiteLLMStandIn
 from state.changes import ChangeTable
 from state.database import Database

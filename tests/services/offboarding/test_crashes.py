@@ -46,7 +46,7 @@ def somebody_elses(organisation: Organisation) -> list[str]:
 @pytest.mark.parametrize("where", ["before", "after"])
 @pytest.mark.parametrize("ending", ["they stay away", "they come back"])
 async def test_killed_while_blocking(make_organisation: MakeOrganisation, where: str, ending: str) -> None:
-    """At every step: the users are removed, or get exactly the keys back that this service blocked."""
+    """At every step: the users are off-boarded, or get exactly the keys back that this service blocked."""
     for number in range(_MOST_REQUESTS):
         organisation = make_organisation(members=6, cleanup=AT_ONCE)
         two_leave(organisation)

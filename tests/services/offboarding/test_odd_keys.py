@@ -11,7 +11,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from domain.audit import Action, AuditFilters
+from domain.actions import Action, AuditFilters
 from standalone.litellm import LiteLLMStandIn
 from state.tables import change, offboarding
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, user_path

@@ -36,7 +36,7 @@ async def test_orphans_leave(make_organisation: MakeOrganisation) -> None:
 
 @pytest.mark.parametrize(("orphans", "status"), [("keep", 200), ("leave", 403)])
 async def test_an_orphan_calls(make_service: MakeService, orphans: Orphans, status: int) -> None:
-    """The cleanup removes them, so their requests are refused: each would create the user again."""
+    """The cleanup off-boards them, so their requests are refused: each would create the user again."""
     service = make_service(cleanup=CleanupSettings(enabled=False, orphans=orphans), membership="catalog")
     service.backstage.org.orphans.add(ALICE)
     assert (await service.signed_in(ALICE).get(user_path(ALICE))).status_code == status

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from domain.offboarding import Hold, Plan, PlanEntry, Step
-from services.offboarding.report import reason_of
+from services.offboarding.cleanup_report import reason_of
 from settings.model import CleanupSettings
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import AT_ONCE, BOSS, INTERVAL, Crash, Organisation

@@ -10,20 +10,20 @@ import pytest
 
 from domain.offboarding import (
     AcceptedBaseline,
+    CleanupLimits,
     Deletion,
     FoundUser,
     Hold,
     Offboarding,
     Plan,
     PlanEntry,
-    RemovalLimits,
     Snapshot,
     Step,
 )
 from services.offboarding.plan import ImplausibleSnapshotError, judged, make_plan
 
 NOW, HOUR = 1_800_000_000.0, 3600.0
-A_WEEK, AT_ONCE = RemovalLimits(grace_period=7 * 86400), RemovalLimits(grace_period=0)
+A_WEEK, AT_ONCE = CleanupLimits(grace_period=7 * 86400), CleanupLimits(grace_period=0)
 
 
 def refs(names: Iterable[object]) -> list[str]:
@@ -153,7 +153,7 @@ def test_what_counts_against_the_limit(deleted: dict[str, list[float]], expected
     assert "".join(name for name, step in steps(plan).items() if step is Step.DELETE) == expected
 
 
-def test_a_confirmed_removal_takes_no_place() -> None:
+def test_a_confirmed_deletion_takes_no_place() -> None:
     """An admin answers for it: it neither waits nor counts."""
     people = [
         Offboarding(ref, NOW - HOUR, confirmed_by=by) for ref, by in zip(refs("abc"), ("bob", None, None), strict=True)

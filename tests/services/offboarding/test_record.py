@@ -1,4 +1,4 @@
-"""The audit log says who had whom removed."""
+"""The audit log says who had whom off-boarded."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from domain.audit import Action, AuditEvent, AuditFilters
+from domain.actions import Action, AuditEvent, AuditFilters
 from services.offboarding.account import Order
 from settings.model import CleanupSettings
 from standalone.backstage import BackstageStandIn
@@ -32,7 +32,7 @@ async def events(organisation: Organisation, action: Action | None = None) -> li
     return (await organisation.orchestrator.foundation.events.page(filters, 1000))[::-1]
 
 
-async def test_a_run_that_removes_somebody_is_one_event(impatient: Organisation) -> None:
+async def test_a_run_that_off_boards_somebody_is_one_event(impatient: Organisation) -> None:
     """With its counts; on schedule it is the cleanup's own."""
     impatient.leave("m0")
     blocked, deleted = await impatient.run(), await impatient.run()
@@ -54,8 +54,8 @@ async def test_a_run_that_does_nothing_is_none(organisation: Organisation) -> No
     assert len(await events(organisation, Action.CLEANUP_RUN)) == 1
 
 
-async def test_who_confirmed_a_mass_removal(make_organisation: MakeOrganisation) -> None:
-    """The run is theirs; each removal says on whose confirmation, also the deletion a week later."""
+async def test_who_confirmed_a_mass_off_boarding(make_organisation: MakeOrganisation) -> None:
+    """The run is theirs; each step says on whose confirmation, also the deletion a week later."""
     organisation = make_organisation(20, cleanup=CleanupSettings(interval=INTERVAL, max_deletions=0))
     gone = sorted(organisation.leave(f"m{number}") for number in range(12))
     refused = await organisation.run()
@@ -89,8 +89,8 @@ async def test_a_confirmation_of_before_the_upgrade(make_organisation: MakeOrgan
     assert deleted.requested == {"confirmedBy": "an admin"}
 
 
-async def test_a_removal_that_nobody_confirmed_says_so(impatient: Organisation) -> None:
-    """And restoring somebody is no removal, whoever started the run."""
+async def test_an_off_boarding_that_nobody_confirmed_says_so(impatient: Organisation) -> None:
+    """And restoring somebody needs no confirmation, whoever started the run."""
     impatient.leave("m0")
     await impatient.run(by=BOSS)
     impatient.join("m0")

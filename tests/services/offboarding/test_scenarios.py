@@ -10,10 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from clients.litellm.rows import ANNOTATIONS, annotated
-from domain.audit import Action
+from domain.actions import Action
 from domain.identity import GroupRefs
 from domain.keys import Block, Blocker, KeyAnnotations
-from services.offboarding.report import report_as_json
+from services.offboarding.cleanup_report import report_as_json
 from settings.model import DirectorySettings
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from state.tables import change, cleanup_run
@@ -73,7 +73,7 @@ async def test_people_of_any_name_are_off_boarded(impatient: Organisation) -> No
 
 
 async def test_a_renamed_entity_has_left(organisation: Organisation) -> None:
-    """The new name is another user; the old one is removed."""
+    """The new name is another user; the old one is off-boarded."""
     organisation.org.users["user:default/renamed"] = organisation.org.users.pop("user:default/m0")
     assert (await organisation.run())["done"]["blocked"] == ["user:default/m0"]
 
@@ -216,7 +216,7 @@ async def test_a_key_deleted_by_somebody_else(organisation: Organisation) -> Non
 
 
 async def test_litellm_that_repeats_and_forgets_users(impatient: Organisation) -> None:
-    """A user listed twice is removed once; one who is not listed is not deleted: their row says who created them."""
+    """A user listed twice leaves once; one who is not listed is not deleted: their row says who created them."""
     gone = impatient.leave("m0")
     rows = [row for row in impatient.litellm.rows.users.values() for _ in range(2)]
     impatient.to_litellm.answers["/user/list"] = listing(lambda: rows)
@@ -242,7 +242,7 @@ async def test_litellm_that_repeats_and_forgets_users(impatient: Organisation) -
 async def test_more_than_max_removals(
     make_organisation: MakeOrganisation, members: int, most: int | None, leaving: int, acts: bool
 ) -> None:
-    """The default is the larger of ten and a tenth. Above it nobody is removed until an admin confirms the plan."""
+    """The default is the larger of ten and a tenth. Above it nobody is off-boarded until an admin confirms the plan."""
     organisation = make_organisation(members, cleanup=replace(AT_ONCE, max_removals=most, max_deletions=0))
     gone = [organisation.leave(f"m{number}") for number in range(leaving)]
     report = await organisation.run()
@@ -260,7 +260,7 @@ async def test_more_than_max_removals(
     assert sorted((await organisation.run())["done"]["deleted"]) == sorted(gone)
 
 
-async def test_restoring_continues_while_removals_are_refused(make_organisation: MakeOrganisation) -> None:
+async def test_restoring_continues_while_a_plan_is_refused(make_organisation: MakeOrganisation) -> None:
     """A refusal protects people; it must not lock anybody out."""
     organisation = make_organisation(members=40)
     back = organisation.leave("m0")
@@ -272,7 +272,7 @@ async def test_restoring_continues_while_removals_are_refused(make_organisation:
     assert (report["outcome"], report["done"]["restored"], report["done"]["blocked"]) == ("refused", [back], [])
 
 
-async def test_people_on_hold_stay_out_while_removals_are_refused(make_organisation: MakeOrganisation) -> None:
+async def test_people_on_hold_stay_out_while_a_plan_is_refused(make_organisation: MakeOrganisation) -> None:
     """A key that is made for one of them meanwhile is blocked: a refusal lets nobody in again."""
     organisation = make_organisation(members=20)
     held = organisation.leave("m0")
@@ -384,8 +384,8 @@ async def test_members_of_any_allowed_group_stay(make_organisation: MakeOrganisa
     assert (await organisation.run())["done"]["blocked"] == ["user:default/m1"]
 
 
-async def test_nobody_is_removed_while_one_of_the_groups_is_missing(make_organisation: MakeOrganisation) -> None:
-    """A typing error in one of several names must not remove its members."""
+async def test_nobody_is_off_boarded_while_one_of_the_groups_is_missing(make_organisation: MakeOrganisation) -> None:
+    """A typing error in one of several names must not off-board its members."""
     organisation = make_organisation(groups=GroupRefs(allowed=(MEMBERS, "group:default/gone"), admin=(ADMINS,)))
     organisation.leave("m1")
     report = await organisation.run()

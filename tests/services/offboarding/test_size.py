@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from handlers.cleanup import get_cleanup_run
 from handlers.responses import json_response, long_json_response
-from services.offboarding.report import report_as_json
+from services.offboarding.cleanup_report import report_as_json
 from settings.model import DirectorySettings
 from state.tables import cleanup_run
 from tests.services.offboarding.conftest import MakeOrganisation

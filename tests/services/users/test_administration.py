@@ -228,7 +228,7 @@ async def test_off_boarding_leaves_the_schedule_of_the_cleanup(service: Service,
     await database.aclose()
 
 
-async def test_a_blocked_user_can_be_removed_at_once(service: Service, litellm: LiteLLMStandIn) -> None:
+async def test_a_blocked_user_can_be_off_boarded_at_once(service: Service, litellm: LiteLLMStandIn) -> None:
     """Without waiting for the grace period."""
     frank = "user:default/frank"
     litellm.rows.add_user({"user_id": frank})

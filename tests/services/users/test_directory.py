@@ -254,7 +254,7 @@ async def test_what_is_shown_is_fresh(make_service: MakeService, litellm: LiteLL
 
 
 async def test_our_own_changes_are_known_at_once(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
-    """A user who is created, used for the first time, changed or removed here need not wait for a sweep."""
+    """A user who is created, used for the first time, changed or off-boarded here need not wait for a sweep."""
     service = make_service()
     bob, alice = service.signed_in(BOB), service.signed_in(ALICE)
     assert (await bob.get(USERS)).json()["users"] == []

@@ -274,7 +274,7 @@ async def test_a_failing_catalog_lets_nobody_in_and_signs_nobody_out(
 @pytest.mark.parametrize(
     ("ref", "expected"), [(ALICE, 201), (BOB, 201), (DAVE, 201), (CAROL, 400), ("user:default/nobody", 400)]
 )
-async def test_users_that_the_next_cleanup_would_remove_are_not_created(
+async def test_users_that_the_next_cleanup_would_off_board_are_not_created(
     make_service: MakeService, litellm: LiteLLMStandIn, ref: str, expected: int
 ) -> None:
     """With either kind of membership, the catalog decides who may be created."""

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import yaml
 
-from clients.litellm.models import LiteLLMModels
+from clients.litellm.served_models import LiteLLMModels
 from clients.upstream import Upstream
 from domain.models import ServedModel, ServedModels
 from domain.users import Tier

@@ -13,7 +13,7 @@ from domain.offboarding import (
     RunOutcome,
     Step,
 )
-from services.offboarding.report import figures, reason_of, report_as_json
+from services.offboarding.cleanup_report import figures, reason_of, report_as_json
 
 ENTRY = PlanEntry("user:default/m0", Step.HOLD, since=20.0, keys=5, hold=Hold.POSTPONED, until=30.0)
 RESULT = ExecutionResult(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from domain.audit import Action, AuditEvent, AuditFilters, Outcome
+from domain.actions import Action, AuditEvent, AuditFilters, Outcome
 from domain.identity import Permission, Principal, Scope
 from domain.pages import DEFAULT_PAGE_SIZE, Page, cursor_of, position_in
 from services.access import authorize, permits

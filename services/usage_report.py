@@ -9,8 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 import structlog
 
 from clients.litellm.client import LiteLLM
-from clients.litellm.usage import LiteLLMUsage
-from domain.audit import AuditEvent
+from clients.litellm.daily_usage import LiteLLMUsage
+from domain.actions import AuditEvent
 from domain.errors import InputError
 from domain.identity import Permission, Principal
 from domain.lineage import Lineage

@@ -7,11 +7,11 @@ import asyncio
 import structlog
 
 from clients.litellm.client import LiteLLM, no_such_user
-from domain.audit import Action
+from domain.actions import Action
 from domain.errors import BusyError, OrchestratorError
 from domain.identity import Principal
 from domain.offboarding import Offboarding, PlanEntry, Step
-from domain.versions import require_version
+from domain.resource_versions import require_version
 from services.changes.changes import Changes
 from services.offboarding.execution import PlanExecution
 from services.users.users import Users
@@ -21,8 +21,8 @@ from state.offboardings import Offboardings
 log = structlog.get_logger(__name__)
 
 
-class RemoveUser:
-    """Removes users."""
+class OffboardUser:
+    """Off-boards users."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class RemoveUser:
         async with self._one_at_a_time:
             held = await self._acquire(principal, user_id)
             try:
-                return await self._remove(held, principal, user_id)
+                return await self._offboard(held, principal, user_id)
             except LeaseLostError as error:
                 raise BusyError("A cleanup began meanwhile; retry when it has ended") from error
             finally:
@@ -64,7 +64,7 @@ class RemoveUser:
     async def _require(self, user_id: str, expected: frozenset[str] | None) -> None:
         if not await self._users.exists(user_id):
             raise no_such_user(user_id)
-        # Only then: a user whose row cannot be read in full can be removed all the same.
+        # Only then: a user whose row cannot be read in full can be off-boarded all the same.
         if expected is not None and (user := await self._litellm.read_user(user_id)):
             require_version(user.version, expected, "user")
 
@@ -75,7 +75,7 @@ class RemoveUser:
                 raise BusyError("A cleanup is in progress; retry when it has ended")
         return held
 
-    async def _remove(self, held: HeldLease, principal: Principal, user_id: str) -> int:
+    async def _offboard(self, held: HeldLease, principal: Principal, user_id: str) -> int:
         offboarding = (await self._offboardings.all()).get(user_id)
         try:
             await self._step(held, principal, user_id, Step.BLOCK, offboarding)
