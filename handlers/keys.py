@@ -8,15 +8,15 @@ from starlette.responses import Response
 
 from domain.identity import Principal
 from domain.keys import (
-    CreatedKey,
     DescribedKey,
     KeyChanges,
     KeyRequest,
     Replaced,
-    Revocation,
     RotatedKey,
     RotationRequest,
 )
+from domain.times import text_of
+from handlers.answers import PendingRevocation, RegeneratedKey, UserKey
 from handlers.responses import (
     effect_headers,
     entity_tag,
@@ -43,8 +43,7 @@ async def create_user_key(
     """`POST /users/{userId}/keys`: 201 with the key and its secret, shown once."""
     requested = cast("KeyRequest", snake_case(body))
     created = await service(principal, user_id, requested, idempotency_key)
-    body = _created(created.resource) | _in_force(created.resource)
-    return json_response(body, 201, rate_headers(created.rate))
+    return json_response(UserKey.of(created.resource), 201, rate_headers(created.rate))
 
 
 async def get_user_keys(
@@ -121,26 +120,17 @@ def _conditions(*, if_match: str | None, idempotency_key: str | None) -> dict[st
     return {"expected": versions(if_match), "idempotency_key": idempotency_key}
 
 
-def _created(key: CreatedKey | RotatedKey) -> dict[str, Any]:
-    return {"userId": key.user_id, "keyId": key.key_id, "keySecret": key.secret}
-
-
-def _in_force(key: CreatedKey) -> dict[str, Any]:
-    return {"expiresAt": key.expires_at, "maxBudget": key.max_budget, "models": list(key.models)}
-
-
-def _rotated(key: RotatedKey) -> dict[str, Any]:
-    return _created(key) | {
-        "revokes": {"keyId": key.revokes, "revokeAt": iso(key.revoke_at)},
-        "revokedAtOnce": list(key.revoked_at_once),
-    }
+def _rotated(key: RotatedKey) -> RegeneratedKey:
+    return RegeneratedKey.of(key, revokes=PendingRevocation(key_id=key.revokes, revoke_at=text_of(key.revoke_at)))
 
 
 def _key(described: DescribedKey) -> dict[str, Any]:
     revocation, block = described.revocation, described.key.block
     return {
         **described.key.fields,
-        "pendingRevocations": [_pending(row) for row in described.replaced],
+        "pendingRevocations": [
+            PendingRevocation.of(row, revoke_at=text_of(row.revoke_at)) for row in described.replaced
+        ],
         "revokeAt": iso(revocation.revoke_at) if revocation else None,
         "replacedBy": revocation.replaced_by if revocation else None,
         "blockedBy": block.blocker if block else None,
@@ -148,7 +138,3 @@ def _key(described: DescribedKey) -> dict[str, Any]:
         "isSession": described.key.is_session,
         **odd_fields(described.key.odd),
     }
-
-
-def _pending(row: Revocation) -> dict[str, Any]:
-    return {"keyId": row.key_id, "revokeAt": iso(row.revoke_at)}

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 import inflection
 import orjson
+from msgspec import to_builtins
 from starlette.responses import JSONResponse, Response
 
 from domain.rates import RateLimit
@@ -25,7 +26,7 @@ class _JsonLine(JSONResponse):
     """JSON with a newline at the end, for terminals."""
 
     def render(self, content: Any) -> bytes:
-        return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(content, default=to_builtins, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class _LongJsonLine(JSONResponse):

@@ -1,0 +1,35 @@
+"""The bodies of the contract and those of the handlers are the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.json import schema_components
+
+from handlers.answers import Answer, RegeneratedKey, UserKey
+from tests.support.contract import CONTRACT_DOCUMENT, resolved
+
+
+def kinds(of: type[Answer]) -> list[type[Answer]]:
+    return [kind for child in of.__subclasses__() for kind in (child, *kinds(child))]
+
+
+ANSWERS: dict[str, dict[str, Any]] = schema_components(kinds(Answer))[1]
+
+
+@pytest.mark.parametrize("name", [kind.__name__ for kind in kinds(Answer)])
+def test_an_answer_has_the_fields_of_its_schema(name: str) -> None:
+    """Those and no other; what the contract promises is always there, and null where the contract says so."""
+    given, promised = ANSWERS[name], CONTRACT_DOCUMENT["components"]["schemas"][name]
+    assert given["properties"].keys() == promised["properties"].keys()
+    assert set(promised["required"]) <= set(given["required"])
+    for field, schema in promised["properties"].items():
+        may_be_null = {"type": "null"} in given["properties"][field].get("anyOf", [])
+        assert may_be_null == resolved(schema).get("nullable", False), field
+
+
+@pytest.mark.parametrize("kind", [UserKey, RegeneratedKey])
+def test_an_answer_does_not_show_its_secret(kind: type[Answer]) -> None:
+    """Not even where it is printed, such as in a traceback with its variables."""
+    assert repr(kind(**dict.fromkeys(kind.__struct_fields__, "canary"))) == kind.__name__
