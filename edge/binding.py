@@ -52,7 +52,11 @@ class BoundOperation:
         self._body_required = bool(body.get("required"))
         self._moves = "308" in operation.responses
         self._is_conditional = any(row["name"] == "If-None-Match" for row in operation.parameters)
-        self._body = ContractValidator(operation.body_schema("application/json")) if body else None
+        self._body: ContractValidator | None = None
+        if body:
+            schema = operation.body_schema("application/json")
+            self._body = ContractValidator(schema)
+            self._body_fields = {name: inflection.underscore(name) for name in schema["properties"]}
         self._require_callable(operation.operation_id)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,13 +89,14 @@ class BoundOperation:
         except TypeError as error:
             raise TypeError(f"The handler of {operation_id} and what its requests give it differ: {error}") from error
 
-    def _checked_body(self, body: Any) -> Any | None:
+    def _checked_body(self, body: Any) -> dict[str, Any]:
+        """The fields of the body in snake_case: none of them if it is absent and may be."""
         if body is ABSENT and not self._body_required:
-            return None
+            return {}
         if body is ABSENT:
             raise InputError("A JSON body is required")
         check(self._body, body, "The body")
-        return body
+        return {self._body_fields[name]: value for name, value in body.items()}
 
 
 def bind_principal(scope: Scope, principal: Principal) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, TypedDict
 
 from starlette.responses import Response
 
@@ -25,7 +25,6 @@ from handlers.responses import (
     next_link,
     odd_fields,
     rate_headers,
-    snake_case,
     versions,
 )
 from services.effect import Effect
@@ -37,12 +36,17 @@ from services.keys.rotate import RotateKey
 from services.keys.update import UpdateKey
 
 
+class ReportKeyRequest(TypedDict):
+    """A secret that leaked."""
+
+    key: str
+
+
 async def create_user_key(
-    service: CreateKey, principal: Principal, user_id: str, body: dict[str, Any] | None, idempotency_key: str | None
+    service: CreateKey, principal: Principal, user_id: str, body: KeyRequest, idempotency_key: str | None
 ) -> Response:
     """`POST /users/{userId}/keys`: 201 with the key and its secret, shown once."""
-    requested = cast("KeyRequest", snake_case(body))
-    created = await service(principal, user_id, requested, idempotency_key)
+    created = await service(principal, user_id, body, idempotency_key)
     return json_response(UserKey.of(created.resource), 201, rate_headers(created.rate))
 
 
@@ -67,15 +71,14 @@ async def update_user_key(
     principal: Principal,
     user_id: str,
     key_id: str,
-    body: dict[str, Any],
+    body: KeyChanges,
     *,
     if_match: str | None,
     effect: Effect,
 ) -> Response:
     """`PATCH /users/{userId}/keys/{keyId}`: 200 with the changed key."""
-    requested = cast("KeyChanges", snake_case(body))
-    key = await service(principal, user_id, key_id, requested, versions(if_match))
-    return json_response(_key(key), headers=entity_tag(key.version) | effect_headers(effect.of_update(requested)))
+    key = await service(principal, user_id, key_id, body, versions(if_match))
+    return json_response(_key(key), headers=entity_tag(key.version) | effect_headers(effect.of_update(body)))
 
 
 async def delete_user_key(
@@ -99,18 +102,17 @@ async def regenerate_user_key(
     user_id: str,
     key_id: str,
     *,
-    body: dict[str, Any] | None,
+    body: RotationRequest,
     effect: Effect,
     **headers: str | None,
 ) -> Response:
     """`POST /users/{userId}/keys/{keyId}/regenerate`: 201 with the new key and the end of the old one."""
-    requested = cast("RotationRequest", snake_case(body))
-    rotated = await service(principal, user_id, key_id, requested, **_conditions(**headers))
-    ended = effect_headers(effect.of_rotation(requested, rotated.resource))
+    rotated = await service(principal, user_id, key_id, body, **_conditions(**headers))
+    ended = effect_headers(effect.of_rotation(body, rotated.resource))
     return json_response(_rotated(rotated.resource), 201, rate_headers(rotated.rate) | ended)
 
 
-async def report_key(service: ReportKey, principal: Principal, body: dict[str, str], effect: Effect) -> Response:
+async def report_key(service: ReportKey, principal: Principal, body: ReportKeyRequest, effect: Effect) -> Response:
     """`POST /keys/report`: 202, whether the key exists or not."""
     rate = await service(principal, body["key"])
     return json_response({"received": True}, 202, rate_headers(rate) | effect_headers(effect.seconds))

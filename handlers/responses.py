@@ -50,11 +50,6 @@ def long_json_response(body: Mapping[str, Any]) -> Response:
     return _LongJsonLine(body, headers={"Cache-Control": "no-store"})
 
 
-def snake_case(body: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The fields of a request body under the names of the services."""
-    return {inflection.underscore(name): value for name, value in (body or {}).items()}
-
-
 def camel_case(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a noun under the names of the API."""
     return {inflection.camelize(name, uppercase_first_letter=False): value for name, value in fields.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, TypedDict
 
 from starlette.responses import Response
 
@@ -18,7 +18,6 @@ from handlers.responses import (
     next_link,
     odd_fields,
     rate_headers,
-    snake_case,
     versions,
 )
 from services.access import permissions_of
@@ -28,6 +27,12 @@ from services.users.list import ListUsers
 from services.users.tiers import Tiers
 from services.users.update import UpdateUser
 from services.users.users import CreateUser, Users
+
+
+class CreateUserRequest(TypedDict):
+    """Who is to be created."""
+
+    user_id: str
 
 
 async def get_me(service: Tiers, principal: Principal) -> Response:
@@ -62,10 +67,10 @@ async def get_users(
 
 
 async def create_user(
-    service: CreateUser, principal: Principal, body: dict[str, Any], idempotency_key: str | None
+    service: CreateUser, principal: Principal, body: CreateUserRequest, idempotency_key: str | None
 ) -> Response:
     """`POST /users`: 201 with the new user."""
-    created = await service(principal, refs.user_id(body["userId"]), idempotency_key)
+    created = await service(principal, refs.user_id(body["user_id"]), idempotency_key)
     return json_response(_user(created.resource), 201, rate_headers(created.rate))
 
 
@@ -76,11 +81,10 @@ async def get_user(service: Users, principal: Principal, user_id: str) -> Respon
 
 
 async def update_user(
-    service: UpdateUser, principal: Principal, user_id: str, body: dict[str, Any], *, if_match: str | None
+    service: UpdateUser, principal: Principal, user_id: str, body: UserChanges, *, if_match: str | None
 ) -> Response:
     """`PATCH /users/{userId}`: 200 with the changed user."""
-    requested = cast("UserChanges", snake_case(body))
-    user = await service(principal, user_id, requested, versions(if_match))
+    user = await service(principal, user_id, body, versions(if_match))
     return json_response(_user(user), headers=entity_tag(user.version))
 
 
