@@ -20,7 +20,7 @@ from domain.errors import InputError
 from domain.identity import Principal
 from edge.bodies import ABSENT, read_json
 from edge.checks import ContractValidator, check
-from edge.conditional import tagged, unless_matched
+from edge.conditional import tagged, unless_matched, versions
 from edge.parameters import Parameters
 from edge.paths import ends_in_slash, without_slash
 
@@ -70,6 +70,8 @@ class BoundOperation:
             body = self._checked_body(await read_json(Headers(scope=scope), receive, self._body_seconds))
             if self._takes_body:
                 arguments["body"] = body
+        if "if_match" in arguments:
+            arguments["if_match"] = versions(arguments["if_match"])
         if_none_match = arguments.pop("if_none_match", None)
         response = await self._handler(**arguments)
         if self._is_conditional:

@@ -2,8 +2,8 @@
 
 A handler takes the service that it calls, by its type, and what else it renders; `principal`, except for open
 operations; `body`, whose type lists its fields in snake_case; and the parameters of the operation in snake_case, ids of
-users in lower case, with `**` those that it does not name. It calls the service once and renders the result.
-`edge/binding.py` passes the arguments.
+users in lower case, `if_match` as the versions in it, with `**` those that it does not name. It calls the service once
+and renders the result. `edge/binding.py` passes the arguments.
 """
 
 from handlers.audit import get_audit

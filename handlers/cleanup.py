@@ -14,9 +14,7 @@ from services.offboarding.administration import CleanupAdministration
 from services.offboarding.report import report_as_json
 
 
-class RunCleanupRequest(TypedDict, total=False):
-    """What is to run: without anything, a dry run."""
-
+class _RunCleanupRequest(TypedDict, total=False):
     dry_run: bool
     plan_hash: str
 
@@ -30,7 +28,7 @@ async def get_cleanup(service: CleanupAdministration, principal: Principal) -> R
 
 
 async def run_cleanup(
-    service: CleanupAdministration, principal: Principal, body: RunCleanupRequest, effect: Effect
+    service: CleanupAdministration, principal: Principal, body: _RunCleanupRequest, effect: Effect
 ) -> Response:
     """`POST /cleanup`: 200 with the report of a dry run, or 202 for a run, or a dry run that takes long."""
     if body.get("dry_run", True):

@@ -2,31 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
+from msgspec import field
 from starlette.responses import Response
 
 from domain.identity import Principal
-from domain.keys import (
-    DescribedKey,
-    KeyChanges,
-    KeyRequest,
-    Replaced,
-    RotatedKey,
-    RotationRequest,
-)
+from domain.keys import DescribedKey, KeyChanges, KeyRequest, Replaced, RotatedKey, RotationRequest
 from domain.times import text_of
-from handlers.answers import PendingRevocation, RegeneratedKey, UserKey
-from handlers.responses import (
-    effect_headers,
-    entity_tag,
-    iso,
-    json_response,
-    next_link,
-    odd_fields,
-    rate_headers,
-    versions,
-)
+from handlers.responses import Answer, effect_headers, entity_tag, iso, json_response, next_link, rate_headers
 from services.effect import Effect
 from services.keys.create import CreateKey
 from services.keys.delete import DeleteKey
@@ -36,9 +21,29 @@ from services.keys.rotate import RotateKey
 from services.keys.update import UpdateKey
 
 
-class ReportKeyRequest(TypedDict):
-    """A secret that leaked."""
+class _PendingRevocation(Answer):
+    key_id: str
+    revoke_at: str
 
+
+class _UserKey(Answer):
+    user_id: str
+    key_id: str
+    secret: str = field(name="keySecret")
+    expires_at: str | None
+    max_budget: float | None
+    models: Sequence[str]
+
+
+class _RegeneratedKey(Answer):
+    user_id: str
+    key_id: str
+    secret: str = field(name="keySecret")
+    revokes: _PendingRevocation
+    revoked_at_once: Sequence[str]
+
+
+class _ReportKeyRequest(TypedDict):
     key: str
 
 
@@ -47,17 +52,24 @@ async def create_user_key(
 ) -> Response:
     """`POST /users/{userId}/keys`: 201 with the key and its secret, shown once."""
     created = await service(principal, user_id, body, idempotency_key)
-    return json_response(UserKey.of(created.resource), 201, rate_headers(created.rate))
+    return json_response(_UserKey.of(created.resource), 201, rate_headers(created.rate))
 
 
 async def get_user_keys(
-    service: Keys, principal: Principal, user_id: str, limit: int | None, **query: str | None
+    service: Keys,
+    principal: Principal,
+    user_id: str,
+    *,
+    limit: int | None,
+    cursor: str | None,
+    alias: str | None,
+    status: str | None,
 ) -> Response:
     """`GET /users/{userId}/keys`: 200 with the keys, under LiteLLM's field names."""
-    page = await service.page(principal, user_id, limit=limit, **query)
-    link = next_link(("users", user_id, "keys"), page.next_cursor, {**query, "limit": limit})
-    cursor = {} if limit is None else {"nextCursor": page.next_cursor}
-    return json_response({"keys": [_key(row) for row in page.items]} | cursor, headers=link)
+    page = await service.page(principal, user_id, limit=limit, cursor=cursor, alias=alias, status=status)
+    link = next_link(("users", user_id, "keys"), page, cursor=cursor, alias=alias, status=status, limit=limit)
+    following = {} if limit is None else {"nextCursor": page.next_cursor}
+    return json_response({"keys": [_key(row) for row in page.items]} | following, headers=link)
 
 
 async def get_user_key(service: Keys, principal: Principal, user_id: str, key_id: str) -> Response:
@@ -73,11 +85,11 @@ async def update_user_key(
     key_id: str,
     body: KeyChanges,
     *,
-    if_match: str | None,
+    if_match: frozenset[str] | None,
     effect: Effect,
 ) -> Response:
     """`PATCH /users/{userId}/keys/{keyId}`: 200 with the changed key."""
-    key = await service(principal, user_id, key_id, body, versions(if_match))
+    key = await service(principal, user_id, key_id, body, if_match)
     return json_response(_key(key), headers=entity_tag(key.version) | effect_headers(effect.of_update(body)))
 
 
@@ -88,11 +100,11 @@ async def delete_user_key(
     key_id: str,
     *,
     replaced: str,
-    if_match: str | None,
+    if_match: frozenset[str] | None,
     effect: Effect,
 ) -> Response:
     """`DELETE /users/{userId}/keys/{keyId}`: 204."""
-    await service(principal, user_id, key_id, Replaced(replaced), versions(if_match))
+    await service(principal, user_id, key_id, Replaced(replaced), if_match)
     return Response(status_code=204, headers=effect_headers(effect.seconds))
 
 
@@ -103,40 +115,38 @@ async def regenerate_user_key(
     key_id: str,
     *,
     body: RotationRequest,
+    if_match: frozenset[str] | None,
+    idempotency_key: str | None,
     effect: Effect,
-    **headers: str | None,
 ) -> Response:
     """`POST /users/{userId}/keys/{keyId}/regenerate`: 201 with the new key and the end of the old one."""
-    rotated = await service(principal, user_id, key_id, body, **_conditions(**headers))
+    rotated = await service(principal, user_id, key_id, body, expected=if_match, idempotency_key=idempotency_key)
     ended = effect_headers(effect.of_rotation(body, rotated.resource))
     return json_response(_rotated(rotated.resource), 201, rate_headers(rotated.rate) | ended)
 
 
-async def report_key(service: ReportKey, principal: Principal, body: ReportKeyRequest, effect: Effect) -> Response:
+async def report_key(service: ReportKey, principal: Principal, body: _ReportKeyRequest, effect: Effect) -> Response:
     """`POST /keys/report`: 202, whether the key exists or not."""
     rate = await service(principal, body["key"])
     return json_response({"received": True}, 202, rate_headers(rate) | effect_headers(effect.seconds))
 
 
-def _conditions(*, if_match: str | None, idempotency_key: str | None) -> dict[str, Any]:
-    return {"expected": versions(if_match), "idempotency_key": idempotency_key}
+def _rotated(key: RotatedKey) -> _RegeneratedKey:
+    return _RegeneratedKey.of(key, revokes=_pending(key.revokes, key.revoke_at))
 
 
-def _rotated(key: RotatedKey) -> RegeneratedKey:
-    return RegeneratedKey.of(key, revokes=PendingRevocation(key_id=key.revokes, revoke_at=text_of(key.revoke_at)))
+def _pending(key_id: str, revoke_at: float) -> _PendingRevocation:
+    return _PendingRevocation(key_id=key_id, revoke_at=text_of(revoke_at))
 
 
 def _key(described: DescribedKey) -> dict[str, Any]:
     revocation, block = described.revocation, described.key.block
     return {
         **described.key.fields,
-        "pendingRevocations": [
-            PendingRevocation.of(row, revoke_at=text_of(row.revoke_at)) for row in described.replaced
-        ],
+        "pendingRevocations": [_pending(row.key_id, row.revoke_at) for row in described.replaced],
         "revokeAt": iso(revocation.revoke_at) if revocation else None,
         "replacedBy": revocation.replaced_by if revocation else None,
         "blockedBy": block.blocker if block else None,
         "blockedAt": iso(block.since) if block else None,
         "isSession": described.key.is_session,
-        **odd_fields(described.key.odd),
-    }
+    } | ({"oddFields": sorted(described.key.odd)} if described.key.odd else {})
