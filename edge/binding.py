@@ -52,11 +52,7 @@ class BoundOperation:
         self._body_required = bool(body.get("required"))
         self._moves = "308" in operation.responses
         self._is_conditional = any(row["name"] == "If-None-Match" for row in operation.parameters)
-        self._body: ContractValidator | None = None
-        if body:
-            schema = operation.body_schema("application/json")
-            self._body = ContractValidator(schema)
-            self._body_fields = {name: inflection.underscore(name) for name in schema["properties"]}
+        self._body = ContractValidator(operation.body_schema("application/json")) if body else None
         self._require_callable(operation.operation_id)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +94,7 @@ class BoundOperation:
         if body is ABSENT:
             raise InputError("A JSON body is required")
         check(self._body, body, "The body")
-        return {self._body_fields[name]: value for name, value in body.items()}
+        return {inflection.underscore(name): value for name, value in body.items()}
 
 
 def bind_principal(scope: Scope, principal: Principal) -> None:
