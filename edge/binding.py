@@ -20,7 +20,7 @@ from domain.errors import InputError
 from domain.identity import Principal
 from edge.bodies import ABSENT, read_json
 from edge.checks import ContractValidator, check
-from edge.conditional import tagged, unless_matched
+from edge.conditional import tagged, unless_matched, versions
 from edge.parameters import Parameters
 from edge.paths import ends_in_slash, without_slash
 
@@ -66,6 +66,8 @@ class BoundOperation:
             body = self._checked_body(await read_json(Headers(scope=scope), receive, self._body_seconds))
             if self._takes_body:
                 arguments["body"] = body
+        if "if_match" in arguments:
+            arguments["if_match"] = versions(arguments["if_match"])
         if_none_match = arguments.pop("if_none_match", None)
         response = await self._handler(**arguments)
         if self._is_conditional:
@@ -85,13 +87,14 @@ class BoundOperation:
         except TypeError as error:
             raise TypeError(f"The handler of {operation_id} and what its requests give it differ: {error}") from error
 
-    def _checked_body(self, body: Any) -> Any | None:
+    def _checked_body(self, body: Any) -> dict[str, Any]:
+        """The fields of the body in snake_case: none of them if it is absent and may be."""
         if body is ABSENT and not self._body_required:
-            return None
+            return {}
         if body is ABSENT:
             raise InputError("A JSON body is required")
         check(self._body, body, "The body")
-        return body
+        return {inflection.underscore(name): value for name, value in body.items()}
 
 
 def bind_principal(scope: Scope, principal: Principal) -> None:

@@ -1,4 +1,4 @@
-"""Conditional reads (RFC 9110, section 13): a tag for each representation, and a 304 if the caller has it already.
+"""Conditional requests (RFC 9110, section 13): a tag for each representation, and a 304 if the caller has it already.
 
 A handler may give the version of the resource as its `ETag`: the state that a caller can change, which `If-Match`
 compares. The tag that leaves has a hash of the whole representation as well, because `If-None-Match` must not hide
@@ -13,7 +13,15 @@ import re
 from starlette.responses import Response
 
 _HASH_DIGITS = 32
+_ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
 _OPAQUE_TAG = re.compile(r'"([^"]*)"')
+
+
+def versions(if_match: str | None) -> frozenset[str] | None:
+    """The versions in `If-Match`; None means any (RFC 9110, section 13.1.1). A weak tag never matches."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    return frozenset(tag.partition("-")[0] for weak, tag in _ENTITY_TAG.findall(if_match) if not weak)
 
 
 def tagged(response: Response) -> Response:

@@ -1,8 +1,9 @@
 """One function for each operationId of `openapi.yaml`, named after it in snake_case.
 
 A handler takes the service that it calls, by its type, and what else it renders; `principal`, except for open
-operations; `body`; and the parameters of the operation in snake_case, ids of users in lower case, with `**` those that
-it does not name. It calls the service once and renders the result. `edge/binding.py` passes the arguments.
+operations; `body`, whose type lists its fields in snake_case; and the parameters of the operation in snake_case, ids of
+users in lower case, `if_match` as the versions in it, with `**` those that it does not name. It calls the service once
+and renders the result. `edge/binding.py` passes the arguments.
 """
 
 from inspect import isfunction

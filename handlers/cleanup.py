@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 from starlette.responses import Response
 
@@ -14,6 +14,11 @@ from services.offboarding.administration import CleanupAdministration
 from services.offboarding.cleanup_report import report_as_json
 
 
+class _RunCleanupRequest(TypedDict, total=False):
+    dry_run: bool
+    plan_hash: str
+
+
 async def get_cleanup(service: CleanupAdministration, principal: Principal) -> Response:
     """`GET /cleanup`: 200 with the last report and the time of the next run."""
     status = await service.status(principal)
@@ -23,14 +28,13 @@ async def get_cleanup(service: CleanupAdministration, principal: Principal) -> R
 
 
 async def run_cleanup(
-    service: CleanupAdministration, principal: Principal, body: dict[str, Any] | None, effect: Effect
+    service: CleanupAdministration, principal: Principal, body: _RunCleanupRequest, effect: Effect
 ) -> Response:
     """`POST /cleanup`: 200 with the report of a dry run, or 202 for a run, or a dry run that takes long."""
-    requested = body or {}
-    if requested.get("dryRun", True):
+    if body.get("dry_run", True):
         report = await service.plan(principal)
     else:
-        report = await service.start(principal, requested.get("planHash"))
+        report = await service.start(principal, body.get("plan_hash"))
     if report.outcome is not RunOutcome.RUNNING:
         return long_json_response(_report(report))
     headers = location_of(("cleanup", "runs", str(report.run_id))) | effect_headers(effect.of_run(report))

@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import Any, TypedDict
 
+from msgspec import field
 from starlette.responses import Response
 
 from domain.identity import Principal
-from domain.keys import (
-    CreatedKey,
-    DescribedKey,
-    KeyChanges,
-    KeyRequest,
-    Replaced,
-    Revocation,
-    RotatedKey,
-    RotationRequest,
-)
-from handlers.responses import (
-    effect_headers,
-    entity_tag,
-    iso,
-    json_response,
-    next_link,
-    odd_fields,
-    rate_headers,
-    snake_case,
-    versions,
-)
+from domain.keys import DescribedKey, KeyChanges, KeyRequest, Replaced, RotatedKey, RotationRequest
+from domain.times import text_of
+from handlers.responses import Answer, effect_headers, entity_tag, iso, json_response, next_link, rate_headers
 from services.effect import Effect
 from services.keys.create import CreateKey
 from services.keys.delete import DeleteKey
@@ -37,24 +21,55 @@ from services.keys.rotate import RotateKey
 from services.keys.update import UpdateKey
 
 
+class _PendingRevocation(Answer):
+    key_id: str
+    revoke_at: str
+
+
+class _UserKey(Answer):
+    user_id: str
+    key_id: str
+    secret: str = field(name="keySecret")
+    expires_at: str | None
+    max_budget: float | None
+    models: Sequence[str]
+
+
+class _RegeneratedKey(Answer):
+    user_id: str
+    key_id: str
+    secret: str = field(name="keySecret")
+    revokes: _PendingRevocation
+    revoked_at_once: Sequence[str]
+
+
+class _ReportKeyRequest(TypedDict):
+    key: str
+
+
 async def create_user_key(
-    service: CreateKey, principal: Principal, user_id: str, body: dict[str, Any] | None, idempotency_key: str | None
+    service: CreateKey, principal: Principal, user_id: str, body: KeyRequest, idempotency_key: str | None
 ) -> Response:
     """`POST /users/{userId}/keys`: 201 with the key and its secret, shown once."""
-    requested = cast("KeyRequest", snake_case(body))
-    created = await service(principal, user_id, requested, idempotency_key)
-    body = _created(created.resource) | _in_force(created.resource)
-    return json_response(body, 201, rate_headers(created.rate))
+    created = await service(principal, user_id, body, idempotency_key)
+    return json_response(_UserKey.of(created.resource), 201, rate_headers(created.rate))
 
 
 async def get_user_keys(
-    service: Keys, principal: Principal, user_id: str, limit: int | None, **query: str | None
+    service: Keys,
+    principal: Principal,
+    user_id: str,
+    *,
+    limit: int | None,
+    cursor: str | None,
+    alias: str | None,
+    status: str | None,
 ) -> Response:
     """`GET /users/{userId}/keys`: 200 with the keys, under LiteLLM's field names."""
-    page = await service.page(principal, user_id, limit=limit, **query)
-    link = next_link(("users", user_id, "keys"), page.next_cursor, {**query, "limit": limit})
-    cursor = {} if limit is None else {"nextCursor": page.next_cursor}
-    return json_response({"keys": [_key(row) for row in page.items]} | cursor, headers=link)
+    page = await service.page(principal, user_id, limit=limit, cursor=cursor, alias=alias, status=status)
+    link = next_link(("users", user_id, "keys"), page, cursor=cursor, alias=alias, status=status, limit=limit)
+    following = {} if limit is None else {"nextCursor": page.next_cursor}
+    return json_response({"keys": [_key(row) for row in page.items]} | following, headers=link)
 
 
 async def get_user_key(service: Keys, principal: Principal, user_id: str, key_id: str) -> Response:
@@ -68,15 +83,14 @@ async def update_user_key(
     principal: Principal,
     user_id: str,
     key_id: str,
-    body: dict[str, Any],
+    body: KeyChanges,
     *,
-    if_match: str | None,
+    if_match: frozenset[str] | None,
     effect: Effect,
 ) -> Response:
     """`PATCH /users/{userId}/keys/{keyId}`: 200 with the changed key."""
-    requested = cast("KeyChanges", snake_case(body))
-    key = await service(principal, user_id, key_id, requested, versions(if_match))
-    return json_response(_key(key), headers=entity_tag(key.version) | effect_headers(effect.of_update(requested)))
+    key = await service(principal, user_id, key_id, body, if_match)
+    return json_response(_key(key), headers=entity_tag(key.version) | effect_headers(effect.of_update(body)))
 
 
 async def delete_user_key(
@@ -86,11 +100,11 @@ async def delete_user_key(
     key_id: str,
     *,
     replaced: str,
-    if_match: str | None,
+    if_match: frozenset[str] | None,
     effect: Effect,
 ) -> Response:
     """`DELETE /users/{userId}/keys/{keyId}`: 204."""
-    await service(principal, user_id, key_id, Replaced(replaced), versions(if_match))
+    await service(principal, user_id, key_id, Replaced(replaced), if_match)
     return Response(status_code=204, headers=effect_headers(effect.seconds))
 
 
@@ -100,55 +114,39 @@ async def regenerate_user_key(
     user_id: str,
     key_id: str,
     *,
-    body: dict[str, Any] | None,
+    body: RotationRequest,
+    if_match: frozenset[str] | None,
+    idempotency_key: str | None,
     effect: Effect,
-    **headers: str | None,
 ) -> Response:
     """`POST /users/{userId}/keys/{keyId}/regenerate`: 201 with the new key and the end of the old one."""
-    requested = cast("RotationRequest", snake_case(body))
-    rotated = await service(principal, user_id, key_id, requested, **_conditions(**headers))
-    ended = effect_headers(effect.of_rotation(requested, rotated.resource))
+    rotated = await service(principal, user_id, key_id, body, expected=if_match, idempotency_key=idempotency_key)
+    ended = effect_headers(effect.of_rotation(body, rotated.resource))
     return json_response(_rotated(rotated.resource), 201, rate_headers(rotated.rate) | ended)
 
 
-async def report_key(service: ReportKey, principal: Principal, body: dict[str, str], effect: Effect) -> Response:
+async def report_key(service: ReportKey, principal: Principal, body: _ReportKeyRequest, effect: Effect) -> Response:
     """`POST /keys/report`: 202, whether the key exists or not."""
     rate = await service(principal, body["key"])
     return json_response({"received": True}, 202, rate_headers(rate) | effect_headers(effect.seconds))
 
 
-def _conditions(*, if_match: str | None, idempotency_key: str | None) -> dict[str, Any]:
-    return {"expected": versions(if_match), "idempotency_key": idempotency_key}
+def _rotated(key: RotatedKey) -> _RegeneratedKey:
+    return _RegeneratedKey.of(key, revokes=_pending(key.revokes, key.revoke_at))
 
 
-def _created(key: CreatedKey | RotatedKey) -> dict[str, Any]:
-    return {"userId": key.user_id, "keyId": key.key_id, "keySecret": key.secret}
-
-
-def _in_force(key: CreatedKey) -> dict[str, Any]:
-    return {"expiresAt": key.expires_at, "maxBudget": key.max_budget, "models": list(key.models)}
-
-
-def _rotated(key: RotatedKey) -> dict[str, Any]:
-    return _created(key) | {
-        "revokes": {"keyId": key.revokes, "revokeAt": iso(key.revoke_at)},
-        "revokedAtOnce": list(key.revoked_at_once),
-    }
+def _pending(key_id: str, revoke_at: float) -> _PendingRevocation:
+    return _PendingRevocation(key_id=key_id, revoke_at=text_of(revoke_at))
 
 
 def _key(described: DescribedKey) -> dict[str, Any]:
     revocation, block = described.revocation, described.key.block
     return {
         **described.key.fields,
-        "pendingRevocations": [_pending(row) for row in described.replaced],
+        "pendingRevocations": [_pending(row.key_id, row.revoke_at) for row in described.replaced],
         "revokeAt": iso(revocation.revoke_at) if revocation else None,
         "replacedBy": revocation.replaced_by if revocation else None,
         "blockedBy": block.blocker if block else None,
         "blockedAt": iso(block.since) if block else None,
         "isSession": described.key.is_session,
-        **odd_fields(described.key.odd),
-    }
-
-
-def _pending(row: Revocation) -> dict[str, Any]:
-    return {"keyId": row.key_id, "revokeAt": iso(row.revoke_at)}
+    } | ({"oddFields": sorted(described.key.odd)} if described.key.odd else {})

@@ -3,29 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, urlencode
 
-import inflection
 import orjson
+from msgspec import Struct, to_builtins
 from starlette.responses import JSONResponse, Response
 
+from domain.pages import Page
 from domain.rates import RateLimit
 from domain.times import text_of
 
 _BASE = "/api/litellm-orchestrator"
 _ITEMS_AT_ONCE = 500
 _WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
-_ENTITY_TAG = re.compile(r'(W/)?"([^"]*)"')
+
+
+class Answer(Struct, kw_only=True, rename="camel"):
+    """What shows a noun: named after its schema in the contract, with the fields in camelCase. UNSET is left out."""
+
+    @classmethod
+    def of(cls, noun: object, **more: Any) -> Self:
+        """The answer with `more`, and what `noun` has under the names of the other fields."""
+        return cls(**more, **{name: getattr(noun, name) for name in cls.__struct_fields__ if name not in more})
+
+    def __repr__(self) -> str:
+        return type(self).__name__  # it may have a secret
 
 
 class _JsonLine(JSONResponse):
     """JSON with a newline at the end, for terminals."""
 
     def render(self, content: Any) -> bytes:
-        return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(content, default=to_builtins, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class _LongJsonLine(JSONResponse):
@@ -49,42 +61,16 @@ def long_json_response(body: Mapping[str, Any]) -> Response:
     return _LongJsonLine(body, headers={"Cache-Control": "no-store"})
 
 
-def snake_case(body: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The fields of a request body under the names of the services."""
-    return {inflection.underscore(name): value for name, value in (body or {}).items()}
-
-
-def camel_case(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a noun under the names of the API."""
-    return {inflection.camelize(name, uppercase_first_letter=False): value for name, value in fields.items()}
-
-
-def odd_fields(names: Iterable[str]) -> dict[str, list[str]]:
-    """The field that names the odd ones, if there are any."""
-    odd = sorted(names)
-    return {"oddFields": odd} if odd else {}
-
-
-def versions(if_match: str | None) -> frozenset[str] | None:
-    """The versions in `If-Match`; None means any (RFC 9110, section 13.1.1). A weak tag never matches.
-
-    A tag is a version, a dash, and a hash of the representation (see `edge/conditional.py`).
-    """
-    if if_match is None or if_match.strip() == "*":
-        return None
-    return frozenset(tag.partition("-")[0] for weak, tag in _ENTITY_TAG.findall(if_match) if not weak)
-
-
 def entity_tag(version: str) -> dict[str, str]:
     """The `ETag` header of a version."""
     return {"ETag": f'"{version}"'}
 
 
-def next_link(segments: Sequence[str], next_cursor: str | None, query: Mapping[str, Any]) -> dict[str, str]:
-    """The `Link` header to the next page of the list at `segments`; empty on the last page (RFC 8288)."""
-    if next_cursor is None:
+def next_link(segments: Sequence[str], page: Page[Any], **query: Any) -> dict[str, str]:
+    """The `Link` header to the page after `page` of the list at `segments`; empty on the last page (RFC 8288)."""
+    if page.next_cursor is None:
         return {}
-    given = {name: value for name, value in query.items() if value is not None} | {"cursor": next_cursor}
+    given = {name: value for name, value in query.items() if value is not None} | {"cursor": page.next_cursor}
     return {"Link": f'<{_path(segments)}?{urlencode(given, quote_via=quote)}>; rel="next"'}
 
 

@@ -2,21 +2,50 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from msgspec import field
 from starlette.responses import Response
 
 from domain.identity import Principal
-from domain.models import ServedModel
-from domain.usage import UsageFigures, UsageGroup, UsageReport
-from handlers.responses import camel_case, json_response
+from domain.usage import UsageGroup
+from handlers.responses import Answer, json_response
 from services.usage_report import Usage
 from services.users.models import Models
 
 
+class _AvailableModel(Answer):
+    id: str
+    groups: Sequence[str]
+    provider: str | None
+    context_window: int | None
+    input_price: float | None = field(name="inputPricePerMillion")
+    output_price: float | None = field(name="outputPricePerMillion")
+
+
+class _UsageFigures(Answer):
+    spend: float
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    requests: int
+    failed_requests: int
+    cache_read_input_tokens: int
+    cache_creation_input_tokens: int
+
+
+class _UsageBudget(Answer):
+    max_budget: float | None
+    budget_duration: str | None
+    spend: float
+    remaining: float | None
+    budget_reset_at: str | None = field(name="resetsAt")
+
+
 async def get_models(service: Models, principal: Principal) -> Response:
     """`GET /models`: 200 with the models."""
-    return json_response({"models": [_model(model) for model in await service.usable(principal)]})
+    return json_response({"models": [_AvailableModel.of(model) for model in await service.usable(principal)]})
 
 
 async def get_user_usage(
@@ -26,43 +55,18 @@ async def get_user_usage(
     *,
     from_: str | None,
     to: str | None,
-    **query: Any,
+    group_by: str,
+    split_by: str | None,
 ) -> Response:
     """`GET /users/{userId}/usage`: 200 with the usage in total and by group."""
-    report = await service.of(principal, user_id, first=from_, last=to, **query)
-    groups = [_group(row) for row in report.groups]
-    span = {"from": report.first.isoformat(), "to": report.last.isoformat(), "groupBy": query["group_by"]}
-    sums = {"total": _figures(report.total), "groups": groups, "budget": _budget(report)}
-    return json_response({"userId": report.user.user_id} | span | sums)
-
-
-def _model(model: ServedModel) -> dict[str, Any]:
-    return {
-        "id": model.id,
-        "groups": model.groups,
-        "provider": model.provider,
-        "contextWindow": model.context_window,
-        "inputPricePerMillion": model.input_price,
-        "outputPricePerMillion": model.output_price,
-    }
+    report = await service.of(principal, user_id, first=from_, last=to, group_by=group_by, split_by=split_by)
+    span = {"userId": report.user.user_id, "from": report.first, "to": report.last, "groupBy": group_by}
+    sums = {"total": _UsageFigures.of(report.total), "groups": [_group(row) for row in report.groups]}
+    return json_response(span | sums | {"budget": _UsageBudget.of(report.user, remaining=report.remaining)})
 
 
 def _group(row: UsageGroup) -> dict[str, Any]:
     parts = {}
     if row.parts is not None:
         parts["parts"] = [{"group": group, "spend": figures.spend} for group, figures in sorted(row.parts.items())]
-    return {"group": row.group, "alias": row.alias, "figures": _figures(row.figures)} | parts
-
-
-def _figures(figures: UsageFigures) -> dict[str, Any]:
-    return camel_case(vars(figures))
-
-
-def _budget(report: UsageReport) -> dict[str, Any]:
-    return {
-        "maxBudget": report.user.max_budget,
-        "budgetDuration": report.user.budget_duration,
-        "spend": report.user.spend,
-        "remaining": report.remaining,
-        "resetsAt": report.user.budget_reset_at,
-    }
+    return {"group": row.group, "alias": row.alias, "figures": _UsageFigures.of(row.figures)} | parts
