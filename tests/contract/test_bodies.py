@@ -10,8 +10,8 @@ from inflection import underscore
 from msgspec import UnsetType
 from msgspec.structs import fields
 
-import handlers
 from edge.binding import handler_name
+from handlers import HANDLERS
 from handlers.responses import Answer
 from tests.support.contract import CONTRACT_DOCUMENT, operations, resolved
 from tests.support.requests import WITH_BODY
@@ -35,7 +35,7 @@ def test_an_answer_has_the_fields_of_its_schema(kind: type[Answer]) -> None:
 @pytest.mark.parametrize("operation", WITH_BODY)
 def test_a_handler_takes_the_fields_of_its_body(operation: str) -> None:
     """Those and no other, absent where the contract allows it, and null where it does."""
-    taken = get_type_hints(getattr(handlers, handler_name(operation)))["body"]
+    taken = get_type_hints(HANDLERS[handler_name(operation)])["body"]
     schema = resolved(operations()[operation][2]["requestBody"]["content"]["application/json"]["schema"])
     assert taken.__annotations__.keys() == {underscore(name) for name in schema["properties"]}
     assert taken.__required_keys__ == {underscore(name) for name in schema.get("required", [])}
