@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import re
 from collections.abc import AsyncIterator
@@ -10,10 +9,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, expect
 
 from tests.conftest import ALICE, keys_path, user_path
-from tests.console.conftest import Opened, choose, create, describe, spent
+from tests.console.conftest import Opened, choose, create, describe, hold, spent
 
 pytestmark = pytest.mark.console
 
@@ -199,17 +198,11 @@ async def test_the_file_has_a_row_for_each_day_and_group(opened: Opened) -> None
 @asynccontextmanager
 async def before(opened: Opened, answer: str) -> AsyncIterator[None]:
     """Alice is signed in, and the page still waits for an answer, which comes at the end."""
-    arrived = asyncio.Event()
-
-    async def wait(route: Route) -> None:
-        await arrived.wait()
-        await route.continue_()
-
-    await opened.page.route(re.compile(f"/{answer}$"), wait)
+    held = await hold(opened.page, re.compile(f"/{answer}$"))
     await opened.sign_in("alice")
     async with opened.page.expect_response(re.compile(f"/{answer}$")):
         yield
-        arrived.set()
+        held.released.set()
 
 
 async def test_a_form_lists_the_models_that_come_later(opened: Opened) -> None:
