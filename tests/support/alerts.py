@@ -15,5 +15,6 @@ ALERTS: list[dict[str, Any]] = yaml.safe_load((PROMETHEUS / "alerts.yaml").read_
 
 
 def dashboard_queries() -> list[str]:
+    """Each expression of each panel."""
     panels = json.loads(DASHBOARD.read_text())["panels"]
     return [target["expr"] for panel in panels for target in panel.get("targets", [])]

@@ -12,6 +12,7 @@ AUDIT = f"{BASE}/audit"
 
 
 async def events(client: httpx.AsyncClient, **query: Any) -> list[dict[str, Any]]:
+    """The newest first."""
     answer = await client.get(AUDIT, params=query)
     assert answer.status_code == 200, answer.text
     return list(answer.json()["events"])

@@ -15,6 +15,7 @@ async def metrics_of(service: Service) -> dict[str, float]:
 
 
 def parsed(text: str) -> dict[str, float]:
+    """The samples of a page of metrics, by name and labels, without the prefix of ours."""
     found = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
@@ -24,4 +25,5 @@ def parsed(text: str) -> dict[str, float]:
 
 
 def count(operation: str, status: int | str) -> str:
+    """The name of the sample that counts such requests."""
     return f'request_duration_seconds_count{{operation="{operation}",status="{status}"}}'

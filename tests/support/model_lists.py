@@ -18,6 +18,7 @@ class Case:
 
 
 def case(*names: str, allows: tuple[str, ...], to_key: tuple[str, ...] | None = None) -> Case:
+    """The same for a user and a key, unless `to_key` says otherwise."""
     return Case(names, frozenset(allows), frozenset(allows if to_key is None else to_key))
 
 

@@ -112,6 +112,8 @@ class Slow(httpx.AsyncBaseTransport):
 
 
 def mint_and_lose(litellm: LiteLLMStandIn) -> Answer:
+    """The key is made, and the answer is lost."""
+
     def answer(request: httpx.Request) -> httpx.Response:
         litellm.rows.add_key(json.loads(request.content))
         raise httpx.ReadTimeout("lost", request=request)

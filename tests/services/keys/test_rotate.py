@@ -11,11 +11,10 @@ from domain.times import seconds_of
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
 from tests.support.audit import nothing_is_open
-from tests.support.keys import LAPTOP, chat, made, refusal, rotated, tiered
+from tests.support.keys import LAPTOP, NAMED, alive, chat, made, refusal, rotated, tiered
 from tests.support.kill_points import Killed, KillSwitch
 from tests.support.upstreams import Overriding
 
-NAMED = {"Idempotency-Key": "rotate-once"}
 _MOST_STEPS = 80
 
 
@@ -184,10 +183,6 @@ async def test_a_repeated_request_rotates_once(alice: httpx.AsyncClient, litellm
     assert (await alice.post(other, headers=NAMED)).status_code == 422
     assert (await alice.post(path, json={"rpmLimit": 5}, headers=NAMED)).status_code == 422
     assert list(litellm.rows.keys) == before
-
-
-def alive(litellm: LiteLLMStandIn) -> list[str]:
-    return [key_id for key_id, row in litellm.rows.keys.items() if not row["blocked"]]
 
 
 async def killed_while_rotating(
