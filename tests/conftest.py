@@ -146,6 +146,11 @@ def migrated_database(folder: Path) -> None:
         shutil.copyfile(_template(), folder / "state.sqlite3")
 
 
+def stored_in(folder: Path) -> bytes:
+    """All that the service wrote there."""
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
 def user_path(ref: str) -> str:
     """The path of a user, with the ref encoded as clients do."""
     return f"{BASE}/users/{ref.replace(':', '%3A').replace('/', '%2F')}"
@@ -294,3 +299,14 @@ def bob(service: Service) -> httpx.AsyncClient:
 def carol(service: Service) -> httpx.AsyncClient:
     """Signed in, and in neither group."""
     return service.signed_in(CAROL)
+
+
+class Hasty:
+    """A clock on which a minute passes between any two looks at it."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def __call__(self) -> float:
+        self._now += 60
+        return self._now

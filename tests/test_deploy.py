@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -11,18 +10,12 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import BOB, Service, keys_path
+from tests.support.alerts import ALERTS, PROMETHEUS, dashboard_queries
 from tests.support.processes import ROOT
 from tests.support.requests import ended, send
 
-PROMETHEUS, DASHBOARD = ROOT / "deploy/prometheus", ROOT / "deploy/grafana/dashboard.json"
-ALERTS: list[dict[str, Any]] = yaml.safe_load((PROMETHEUS / "alerts.yaml").read_text())["groups"][0]["rules"]
 NAMES = [alert["alert"] for alert in ALERTS]
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()
-
-
-def dashboard_queries() -> list[str]:
-    panels = json.loads(DASHBOARD.read_text())["panels"]
-    return [target["expr"] for panel in panels for target in panel.get("targets", [])]
 
 
 QUERIES = [*(alert["expr"] for alert in ALERTS), *dashboard_queries()]

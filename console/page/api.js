@@ -8,9 +8,14 @@ import { session } from './session.js';
 
 const PAGE = 100;
 
+/** Also where the page is not in a secure context and has no randomUUID. */
+const randomId = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, '0')).join('');
+
 export class Api {
   #person = session.person;
   #cancelled;
+  /** The ids of the requests that make a key. @type {Map<string, string>} */ #attempts = new Map();
 
   /** @param {AbortSignal | null} cancelled once it is aborted, nothing is sent any more */
   constructor(cancelled = null) {
@@ -36,16 +41,19 @@ export class Api {
   }
 
   /**
-   * Makes a key. Its secret is kept for whoever asked for it, wherever they are when it comes.
+   * Makes a key. Its secret is kept for whoever asked for it, wherever they are when it comes. A second try of the same
+   * request makes no second key; a changed request is another one.
    *
-   * @param {string[]} path @param {Options} options
+   * @param {string[]} path @param {object} body
    * @param {{alias: string, model: string}} about what the code beside the secret shows
    */
-  async mint(path, options, about) {
+  async mint(path, body, about) {
     const asker = this.#person?.subject ?? '';
     const keep = (/** @type {any} */ { body }) =>
       secrets.keep(asker, { ...about, keyId: body.keyId, userId: body.userId, secret: body.keySecret });
-    return (await this.call('POST', path, options, keep)).body;
+    const sent = JSON.stringify(body);
+    if (!this.#attempts.has(sent)) this.#attempts.set(sent, randomId());
+    await this.call('POST', path, { body, idempotencyKey: this.#attempts.get(sent) }, keep);
   }
 
   get #token() {

@@ -1,9 +1,8 @@
 // What an event of the audit log changed, in a few words.
 
 import { html, nothing } from './lit.js';
+import { isKeyId, shortId } from './format.js';
 import { text } from './text.js';
-
-const ID = /^[0-9a-f]{64}$/;
 
 /** @typedef {any} Event `AuditEvent` of the contract */
 
@@ -42,7 +41,7 @@ const isNothing = value =>
   (typeof value === 'object' && Object.keys(value).length === 0);
 
 /** Whether it is the id of a key. An alias may look like one. @param {string} name @param {unknown} value */
-const isId = (name, value) => !name.endsWith('alias') && typeof value === 'string' && ID.test(value);
+const isId = (name, value) => !name.endsWith('alias') && typeof value === 'string' && isKeyId(value);
 
 /** @param {string} name @param {unknown} value */
 function shown(name, value) {
@@ -50,5 +49,5 @@ function shown(name, value) {
   if (typeof value === 'boolean') return value ? text.yes : text.no;
   if (Array.isArray(value)) return value.join(', ') || text.none;
   if (typeof value === 'object') return JSON.stringify(value);
-  return isId(name, value) ? `${String(value).slice(0, 8)}…` : String(value);
+  return isId(name, value) ? shortId(String(value)) : String(value);
 }

@@ -3,7 +3,8 @@
 import { html, nothing } from './lit.js';
 import { exact, isUser, nameOf, when } from './format.js';
 import { aliasIn, difference } from './audit-change.js';
-import { download, empty, field, pill } from './ui.js';
+import { hrefOf } from './route.js';
+import { download, empty, field, heads, pill, table } from './ui.js';
 import { PAGE, PagedView } from './paged-view.js';
 import { text } from './text.js';
 import './person-field.js';
@@ -129,24 +130,17 @@ class AuditView extends PagedView {
 
   #table() {
     const { columns } = words;
-    return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.title}>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">${columns.at}</th>
-            <th scope="col">${columns.actor}</th>
-            <th scope="col">${columns.action}</th>
-            <th scope="col">${columns.target}</th>
-            <th scope="col">${columns.key}</th>
-            <th scope="col">${columns.outcome}</th>
-            <th scope="col" class="if-2">${columns.change}</th>
-          </tr>
-        </thead>
-        <tbody>
-          ${this.rows.map(row => this.#row(row))}
-        </tbody>
-      </table>
-    </div>`;
+    const head = heads([
+      [columns.at],
+      [columns.actor],
+      [columns.action],
+      [columns.target],
+      [columns.key],
+      [columns.outcome],
+      [columns.change, 'if-2'],
+    ]);
+    const rows = this.rows.map(row => this.#row(row));
+    return table(words.title, head, rows);
   }
 
   /** @param {any} row */
@@ -168,8 +162,7 @@ class AuditView extends PagedView {
   #key({ keyId, target }) {
     if (!keyId) return '–';
     const name = this.aliases[keyId] ?? html`<code>${keyId.slice(0, 8)}</code>`;
-    const href = `#/users/${encodeURI(target ?? '')}/keys/${keyId}`;
-    return target ? html`<a class="name" dir="auto" href=${href}>${name}</a>` : name;
+    return target ? html`<a class="name" dir="auto" href=${hrefOf(target, keyId)}>${name}</a>` : name;
   }
 
   /** Everything that the filters let through, and not only what is shown. */

@@ -4,6 +4,7 @@ import { html, nothing } from './lit.js';
 import { dayOf, moment, money, nameOf } from './format.js';
 import { isOver } from './key-facts.js';
 import { session } from './session.js';
+import { bar, tile } from './ui.js';
 import { text } from './text.js';
 
 const DAY = 86400e3;
@@ -17,7 +18,7 @@ const MONTHS = ['1mo', '30d'];
  *
  * @param {{budgetDuration: string | null, resetsAt: string | null} | null} budget null if it is not known
  */
-export function spentSince(budget, now = Date.now()) {
+function spentSince(budget, now = Date.now()) {
   if (!budget) return text.budget.spent;
   const { budgetDuration, resetsAt } = budget;
   if (!budgetDuration || !resetsAt) return text.budget.spentEver;
@@ -29,6 +30,25 @@ export function spentSince(budget, now = Date.now()) {
   const iso = start.toISOString();
   return text.budget.spentSince(Date.parse(resetsAt) - start.getTime() < DAY ? moment(iso, now) : dayOf(iso));
 }
+
+/**
+ * What was spent, and of how much.
+ *
+ * @param {Parameters<typeof spentSince>[0]} budget @param {{spend: number, maxBudget: number | null}} figures
+ * @param {string} unlimited what stands there if there is no limit
+ */
+export function budgetTile(budget, { spend, maxBudget }, unlimited = '') {
+  const most = maxBudget === null ? unlimited : ofBudget(maxBudget);
+  const part = maxBudget === null ? nothing : bar(spend, maxBudget, text.budget.spent);
+  return tile(spentSince(budget), html`${money(spend)} <small>${most}</small>`, part);
+}
+
+/** What is spent of a budget, in a table. @param {number} spend @param {number} most @param {string} whose */
+export const budgetBar = (spend, most, whose) =>
+  html`${bar(spend, most, `${text.keys.columns.budget} ${whose}`)} <small>${ofBudget(most)}</small>`;
+
+/** @param {number} most */
+const ofBudget = most => `${text.keys.tiles.of} ${money(most)}`;
 
 /**
  * @param {{userId: string, spend: number, maxBudget: number | null}} user

@@ -1,8 +1,10 @@
 // What a run of the off-boarding did, or what a preview says that it would do, with what an admin should look at.
 
-import { LitElement, html, nothing } from './lit.js';
+import { html, nothing } from './lit.js';
+import { PageElement } from './element.js';
 import { duration, exact, when } from './format.js';
-import { empty, pill } from './ui.js';
+import { hrefOf } from './route.js';
+import { empty, heads, pill, table } from './ui.js';
 import { text } from './text.js';
 
 const { cleanup: words } = text;
@@ -11,7 +13,7 @@ const KINDS = { block: 'warn', hold: 'plain', delete: 'bad', restore: 'good', fa
 /** What was done, by the name of its list in `CleanupResult`. */
 const DONE = /** @type {const} */ ({ deleted: 'delete', blocked: 'block', held: 'hold', restored: 'restore' });
 
-class CleanupReport extends LitElement {
+class CleanupReport extends PageElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = { report: {}, heading: {}, gracePeriod: {} };
 
   /** Carries a plan out, if that is allowed. @type {((affected: any[]) => void) | null} */ apply = null;
@@ -21,10 +23,6 @@ class CleanupReport extends LitElement {
     /** @type {any} */ this.report = null;
     /** @type {unknown} */ this.heading = '';
     /** @type {number | null} in seconds */ this.gracePeriod = null;
-  }
-
-  createRenderRoot() {
-    return this;
   }
 
   get #isPreview() {
@@ -62,29 +60,22 @@ class CleanupReport extends LitElement {
 
   #table() {
     const { columns } = words;
-    return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.planTitle}>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">${columns.user}</th>
-            <th scope="col">${this.#isPreview ? columns.action : columns.done}</th>
-            <th scope="col" class="if-3">${columns.reason}</th>
-            <th scope="col" class="if-2">${columns.since}</th>
-            <th scope="col">${columns.deletion}</th>
-            <th scope="col" class="num">${columns.keys}</th>
-          </tr>
-        </thead>
-        <tbody>
-          ${this.#entries.map(entry => this.#row(entry))}
-        </tbody>
-      </table>
-    </div>`;
+    const head = heads([
+      [columns.user],
+      [this.#isPreview ? columns.action : columns.done],
+      [columns.reason, 'if-3'],
+      [columns.since, 'if-2'],
+      [columns.deletion],
+      [columns.keys, 'num'],
+    ]);
+    const rows = this.#entries.map(entry => this.#row(entry));
+    return table(words.planTitle, head, rows);
   }
 
   /** @param {any} entry */
   #row(entry) {
     return html`<tr>
-      <td class="first"><a class="name" href="#/users/${encodeURI(entry.userId)}">${entry.userId}</a></td>
+      <td class="first"><a class="name" href=${hrefOf(entry.userId)}>${entry.userId}</a></td>
       <td class="state">${this.#isPreview ? action(entry.action) : this.#done(entry)}</td>
       <td class="if-3 long">${entry.reason}</td>
       <td class="if-2 ${entry.since ? '' : 'nothing'}" data-label=${words.gone} title=${exact(entry.since)}>

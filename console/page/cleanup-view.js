@@ -4,7 +4,7 @@ import { html, nothing } from './lit.js';
 import { ConfirmDialog, open } from './dialog.js';
 import { duration, exact, moment, number, when } from './format.js';
 import { may, session } from './session.js';
-import { pill } from './ui.js';
+import { pill, tile } from './ui.js';
 import { text } from './text.js';
 import { COUNTDOWN, View } from './view.js';
 import './cleanup-report.js';
@@ -93,23 +93,13 @@ class CleanupView extends View {
   #tiles() {
     const { status, run } = this;
     const orphans = (this.preview ?? run)?.orphans;
+    const ended = run?.finishedAt;
+    const finished = html`<small title=${exact(ended)}>${ended ? when(ended) : nothing}</small>`;
     return html`<section class="tiles four">
-      <div class="tile">
-        <span>${words.last}</span><strong>${run ? outcome(run) : words.none}</strong>
-        <small title=${exact(run?.finishedAt)}>${run?.finishedAt ? when(run.finishedAt) : nothing}</small>
-      </div>
-      <div class="tile">
-        <span>${words.next}</span>
-        <strong title=${exact(status.nextRunAt)}>${this.#isDue ? words.due : this.#next}</strong>
-      </div>
-      <div class="tile">
-        <span>${words.grace}</span>
-        <strong>${status.gracePeriod ? duration(status.gracePeriod) : words.noGrace}</strong>
-      </div>
-      <div class="tile">
-        <span>${words.members}</span><strong>${this.#people}</strong>
-        <small>${orphans ? words.orphans(orphans) : nothing}</small>
-      </div>
+      ${tile(words.last, run ? outcome(run) : words.none, finished)}
+      ${tile(words.next, this.#isDue ? words.due : this.#next, nothing, exact(status.nextRunAt))}
+      ${tile(words.grace, status.gracePeriod ? duration(status.gracePeriod) : words.noGrace)}
+      ${tile(words.members, this.#people, html`<small>${orphans ? words.orphans(orphans) : nothing}</small>`)}
     </section>`;
   }
 

@@ -1,12 +1,13 @@
 // Copies, and says so only if it did. Else it selects what it could not copy, and says which keys to press.
 
-import { LitElement, html } from './lit.js';
+import { html } from './lit.js';
+import { PageElement } from './element.js';
 import { text } from './text.js';
 
 const AWHILE = 4000;
 const isMac = /Mac|iP/.test(navigator.platform);
 
-class CopyButton extends LitElement {
+class CopyButton extends PageElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
     value: {},
     label: {},
@@ -20,10 +21,6 @@ class CopyButton extends LitElement {
     this.label = text.copy;
     this.isPrimary = false;
     this.said = '';
-  }
-
-  createRenderRoot() {
-    return this;
   }
 
   async #copy() {

@@ -1,7 +1,8 @@
 // Dialogs: a form that keeps what was typed when it fails, and returns the focus to where it was.
 
-import { LitElement, html, nothing } from './lit.js';
+import { html, nothing } from './lit.js';
 import { Api } from './api.js';
+import { PageElement } from './element.js';
 import { EndedError, TOO_OFTEN } from './http.js';
 import { notices } from './notices.js';
 import { failed } from './ui.js';
@@ -9,7 +10,7 @@ import { text } from './text.js';
 
 const SECOND = 1000;
 
-export class FormDialog extends LitElement {
+export class FormDialog extends PageElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
     isBusy: { state: true },
     failure: { state: true },
@@ -35,10 +36,6 @@ export class FormDialog extends LitElement {
   /** What to do, instead of showing the failure, if the thing is not there any more. @type {(() => void) | null} */
   gone = null;
   danger = false;
-
-  createRenderRoot() {
-    return this;
-  }
 
   /** What the button says that does it. @returns {string} */
   get doing() {
@@ -157,7 +154,7 @@ export class FormDialog extends LitElement {
   }
 }
 
-/** Shows a dialog. @template {LitElement} T @param {T} dialog @param {Partial<T>} properties @returns {T} */
+/** Shows a dialog. @template {PageElement} T @param {T} dialog @param {Partial<T>} properties @returns {T} */
 export function open(dialog, properties = {}) {
   Object.assign(dialog, properties);
   document.querySelector('llm-console')?.append(dialog);

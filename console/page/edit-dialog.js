@@ -1,12 +1,17 @@
 // A dialog over what somebody else may change meanwhile: sends only what differs, and shows both sides of a conflict.
 
 import { html, nothing } from './lit.js';
+import { amount, areNumbers, parsed } from './amounts.js';
 import { FormDialog } from './dialog.js';
+import { money } from './format.js';
 import { field } from './ui.js';
 import { text } from './text.js';
 
 const { dialogs, fields: words } = text;
 
+export const AMOUNTS = /** @type {const} */ (['maxBudget', 'rpmLimit', 'tpmLimit']);
+
+/** @typedef {typeof AMOUNTS[number]} Amount */
 /** @typedef {Record<string, unknown>} Fields under the names of a request */
 
 export class EditDialog extends FormDialog {
@@ -31,9 +36,14 @@ export class EditDialog extends FormDialog {
     return {};
   }
 
-  /** What was typed. @param {FormData} _form @returns {Fields} */
-  typed(_form) {
-    return {};
+  /** What was typed. @param {FormData} form @returns {Fields} */
+  typed(form) {
+    const amounts = AMOUNTS.map(name => [name, amount(form, name)]);
+    return { ...Object.fromEntries(amounts), budgetDuration: form.get('budgetDuration') || null };
+  }
+
+  get isComplete() {
+    return areNumbers(AMOUNTS.map(name => this.value(name)));
   }
 
   /** @param {FormData} form */
@@ -78,6 +88,27 @@ export class EditDialog extends FormDialog {
     return html`<button type="button" ?disabled=${this.isBusy} @click=${() => this.#keepTheirs()}>
       ${dialogs.keepTheirs}
     </button>`;
+  }
+
+  /**
+   * A field for USD, or for a whole number, that says how it is understood.
+   *
+   * @param {Amount} name @param {number | null} value as it was @param {string} hint
+   * @param {string} wrong why it cannot be sent
+   */
+  amount(name, value, hint, wrong = '') {
+    const isMoney = name === 'maxBudget';
+    const now = parsed(this.hasUpdated ? this.value(name) : String(value ?? ''));
+    const isOdd = now !== null && (Number.isNaN(now) || (!isMoney && !Number.isInteger(now)));
+    const read = isMoney && now !== null && !isOdd ? money(now) : '';
+    const input = html`<input
+      name=${name}
+      inputmode=${isMoney ? 'decimal' : 'numeric'}
+      autocomplete="off"
+      .defaultValue=${value ?? ''}
+      aria-invalid=${isOdd || wrong !== ''}
+    />`;
+    return field(words[name], input, isOdd ? words.noNumber : [wrong, hint, read].filter(Boolean).join(' '));
   }
 
   /** How often the budget renews. To LiteLLM, 30 days are a month. @param {string | null} present */

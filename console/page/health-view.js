@@ -1,7 +1,7 @@
 // What the service needs, and what does not work without it.
 
 import { html, nothing } from './lit.js';
-import { pill } from './ui.js';
+import { pill, tile } from './ui.js';
 import { text } from './text.js';
 import { View } from './view.js';
 
@@ -39,17 +39,15 @@ class HealthView extends View {
     const isFine = parts.every(part => dependencies[part] === 'up');
     return html`<p class="summary" role="status">${isFine ? pill('good', words.all) : pill('bad', words.some)}</p>
       <section class="tiles">
-        ${parts.map(
-          part =>
-            html`<div class="tile">
-              <span>${words.parts[part]}</span>
-              <strong>${dependencies[part] === 'up' ? pill('good', words.up) : pill('bad', words.down)}</strong>
-              <small
-                >${dependencies[part] === 'up' ? nothing : words.consequences[part]}
-                ${circuits[part] && circuits[part] !== 'closed' ? words.paused : nothing}</small
-              >
-            </div>`,
-        )}
+        ${parts.map(part => {
+          const isUp = dependencies[part] === 'up';
+          const isPaused = circuits[part] && circuits[part] !== 'closed';
+          return tile(
+            words.parts[part],
+            isUp ? pill('good', words.up) : pill('bad', words.down),
+            html`<small>${isUp ? nothing : words.consequences[part]} ${isPaused ? words.paused : nothing}</small>`,
+          );
+        })}
       </section>`;
   }
 }

@@ -33,7 +33,7 @@ export const isOdd = (key, field) => key.oddFields?.includes(field) ?? false;
  *
  * @param {Key} key @param {number} now milliseconds
  */
-export function statusOf(key, now = Date.now()) {
+function statusOf(key, now = Date.now()) {
   if (key.expires && Date.parse(key.expires) <= now) return 'expired';
   if (key.blocked || isOdd(key, 'blocked') || isOdd(key, 'expires')) return 'blocked';
   return key.isOwnerOver || isOver(key.spend, key.max_budget) ? 'overBudget' : 'active';

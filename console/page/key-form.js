@@ -1,17 +1,16 @@
 // Creates or edits a key, and refuses early what is above the limits that apply to it.
 
-import { html, nothing } from './lit.js';
-import { amountField } from './amount-field.js';
-import { amount, areNumbers, parsed } from './amounts.js';
-import { EditDialog } from './edit-dialog.js';
-import { field, randomId } from './ui.js';
+import { html, nothing, repeat } from './lit.js';
+import { amount, parsed } from './amounts.js';
+import { budgetNotice } from './budget.js';
+import { AMOUNTS, EditDialog } from './edit-dialog.js';
+import { field } from './ui.js';
 import { text } from './text.js';
 import { duration, money, number } from './format.js';
 import { keyName, modelFor } from './key-facts.js';
 
 const DAY = 86400;
-const AMOUNTS = /** @type {const} */ (['maxBudget', 'rpmLimit', 'tpmLimit']);
-/** @typedef {typeof AMOUNTS[number]} Amount */
+/** @typedef {import('./edit-dialog.js').Amount} Amount */
 const LIVES = [7, 30, 90, 365];
 const { fields: words } = text;
 /** @type {any} */
@@ -19,13 +18,8 @@ const NEW = { models: [], max_budget: null, budget_duration: null, rpm_limit: nu
 
 /** Without a row it creates one. */
 export class KeyForm extends EditDialog {
-  userId = '';
-  /** @type {any} TierLimits */ limits = {};
-  /** @type {any} the owner, whose limits are those of all their keys together */ user = {};
+  /** @type {any} the keys that it stands over: what is not known there yet is shown once it is */ view = null;
   tooOften = text.dialogs.tooManyKeys;
-  /** @type {string[] | null} those that are served, if that is known */ models = [];
-  /** @type {unknown} */ warning = nothing;
-  #attempt = { body: '', id: '' };
 
   connectedCallback() {
     this.heading = this.row ? text.dialogs.editTitle(keyName(this.row)) : text.dialogs.create;
@@ -34,7 +28,7 @@ export class KeyForm extends EditDialog {
   }
 
   get path() {
-    return ['users', this.userId, 'keys', this.row.token];
+    return ['users', this.view.userId, 'keys', this.row.token];
   }
 
   get doing() {
@@ -43,12 +37,13 @@ export class KeyForm extends EditDialog {
   }
 
   get isComplete() {
-    return this.#tooMuch().length === 0 && areNumbers(AMOUNTS.map(name => this.value(name)));
+    return super.isComplete && this.#tooMuch().length === 0;
   }
 
   /** The lowest of the limits that apply to a new value, and what it means to be above it. @param {Amount} name */
   #most(name) {
-    const [tier, own] = [this.limits[name] ?? Infinity, this.user[name] ?? Infinity];
+    // Those of a user are those of all their keys together.
+    const [tier, own] = [this.view.limits[name] ?? Infinity, this.view.user[name] ?? Infinity];
     return own < tier ? { most: own, wrong: words.tooMuchOfOwn } : { most: tier, wrong: words.tooMuch };
   }
 
@@ -64,21 +59,27 @@ export class KeyForm extends EditDialog {
   #limited(name, value) {
     const { most, wrong } = this.#most(name);
     const hint = most === Infinity ? '' : words.atMost(name === 'maxBudget' ? money(most) : number(most));
-    const typed = this.hasUpdated ? this.value(name) : String(value ?? '');
-    return amountField(name, value, typed, this.#tooMuch().includes(name) ? wrong : '', hint);
+    return this.amount(name, value, hint, this.#tooMuch().includes(name) ? wrong : '');
   }
 
   fields() {
     const row = this.row ?? NEW;
     // A key may have models that are not served any more, or not to whoever edits it: it keeps them.
-    const models = [...new Set([...(this.models ?? []), ...row.models])];
-    return html`${this.warning} ${this.#alias(row.key_alias ?? '')}
+    const models = [...new Set([...(this.view.models ?? []), ...row.models])];
+    return html`${this.row ? nothing : budgetNotice(this.view.user, this.view.budget?.resetsAt)}
+      ${this.#alias(row.key_alias ?? '')}
       <div class="pair">${this.#limited('maxBudget', row.max_budget)}${this.budgetPeriod(row.budget_duration)}</div>
       ${this.row ? nothing : this.#life()}
       <fieldset>
         <legend>${words.models}</legend>
-        <div class="choices">${models.map(model => this.#model(model, row.models.includes(model)))}</div>
-        <small>${this.models ? words.modelsHint : words.modelsMissing}</small>
+        <div class="choices">
+          ${repeat(
+            models,
+            model => model,
+            model => this.#model(model, row.models.includes(model)),
+          )}
+        </div>
+        <small>${this.view.models ? words.modelsHint : words.modelsMissing}</small>
       </fieldset>
       <div class="pair">${this.#limited('rpmLimit', row.rpm_limit)}${this.#limited('tpmLimit', row.tpm_limit)}</div>
       ${this.conflict()}`;
@@ -106,7 +107,7 @@ export class KeyForm extends EditDialog {
   }
 
   #life() {
-    const most = this.limits.maxKeyDuration;
+    const most = this.view.limits.maxKeyDuration;
     const lives = LIVES.map(days => days * DAY).filter(life => most === null || most === undefined || life <= most);
     if (most && !lives.includes(most)) lives.push(most);
     const usual = most ? lives.at(-1) : '';
@@ -135,12 +136,9 @@ export class KeyForm extends EditDialog {
   /** @param {FormData} form */
   typed(form) {
     return {
+      ...super.typed(form),
       alias: String(form.get('alias')).trim() || null,
-      maxBudget: amount(form, 'maxBudget'),
-      budgetDuration: form.get('budgetDuration') || null,
       models: form.getAll('models').map(String).toSorted(),
-      rpmLimit: amount(form, 'rpmLimit'),
-      tpmLimit: amount(form, 'tpmLimit'),
     };
   }
 
@@ -158,14 +156,8 @@ export class KeyForm extends EditDialog {
     const body = Object.fromEntries(
       given.filter(([, value]) => value !== null && !(Array.isArray(value) && value.length === 0)),
     );
-    // A second try of the same request makes no second key; a changed request is another one.
-    const sent = JSON.stringify(body);
-    if (this.#attempt.body !== sent) this.#attempt = { body: sent, id: randomId() };
-    const about = {
-      alias: String(body.alias ?? ''),
-      model: modelFor(form.getAll('models').map(String), this.models ?? []),
-    };
-    await this.api.mint(['users', this.userId, 'keys'], { body, idempotencyKey: this.#attempt.id }, about);
+    const model = modelFor(form.getAll('models').map(String), this.view.models ?? []);
+    await this.api.mint(['users', this.view.userId, 'keys'], body, { alias: String(body.alias ?? ''), model });
     this.close();
     this.changed();
   }

@@ -3,7 +3,7 @@
 import { html, nothing } from './lit.js';
 import { FormDialog } from './dialog.js';
 import { session } from './session.js';
-import { field, randomId } from './ui.js';
+import { field } from './ui.js';
 import { text } from './text.js';
 import { dayOf, duration, timeOfDay } from './format.js';
 import { keyName, modelFor } from './key-facts.js';
@@ -12,12 +12,10 @@ const OVERLAPS = [0, 300, 900, 3600, 4 * 3600, 12 * 3600, 86400, 3 * 86400, 7 * 
 const USUAL = 3;
 
 class KeyRotate extends FormDialog {
-  userId = '';
+  /** @type {any} the keys that it stands over */ view = null;
   /** @type {any} */ key = null;
-  /** @type {string[] | null} */ models = [];
   changed = () => {};
   tooOften = text.dialogs.tooManyKeys;
-  #ids = new Map();
 
   connectedCallback() {
     this.heading = text.dialogs.rotateTitle(keyName(this.key));
@@ -60,11 +58,9 @@ class KeyRotate extends FormDialog {
   }
 
   async submit() {
-    const overlap = this.#overlap;
-    if (!this.#ids.has(overlap)) this.#ids.set(overlap, randomId());
-    const path = ['users', this.userId, 'keys', this.key.token, 'regenerate'];
-    const about = { alias: this.key.key_alias ?? '', model: modelFor(this.key.models, this.models ?? []) };
-    await this.api.mint(path, { body: { overlap }, idempotencyKey: this.#ids.get(overlap) }, about);
+    const path = ['users', this.view.userId, 'keys', this.key.token, 'regenerate'];
+    const about = { alias: this.key.key_alias ?? '', model: modelFor(this.key.models, this.view.models ?? []) };
+    await this.api.mint(path, { overlap: this.#overlap }, about);
     this.close();
     this.changed();
   }

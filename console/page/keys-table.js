@@ -1,9 +1,11 @@
 // The table of keys: what is shown of them, filtered and sorted.
 
-import { LitElement, html, nothing, repeat } from './lit.js';
+import { html, nothing, repeat } from './lit.js';
+import { PageElement } from './element.js';
+import { budgetBar } from './budget.js';
 import { exact, exactMoney, money, when } from './format.js';
 import { SORTABLE, directionOf, isOdd, keyName, matches, rates, sorted, statusPill } from './key-facts.js';
-import { bar, empty, rowFilters } from './ui.js';
+import { empty, rowFilters, table } from './ui.js';
 import { text } from './text.js';
 
 const { keys: words } = text;
@@ -13,13 +15,13 @@ const COLUMNS = /** @type {const} */ ([
   ['status', ''],
   ['models', 'if-3'],
   ['spend', 'num'],
-  ['budget', 'if-1'],
+  ['budget', ''],
   ['rates', 'if-4'],
   ['used', 'if-2'],
   ['expires', 'if-2'],
 ]);
 
-class KeysTable extends LitElement {
+class KeysTable extends PageElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
     rows: {},
     query: { state: true },
@@ -39,10 +41,6 @@ class KeysTable extends LitElement {
     this.status = '';
     this.by = '';
     this.isReversed = false;
-  }
-
-  createRenderRoot() {
-    return this;
   }
 
   /** What is looked for is where the eye and the focus are. */
@@ -66,23 +64,16 @@ class KeysTable extends LitElement {
         Object.entries(words.status),
         status => (this.status = status),
       )}
-      <div class="scroll" tabindex="0" role="region" aria-label=${words.title}>
-        <table>
-          <thead>
-            <tr>
-              ${COLUMNS.map(([name, kind]) => this.#head(name, kind))}
-              <td></td>
-            </tr>
-          </thead>
-          <tbody>
-            ${repeat(
-              shown,
-              row => row.token,
-              row => this.#row(row),
-            )}
-          </tbody>
-        </table>
-      </div>
+      ${table(
+        words.title,
+        html`${COLUMNS.map(([name, kind]) => this.#head(name, kind))}
+          <td></td>`,
+        repeat(
+          shown,
+          row => row.token,
+          row => this.#row(row),
+        ),
+      )}
       ${shown.length ? nothing : empty(words.noMatch)}
     </section>`;
   }
@@ -114,7 +105,7 @@ class KeysTable extends LitElement {
       <td class="state">${statusPill(row)}</td>
       <td class="if-3 part models">${models(row.models)}</td>
       <td class="num" title=${exactMoney(row.spend)}>${money(row.spend)}</td>
-      <td class="if-1 mini ${row.max_budget === null ? 'nothing' : ''}">${budget(row)}</td>
+      <td class="mini ${row.max_budget === null ? 'nothing' : ''}">${budget(row)}</td>
       <td class="if-4 part">${rates(row)}</td>
       <td class="if-2 ${row.last_active ? '' : 'nothing'}" data-label=${words.used} title=${exact(row.last_active)}>
         ${when(row.last_active)}
@@ -147,8 +138,7 @@ customElements.define('keys-table', KeysTable);
 function budget(row) {
   if (isOdd(row, 'max_budget')) return '?';
   if (row.max_budget === null) return '–';
-  return html`${bar(row.spend, row.max_budget, `${words.columns.budget} ${keyName(row)}`)}
-    <small>${words.tiles.of} ${money(row.max_budget)}</small>`;
+  return budgetBar(row.spend, row.max_budget, keyName(row));
 }
 
 /** A list on demand, so that a key of many models is no wall of words. @param {string[]} names */

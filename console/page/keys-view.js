@@ -6,13 +6,13 @@ import { confirmDeletion } from './key-delete.js';
 import { KeyForm } from './key-form.js';
 import { KeyReport } from './key-report.js';
 import { KeyRotate } from './key-rotate.js';
-import { budgetNotice, spentSince } from './budget.js';
+import { budgetNotice, budgetTile } from './budget.js';
 import { isOver, keyName, mayRotate, mayUnblock, takesRoom } from './key-facts.js';
-import { dayOf, exact, money, when } from './format.js';
+import { dayOf, exact, when } from './format.js';
 import { showMenu } from './menu.js';
 import { notices } from './notices.js';
 import { may, session } from './session.js';
-import { bar, empty, plain } from './ui.js';
+import { empty, plain, tile } from './ui.js';
 import { text } from './text.js';
 import { COUNTDOWN, View } from './view.js';
 import './keys-table.js';
@@ -37,6 +37,7 @@ class KeysView extends View {
   /** @type {any} */ budget = null;
   /** @type {string[] | null} those that are served, if that is known */ models = null;
   period = COUNTDOWN;
+  /** @type {import('./dialog.js').FormDialog | null} that stands over the keys, and follows them */ #dialog = null;
 
   constructor() {
     super();
@@ -59,7 +60,8 @@ class KeysView extends View {
     this.loadPart('budget', async () => (await this.api.read(['users', this.userId, 'usage'])).budget);
   }
 
-  get #limits() {
+  /** `TierLimits`, as far as they are known here. @returns {any} */
+  get limits() {
     return this.userId === this.me.subject ? this.me.limits : {};
   }
 
@@ -69,7 +71,7 @@ class KeysView extends View {
   }
 
   get #isFull() {
-    return this.#count >= (this.#limits.maxKeys ?? Infinity);
+    return this.#count >= (this.limits.maxKeys ?? Infinity);
   }
 
   get #mayCreate() {
@@ -92,7 +94,7 @@ class KeysView extends View {
       >
         ${words.create}
       </button>
-      ${this.#isFull ? html`<small id="full">${words.full(this.#count, this.#limits.maxKeys)}</small>` : nothing}`;
+      ${this.#isFull ? html`<small id="full">${words.full(this.#count, this.limits.maxKeys)}</small>` : nothing}`;
   }
 
   content() {
@@ -118,35 +120,32 @@ class KeysView extends View {
   }
 
   #tiles() {
-    const { spend, maxBudget } = this.user;
     const { tiles } = words;
-    const { maxKeys } = this.#limits;
+    const { maxKeys } = this.limits;
     const tier = this.userId === this.me.subject ? this.me.tier : this.user.tier;
+    const keys = maxKeys ? html`${this.#count} <small>${tiles.of} ${maxKeys}</small>` : this.rows.length;
+    const ofTier = html`<small>${tier && tier !== 'userDefaults' ? `${tiles.tier} ${tier}` : nothing}</small>`;
     return html`<section class="tiles">
-      <div class="tile">
-        <span>${spentSince(this.budget)}</span
-        ><strong
-          >${money(spend)}
-          <small>${maxBudget === null ? tiles.unlimited : `${tiles.of} ${money(maxBudget)}`}</small></strong
-        >
-        ${maxBudget === null ? nothing : bar(spend, maxBudget, text.budget.spent)}
-      </div>
-      <div class="tile"><span>${tiles.resets}</span>${this.#resets()}</div>
-      <div class="tile">
-        <span>${tiles.keys}</span
-        ><strong>${maxKeys ? html`${this.#count} <small>${tiles.of} ${maxKeys}</small>` : this.rows.length}</strong>
-        <small>${tier && tier !== 'userDefaults' ? `${tiles.tier} ${tier}` : nothing}</small>
-      </div>
+      ${budgetTile(this.budget, this.user, tiles.unlimited)} ${this.#resets()} ${tile(tiles.keys, keys, ofTier)}
     </section>`;
   }
 
   #resets() {
-    if (this.missing.budget)
-      return html`<strong>${words.tiles.missing}</strong
-        ><button type="button" class="quiet" @click=${() => this.#loadBudget()}>${text.retry}</button>`;
-    if (!this.budget?.resetsAt) return html`<strong>${this.budget ? words.tiles.noReset : '…'}</strong>`;
-    return html`<strong title=${exact(this.budget.resetsAt)}>${dayOf(this.budget.resetsAt)}</strong
-      ><small>${when(this.budget.resetsAt)}</small>`;
+    const { resets, missing, noReset } = words.tiles;
+    const again = html`<button type="button" class="quiet" @click=${() => this.#loadBudget()}>${text.retry}</button>`;
+    if (this.missing.budget) return tile(resets, missing, again);
+    const end = this.budget?.resetsAt;
+    if (!end) return tile(resets, this.budget ? noReset : '…');
+    return tile(resets, dayOf(end), html`<small>${when(end)}</small>`, exact(end));
+  }
+
+  updated() {
+    this.#dialog?.requestUpdate();
+  }
+
+  /** @param {KeyForm | KeyRotate} dialog @param {Partial<KeyForm & KeyRotate>} properties */
+  #open(dialog, properties) {
+    this.#dialog = open(dialog, { view: this, ...properties });
   }
 
   /** @param {MouseEvent} event @param {any} row */
@@ -155,17 +154,8 @@ class KeysView extends View {
     const blocking = row.blocked
       ? { label: dialogs.unblock, act: () => this.#unblock(row) }
       : { label: dialogs.block, act: () => this.#block(row) };
-    const rotate = {
-      label: dialogs.rotate,
-      act: () =>
-        open(new KeyRotate(), {
-          userId: this.userId,
-          key: row,
-          models: this.models,
-          changed: () => this.#saved(),
-          gone: () => this.#gone(row),
-        }),
-    };
+    const after = { changed: () => this.#saved(), gone: () => this.#gone(row) };
+    const rotate = { label: dialogs.rotate, act: () => this.#open(new KeyRotate(), { key: row, ...after }) };
     const actions = [
       { label: dialogs.edit, act: () => this.#edit(row) },
       ...(mayRotate(row) ? [rotate] : []),
@@ -176,41 +166,32 @@ class KeysView extends View {
   }
 
   create() {
-    if (this.isLoaded && !this.#isFull && this.#mayCreate) {
-      open(new KeyForm(), {
-        userId: this.userId,
-        warning: budgetNotice(this.user, this.budget?.resetsAt),
-        limits: this.#limits,
-        user: this.user,
-        models: this.models,
-        changed: () => this.#saved(),
-      });
-    }
+    if (this.isLoaded && !this.#isFull && this.#mayCreate) this.#open(new KeyForm(), { changed: () => this.#saved() });
   }
 
   /** @param {any} row */
-  async #edit(row) {
-    try {
-      const { body, etag } = await this.api.call('GET', ['users', this.userId, 'keys', row.token]);
-      open(new KeyForm(), {
-        userId: this.userId,
-        row: body,
-        etag,
-        limits: this.#limits,
-        user: this.user,
-        models: this.models,
-        changed: () => this.reload(),
-        gone: () => this.#gone(row),
-      });
-    } catch (error) {
-      this.#failed(row, words.notRead(keyName(row)), error, { label: words.editAgain, act: () => this.#edit(row) });
-    }
+  #edit(row) {
+    this.#attempt(row, words.notRead(keyName(row)), words.editAgain, async () => {
+      const { body, etag } = await this.api.call('GET', this.#pathOf(row));
+      this.#open(new KeyForm(), { row: body, etag, changed: () => this.reload(), gone: () => this.#gone(row) });
+    });
   }
 
-  /** @param {any} row @param {string} title @param {any} error @param {{label: string, act: () => void}} again */
-  #failed(row, title, error, again) {
-    if (error.status === 404) this.#gone(row);
-    else this.failed(title, error, REFUSALS.includes(error.status) ? null : again);
+  /**
+   * Does something with a key. If it fails, another try is offered where it may help.
+   *
+   * @param {any} row @param {string} title what did not happen @param {string} label of another try
+   * @param {() => Promise<void>} act
+   */
+  async #attempt(row, title, label, act) {
+    try {
+      await act();
+    } catch (failure) {
+      const { status } = /** @type {import('./http.js').ApiError} */ (failure);
+      const again = { label, act: () => this.#attempt(row, title, label, act) };
+      if (status === 404) this.#gone(row);
+      else this.failed(title, failure, REFUSALS.includes(status) ? null : again);
+    }
   }
 
   /** Somebody else, or another tab, has deleted a key. @param {any} row */
@@ -237,36 +218,35 @@ class KeysView extends View {
   }
 
   /** Shown at once, and taken back if it fails. @param {any} row */
-  async #block(row) {
-    this.#set(row.token, { blocked: true, blockedBy: undefined });
-    try {
-      this.#set(row.token, await this.#patch(row, { blocked: true }));
+  #block(row) {
+    this.#attempt(row, words.notBlocked(keyName(row)), words.blockAgain, async () => {
+      this.#set(row.token, { blocked: true, blockedBy: undefined });
+      try {
+        await this.#patch(row, { blocked: true });
+      } catch (failure) {
+        this.#set(row.token, row);
+        throw failure;
+      }
       this.note = words.isBlocked(keyName(row), session.soon);
-    } catch (error) {
-      this.#set(row.token, row);
-      this.#failed(row, words.notBlocked(keyName(row)), error, {
-        label: words.blockAgain,
-        act: () => this.#block(row),
-      });
-    }
+    });
   }
 
   /** Shown when it is done, so that no key seems to work that does not. @param {any} row */
-  async #unblock(row) {
-    try {
-      this.#set(row.token, await this.#patch(row, { blocked: false }));
+  #unblock(row) {
+    this.#attempt(row, words.notUnblocked(keyName(row)), words.unblockAgain, async () => {
+      await this.#patch(row, { blocked: false });
       this.note = '';
-    } catch (error) {
-      this.#failed(row, words.notUnblocked(keyName(row)), error, {
-        label: words.unblockAgain,
-        act: () => this.#unblock(row),
-      });
-    }
+    });
   }
 
   /** @param {any} row @param {object} body */
   async #patch(row, body) {
-    return (await this.api.call('PATCH', ['users', this.userId, 'keys', row.token], { body })).body;
+    this.#set(row.token, (await this.api.call('PATCH', this.#pathOf(row), { body })).body);
+  }
+
+  /** @param {any} row */
+  #pathOf(row) {
+    return ['users', this.userId, 'keys', row.token];
   }
 
   /** The rows may have been read anew meanwhile. @param {string} token @param {object} fields */

@@ -1,14 +1,12 @@
 // Changes the limits of a user.
 
 import { html, nothing } from './lit.js';
-import { amountField } from './amount-field.js';
-import { amount, areNumbers, parsed } from './amounts.js';
+import { parsed } from './amounts.js';
 import { EditDialog } from './edit-dialog.js';
 import { nameOf } from './format.js';
 import { text } from './text.js';
 
 const { fields: words } = text;
-const AMOUNTS = /** @type {const} */ (['maxBudget', 'rpmLimit', 'tpmLimit']);
 
 export class LimitsForm extends EditDialog {
   connectedCallback() {
@@ -22,7 +20,7 @@ export class LimitsForm extends EditDialog {
   }
 
   get isComplete() {
-    return areNumbers(AMOUNTS.map(name => this.value(name))) && (!this.#isUnlimited || this.#isMeant);
+    return super.isComplete && (!this.#isUnlimited || this.#isMeant);
   }
 
   /** Whether the user had a budget, and gets none. */
@@ -35,10 +33,8 @@ export class LimitsForm extends EditDialog {
   }
 
   fields() {
-    const input = (/** @type {typeof AMOUNTS[number]} */ name) => {
-      const typed = this.hasUpdated ? this.value(name) : String(this.row[name] ?? '');
-      return amountField(name, this.row[name], typed, '', words.emptyIsNone);
-    };
+    const input = (/** @type {import('./edit-dialog.js').Amount} */ name) =>
+      this.amount(name, this.row[name], words.emptyIsNone);
     const ask = html`<label class="choice"><input type="checkbox" name="unlimited" /> ${text.users.unlimited}</label>`;
     return html`<div class="pair">${input('maxBudget')}${this.budgetPeriod(this.row.budgetDuration)}</div>
       ${this.#isUnlimited ? ask : nothing}
@@ -49,16 +45,6 @@ export class LimitsForm extends EditDialog {
   /** @param {any} row */
   fieldsOf({ maxBudget, budgetDuration, rpmLimit, tpmLimit }) {
     return { maxBudget, budgetDuration, rpmLimit, tpmLimit };
-  }
-
-  /** @param {FormData} form */
-  typed(form) {
-    return {
-      maxBudget: amount(form, 'maxBudget'),
-      budgetDuration: form.get('budgetDuration') || null,
-      rpmLimit: amount(form, 'rpmLimit'),
-      tpmLimit: amount(form, 'tpmLimit'),
-    };
   }
 }
 customElements.define('limits-form', LimitsForm);

@@ -1,7 +1,8 @@
 // The frame: who is signed in, which view is shown, shortcuts.
 
-import { LitElement, html, keyed, nothing, repeat } from './lit.js';
+import { html, keyed, nothing, repeat } from './lit.js';
 import { ConfirmDialog, open } from './dialog.js';
+import { PageElement } from './element.js';
 import { help } from './help.js';
 import { nameOf } from './format.js';
 import { notices } from './notices.js';
@@ -26,7 +27,7 @@ const MODULES = {
   health: () => import('./health-view.js'),
 };
 
-class Console extends LitElement {
+class Console extends PageElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
     route: { state: true },
     isOffline: { state: true },
@@ -38,14 +39,11 @@ class Console extends LitElement {
     this.route = routeNow();
   }
 
-  createRenderRoot() {
-    return this;
-  }
+  stores = [secrets];
 
   async connectedCallback() {
     super.connectedCallback();
     session.addEventListener('change', () => this.#sessionChanged());
-    secrets.addEventListener('change', () => this.requestUpdate());
     addEventListener('hashchange', () => this.#go());
     addEventListener('keydown', event => this.#pressed(event));
     addEventListener('online', () => this.#online());

@@ -1,26 +1,13 @@
 // What happened, at the bottom of the window.
 
-import { LitElement, html, nothing, repeat } from './lit.js';
+import { html, nothing, repeat } from './lit.js';
+import { PageElement } from './element.js';
 import { notices } from './notices.js';
 import { requestId } from './ui.js';
 import { text } from './text.js';
 
-class NoticeList extends LitElement {
-  #changed = () => this.requestUpdate();
-
-  createRenderRoot() {
-    return this;
-  }
-
-  connectedCallback() {
-    super.connectedCallback();
-    notices.addEventListener('change', this.#changed);
-  }
-
-  disconnectedCallback() {
-    notices.removeEventListener('change', this.#changed);
-    super.disconnectedCallback();
-  }
+class NoticeList extends PageElement {
+  stores = [notices];
 
   /** @param {import('./notices.js').Notice} notice */
   #repeat(notice) {

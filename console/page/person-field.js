@@ -1,7 +1,8 @@
 // A field for a person: what is typed is looked up among the users, and only what names one of them is asked for.
 
-import { LitElement, html, nothing } from './lit.js';
+import { html, nothing } from './lit.js';
 import { Api } from './api.js';
+import { PageElement } from './element.js';
 import { isUser, nameOf } from './format.js';
 import { text } from './text.js';
 
@@ -12,7 +13,7 @@ const NAME = /^[a-z0-9._-]+$/i;
 
 /** @typedef {{userId: string, displayName: string | null}} Person */
 
-class PersonField extends LitElement {
+class PersonField extends PageElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
     label: {},
     others: {},
@@ -33,10 +34,6 @@ class PersonField extends LitElement {
     /** @type {Person[]} */ this.found = [];
     this.hint = '';
     this.isWrong = false;
-  }
-
-  createRenderRoot() {
-    return this;
   }
 
   /** @param {string} typed */

@@ -19,6 +19,9 @@ export function routeNow() {
   return { name: [...FOR_ALL, ...FOR_SOME].some(known => known === name) ? name : 'keys', userId: '', keyId: '' };
 }
 
+/** The address of a user's page, or of one of their keys on it. @param {string} userId @param {string} keyId */
+export const hrefOf = (userId, keyId = '') => `#/users/${encodeURI(userId)}${keyId && `/keys/${keyId}`}`;
+
 /** @param {string} hash which may be anything that somebody sent as a link */
 function decoded(hash) {
   try {

@@ -1,13 +1,14 @@
 // A new key's secret, shown once, with code to use it.
 
-import { LitElement, html, nothing } from './lit.js';
+import { html, nothing } from './lit.js';
+import { PageElement } from './element.js';
 import { nameOf } from './format.js';
 import { session } from './session.js';
 import { snippets } from './snippets.js';
 import { copyButton } from './ui.js';
 import { text } from './text.js';
 
-class SecretCard extends LitElement {
+class SecretCard extends PageElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = { kept: {}, chosen: { state: true } };
 
   constructor() {
@@ -20,10 +21,6 @@ class SecretCard extends LitElement {
       userId: '',
       model: '',
     };
-  }
-
-  createRenderRoot() {
-    return this;
   }
 
   firstUpdated() {
@@ -74,7 +71,7 @@ class SecretCard extends LitElement {
       <div role="tabpanel" id="snippet-${keyId}" aria-labelledby="tab-${keyId}-${this.chosen}">
         <pre tabindex="0">${code}</pre>
       </div>
-      ${address ? nothing : html`<p class="hint">${text.secret.where}</p>`}
+      ${address ? nothing : html`<p>${text.secret.where}</p>`}
       <div class="row end">
         ${copyButton(code, text.secret.copyCode)}<button
           type="button"

@@ -1,6 +1,7 @@
 // Signing in: a choice of people in standalone mode, a pasted token elsewhere.
 
-import { LitElement, html, nothing } from './lit.js';
+import { html, nothing } from './lit.js';
+import { PageElement } from './element.js';
 import { nameOf } from './format.js';
 import { mockToken, session } from './session.js';
 import { failed, field } from './ui.js';
@@ -8,27 +9,9 @@ import { text } from './text.js';
 
 const { signIn: words } = text;
 
-class SignIn extends LitElement {
-  constructor() {
-    super();
-    this.isAgain = false;
-  }
-
-  createRenderRoot() {
-    return this;
-  }
-
-  connectedCallback() {
-    super.connectedCallback();
-    session.addEventListener('change', this.#changed);
-  }
-
-  disconnectedCallback() {
-    session.removeEventListener('change', this.#changed);
-    super.disconnectedCallback();
-  }
-
-  #changed = () => this.requestUpdate();
+class SignIn extends PageElement {
+  stores = [session];
+  isAgain = false;
 
   firstUpdated() {
     /** @type {HTMLElement | null} */ (this.querySelector('[autofocus]'))?.focus();

@@ -2,17 +2,15 @@
 
 import { html, nothing } from './lit.js';
 import { SERIES, chart, daysBetween } from './chart.js';
-import { budgetNotice, spentSince } from './budget.js';
-import { exact, exactMoney, money, number, utcDayOf, when } from './format.js';
-import { bar, download, empty } from './ui.js';
+import { budgetNotice, budgetTile } from './budget.js';
+import { exact, exactMoney, isKeyId, money, number, shortId, utcDayOf, when } from './format.js';
+import { download, empty, heads, table, tile } from './ui.js';
 import { text } from './text.js';
 import { View } from './view.js';
 
 const { spending: words } = text;
 const DAY = 86400e3;
 const DAY_HEAD = ['day', 'usd', 'calls', 'failed', 'tokens'];
-/** The id of a key, which is no name. */
-const ID = /^[0-9a-f]{64}$/;
 const PERIODS = [7, 30, 90, 365];
 
 /** @typedef {{by: string, days: number}} Choice */
@@ -83,29 +81,14 @@ class SpendingView extends View {
 
   content() {
     const { budget, total } = this.report;
+    const resets = html`<small title=${exact(budget.resetsAt)}
+      >${budget.resetsAt ? `${words.tiles.resets} ${when(budget.resetsAt)}` : nothing}</small
+    >`;
+    const calls = html`<small>${number(total.requests)} ${words.columns.requests.toLowerCase()}</small>`;
     return html`${this.isNested ? nothing : budgetNotice({ userId: this.userId, ...budget }, budget.resetsAt)}
       <section class="tiles">
-        <div class="tile">
-          <span>${spentSince(budget)}</span
-          ><strong
-            >${money(budget.spend)}
-            <small
-              >${budget.maxBudget === null ? '' : `${text.keys.tiles.of} ${money(budget.maxBudget)}`}</small
-            ></strong
-          >
-          ${budget.maxBudget === null ? nothing : bar(budget.spend, budget.maxBudget, text.budget.spent)}
-        </div>
-        <div class="tile">
-          <span>${words.tiles.remaining}</span><strong>${money(budget.remaining)}</strong>
-          <small title=${exact(budget.resetsAt)}
-            >${budget.resetsAt ? `${words.tiles.resets} ${when(budget.resetsAt)}` : nothing}</small
-          >
-        </div>
-        <div class="tile">
-          <span>${words.total(this.shown.days)}</span
-          ><strong title=${exactMoney(total.spend)}>${money(total.spend)}</strong
-          ><small>${number(total.requests)} ${words.columns.requests.toLowerCase()}</small>
-        </div>
+        ${budgetTile(budget, budget)} ${tile(words.tiles.remaining, money(budget.remaining), resets)}
+        ${tile(words.total(this.shown.days), money(total.spend), calls, exactMoney(total.spend))}
       </section>
       <section class="card" aria-busy=${this.isWaiting}>
         <div class="tools between">
@@ -172,34 +155,28 @@ class SpendingView extends View {
   }
 
   #table() {
-    const name = (/** @type {any} */ row) => (this.shown.by === 'day' ? utcDayOf(row.group) : groupName(row));
-    return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.title}>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">
-              ${this.shown.by === 'day' ? words.dayColumn : words.groups[/** @type {'model'} */ (this.shown.by)]}
-            </th>
-            <th scope="col" class="num">${words.columns.spend}</th>
-            <th scope="col" class="num">${words.columns.requests}</th>
-            <th scope="col" class="num if-2">${words.columns.failed}</th>
-            <th scope="col" class="num if-2">${words.columns.tokens}</th>
-          </tr>
-        </thead>
-        <tbody>
-          ${this.report.groups.map(
-            (/** @type {any} */ row) =>
-              html`<tr>
-                <td class="first"><div class="name" dir="auto" title=${row.group}>${name(row)}</div></td>
-                <td class="num" title=${exactMoney(row.figures.spend)}>${money(row.figures.spend)}</td>
-                <td class="num" data-label=${words.columns.requests}>${number(row.figures.requests)}</td>
-                <td class="num if-2" data-label=${words.columns.failed}>${number(row.figures.failedRequests)}</td>
-                <td class="num if-2" data-label=${words.columns.tokens}>${number(row.figures.totalTokens)}</td>
-              </tr>`,
-          )}
-        </tbody>
-      </table>
-    </div>`;
+    const { columns, groups } = words;
+    const isByDay = this.shown.by === 'day';
+    const head = heads([
+      [isByDay ? words.dayColumn : groups[/** @type {'model'} */ (this.shown.by)]],
+      [columns.spend, 'num'],
+      [columns.requests, 'num'],
+      [columns.failed, 'num if-2'],
+      [columns.tokens, 'num if-2'],
+    ]);
+    const rows = this.report.groups.map((/** @type {any} */ row) => {
+      const { spend, requests, failedRequests, totalTokens } = row.figures;
+      return html`<tr>
+        <td class="first">
+          <div class="name" dir="auto" title=${row.group}>${isByDay ? utcDayOf(row.group) : groupName(row)}</div>
+        </td>
+        <td class="num" title=${exactMoney(spend)}>${money(spend)}</td>
+        <td class="num" data-label=${columns.requests}>${number(requests)}</td>
+        <td class="num if-2" data-label=${columns.failed}>${number(failedRequests)}</td>
+        <td class="num if-2" data-label=${columns.tokens}>${number(totalTokens)}</td>
+      </tr>`;
+    });
+    return table(words.title, head, rows);
   }
 
   /** A row for each day, and for each group of it. */
@@ -242,4 +219,4 @@ const usd = spend => Number(spend.toFixed(6));
 const dateOf = date => date.toISOString().slice(0, 10);
 
 /** @param {any} row */
-const groupName = row => row.alias ?? (ID.test(row.group) ? `${row.group.slice(0, 8)}…` : row.group);
+const groupName = row => row.alias ?? (isKeyId(row.group) ? shortId(row.group) : row.group);

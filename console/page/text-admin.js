@@ -52,8 +52,6 @@ export const forAdmins = {
   cleanup: {
     notPlanned: 'The preview was not made',
     notApplied: 'The plan was not carried out',
-    notFollowed: 'The progress of the run could not be read',
-    follow: 'Look again',
     title: 'Off-boarding',
     lead:
       'Every few minutes, users who left the groups are blocked, and deleted after the grace period. ' +

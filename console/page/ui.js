@@ -4,10 +4,6 @@ import { html, nothing } from './lit.js';
 import { text } from './text.js';
 import './copy-button.js';
 
-/** A random id, also where the page is not in a secure context and has no randomUUID. */
-export const randomId = () =>
-  Array.from(crypto.getRandomValues(new Uint8Array(16)), byte => byte.toString(16).padStart(2, '0')).join('');
-
 /** A status: a colour with a word. @param {'good' | 'warn' | 'bad' | 'plain'} kind @param {string} word */
 export const pill = (kind, word, title = '') => html`<span class="pill ${kind}" title=${title}>${word}</span>`;
 
@@ -77,6 +73,29 @@ export function download(name, rows) {
   link.click();
   URL.revokeObjectURL(link.href);
 }
+
+/** A figure, what it is of, and what else there is to say. @param {string} label @param {unknown} figure */
+export const tile = (label, figure, more = /** @type {unknown} */ (nothing), title = '') =>
+  html`<div class="tile"><span>${label}</span><strong title=${title || nothing}>${figure}</strong>${more}</div>`;
+
+/** The heads of columns, each with the class of its cells. @param {[string, string?][]} columns */
+export const heads = columns =>
+  columns.map(([word, kind]) => html`<th scope="col" class=${kind ?? nothing}>${word}</th>`);
+
+/** A table as wide as there is room. @param {string} label @param {unknown} head @param {unknown} rows */
+export const table = (label, head, rows) =>
+  html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>
+    <table>
+      <thead>
+        <tr>
+          ${head}
+        </tr>
+      </thead>
+      <tbody>
+        ${rows}
+      </tbody>
+    </table>
+  </div>`;
 
 /**
  * What finds rows of a table: a search, and a choice of their status.

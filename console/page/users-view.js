@@ -1,14 +1,17 @@
 // All users, for admins: search, status, tier and spend, page by page.
 
 import { html, repeat } from './lit.js';
+import { budgetBar } from './budget.js';
 import { exact, money, when } from './format.js';
-import { bar, empty, rowFilters } from './ui.js';
+import { hrefOf } from './route.js';
+import { empty, heads, rowFilters, table } from './ui.js';
 import { userPill } from './user-facts.js';
 import { PAGE, PagedView } from './paged-view.js';
 import { text } from './text.js';
 
 const { users: words } = text;
 const DEFAULT_TIER = 'userDefaults';
+
 class UsersView extends PagedView {
   heading = words.title;
   lead = words.lead;
@@ -45,47 +48,35 @@ class UsersView extends PagedView {
 
   #table() {
     const { columns } = words;
-    return html`<div class="scroll" tabindex="0" role="region" aria-label=${words.title}>
-      <table>
-        <thead>
-          <tr>
-            <th scope="col">${columns.user}</th>
-            <th scope="col">${columns.status}</th>
-            <th scope="col" class="if-4">${columns.tier}</th>
-            <th scope="col" class="num">${columns.spend}</th>
-            <th scope="col" class="if-1">${columns.budget}</th>
-            <th scope="col" class="if-2">${columns.since}</th>
-          </tr>
-        </thead>
-        <tbody>
-          ${repeat(
-            this.rows,
-            row => row.userId,
-            row =>
-              html`<tr>
-                <td class="first">
-                  <a class="name" dir="auto" href="#/users/${encodeURI(row.userId)}"
-                    >${row.displayName ?? row.userId}</a
-                  >
-                  <div class="sub">${row.userId}</div>
-                </td>
-                <td class="state">${userPill(row)}</td>
-                <td class="if-4 part">${row.tier === DEFAULT_TIER ? words.defaultTier : (row.tier ?? '–')}</td>
-                <td class="num">${money(row.spend)}</td>
-                <td class="if-1 mini">
-                  ${
-                    row.maxBudget === null
-                      ? text.keys.tiles.unlimited
-                      : html`${bar(row.spend, row.maxBudget, `${columns.budget} ${row.userId}`)}
-                          <small>${text.keys.tiles.of} ${money(row.maxBudget)}</small>`
-                  }
-                </td>
-                <td class="if-2" data-label=${words.created} title=${exact(row.createdAt)}>${when(row.createdAt)}</td>
-              </tr>`,
-          )}
-        </tbody>
-      </table>
-    </div>`;
+    const head = heads([
+      [columns.user],
+      [columns.status],
+      [columns.tier, 'if-4'],
+      [columns.spend, 'num'],
+      [columns.budget],
+      [columns.since, 'if-2'],
+    ]);
+    return table(
+      words.title,
+      head,
+      repeat(this.rows, user => user.userId, row),
+    );
   }
 }
 customElements.define('users-view', UsersView);
+
+/** @param {any} user */
+const row = user =>
+  html`<tr>
+    <td class="first">
+      <a class="name" dir="auto" href=${hrefOf(user.userId)}>${user.displayName ?? user.userId}</a>
+      <div class="sub">${user.userId}</div>
+    </td>
+    <td class="state">${userPill(user)}</td>
+    <td class="if-4 part">${user.tier === DEFAULT_TIER ? words.defaultTier : (user.tier ?? '–')}</td>
+    <td class="num">${money(user.spend)}</td>
+    <td class="mini">
+      ${user.maxBudget === null ? text.keys.tiles.unlimited : budgetBar(user.spend, user.maxBudget, user.userId)}
+    </td>
+    <td class="if-2" data-label=${words.created} title=${exact(user.createdAt)}>${when(user.createdAt)}</td>
+  </tr>`;

@@ -1,7 +1,8 @@
 // A page of the console: loads, and shows a skeleton, an error or its content.
 
-import { LitElement, html, nothing } from './lit.js';
+import { html, nothing } from './lit.js';
 import { Api } from './api.js';
+import { PageElement } from './element.js';
 import { EndedError } from './http.js';
 import { notices } from './notices.js';
 import { failed, skeleton } from './ui.js';
@@ -10,7 +11,7 @@ import { text } from './text.js';
 /** The period of a view that counts down, in milliseconds. */
 export const COUNTDOWN = 30_000;
 
-export class View extends LitElement {
+export class View extends PageElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
     failure: { state: true },
     isLoaded: { state: true },
@@ -25,11 +26,6 @@ export class View extends LitElement {
     super();
     /** @type {any} */ this.failure = null;
     this.isLoaded = false;
-  }
-
-  /** One style sheet for the page: no shadow roots. */
-  createRenderRoot() {
-    return this;
   }
 
   connectedCallback() {

@@ -53,6 +53,12 @@ class Proxy:
         assert response.status_code == 200, response.text
         return response.json()
 
+    async def listed_key(self, user_id: str, token: object) -> Any:
+        """The row of a key in the list of a user's keys, if it is there."""
+        query = {"user_id": user_id, "key_hash": str(token), "return_full_object": "true"}
+        rows = (await self.get("/key/list", **query)).json()["keys"]
+        return rows[0] if rows else None
+
     async def chat(self, secret: object, model: str = "gpt-fake") -> int:
         """The status of a call to a model."""
         return (await self.call(secret, model)).status_code
@@ -104,3 +110,8 @@ async def backstage_target(*, is_real: bool) -> AsyncIterator[Portal]:
 def portal(backstage_target: Portal) -> httpx.AsyncClient:
     """Backstage, for those who need nothing of its catalog."""
     return backstage_target.http
+
+
+def litellm_database() -> str:
+    """The URL of LiteLLM's own."""
+    return f"{os.environ['STATE_DATABASE_URL'].rpartition('/')[0]}/litellm"

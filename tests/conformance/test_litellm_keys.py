@@ -8,7 +8,6 @@ import pytest
 
 from domain.succession import losses, plain_losses
 from tests.conformance.conftest import Proxy
-from tests.conformance.test_litellm_limits import listed_key
 from tests.support.litellm_versions import KEY_FIELDS
 
 
@@ -20,7 +19,7 @@ async def test_only_the_key_itself_has_every_column(proxy: Proxy) -> None:
     """The list leaves policies out, and has another name for the organisation."""
     user_id = await proxy.user("a")
     token = (await proxy.key(user_id))["token"]
-    listed, whole = await listed_key(proxy, user_id, token), await info(proxy, token)
+    listed, whole = await proxy.listed_key(user_id, token), await info(proxy, token)
     assert {"organization_id", "policies"} <= whole.keys() - listed.keys()
     assert "org_id" in listed
     assert whole.get("status", "active") == "active"  # LiteLLM 1.90 does not say it

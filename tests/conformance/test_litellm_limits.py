@@ -23,12 +23,6 @@ async def listed_user(proxy: Proxy, user_id: str) -> Any:
     return rows[0]
 
 
-async def listed_key(proxy: Proxy, user_id: str, token: object) -> Any:
-    query = {"user_id": user_id, "key_hash": str(token), "return_full_object": "true"}
-    rows = (await proxy.get("/key/list", **query)).json()["keys"]
-    return rows[0] if rows else None
-
-
 async def test_an_id_given_twice_matches_exactly(proxy: Proxy) -> None:
     """And the row has the rates, which the calls for one user lack or come with all keys for."""
     jo = await proxy.user("jo", tpm_limit=5, rpm_limit=6, models=["gpt-fake"], user_alias="Jo", metadata={"a": 1})
@@ -84,11 +78,11 @@ async def test_one_key_of_a_user(proxy: Proxy) -> None:
     """By its hash; another's, an unknown and a deleted one are not there."""
     user_id, other = await proxy.user("a"), await proxy.user("b")
     token = (await proxy.key(user_id))["token"]
-    assert (await listed_key(proxy, user_id, token))["token"] == token
-    assert await listed_key(proxy, other, token) is None
-    assert await listed_key(proxy, user_id, UNKNOWN_KEY) is None
+    assert (await proxy.listed_key(user_id, token))["token"] == token
+    assert await proxy.listed_key(other, token) is None
+    assert await proxy.listed_key(user_id, UNKNOWN_KEY) is None
     await proxy.post("/key/delete", keys=[token])
-    assert await listed_key(proxy, user_id, token) is None
+    assert await proxy.listed_key(user_id, token) is None
 
 
 async def test_a_key_with_all_that_we_ask_for(proxy: Proxy) -> None:
@@ -105,7 +99,7 @@ async def test_a_key_with_all_that_we_ask_for(proxy: Proxy) -> None:
     key = await proxy.key(
         user_id, key_alias=f"{proxy.prefix}-x", models=["gpt-fake"], duration="90s", metadata=note, **limits
     )
-    row = await listed_key(proxy, user_id, key["token"])
+    row = await proxy.listed_key(user_id, key["token"])
     assert {name: row[name] for name in limits} == limits
     assert (row["models"], row["metadata"]) == (["gpt-fake"], note)
     assert datetime.fromisoformat(row["expires"]) - datetime.now(UTC) < timedelta(seconds=91)
@@ -119,7 +113,7 @@ async def test_clearing_the_limits_of_a_key(proxy: Proxy) -> None:
     assert (await proxy.post("/key/update", key=token, models=None)).status_code == 400
     cleared = dict.fromkeys(limits)
     assert (await proxy.post("/key/update", key=token, models=[], metadata={"c": 3}, **cleared)).status_code == 200
-    row = await listed_key(proxy, user_id, token)
+    row = await proxy.listed_key(user_id, token)
     assert {name: row[name] for name in limits} == cleared
     assert (row["models"], row["metadata"]) == ([], {"c": 3})
 

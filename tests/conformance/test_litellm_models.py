@@ -19,9 +19,9 @@ from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from standalone.litellm_models import Deployments
 from tests.conformance.conftest import PATIENCE, Proxy
 from tests.conftest import no_sleep
-from tests.domain.test_models import CALLS, CASES, Case
 from tests.support.litellm_process import second_litellm
 from tests.support.litellm_versions import version_of
+from tests.support.model_lists import CALLS, CASES, Case
 
 MODELS = yaml.safe_load((Path(__file__).parent.parent / "support" / "litellm_models.yaml").read_text())
 

@@ -13,7 +13,7 @@ from psycopg.sql import SQL, Identifier, Literal
 
 from clients.litellm.odd import KEYS, USERS
 from settings.model import LiteLLMSettings, Timeouts
-from tests.conformance.conftest import Proxy
+from tests.conformance.conftest import Proxy, litellm_database
 from tests.conftest import BASE, BOB, MakeService, keys_path, user_path
 
 ID = {KEYS: "token", USERS: "user_id"}
@@ -43,11 +43,6 @@ class Written:
     restore: Callable[[], None]
 
 
-def database() -> str:
-    """LiteLLM's own."""
-    return f"{os.environ['STATE_DATABASE_URL'].rpartition('/')[0]}/litellm"
-
-
 @pytest.fixture
 async def written(proxy: Proxy) -> AsyncIterator[Written]:
     """On the real one, by SQL; the rows are as before in the end, because LiteLLM could not delete them otherwise."""
@@ -69,7 +64,7 @@ async def written(proxy: Proxy) -> AsyncIterator[Written]:
         yield Written(user_id, other_id, tokens, write, restore)
         restore()
         return
-    with psycopg.connect(database(), autocommit=True) as connection:
+    with psycopg.connect(litellm_database(), autocommit=True) as connection:
         for table, column in ID.items():
             save = SQL("create temp table {} as select * from {} where {} = {}")
             names = map(Identifier, (f"saved_{table}", table, column))
@@ -155,7 +150,7 @@ async def test_what_the_tables_let_in_spoils_no_list(
     bob: httpx.AsyncClient, written: Written, table: str, kind: str
 ) -> None:
     """Every column of this type, with every value: 200, within the contract, and all other rows as they were."""
-    with psycopg.connect(database()) as connection:
+    with psycopg.connect(litellm_database()) as connection:
         sql = "select column_name from information_schema.columns where table_name = %s and data_type = %s"
         columns = [name for (name,) in connection.execute(sql, [table, kind]) if name not in ("token", "user_id")]
     users, keys = f"{BASE}/users?query={written.user_id.rpartition('-')[0]}", keys_path(written.user_id)

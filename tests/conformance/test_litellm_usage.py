@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator
 
 import psycopg
 import pytest
 
-from tests.conformance.conftest import Proxy
+from tests.conformance.conftest import Proxy, litellm_database
 from tests.support.litellm_versions import UNATTRIBUTED, UNATTRIBUTED_WORDS
 
 DAY = "2026-01-02"
@@ -28,7 +27,7 @@ async def spend(proxy: Proxy, user_id: str, model: str, key: str) -> None:
         proxy.stand_in.rows.usage.add(user_id, DAY, model, key)
         return
     row = [f"{user_id} {model} {key}", user_id, DAY, key, model, model or None]
-    async with await psycopg.AsyncConnection.connect(_database()) as connection:
+    async with await psycopg.AsyncConnection.connect(litellm_database()) as connection:
         await connection.execute(_INSERT.encode(), row)
 
 
@@ -40,13 +39,8 @@ async def spender(proxy: Proxy) -> AsyncIterator[str]:
         await spend(proxy, user_id, model, key)
     yield user_id
     if proxy.stand_in is None:
-        async with await psycopg.AsyncConnection.connect(_database()) as connection:
+        async with await psycopg.AsyncConnection.connect(litellm_database()) as connection:
             await connection.execute('delete from "LiteLLM_DailyUserSpend" where user_id = %s', [user_id])
-
-
-def _database() -> str:
-    """LiteLLM's own."""
-    return f"{os.environ['STATE_DATABASE_URL'].rpartition('/')[0]}/litellm"
 
 
 async def test_what_has_no_model_or_no_key(proxy: Proxy, spender: str) -> None:

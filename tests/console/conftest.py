@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import shutil
 import time
@@ -13,7 +15,17 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, ConsoleMessage, Page, Request, ViewportSize, async_playwright, expect
+from playwright.async_api import (
+    Browser,
+    ConsoleMessage,
+    Dialog,
+    Page,
+    Request,
+    Route,
+    ViewportSize,
+    async_playwright,
+    expect,
+)
 
 from app import Ports, create_app
 from domain.identity import Caller
@@ -24,6 +36,7 @@ from standalone.litellm import LiteLLMStandIn
 from standalone.litellm_usage import calls_for
 from tests.conftest import ALICE, BASE, keys_path, migrated_database
 from tests.support.contract import checked_client
+from tests.support.processes import ROOT
 from tests.support.raw_http import serving
 
 WIDE: ViewportSize = {"width": 1280, "height": 800}
@@ -157,6 +170,38 @@ async def opened(open_page: Open) -> Opened:
     return await open_page()
 
 
+@dataclass
+class Held:
+    """Requests of a page that have been sent, and go on once `released` is set."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def go_on(self, route: Route) -> None:
+        self.asked.set()
+        await self.released.wait()
+        await route.continue_()
+
+
+async def hold(page: Page, url: str | re.Pattern[str]) -> Held:
+    """Holds what the page asks for."""
+    held = Held()
+    await page.route(url, held.go_on)
+    return held
+
+
+def stay(page: Page) -> list[str]:
+    """Whoever is asked whether to leave the page stays. What was asked until then."""
+    asked = list[str]()
+
+    async def dismiss(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        await dialog.dismiss()
+
+    page.on("dialog", dismiss)
+    return asked
+
+
 async def describe(page: Page, alias: str) -> None:
     """Opens the dialog, and types the name of a key."""
     await page.get_by_role("button", name="Create key").first.click()
@@ -210,3 +255,17 @@ async def spent(portal: Portal, days: int = 20) -> None:
         key = _USED[number % 6]
         metrics = calls_for(wanted[key][1] / used[key])
         rows.usage.add(ALICE, when, "gpt-fake" if number % 3 else "claude-fake", keys[key], metrics)
+
+
+AXE = ROOT / "console" / "node_modules" / "axe-core" / "axe.min.js"
+
+
+async def judge(page: Page, name: str) -> None:
+    """Axe, the width, a picture."""
+    await page.evaluate("document.fonts.ready")
+    if "SCREENSHOTS" in os.environ:
+        await page.screenshot(path=f"{os.environ['SCREENSHOTS']}/{name}.png", full_page=True)
+    await page.evaluate(AXE.read_text())
+    found = await page.evaluate("axe.run().then(result => result.violations)")
+    assert [(row["id"], [node["html"][:200] for node in row["nodes"]]) for row in found] == [], name
+    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"

@@ -14,7 +14,7 @@ from playwright.async_api import Page, Route, expect
 
 from tests.conftest import ALICE, CAROL, keys_path, user_path
 from tests.console.conftest import Configure, Opened, spent
-from tests.services.keys.test_rotate import chat
+from tests.support.keys import chat
 
 pytestmark = pytest.mark.console
 

@@ -10,8 +10,7 @@ from playwright.async_api import expect
 
 from state.tables import change
 from tests.conftest import ALICE, keys_path
-from tests.console.conftest import Opened
-from tests.console.test_page import judge
+from tests.console.conftest import Opened, judge
 
 pytestmark = pytest.mark.console
 AUDIT = "/audit?"

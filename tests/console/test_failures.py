@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from typing import Any
 
 import pytest
 from playwright.async_api import Page, Route, expect
 
 from tests.conftest import ALICE, BASE, BOB, keys_path, user_path
-from tests.console.conftest import Opened, Portal, choose, create, describe
+from tests.console.conftest import Opened, Portal, choose, create, describe, hold, stay
 
 pytestmark = pytest.mark.console
 
@@ -402,13 +400,8 @@ async def gone(page: Page, module: str) -> None:
 
 async def test_a_module_that_is_gone_after_a_deployment(opened: Opened) -> None:
     """The link is marked, a sentence says why there is nothing, and Reload asks first while a secret is not saved."""
-    page, asked = opened.page, list[str]()
-
-    async def stay(dialog: Any) -> None:
-        asked.append(dialog.type)
-        await dialog.dismiss()
-
-    page.on("dialog", stay)
+    page = opened.page
+    asked = stay(page)
     await opened.sign_in("bob")
     await create(page, "laptop")
     await gone(page, "users-view")
@@ -431,17 +424,11 @@ async def test_a_slow_module_shows_at_once_where_it_leads(opened: Opened) -> Non
     """The link is marked, and a skeleton is there."""
     page = opened.page
     await opened.sign_in("bob")
-    asked, answers = asyncio.Event(), asyncio.Event()
 
-    async def hold(route: Route) -> None:
-        asked.set()
-        await answers.wait()
-        await route.continue_()
-
-    await page.route(re.compile("/audit-view[.]js$"), hold)
+    module = await hold(page, re.compile("/audit-view[.]js$"))
     await page.get_by_role("link", name="Audit log").click()
     await expect(page.get_by_role("link", name="Audit log")).to_have_attribute("aria-current", "page")
     await expect(page.locator(".skeleton")).to_be_visible()
-    await asked.wait()
-    answers.set()
+    await module.asked.wait()
+    module.released.set()
     await expect(page.get_by_role("heading", name="Audit log")).to_be_visible()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from playwright.async_api import Page, expect
 
 from tests.conftest import ALICE, keys_path, user_path
-from tests.console.conftest import Opened, choose, create, describe, spent
+from tests.console.conftest import Opened, choose, create, describe, hold, spent
 
 pytestmark = pytest.mark.console
 
@@ -190,3 +193,57 @@ async def test_the_file_has_a_row_for_each_day_and_group(opened: Opened) -> None
     assert set(saved[0]) == {"day", "key_id", "alias", "usd"}
     assert len({(row["day"], row["key_id"]) for row in saved}) == len(saved) == 2 + 4 + 4
     assert max(len(row["usd"].partition(".")[2]) for row in saved) <= 6
+
+
+@asynccontextmanager
+async def before(opened: Opened, answer: str) -> AsyncIterator[None]:
+    """Alice is signed in, and the page still waits for an answer, which comes at the end."""
+    held = await hold(opened.page, re.compile(f"/{answer}$"))
+    await opened.sign_in("alice")
+    async with opened.page.expect_response(re.compile(f"/{answer}$")):
+        yield
+        held.released.set()
+
+
+async def test_a_form_lists_the_models_that_come_later(opened: Opened) -> None:
+    """What was chosen and typed until then stays: each choice stays with its model."""
+    page = opened.page
+    async with opened.portal.as_person(ALICE) as alice:
+        body = {"alias": "early", "models": ["gpt-fake"]}
+        key_id = (await alice.post(keys_path(ALICE), json=body)).json()["keyId"]
+    async with before(opened, "models"):
+        await choose(page, "early", "Edit")
+        await expect(page.locator("dialog[open]")).to_contain_text("The list of models is not available")
+        await page.get_by_label("gpt-fake").uncheck()
+        await page.get_by_label("Requests per minute").fill("7")
+    await expect(page.locator("dialog[open]")).to_contain_text("Leave empty to allow every model")
+    await page.get_by_label("claude-fake").check()
+    await expect(page.get_by_label("gpt-fake")).not_to_be_checked()
+    await save(page)
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+    row = await row_of(opened, keys_path(ALICE, key_id))
+    assert (row["models"], row["rpm_limit"]) == (["claude-fake"], 7)
+
+
+async def test_a_rotation_that_began_before_the_models_came_shows_one(opened: Opened) -> None:
+    """The code for the new key calls a model that is served."""
+    page = opened.page
+    async with opened.portal.as_person(ALICE) as alice:
+        await alice.post(keys_path(ALICE), json={"alias": "early"})
+    async with before(opened, "models"):
+        await choose(page, "early", "Rotate")
+    await save(page)
+    await expect(page.get_by_role("tabpanel")).to_contain_text(re.compile(r'"model": "(claude|gpt)-fake"'))
+
+
+async def test_a_form_says_when_the_budget_renews_once_that_is_known(opened: Opened) -> None:
+    """A new key of somebody whose budget is used up cannot call until then."""
+    page, users = opened.page, opened.portal.litellm.rows.users
+    async with opened.portal.as_person(ALICE) as alice:
+        await alice.get(user_path(ALICE))
+    users[ALICE] |= {"spend": 10.4, "max_budget": 10.0}
+    notice = page.locator("dialog[open] .notice")
+    async with before(opened, "usage"):
+        await describe(page, "another")
+        await expect(notice).to_contain_text("until it is raised")
+    await expect(notice).to_contain_text(re.compile(r"Calls fail until \d+ \w+\."))

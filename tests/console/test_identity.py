@@ -11,7 +11,7 @@ import pytest
 from playwright.async_api import Request, Route, expect
 
 from tests.conftest import ALICE, BOB, keys_path
-from tests.console.conftest import Opened
+from tests.console.conftest import Opened, hold
 
 pytestmark = pytest.mark.console
 
@@ -89,22 +89,17 @@ async def test_alice_goes_on_once_she_is_confirmed(opened: Opened) -> None:
 
 async def test_nothing_is_sent_before_it_is_known_who_is_there(opened: Opened, sent: Sent) -> None:
     """Also what the page of alice asks by itself while `/me` is slow to say that bob is bob."""
-    page, answers, asked = opened.page, asyncio.Event(), asyncio.Event()
+    page = opened.page
     await expired_while_creating(opened)
 
-    async def hold(route: Route) -> None:
-        asked.set()
-        await answers.wait()
-        await route.continue_()
-
-    await page.route(ME, hold)
+    me = await hold(page, ME)
     await page.locator("dialog.again").get_by_role("button", name="bob").click()
-    await asked.wait()
+    await me.asked.wait()
     async with page.expect_request(re.compile("/usage")) as asking:
         await page.evaluate("location.hash = '#/spending'")
     assert ALICE in (await asking.value).headers["authorization"]
     assert sent.by(BOB) == []
-    answers.set()
+    me.released.set()
     await expect(page.locator(".who b")).to_have_text("bob")
     assert [path for _, path in sent.by(BOB) if ALICE in path] == []
 
@@ -138,25 +133,20 @@ async def test_a_late_refusal_is_not_repeated_for_somebody_else(opened: Opened, 
 
 async def test_what_has_several_steps_ends_with_the_person(opened: Opened, sent: Sent) -> None:
     """Bob exports the audit log and signs out before its second page: alice, who is next, does not ask for the rest."""
-    page, answers, asked = opened.page, asyncio.Event(), asyncio.Event()
+    page = opened.page
     async with opened.portal.as_person(BOB) as bob:
         for budget in range(1, 121):
             await bob.patch(keys_path(BOB).removesuffix("/keys"), json={"maxBudget": budget})
 
-    async def hold(route: Route) -> None:
-        asked.set()
-        await answers.wait()
-        await route.continue_()
-
     await opened.sign_in("bob", "#/audit")
-    await page.route(re.compile("/audit[?]limit=100"), hold)
+    rows = await hold(page, re.compile("/audit[?]limit=100"))
     await page.get_by_role("button", name="Download CSV").click()
-    await asked.wait()
+    await rows.asked.wait()
     await page.get_by_role("button", name="Sign out").click()
     await page.get_by_role("button", name="alice").click()
     await opened.loaded()
     async with page.expect_response(re.compile("/audit[?]limit=100")) as answer:
-        answers.set()
+        rows.released.set()
     await (await answer.value).finished()
     await page.get_by_role("link", name="Spending").click()
     await opened.loaded()

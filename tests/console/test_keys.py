@@ -12,7 +12,7 @@ from domain.users import Tier
 from settings.model import Settings
 from tests.conftest import ALICE, BASE, keys_path
 from tests.console.conftest import Configure, Opened, choose, create
-from tests.services.keys.test_rotate import chat
+from tests.support.keys import chat
 
 pytestmark = pytest.mark.console
 

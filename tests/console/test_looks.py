@@ -94,6 +94,21 @@ async def test_forced_colours_keep_focus_and_legend(open_page: Open, portal: Por
     assert len(swatches) == len(set(swatches)) == 2
 
 
+async def test_a_bar_has_the_colour_that_the_reader_forces(open_page: Open, portal: Portal) -> None:
+    """How much of a budget is spent is drawn in the colour of what is highlighted."""
+    await spent(portal, days=1)
+    opened = await open_page(forced_colors="active")
+    await opened.sign_in("alice")
+    fill, highlight = await opened.page.evaluate(
+        """() => {
+            const probe = document.body.appendChild(document.createElement('i'));
+            probe.style.color = 'Highlight';
+            return [getComputedStyle(document.querySelector('.bar rect')).fill, getComputedStyle(probe).color];
+        }"""
+    )
+    assert fill == highlight
+
+
 async def test_the_menu_belongs_to_its_key(opened: Opened) -> None:
     """It says whose it is, goes when the page is scrolled, and is used by keyboard as menus are."""
     page = opened.page

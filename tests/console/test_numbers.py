@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, expect
 
 from tests.conftest import ALICE, keys_path, user_path
-from tests.console.conftest import Open, Opened, Portal, spent
+from tests.console.conftest import Open, Opened, Portal, hold, spent
 
 pytestmark = pytest.mark.console
 
@@ -34,23 +33,18 @@ async def test_every_grouping_follows_every_other(opened: Opened) -> None:
 
 async def test_what_is_shown_is_what_is_labelled(opened: Opened) -> None:
     """While another period is read, the old numbers keep their own label, and are dimmed."""
-    page, answers, asked = opened.page, asyncio.Event(), asyncio.Event()
+    page = opened.page
     await spent(opened.portal, days=9)
     await opened.sign_in("alice", "#/spending")
     tile = page.locator(".tile", has_text="(UTC)")
     await expect(tile).to_contain_text("Last 30 days (UTC)")
 
-    async def hold(route: Route) -> None:
-        asked.set()
-        await answers.wait()
-        await route.continue_()
-
-    await page.route(USAGE, hold)
+    usage = await hold(page, USAGE)
     await page.get_by_label("Period").select_option("7")
-    await asked.wait()
+    await usage.asked.wait()
     await expect(page.locator("section.card[aria-busy=true]")).to_be_visible()
     await expect(tile).to_contain_text("Last 30 days (UTC)")
-    answers.set()
+    usage.released.set()
     await expect(tile).to_contain_text("Last 7 days (UTC)")
     await expect(page.locator("[aria-busy=true]")).to_have_count(0)
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import os
 import re
 from hashlib import sha256
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Route, expect
 
 from tests.conftest import ALICE, keys_path
-from tests.console.conftest import Open, Opened, Portal, spent
+from tests.console.conftest import Open, Opened, Portal, judge, spent
 from tests.support.processes import ROOT
 
 pytestmark = pytest.mark.console
 
 PAGE = ROOT / "console" / "page"
-AXE = ROOT / "console" / "node_modules" / "axe-core" / "axe.min.js"
 CANARY = '<img src=x onerror="window.hacked=1">"\'><script>window.hacked=1</script>'
 SIZES = {"wide": (1440, 900), "laptop": (1180, 800), "tablet": (720, 900), "phone": (380, 800)}
 VIEWS = {
@@ -217,17 +215,6 @@ async def test_every_view_is_accessible(open_page: Open, portal: Portal, size: s
             await opened.page.keyboard.press("c")
             await judge(opened.page, f"create-{size}-{theme}")
         await opened.page.context.close()
-
-
-async def judge(page: Page, name: str) -> None:
-    """Axe, the width, a picture."""
-    await page.evaluate("document.fonts.ready")
-    if "SCREENSHOTS" in os.environ:
-        await page.screenshot(path=f"{os.environ['SCREENSHOTS']}/{name}.png", full_page=True)
-    await page.evaluate(AXE.read_text())
-    found = await page.evaluate("axe.run().then(result => result.violations)")
-    assert [(row["id"], [node["html"][:200] for node in row["nodes"]]) for row in found] == [], name
-    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{name} is too wide"
 
 
 async def test_the_theme_is_switched_and_kept(opened: Opened) -> None:

@@ -6,10 +6,10 @@ import asyncio
 import re
 
 import pytest
-from playwright.async_api import Dialog, Page, Route, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.conftest import ALICE, keys_path
-from tests.console.conftest import Opened, create, describe
+from tests.console.conftest import Opened, create, describe, stay
 
 pytestmark = pytest.mark.console
 
@@ -67,13 +67,8 @@ async def test_a_secret_survives_every_way_through_the_page(opened: Opened) -> N
 
 async def test_a_reload_asks_first(opened: Opened) -> None:
     """While a secret is not acknowledged, and only then; nothing of it is stored."""
-    page, asked = opened.page, list[str]()
-
-    async def stay(dialog: Dialog) -> None:
-        asked.append(dialog.type)
-        await dialog.dismiss()
-
-    page.on("dialog", stay)
+    page = opened.page
+    asked = stay(page)
     await opened.sign_in("alice")
     secret = await create(page, "laptop")
     await page.locator("[data-secret]").wait_for()
@@ -109,16 +104,22 @@ async def test_signing_out_asks_first(opened: Opened) -> None:
     await expect(page.locator("[data-secret]")).to_have_count(0)
 
 
+async def expired(opened: Opened) -> tuple[str, Locator]:
+    """Alice's session ends while she has a secret: the secret, and the dialog in which somebody may sign in."""
+    await opened.sign_in("alice")
+    secret = await create(opened.page, "laptop")
+    opened.portal.is_expired = True
+    await opened.page.evaluate("location.hash = '#/spending'")
+    again = opened.page.locator("dialog.again")
+    await expect(again).to_be_visible()
+    opened.portal.is_expired = False
+    return secret, again
+
+
 async def test_nobody_else_sees_the_secret(opened: Opened) -> None:
     """Alice's session ends, and bob signs in instead of her: it is shown again when she is back."""
-    page, portal = opened.page, opened.portal
-    await opened.sign_in("alice")
-    secret = await create(page, "laptop")
-    portal.is_expired = True
-    await page.evaluate("location.hash = '#/spending'")
-    again = page.locator("dialog.again")
-    await expect(again).to_be_visible()
-    portal.is_expired = False
+    page = opened.page
+    secret, again = await expired(opened)
     await again.get_by_role("button", name="bob").click()
     await expect(page.locator(".who b")).to_have_text("bob")
     await opened.loaded()
@@ -130,14 +131,8 @@ async def test_nobody_else_sees_the_secret(opened: Opened) -> None:
 
 async def test_it_survives_an_expired_session(opened: Opened) -> None:
     """Alice signs in again."""
-    page, portal = opened.page, opened.portal
-    await opened.sign_in("alice")
-    secret = await create(page, "laptop")
-    portal.is_expired = True
-    await page.evaluate("location.hash = '#/spending'")
-    again = page.locator("dialog.again")
-    await expect(again).to_be_visible()
-    portal.is_expired = False
+    page = opened.page
+    secret, again = await expired(opened)
     await again.get_by_role("button", name="alice").click()
     await expect(again).to_have_count(0)
     await expect(page.locator("[data-secret]")).to_have_text(secret)

@@ -9,16 +9,12 @@ from typing import Any
 import httpx
 import pytest
 
-from domain.identity import Principal, Role
-from domain.redaction import BY_FORM
-from edge import application
-from edge.binding import handler_name
-from settings.model import ConnectionLimits, Cors, Timeouts
+from settings.model import ConnectionLimits, Timeouts
 from state.database import Database
 from state.lease import Lease
-from telemetry.metrics import Metrics
 from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_path, user_path
-from tests.support.contract import CONTRACT_DOCUMENT, check, operations
+from tests.support.application import application_of
+from tests.support.contract import check, operations
 from tests.support.requests import API, CONDITIONAL, NO_KEY, OPEN, PAGES, REQUESTS, WITH_BODY, ended, send
 from tests.support.upstreams import Hanging, answering
 
@@ -280,28 +276,3 @@ async def test_a_crash_is_a_500_that_tells_nothing(service: Service, operation: 
 def crashing_application(crash: Any) -> Any:
     """The contract with every operation handled by `crash`."""
     return application_of(dict.fromkeys(REQUESTS, crash))
-
-
-def application_of(handlers: dict[str, Any]) -> Any:
-    """The contract without services. Operations without a handler crash."""
-
-    async def crash(**_: Any) -> Any:
-        raise ZeroDivisionError
-
-    async def authenticate(_: str) -> Principal:
-        return Principal(BOB, frozenset({Role.ADMIN}))
-
-    return application.build(
-        CONTRACT_DOCUMENT,
-        handlers={handler_name(operation): handlers.get(operation, crash) for operation in REQUESTS},
-        services={},
-        authenticate=authenticate,
-        cors=Cors(),
-        body_seconds=30,
-        lifespan=asyncio.timeout,  # type: ignore[arg-type]  # never entered: this transport has no lifespan
-        new_id=lambda: "request-1",
-        now=lambda: 0.0,
-        metrics=Metrics("0.0.0"),
-        tracing=None,
-        redaction=BY_FORM,
-    )

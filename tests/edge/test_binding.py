@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from domain.identity import Principal
 from services.keys.create import CreateKey
-from tests.contract.test_statuses import application_of
+from tests.support.application import application_of
 from tests.support.requests import REQUESTS
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, keys_path, user_path
-from tests.services.keys.test_keys import made, refusal
 from tests.support.contract import operations
+from tests.support.keys import made, refusal
 
 NO_ETAG = {"getDocs", "getDocsAsset", "getLiveness", "getReadiness", "getMetrics"}
 NO_ETAG |= {"getConsole", "getConsoleAsset", "getConsoleSettings"}

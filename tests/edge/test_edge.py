@@ -23,7 +23,6 @@ from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_p
 from tests.support.upstreams import Overriding, answering
 
 ORIGIN = "http://localhost:3000"
-SCOPE = {"type": "http", "method": "GET", "raw_path": b"/"}
 
 
 def preflight(origin: str) -> dict[str, str]:

@@ -13,8 +13,8 @@ import pytest
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, CAROL, Service, keys_path, user_path
-from tests.edge.test_metrics import count, metrics_of
 from tests.support.contract import operations
+from tests.support.metrics import count, metrics_of
 from tests.support.raw_http import request, send, serving
 from tests.support.requests import CONDITIONAL, NO_KEY, REQUESTS
 

@@ -6,7 +6,6 @@ import re
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from clients.litellm.rows import ANNOTATIONS
 from settings.model import CleanupSettings
@@ -14,28 +13,9 @@ from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from state.database import Database
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
+from tests.support.metrics import count, metrics_of
 from tests.support.requests import NO_KEY, ended, send
 from tests.support.upstreams import Hanging, Overriding, answering, hang, refuse, respond
-
-PREFIX = "litellm_orchestrator_"
-
-
-async def metrics_of(service: Service) -> dict[str, float]:
-    """Each sample, by its name and labels as Prometheus writes them."""
-    return parsed((await service.client().get("/metrics")).text)
-
-
-def parsed(text: str) -> dict[str, float]:
-    found = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            labels = ",".join(f'{name}="{value}"' for name, value in sorted(sample.labels.items()))
-            found[sample.name.removeprefix(PREFIX) + (f"{{{labels}}}" if labels else "")] = sample.value
-    return found
-
-
-def count(operation: str, status: int | str) -> str:
-    return f'request_duration_seconds_count{{operation="{operation}",status="{status}"}}'
 
 
 async def test_requests_are_counted_by_operation_and_status(service: Service) -> None:

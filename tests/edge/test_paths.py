@@ -12,8 +12,8 @@ import pytest
 from domain.errors import InputError
 from edge.paths import RawPath, decode_segment
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, keys_path, user_path
-from tests.edge.test_metrics import count, metrics_of
 from tests.support.contract import operations
+from tests.support.metrics import count, metrics_of
 from tests.support.requests import NO_KEY, PAGES, REQUESTS
 
 USERS = f"{BASE}/users"

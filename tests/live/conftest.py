@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
+from playwright.async_api import Page, async_playwright, expect
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from tests.conftest import ALICE, BOB, ERIN, SERVICE_TOKEN
@@ -21,6 +23,7 @@ from tests.support.real_products import RealProducts, real_products
 
 # The live Backstage's proxy expects this service here.
 PORT = os.environ.get("ORCHESTRATOR_PORT", "7007")
+expect.set_options(timeout=30_000)
 _FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -149,3 +152,32 @@ def browser(tmp_path: Path) -> Iterator[Chrome]:
     chrome = Chrome(options, ChromeService(shutil.which("chromedriver") or "/usr/bin/chromedriver"))
     yield chrome
     chrome.quit()
+
+
+@asynccontextmanager
+async def opened_tabs(address: str, count: int) -> AsyncIterator[list[Page]]:
+    """The console. Anything that it complains about, other than refused requests, fails the test."""
+    complaints: list[str] = []
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        context = await browser.new_context()
+        tabs = [await context.new_page() for _ in range(count)]
+        for tab in tabs:
+            tab.on("pageerror", lambda error: complaints.append(f"{error}"))
+            tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+            await tab.goto(address)
+        yield tabs
+        await browser.close()
+    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+
+
+@asynccontextmanager
+async def opened(address: str) -> AsyncIterator[Page]:
+    """The console in one tab."""
+    async with opened_tabs(address, 1) as (page,):
+        yield page
+
+
+async def sign_in(page: Page, live: Live, name: str) -> None:
+    await page.locator("[name=token]").fill(await live.products.token(name))
+    await page.get_by_role("button", name="Sign in").click()

@@ -20,11 +20,11 @@ import pytest
 import yaml
 
 from tests.conftest import BASE, BOB, keys_path
+from tests.support.alerts import ALERTS, dashboard_queries
 from tests.support.faults import Line
 from tests.support.processes import ROOT, listening
 from tests.support.raw_http import free_port
 from tests.support.real_products import RealProducts
-from tests.test_deploy import ALERTS, dashboard_queries
 
 pytestmark = [pytest.mark.live]
 

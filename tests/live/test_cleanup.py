@@ -18,8 +18,7 @@ from playwright.async_api import expect
 
 from clients.litellm.rows import ANNOTATIONS
 from tests.conftest import ALICE, BASE, BOB, keys_path
-from tests.live.conftest import Live
-from tests.live.test_console import opened, sign_in
+from tests.live.conftest import Live, opened, sign_in
 from tests.support.processes import listening, output
 from tests.support.real_products import RealProducts
 

@@ -6,47 +6,19 @@ import asyncio
 import json
 import os
 import re
-import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, expect
 
 from tests.conftest import ALICE, BASE, keys_path
-from tests.live.conftest import Live, forget_users
+from tests.console.conftest import describe
+from tests.live.conftest import Live, forget_users, opened, opened_tabs, sign_in
 from tests.support.processes import listening
 from tests.support.real_products import RealProducts
 
 pytestmark = pytest.mark.live
-
-_PATIENCE_MILLISECONDS = 30_000
-expect.set_options(timeout=_PATIENCE_MILLISECONDS)
-
-
-@asynccontextmanager
-async def opened_tabs(address: str, count: int) -> AsyncIterator[list[Page]]:
-    """The console. Anything that it complains about, other than refused requests, fails the test."""
-    complaints: list[str] = []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        context = await browser.new_context()
-        tabs = [await context.new_page() for _ in range(count)]
-        for tab in tabs:
-            tab.on("pageerror", lambda error: complaints.append(f"{error}"))
-            tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-            await tab.goto(address)
-        yield tabs
-        await browser.close()
-    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
-
-
-@asynccontextmanager
-async def opened(address: str) -> AsyncIterator[Page]:
-    """The console in one tab."""
-    async with opened_tabs(address, 1) as (page,):
-        yield page
 
 
 @pytest.fixture
@@ -66,22 +38,11 @@ async def tabs(live: Live) -> AsyncIterator[list[Page]]:
         yield tabs
 
 
-async def sign_in(page: Page, live: Live, name: str) -> None:
-    await page.locator("[name=token]").fill(await live.products.token(name))
-    await page.get_by_role("button", name="Sign in").click()
-
-
 async def create(page: Page, alias: str) -> str:
     """The secret of a new key."""
     await describe(page, alias)
     await page.locator("dialog .primary").click()
     return await page.locator("[data-secret]").inner_text()
-
-
-async def describe(page: Page, alias: str) -> None:
-    """Opens the dialog, and types the name of a key."""
-    await page.get_by_role("button", name="Create key").first.click()
-    await page.locator("[name=alias]").fill(alias)
 
 
 async def choose(page: Page, action: str, row: str = "") -> None:

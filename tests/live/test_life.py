@@ -10,8 +10,7 @@ import pytest
 from playwright.async_api import expect
 
 from tests.conftest import ALICE, BASE, BOB, keys_path, user_path
-from tests.live.conftest import Live
-from tests.live.test_console import opened, sign_in
+from tests.live.conftest import Live, opened, sign_in
 from tests.support.litellm_versions import BUDGET_DURATIONS
 
 pytestmark = pytest.mark.live

@@ -29,7 +29,6 @@ CHANGES: dict[str, Callable[[str, str], tuple[str, str, dict[str, Any]]]] = {
 }
 LEFT = {"creation": 2, "rotation": 1, "off-boarding": 0}
 """How many keys somebody with one key has after each change."""
-AGAIN = {"creation": {201}, "rotation": {201}, "off-boarding": {200, 404}}
 
 
 @pytest.fixture

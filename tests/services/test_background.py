@@ -15,8 +15,8 @@ from standalone.litellm import LiteLLMStandIn
 from state.database import Database
 from state.due import DueQueue
 from state.tables import due
-from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path
-from tests.services.changes.test_audit import events
+from tests.conftest import ALICE, BOB, Clock, Hasty, MakeService, Service, keys_path
+from tests.support.audit import events
 
 LOST = [f"user:default/lost{number}" for number in range(25)]
 
@@ -102,17 +102,6 @@ async def test_revocations_that_fail_do_not_stop_reconciliation(
         left = (await connection.execute(sa.select(sa.func.count()).select_from(due))).scalar_one()
     assert left == 1000, "none of them is forgotten"
     await database.aclose()
-
-
-class Hasty:
-    """A clock on which a minute passes between any two looks at it."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-
-    def __call__(self) -> float:
-        self._now += 60
-        return self._now
 
 
 class Cut(httpx.AsyncBaseTransport):

@@ -10,7 +10,7 @@ import pytest
 
 from settings.model import Cors
 from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_path, user_path
-from tests.services.keys.test_keys import made
+from tests.support.keys import made
 
 ORIGIN = "http://localhost:3000"
 Request = Callable[[Service], Awaitable[httpx.Response]]

@@ -14,8 +14,8 @@ from clients.litellm.odd import KEYS, USERS, OddRows
 from clients.litellm.rows import ANNOTATIONS
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
-from tests.edge.test_metrics import metrics_of
 from tests.support.contract import CONTRACT_DOCUMENT, is_valid
+from tests.support.metrics import metrics_of
 from tests.support.upstreams import Overriding, respond
 from tests.support.user_list import listing
 

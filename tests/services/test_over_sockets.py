@@ -15,10 +15,9 @@ from settings.model import Timeouts
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, keys_path, user_path
-from tests.services.keys.test_keys import made
-from tests.services.keys.test_rotate import chat, rotated
 from tests.support import faults
 from tests.support.faults import faulty
+from tests.support.keys import chat, made, rotated
 from tests.support.raw_http import serving
 from tests.support.requests import ended
 

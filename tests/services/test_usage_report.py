@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ import pytest
 from standalone.litellm import LiteLLMStandIn
 from standalone.litellm_usage import CALL_COST
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
-from tests.services.keys.test_keys import made, refusal
-from tests.services.keys.test_rotate import chat
+from tests.support.keys import chat, made, refusal
 from tests.support.litellm_versions import UNATTRIBUTED_WORDS
-from tests.support.upstreams import Answer, Overriding
-
-USAGE = f"{user_path(ALICE)}/usage"
+from tests.support.upstreams import Overriding
+from tests.support.usage import USAGE, one_day, reading
 
 
 async def called(client: httpx.AsyncClient, litellm: LiteLLMStandIn, times: int, **body: Any) -> str:
@@ -96,23 +93,6 @@ async def test_every_page_of_usage(make_service: MakeService, litellm: LiteLLMSt
         ("2027-01-01", 1),
         ("2027-01-02", 2),
     ]
-
-
-def one_day(litellm: LiteLLMStandIn) -> Any:
-    """A day of alice's with one call, as LiteLLM returns it."""
-    litellm.rows.users.pop(ALICE, None)
-    litellm.rows.add_user({"user_id": ALICE})
-    litellm.rows.usage.calls.clear()
-    litellm.rows.usage.add(ALICE, "2027-01-14", "gpt-fake", "ab" * 32)
-    [day] = litellm.rows.usage.days(ALICE, "2027-01-01", "2027-01-31")
-    return day
-
-
-def reading(make_service: MakeService, litellm: LiteLLMStandIn, body: Callable[[], str]) -> httpx.AsyncClient:
-    """Bob, while LiteLLM returns `body` as the usage."""
-    answers: dict[str, Answer] = {"/user/daily/activity": lambda _: httpx.Response(200, text=body())}
-    odd = Overriding(httpx.ASGITransport(litellm.app), answers)
-    return make_service(ports={"litellm": odd}).signed_in(BOB)
 
 
 def added_up(report: Any) -> bool:

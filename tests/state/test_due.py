@@ -12,9 +12,7 @@ from state.database import Database
 from state.due import DueQueue
 from state.tables import due
 from tests.conftest import ALICE, BOB, Clock
-from tests.state.test_repositories import database, shift
-
-__all__ = ["database"]
+from tests.state.conftest import shift
 
 
 async def scheduled(database: Database, *subjects: str, kind: Kind = Kind.REVOCATION, due_in: float = 0) -> None:

@@ -12,10 +12,7 @@ from state.database import Database
 from state.due import DueQueue
 from state.revocations import ReportedKeys, Revocations
 from tests.conftest import ALICE, Clock
-from tests.state.test_repositories import database
 from tests.support.processes import ROOT
-
-__all__ = ["database"]
 
 OLD = {"key_id": "old", "user_id": ALICE, "replaced_by": "new", "revoke_at": 7.5, "next_attempt_at": 9.5, "attempts": 3}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -18,7 +18,6 @@ from state.database import Database, DatabaseUnavailableError
 from state.outage import is_outage
 from state.tables import cleanup_run, reported_key
 from tests.conftest import ALICE, MakeService, keys_path
-from tests.support.postgresql import empty_database
 
 OUTAGES = {
     "the connection was lost": psycopg.OperationalError("the connection is closed"),
@@ -106,20 +105,6 @@ def test_sqlite(code: int, expected: bool, form: Callable[[Exception], Exception
     error = sqlite3.OperationalError("…")
     error.sqlite_errorcode = code
     assert is_outage(form(error)) is expected
-
-
-@pytest.fixture
-async def database(tmp_path: Path, *, is_postgresql: bool) -> AsyncIterator[Database]:
-    """An empty database of its own."""
-    if is_postgresql:
-        async with empty_database() as url:
-            database = Database(url)
-            yield database
-            await database.aclose()
-    else:
-        database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.sqlite3")
-        yield database
-        await database.aclose()
 
 
 async def twice(connection: AsyncConnection) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,7 +25,7 @@ from state.revocations import ReportedKeys, Revocations, revocation_of
 from state.root import Root
 from state.tables import change, cleanup_deletion, due, kept_answer, metadata
 from tests.conftest import ALICE, BOB, Clock
-from tests.support.postgresql import empty_database
+from tests.state.conftest import shift
 
 INTENT = Intent("operation-1", ALICE, Action.KEY_CREATE, ALICE, lock=ALICE, requested={"alias": "a"})
 REQUEST = IdempotentRequest("request", "earlier name", "fingerprint")
@@ -37,29 +35,9 @@ CREATES = RatePolicy("creates", limit=30, window=60_000)
 
 
 @pytest.fixture
-async def database(tmp_path: Path, clock: Clock, *, is_postgresql: bool) -> AsyncIterator[Database]:
-    """An empty database of its own."""
-    if is_postgresql:
-        async with empty_database() as url:
-            database = Database(url)
-            yield database
-            await database.aclose()
-    else:
-        database = Database(f"sqlite+aiosqlite:///{tmp_path}/state.sqlite3", clock)
-        yield database
-        await database.aclose()
-
-
-@pytest.fixture
 def changes(database: Database) -> ChangeTable:
     """The table of changes."""
     return ChangeTable(database, KeptAnswers(database), Rates(database))
-
-
-async def shift(database: Database, column: sa.Column[Any], seconds: float) -> None:
-    """Lets so many seconds pass for what a column says, where the database has a clock of its own."""
-    async with database.transaction() as connection:
-        await connection.execute(sa.update(column.table).values({column: column - seconds}))
 
 
 async def begun(

@@ -10,9 +10,8 @@ from standalone.litellm import LiteLLMStandIn
 from state.database import Database
 from state.events import FORGOTTEN_AT_ONCE
 from state.tables import change, metadata
-from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
-from tests.services.test_background import Hasty
-from tests.support.requests import ended
+from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, Hasty, MakeService, Service, keys_path, user_path
+from tests.support.requests import run_cleanup
 from tests.support.upstreams import Overriding, respond
 
 DELETED, LEAVER, STRANGER = "user:default/gone", "user:default/left", "made-by-single-sign-on"
@@ -64,14 +63,8 @@ async def use(service: Service, litellm: LiteLLMStandIn) -> None:
         litellm.rows.add_user({"user_id": leaver})
         litellm.rows.add_key({"user_id": leaver, "metadata": {}})
     for _ in range(2):
-        await clean_up(bob)
+        await run_cleanup(bob)
     assert DELETED not in litellm.rows.users
-
-
-async def clean_up(bob: httpx.AsyncClient) -> None:
-    """A whole run."""
-    assert (await bob.post(f"{BASE}/cleanup", json={"dryRun": False})).status_code == 202
-    await ended(bob)
 
 
 async def test_rows_age_out(make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock) -> None:
@@ -92,7 +85,7 @@ async def test_rows_age_out(make_service: MakeService, litellm: LiteLLMStandIn, 
     litellm.rows.delete_user(STRANGER)
     clock.advance(YEARS)
     await service.run_background_jobs()
-    await clean_up(service.signed_in(BOB))
+    await run_cleanup(service.signed_in(BOB))
     await service.run_background_jobs()
     left = await counts(service)
     assert left | {"cleanup_run": 0} == fresh

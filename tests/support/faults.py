@@ -181,10 +181,6 @@ class FaultyProxy:
     def origin(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def open_connections(self) -> int:
-        return len(self._connections)
-
     async def listen(self) -> None:
         """Accepts connections, from the second time on at the same port."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)

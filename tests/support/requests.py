@@ -62,6 +62,12 @@ async def ended(bob: httpx.AsyncClient) -> Any:
     pytest.fail("the run does not end")
 
 
+async def run_cleanup(bob: httpx.AsyncClient) -> None:
+    """A whole run."""
+    assert (await bob.post(f"{BASE}/cleanup", json={"dryRun": False})).status_code == 202
+    await ended(bob)
+
+
 async def send(client: httpx.AsyncClient, operation: str, **changes: Any) -> httpx.Response:
     method, path, options = REQUESTS[operation]
     return await client.request(method, path, **(options | changes))

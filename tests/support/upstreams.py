@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
 import httpx
+
+from standalone.litellm import LiteLLMStandIn
 
 Answer = Callable[[httpx.Request], httpx.Response]
 
@@ -77,3 +80,42 @@ class Holding(httpx.AsyncBaseTransport):
             self.arrived.set()
             await self.released.wait()
         return response
+
+
+class Gate(httpx.AsyncBaseTransport):
+    """A way to LiteLLM on which one path is held back until it is opened."""
+
+    def __init__(self, litellm: LiteLLMStandIn, path: str, *, after: bool = False) -> None:
+        self._inner = httpx.ASGITransport(litellm.app)
+        self._path, self._after = path, after
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.path != self._path or self.open.is_set():
+            return await self._inner.handle_async_request(request)
+        response = await self._inner.handle_async_request(request) if self._after else None
+        self.reached.set()
+        await self.open.wait()
+        return response or await self._inner.handle_async_request(request)
+
+
+class Slow(httpx.AsyncBaseTransport):
+    """Yields to other tasks, as a network does."""
+
+    def __init__(self, litellm: LiteLLMStandIn) -> None:
+        self._inner = httpx.ASGITransport(litellm.app)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        for _ in range(100):
+            await asyncio.sleep(0)
+        return await self._inner.handle_async_request(request)
+
+
+def mint_and_lose(litellm: LiteLLMStandIn) -> Answer:
+    """The key is made, and the answer is lost."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        litellm.rows.add_key(json.loads(request.content))
+        raise httpx.ReadTimeout("lost", request=request)
+
+    return answer

@@ -15,7 +15,7 @@ from clients.upstream import Upstream
 from domain.errors import AuthenticationError
 from settings.model import ServiceToken, Timeouts
 from standalone.backstage import BASE_URL, BackstageStandIn
-from tests.conftest import Clock, no_sleep
+from tests.conftest import ALICE, Clock, no_sleep
 from tests.support.upstreams import Holding, Overriding
 
 JWKS = "/api/auth/.well-known/jwks.json"
@@ -72,3 +72,7 @@ def forged(alter: Callable[[dict[str, Any], dict[str, Any]], None]) -> Callable[
         return ".".join([*encoded, parts[2]])
 
     return forge
+
+
+def on_behalf_of_alice(backstage: BackstageStandIn) -> str:
+    return backstage.plugin_token(backstage.limited_token(ALICE))

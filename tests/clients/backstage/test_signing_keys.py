@@ -12,7 +12,7 @@ from clients.backstage.signing_keys import KeyNotReadYetError
 from domain.errors import AuthenticationError, UpstreamError, UpstreamFaultError, UpstreamUnavailableError
 from domain.identity import PLUGIN_ID, Caller
 from standalone.backstage import BackstageStandIn
-from tests.clients.backstage.conftest import JWKS, PLUGIN_JWKS, Setup, forged, refused
+from tests.clients.backstage.conftest import JWKS, PLUGIN_JWKS, Setup, forged, on_behalf_of_alice, refused
 from tests.conftest import ALICE, BOB, Clock
 from tests.support.upstreams import hang, refuse, respond
 
@@ -51,17 +51,13 @@ def of_a_user(backstage: BackstageStandIn) -> str:
     return backstage.user_token(ALICE)
 
 
-def on_behalf(backstage: BackstageStandIn) -> str:
-    return backstage.plugin_token(backstage.limited_token(ALICE))
-
-
 @pytest.mark.parametrize("failure", FAILURES)
 @pytest.mark.parametrize(
     ("make", "rotate", "path"),
     [
         (of_a_user, BackstageStandIn.rotate_keys, JWKS),
-        (on_behalf, BackstageStandIn.rotate_keys, JWKS),
-        (on_behalf, BackstageStandIn.rotate_plugin_keys, PLUGIN_JWKS),
+        (on_behalf_of_alice, BackstageStandIn.rotate_keys, JWKS),
+        (on_behalf_of_alice, BackstageStandIn.rotate_plugin_keys, PLUGIN_JWKS),
     ],
     ids=["user", "obo", "plugin"],
 )
@@ -346,10 +342,10 @@ async def test_a_plugin_that_publishes_its_first_key_after_somebody_asked_for_it
     setup.transport.answers.clear()
     for _ in range(5):
         await unknown_yet(setup, made_up_token)
-    assert await unknown_yet(setup, on_behalf(backstage)) == 10
+    assert await unknown_yet(setup, on_behalf_of_alice(backstage)) == 10
     assert setup.asked(PLUGIN_JWKS) == 1
     clock.advance(10)
-    assert await setup.tokens.verify(on_behalf(backstage)) == Caller(
+    assert await setup.tokens.verify(on_behalf_of_alice(backstage)) == Caller(
         ALICE, frozenset({ALICE, MEMBERS}), via="plugin:tokens"
     )
 
@@ -358,13 +354,13 @@ async def test_a_plugin_that_is_missing_while_backstage_starts(
     setup: Setup, backstage: BackstageStandIn, clock: Clock
 ) -> None:
     """Its keys are known from before the restart, and go on verifying; a new one is a matter of waiting."""
-    await setup.tokens.verify(on_behalf(backstage))
+    await setup.tokens.verify(on_behalf_of_alice(backstage))
     setup.transport.answers[PLUGIN_JWKS] = respond(404)
     clock.advance(601)
-    assert (await setup.tokens.verify(on_behalf(backstage))).subject == ALICE
+    assert (await setup.tokens.verify(on_behalf_of_alice(backstage))).subject == ALICE
     backstage.rotate_plugin_keys()
     clock.advance(10)
-    assert await unknown_yet(setup, on_behalf(backstage)) == 10
+    assert await unknown_yet(setup, on_behalf_of_alice(backstage)) == 10
     assert setup.asked(PLUGIN_JWKS) == 3
 
 
@@ -373,7 +369,7 @@ async def test_made_up_plugins_do_not_keep_a_new_one_with_a_user_away(
 ) -> None:
     """The flood used up what there is for plugins for which nobody vouches; the user's token vouches for this one."""
     await flood(setup, backstage, 0, 300)
-    assert (await setup.tokens.verify(on_behalf(backstage))).via == "plugin:tokens"
+    assert (await setup.tokens.verify(on_behalf_of_alice(backstage))).via == "plugin:tokens"
     another = BackstageStandIn(now=backstage._now)
     await unknown_yet(setup, backstage.plugin_token(another.limited_token(ALICE), sub="another"))
     assert setup.asked("/api/another/.backstage/auth/v1/jwks.json") == 0

@@ -12,16 +12,12 @@ import pytest
 from domain.errors import UpstreamFaultError
 from domain.identity import Caller
 from standalone.backstage import BASE_URL, BackstageStandIn
-from tests.clients.backstage.conftest import JWKS, PLUGIN_JWKS, SERVICE, Setup, forged, refused
+from tests.clients.backstage.conftest import JWKS, PLUGIN_JWKS, SERVICE, Setup, forged, on_behalf_of_alice, refused
 from tests.conftest import ALICE, BOB, Clock
 from tests.support.upstreams import respond
 
 USERINFO = "/api/auth/v1/userinfo"
 MEMBERS = "group:default/litellm-users"
-
-
-def on_behalf_of_alice(backstage: BackstageStandIn) -> str:
-    return backstage.plugin_token(backstage.limited_token(ALICE))
 
 
 async def test_a_user_token(setup: Setup, backstage: BackstageStandIn) -> None:

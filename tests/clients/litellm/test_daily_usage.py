@@ -9,7 +9,7 @@ import pytest
 
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, MakeService
-from tests.services.test_usage_report import USAGE, one_day, reading
+from tests.support.usage import USAGE, one_day, reading
 
 FIGURES = (
     "spend",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import json
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,22 @@ from domain.pages import cursor_of
 from settings.parse import from_app_config
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BASE, BOB, CAROL, SERVICE_TOKEN, Clock, MakeService, Service, keys_path, user_path
-from tests.services.changes.test_write_path import Gate
-from tests.services.keys.test_keys import made
-from tests.support.upstreams import Answer, Overriding, answering
-
-AUDIT = f"{BASE}/audit"
-
-
-async def events(client: httpx.AsyncClient, **query: Any) -> list[dict[str, Any]]:
-    answer = await client.get(AUDIT, params=query)
-    assert answer.status_code == 200, answer.text
-    return list(answer.json()["events"])
+from tests.conftest import (
+    ALICE,
+    BASE,
+    BOB,
+    CAROL,
+    SERVICE_TOKEN,
+    Clock,
+    MakeService,
+    Service,
+    keys_path,
+    stored_in,
+    user_path,
+)
+from tests.support.audit import AUDIT, events
+from tests.support.keys import made
+from tests.support.upstreams import Gate, Overriding, answering, mint_and_lose
 
 
 async def test_every_change_is_recorded(alice: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
@@ -195,14 +198,10 @@ async def test_no_secret_is_stored(make_service: MakeService, litellm: LiteLLMSt
     answer = await alice.post(keys_path(ALICE), json={"alias": canary, "metadata": {canary: canary}})
     new = await alice.post(f"{keys_path(ALICE, answer.json()['keyId'])}/regenerate", json={"overlap": 5})
     await alice.post(f"{BASE}/keys/report", json={"key": new.json()["keySecret"]})
-    stored = _all_of(tmp_path)
+    stored = stored_in(tmp_path)
     for secret in (canary, answer.json()["keySecret"], new.json()["keySecret"]):
         assert secret.encode() not in stored
     assert b"[redacted]" in stored
-
-
-def _all_of(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in folder.iterdir())
 
 
 async def test_the_log_is_append_only(service: Service, tmp_path: Path) -> None:
@@ -237,14 +236,6 @@ async def test_a_change_that_cannot_be_recorded_is_not_made(make_service: MakeSe
         await service.aclose()
     service._clients.clear()
     service._app = None
-
-
-def mint_and_lose(litellm: LiteLLMStandIn) -> Answer:
-    def answer(request: httpx.Request) -> httpx.Response:
-        litellm.rows.add_key(json.loads(request.content))
-        raise httpx.ReadTimeout("lost", request=request)
-
-    return answer
 
 
 @pytest.mark.parametrize("odd", [{}, {"max_budget": "5", "models": None}])

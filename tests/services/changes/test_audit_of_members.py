@@ -14,8 +14,8 @@ from state.database import Database
 from state.kept_answers import KeptAnswers
 from state.rates import Rates
 from tests.conftest import ALICE, BASE, BOB, Service, keys_path
-from tests.services.changes.test_audit import AUDIT, events
-from tests.services.keys.test_keys import made
+from tests.support.audit import AUDIT, events
+from tests.support.keys import made
 
 BOBS_OWN = "only-bob-knows"
 OF_A_REPORT = {"actor", "action", "outcome", "repetitions"}

@@ -22,11 +22,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from app import Ports
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
-from tests.conftest import ALICE, BASE, BOB, SERVICE_TOKEN, Clock, MakeService, Service, keys_path
-from tests.services.changes.test_write_path import Gate
-from tests.services.users.test_self_service import Slow
+from tests.conftest import ALICE, BASE, BOB, SERVICE_TOKEN, Clock, MakeService, Service, keys_path, stored_in
 from tests.support.requests import DAVE
-from tests.support.upstreams import Overriding
+from tests.support.upstreams import Gate, Overriding, Slow
 
 NAMED = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
 
@@ -221,13 +219,9 @@ async def test_creating_a_user_is_idempotent_too(bob: httpx.AsyncClient) -> None
 async def test_the_database_alone_reveals_no_secret(alice: httpx.AsyncClient, tmp_path: Path) -> None:
     """It contains neither the secret nor the Idempotency-Key."""
     secret = (await alice.post(keys_path(ALICE), headers=NAMED)).json()["keySecret"]
-    stored = _all_of(tmp_path)
+    stored = stored_in(tmp_path)
     assert secret.encode() not in stored
     assert NAMED["Idempotency-Key"].encode() not in stored
-
-
-def _all_of(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in folder.iterdir())
 
 
 NEW_MASTER = "sk-another-master"

@@ -17,7 +17,7 @@ from standalone.litellm import LiteLLMStandIn
 from state import database, due, postgresql
 from state.changes import LEASE_SECONDS
 from tests.conftest import ALICE, BOB, Clock, MakeService, keys_path, user_path
-from tests.services.changes.test_write_path import Gate
+from tests.support.upstreams import Gate
 
 
 class Heart:

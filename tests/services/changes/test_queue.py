@@ -11,8 +11,8 @@ import pytest
 
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
-from tests.services.changes.test_write_path import Gate
-from tests.services.keys.test_keys import made
+from tests.support.keys import made
+from tests.support.upstreams import Gate
 
 FEW = {"changes_per_minute": 10, "creates_per_minute": 200}
 

@@ -11,8 +11,8 @@ from standalone.litellm import LiteLLMStandIn
 from state.database import Database
 from state.tables import metadata
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
-from tests.services.changes.test_audit import events
-from tests.services.keys.test_keys import made
+from tests.support.audit import events
+from tests.support.keys import made
 from tests.support.upstreams import Overriding, respond
 
 NO_KEY = "0" * 64

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, keys_path, user_path
+from tests.support.upstreams import Gate
 
 NAMED = {"Idempotency-Key": "write-path"}
 
@@ -86,23 +87,6 @@ async def test_what_each_change_costs(
     for name in ("updateUserKey", "regenerateUserKey", "deleteUserKey", "updateUser", "createUser"):
         assert costs[name][0] == 2, (name, costs[name])
         assert costs[name][1] <= 10, (name, costs[name])
-
-
-class Gate(httpx.AsyncBaseTransport):
-    """A way to LiteLLM on which one path is held back until it is opened."""
-
-    def __init__(self, litellm: LiteLLMStandIn, path: str, *, after: bool = False) -> None:
-        self._inner = httpx.ASGITransport(litellm.app)
-        self._path, self._after = path, after
-        self.reached, self.open = asyncio.Event(), asyncio.Event()
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        if request.url.path != self._path or self.open.is_set():
-            return await self._inner.handle_async_request(request)
-        response = await self._inner.handle_async_request(request) if self._after else None
-        self.reached.set()
-        await self.open.wait()
-        return response or await self._inner.handle_async_request(request)
 
 
 class Heart:

@@ -14,9 +14,8 @@ from clients.litellm.rows import ANNOTATIONS, key_from
 from domain.keys import Block, Blocker
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
-from tests.services.keys.test_keys import made, refusal
-from tests.services.users.test_self_service import Slow
-from tests.support.upstreams import Overriding
+from tests.support.keys import made, refusal
+from tests.support.upstreams import Overriding, Slow
 
 BLOCK, UNBLOCK = {"blocked": True}, {"blocked": False}
 NOW, LATER = "2027-01-15T08:00:00Z", "2027-01-15T08:01:00Z"

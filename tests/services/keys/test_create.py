@@ -7,11 +7,10 @@ import pytest
 
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, Clock, MakeService, Service, keys_path
-from tests.services.changes.test_audit import events, mint_and_lose
-from tests.services.keys.test_keys import made
-from tests.services.keys.test_rotate import nothing_is_open
+from tests.support.audit import events, nothing_is_open
+from tests.support.keys import made
 from tests.support.kill_points import Killed, KillSwitch
-from tests.support.upstreams import Overriding
+from tests.support.upstreams import Overriding, mint_and_lose
 
 _MOST_STEPS = 40
 

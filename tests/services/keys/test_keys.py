@@ -4,45 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
 from domain.times import seconds_of
-from domain.users import Tier
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path
-from tests.services.users.test_self_service import Slow
-from tests.support.upstreams import Overriding, respond
-
-LAPTOP: dict[str, Any] = {
-    "alias": "laptop",
-    "models": ["gpt-fake"],
-    "maxBudget": 5,
-    "budgetDuration": "7d",
-    "expiresIn": 3600,
-    "tpmLimit": 1000,
-    "rpmLimit": 10,
-    "metadata": {"team": "search"},
-}
-TIER = Tier(max_budget=10, models=("gpt-fake",), tpm_limit=1000, rpm_limit=10, max_keys=2, max_key_life=86_400)
-
-
-def tiered(make_service: MakeService, tier: Tier = TIER) -> Service:
-    plain = make_service()
-    return make_service(litellm=replace(plain.settings.litellm, user_defaults=tier))
-
-
-async def made(client: httpx.AsyncClient, owner: str = ALICE, **body: Any) -> str:
-    response = await client.post(keys_path(owner), json=body)
-    assert response.status_code == 201, response.text
-    return str(response.json()["keyId"])
-
-
-async def refusal(response: httpx.Response) -> tuple[int, str]:
-    return response.status_code, response.json()["error"]["message"]
+from tests.conftest import ALICE, BOB, Clock, MakeService, keys_path
+from tests.support.keys import LAPTOP, made, refusal, tiered
+from tests.support.upstreams import Overriding, Slow, respond
 
 
 async def test_all_properties_of_a_key(alice: httpx.AsyncClient, litellm: LiteLLMStandIn, clock: Clock) -> None:

@@ -10,9 +10,8 @@ import pytest
 
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path
-from tests.services.changes.test_audit import events
-from tests.services.changes.test_write_path import Gate
-from tests.support.upstreams import Answer, Overriding, respond
+from tests.support.audit import events
+from tests.support.upstreams import Answer, Gate, Overriding, respond
 
 NAMED = {"Idempotency-Key": "one"}
 

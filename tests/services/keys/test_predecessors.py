@@ -12,8 +12,8 @@ from domain.due import Kind
 from domain.users import Tier
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
-from tests.services.keys.test_keys import made, refusal, tiered
-from tests.services.keys.test_rotate import NAMED, alive, nothing_is_open, rotated
+from tests.support.audit import nothing_is_open
+from tests.support.keys import NAMED, alive, made, refusal, rotated, tiered
 from tests.support.kill_points import Killed, KillSwitch
 from tests.support.upstreams import Overriding, respond
 

@@ -7,8 +7,7 @@ import pytest
 
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, CAROL, MakeService, keys_path
-from tests.services.keys.test_keys import made
-from tests.services.keys.test_rotate import rotated
+from tests.support.keys import made, rotated
 
 BLOCK = {"blocked": True}
 NO_KEY = "0" * 64

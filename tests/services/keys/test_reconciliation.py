@@ -19,11 +19,9 @@ from state.database import Database
 from state.kept_answers import KeptAnswers
 from state.rates import Rates
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
-from tests.services.changes.test_audit import events, mint_and_lose
-from tests.services.changes.test_write_path import Gate
-from tests.services.keys.test_keys import made
-from tests.services.keys.test_rotate import rotated
-from tests.support.upstreams import Answer, Overriding, hang, respond
+from tests.support.audit import events
+from tests.support.keys import made, rotated
+from tests.support.upstreams import Answer, Gate, Overriding, hang, mint_and_lose, respond
 
 UPDATE, DELETE = "/key/update", "/key/delete"
 WORKS = {"exists": True, "blocked": False}

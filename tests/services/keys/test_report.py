@@ -18,12 +18,10 @@ from state.kept_answers import KeptAnswers
 from state.rates import Rates
 from state.tables import reported_key
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path
-from tests.services.changes.test_audit import events
-from tests.services.changes.test_write_path import Gate
-from tests.services.keys.test_keys import made, refusal
-from tests.services.keys.test_rotate import chat
-from tests.support.requests import ended
-from tests.support.upstreams import Answer, Overriding, hang, respond
+from tests.support.audit import events
+from tests.support.keys import chat, made, refusal
+from tests.support.requests import run_cleanup
+from tests.support.upstreams import Answer, Gate, Overriding, hang, respond
 
 REPORT = f"{BASE}/keys/report"
 FAULTS = {"slow": hang, "failing": respond(500, json={}), "odd": respond(200, json={"info": 7})}
@@ -97,11 +95,6 @@ async def test_the_cleanup_does_not_unblock_a_leaked_key(service: Service, litel
         ("user.restore", ALICE, {"keys": 1}),
         ("user.block", ALICE, {"keys": 2}),
     ]
-
-
-async def run_cleanup(bob: httpx.AsyncClient) -> None:
-    assert (await bob.post(f"{BASE}/cleanup", json={"dryRun": False})).status_code == 202
-    await ended(bob)
 
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)

@@ -10,26 +10,12 @@ import pytest
 from domain.times import seconds_of
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
-from tests.services.keys.test_keys import LAPTOP, made, refusal, tiered
+from tests.support.audit import nothing_is_open
+from tests.support.keys import LAPTOP, NAMED, alive, chat, made, refusal, rotated, tiered
 from tests.support.kill_points import Killed, KillSwitch
 from tests.support.upstreams import Answer, Overriding, respond
 
-NAMED = {"Idempotency-Key": "rotate-once"}
 _MOST_STEPS = 80
-
-
-async def rotated(client: httpx.AsyncClient, key_id: str, **body: Any) -> Any:
-    response = await client.post(f"{keys_path(ALICE, key_id)}/regenerate", json=body)
-    assert response.status_code == 201, response.text
-    return response.json()
-
-
-async def chat(litellm: LiteLLMStandIn, secret: str, model: str = "gpt-fake") -> int:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(litellm.app), base_url="http://litellm") as caller:
-        answer = await caller.post(
-            "/v1/chat/completions", json={"model": model}, headers={"Authorization": f"Bearer {secret}"}
-        )
-    return answer.status_code
 
 
 async def test_the_new_key_has_the_properties_of_the_old(
@@ -202,10 +188,6 @@ async def test_a_repeated_request_rotates_once(alice: httpx.AsyncClient, litellm
     assert list(litellm.rows.keys) == before
 
 
-def alive(litellm: LiteLLMStandIn) -> list[str]:
-    return [key_id for key_id, row in litellm.rows.keys.items() if not row["blocked"]]
-
-
 async def killed_while_rotating(
     service: Service, kill_switch: KillSwitch, path: str, overlap: int
 ) -> httpx.Response | None:
@@ -254,9 +236,3 @@ async def test_killed_at_every_step(
         await plain.signed_in(ALICE).delete(keys_path(ALICE, alive(litellm)[0]))
         clock.advance(86_400)
     pytest.fail("a rotation never came to its end")
-
-
-async def nothing_is_open(service: Service) -> None:
-    """Asserts that every change has an outcome."""
-    events = (await service.signed_in(BOB).get(f"{BASE}/audit", params={"limit": 100})).json()["events"]
-    assert [event for event in events if event["outcome"] is None] == []

@@ -7,13 +7,7 @@ import pytest
 from domain.users import Tier
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, CAROL, MakeService, keys_path
-from tests.services.keys.test_keys import made, refusal, tiered
-
-
-def signed_in_there(litellm: LiteLLMStandIn, user_id: str) -> tuple[str, str]:
-    """The id and the secret of the key that LiteLLM makes when the user signs in to its pages."""
-    row, secret = litellm.rows.add_key({"user_id": user_id, "team_id": "litellm-dashboard", "duration": "24h"})
-    return str(row["token"]), secret
+from tests.support.keys import made, refusal, signed_in_there, tiered
 
 
 @pytest.mark.parametrize("is_listed", [True, False])

@@ -10,8 +10,7 @@ import pytest
 
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, Clock, MakeService, keys_path
-from tests.services.keys.test_keys import LAPTOP, made, refusal
-from tests.services.keys.test_rotate import rotated
+from tests.support.keys import LAPTOP, made, refusal, rotated
 from tests.support.upstreams import Overriding, respond
 
 PUT_BY_OPERATORS: dict[str, Any] = {

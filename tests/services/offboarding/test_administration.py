@@ -24,7 +24,7 @@ from standalone.litellm import LiteLLMStandIn
 from state.cleanup_runs import CleanupRuns
 from state.database import Database
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, stop, user_path
-from tests.services.keys.test_keys import refusal
+from tests.support.keys import refusal
 from tests.support.organisation import BOSS, Organisation
 from tests.support.requests import ended
 from tests.support.upstreams import Holding, answering

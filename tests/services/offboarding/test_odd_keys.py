@@ -15,7 +15,7 @@ from domain.actions import Action, AuditFilters
 from standalone.litellm import LiteLLMStandIn
 from state.tables import change, offboarding
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, user_path
-from tests.services.keys.test_keys import refusal
+from tests.support.keys import refusal
 from tests.support.organisation import Organisation
 from tests.support.upstreams import Overriding
 from tests.support.user_list import listing

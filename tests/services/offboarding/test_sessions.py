@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.services.keys.test_sessions import signed_in_there
+from tests.support.keys import signed_in_there
 from tests.support.organisation import Organisation
 
 

@@ -16,7 +16,7 @@ from standalone.litellm import LiteLLMStandIn
 from state.database import Database
 from state.lease import Lease
 from tests.conftest import ALICE, BASE, BOB, SERVICE_TOKEN, Clock, MakeService, Service, keys_path, user_path
-from tests.services.keys.test_keys import made, refusal
+from tests.support.keys import made, refusal
 from tests.support.kill_points import Killed, KillSwitch
 from tests.support.requests import ended
 from tests.support.upstreams import Overriding

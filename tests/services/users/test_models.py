@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ from services.users.models import warn_of_models_not_served
 from settings.model import Timeouts
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from standalone.litellm_models import TWO_MODELS, Deployments
-from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, no_sleep, user_path
-from tests.services.keys.test_keys import made, refusal
-from tests.services.keys.test_rotate import chat
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, keys_path, no_sleep, user_path
+from tests.support.keys import chat, made, refusal, tiered
 from tests.support.upstreams import Answer, Overriding, respond
 
 CONFIGURED = yaml.safe_load((Path(__file__).parents[2] / "support" / "litellm_models.yaml").read_text())
@@ -34,11 +32,6 @@ def litellm(litellm: LiteLLMStandIn) -> LiteLLMStandIn:
     """A LiteLLM with access groups, wildcards, and names with spaces."""
     litellm.deployments = Deployments(CONFIGURED)
     return litellm
-
-
-def tiered(make_service: MakeService, *models: str) -> Service:
-    plain = make_service()
-    return make_service(litellm=replace(plain.settings.litellm, user_defaults=Tier(models=models)))
 
 
 async def names(client: httpx.AsyncClient) -> list[str]:
@@ -80,7 +73,7 @@ async def test_the_list_is_what_calls_reach(
 
 async def test_the_models_of_a_tier_before_there_is_a_user(make_service: MakeService) -> None:
     """Alice's tier is limited to an access group and a wildcard."""
-    service = tiered(make_service, "beta-models", "LLM*")
+    service = tiered(make_service, Tier(models=("beta-models", "LLM*")))
     assert await names(service.signed_in(ALICE)) == ["LLM Tier 1", "gpt-fake"]
 
 
@@ -182,7 +175,7 @@ async def test_a_key_asks_for_what_its_tier_allows(
     make_service: MakeService, tier: list[str], asked: list[str], status: int
 ) -> None:
     """Decided as LiteLLM decides about calls; the refusal names the tier's list."""
-    alice = tiered(make_service, *tier).signed_in(ALICE)
+    alice = tiered(make_service, Tier(models=tuple(tier))).signed_in(ALICE)
     answer = await alice.post(keys_path(ALICE), json={"models": asked})
     assert answer.status_code == status, answer.text
     if status == 403:

@@ -24,7 +24,7 @@ from tests.conftest import (
     keys_path,
     user_path,
 )
-from tests.support.upstreams import Overriding
+from tests.support.upstreams import Overriding, Slow
 
 DAVE = "user:default/dave"
 
@@ -103,18 +103,6 @@ async def test_refs_compare_without_case(service: Service, litellm: LiteLLMStand
     assert (await erin.get(user_path("User:default/Erin.Mixed"))).json()["userId"] == ERIN
     assert (await mint(erin, "user:Default/ERIN.mixed"))["userId"] == ERIN
     assert list(litellm.rows.users) == [ERIN]
-
-
-class Slow(httpx.AsyncBaseTransport):
-    """Yields to other tasks, as a network does."""
-
-    def __init__(self, litellm: LiteLLMStandIn) -> None:
-        self._inner = httpx.ASGITransport(litellm.app)
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        for _ in range(100):
-            await asyncio.sleep(0)
-        return await self._inner.handle_async_request(request)
 
 
 async def test_fifty_first_requests_at_once_create_one_user(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
