@@ -111,7 +111,7 @@ class KeyRules:
     async def _require_unblockable(self, principal: Principal, key: Key) -> None:
         await self.require_unreported(key.id)
         is_owners = key.block is not None and key.block.blocker == Blocker.OWNER
-        if not is_owners and permits(principal, Permission.KEYS_UNBLOCK, None).scope is None:
+        if not is_owners and permits(principal, Permission.KEYS_UNBLOCK).scope is None:
             raise NotAllowedError("Only an admin may unblock a key that its owner did not block here")
 
     def _block_after(self, principal: Principal, scope: Scope, key: Key, requested: KeyChanges) -> Block | None:
