@@ -186,5 +186,5 @@ def _without_notes(hint: Any) -> tuple[Any, tuple[Any, ...]]:
         held, notes = _without_notes(hint.__origin__)
         return held, (*notes, *hint.__metadata__)
     if NoneType in get_args(hint):
-        return _without_notes(Union[tuple(each for each in get_args(hint) if each is not NoneType)])  # noqa: UP007
+        return _without_notes(Union[tuple(each for each in get_args(hint) if each is not NoneType)])  # noqa: UP007  # the alternatives are known at run time only
     return hint, ()

@@ -191,7 +191,7 @@ async def hold(page: Page, url: str | re.Pattern[str]) -> Held:
 
 
 def stay(page: Page) -> list[str]:
-    """Whoever is asked whether to leave the page stays. What was asked until then."""
+    """Answers "stay" to each question whether to leave the page. Collects the questions."""
     asked = list[str]()
 
     async def dismiss(dialog: Dialog) -> None:

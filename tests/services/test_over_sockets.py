@@ -60,7 +60,7 @@ async def life_of_a_key(service: Service) -> None:
 
 
 async def leaked_key(service: Service) -> None:
-    """Whoever finds one reports it, and it is blocked."""
+    """Bob reports a key of alice's that he found, and it is blocked."""
     key = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()
     reported = await service.signed_in(BOB).post(f"{BASE}/keys/report", json={"key": key["keySecret"]})
     assert reported.status_code == 202
@@ -122,7 +122,7 @@ async def test_a_litellm_out_of_reach(
     status: int,
     call: Callable[[httpx.AsyncClient], Awaitable[httpx.Response]],
 ) -> None:
-    """Whoever is refused or dropped gets a 503, and whoever waits in vain a 504."""
+    """A refused or dropped connection is a 503, and one without an answer a 504."""
     async with faulty(service.settings.litellm.base_url) as line:
         behind = replace(service.settings.litellm, base_url=line.origin)
         alice = make_service(ports={"litellm": None}, litellm=behind, timeouts=Timeouts(read=0.5)).signed_in(ALICE)

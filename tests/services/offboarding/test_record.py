@@ -90,7 +90,7 @@ async def test_a_confirmation_of_before_the_upgrade(make_organisation: MakeOrgan
 
 
 async def test_an_off_boarding_that_nobody_confirmed_says_so(impatient: Organisation) -> None:
-    """And restoring somebody needs no confirmation, whoever started the run."""
+    """And restoring somebody needs no confirmation, in a run that an admin starts, too."""
     impatient.leave("m0")
     await impatient.run(by=BOSS)
     impatient.join("m0")
