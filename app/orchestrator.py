@@ -42,6 +42,7 @@ from services.offboarding.departures import Departures
 from services.offboarding.execution import PlanExecution
 from services.offboarding.offboard_user import OffboardUser
 from services.offboarding.snapshot import SnapshotReader
+from services.owners.owners import Owners
 from services.single_flight import SingleFlight
 from services.usage_report import Usage
 from services.users.dates import CreationDates
@@ -67,6 +68,16 @@ class Orchestrator:
         self.redaction = Redaction(secrets_in(settings))
         self.foundation = Foundation(settings, self.ports)
         self._asked_catalog = self._catalog_membership()
+        self._owners = Owners(
+            entries=settings.owners,
+            catalog=self.foundation.catalog,
+            membership=self._asked_catalog,
+            directory=self.foundation.directory,
+            litellm=self.foundation.litellm,
+            seconds=settings.membership_seconds,
+            stale_seconds=settings.membership_stale_seconds,
+            now=self.ports.clock,
+        )
         self._changes = self._write_path()
         self._execution = PlanExecution(
             changes=self._changes,
@@ -111,6 +122,7 @@ class Orchestrator:
             patience=self.ports.dependency_patience,
         )
         self.services: list[Any] = [
+            self._owners,
             AuditLog(events=self.foundation.events),
             health,
             self.monitoring,
@@ -189,6 +201,7 @@ class Orchestrator:
                 keys=self.foundation.litellm_blocking,
             ),
             groups=self.settings.groups,
+            owners=self._owners,
         )
         return Cleanup(
             snapshots=snapshots,
@@ -213,12 +226,14 @@ class Orchestrator:
             groups=self.settings.litellm.group_defaults,
             defaults=self.settings.litellm.user_defaults,
             catalog=self._asked_catalog,
+            owners=self._owners,
         )
         create_user = CreateUser(
             changes=changes,
             litellm=litellm,
             tiers=tiers,
             catalog=self._asked_catalog,
+            owners=self._owners,
             directory=foundation.directory,
             rate=creates,
             first_uses=first_uses,
@@ -238,6 +253,7 @@ class Orchestrator:
             sweep=self.sweep,
             first_sweep=SingleFlight(),
             dates=dates,
+            owners=self._owners,
         )
 
         keys = Keys(litellm=litellm, users=users, revocations=foundation.revocations, now=now)
@@ -267,6 +283,7 @@ class Orchestrator:
                 changes=changes,
                 litellm=litellm,
                 models=models,
+                owners=self._owners,
                 directory=foundation.directory,
                 dates=dates,
                 rate=updates,

@@ -17,18 +17,19 @@ from domain.users import User
 class DirectoryEntry:
     """A user in the directory. `searched` is the text in lower case that a search looks at; it begins with the id.
 
-    `address` is their e-mail address in lower case, as far as it is known.
+    `address` is their e-mail address in lower case, as far as it is known. `entity_uid`: as in `NewUser`.
     """
 
     user_id: str
     searched: str
     is_over_budget: bool
     address: str | None = None
+    entity_uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """A user of LiteLLM that is no Backstage user, with an e-mail `address` in lower case."""
+    """A user of LiteLLM that is in no catalog, with an e-mail `address` in lower case."""
 
     user_id: str
     address: str
@@ -38,7 +39,8 @@ class Stranger:
 class Window:
     """Consecutive users of LiteLLM, from the index `start`. `total` is the number of all.
 
-    `ids` are those of all rows, `entries` the Backstage users and `strangers` the others that have an e-mail address.
+    `ids` are those of all rows, `entries` the Backstage users, and the groups and components that this service created;
+    `strangers` are the others that have an e-mail address.
     `nameless` is the number of rows without an id, or that LiteLLM fails to show.
     """
 
@@ -78,7 +80,8 @@ class Sweep:
 def entry_of(user: User) -> DirectoryEntry:
     """The entry of a user whose row was read."""
     searched = searched_text(user.user_id, user.display_name, user.email)
-    return DirectoryEntry(user.user_id, searched, user.is_over_budget, address_of(user.email or user.taken_email))
+    address = address_of(user.email or user.taken_email)
+    return DirectoryEntry(user.user_id, searched, user.is_over_budget, address, user.entity_uid)
 
 
 def address_of(email: str | None) -> str | None:

@@ -47,9 +47,10 @@ class Permission(StrEnum):
 
 
 class Scope(StrEnum):
-    """To whose things a permission extends, the narrowest first."""
+    """To whose things a permission extends, the narrowest first. MANAGED: of a group or component that one manages."""
 
     OWN = "own"
+    MANAGED = "managed"
     ANY = "any"
 
 
@@ -77,6 +78,8 @@ class Caller:
 class Principal:
     """A caller with roles. `subject`, `via`: as in `Caller`. `groups` are the groups that the token vouches for.
 
+    `manages` has the owner that the request is about, if it is a group or component that the caller manages.
+
     `refusal` is the error for what the roles do not allow, where more is known than that: the catalog does not have the
     caller, or the roles are old and may have become more.
     """
@@ -85,6 +88,7 @@ class Principal:
     roles: frozenset[Role]
     via: str | None = None
     groups: frozenset[str] = frozenset()
+    manages: frozenset[str] = frozenset()
     refusal: OrchestratorError | None = field(default=None, compare=False, repr=False)
 
     @property

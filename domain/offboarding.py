@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from domain.owners import Departure
+from domain.refs import kind_of
 
 
 class Step(StrEnum):
@@ -69,10 +73,12 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class AcceptedBaseline:
-    """The size of each group at the last run whose snapshot was accepted."""
+    """The sizes at the last run whose snapshot was accepted: of each group, and of the owners of each other kind."""
 
     members: int
     admins: int
+    groups: int = 0
+    components: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +100,9 @@ class Snapshot:
     neither group or is being off-boarded, and exists. `deletions` are those of the last 24
     hours. `new_owners` own an unblocked key that was created since the last run, None if that is not known;
     `newest_key_at` is where the next run begins to look for such keys.
+
+    `software` are the groups and components with LiteLLM users that the catalog has unchanged, and that may have keys;
+    `departures` has those that do not, and why.
     """
 
     members: frozenset[str]
@@ -107,6 +116,14 @@ class Snapshot:
     newest_key_at: float | None = None
     findings: tuple[CleanupFinding, ...] = ()
     orphans: int = 0
+    software: frozenset[str] = frozenset()
+    departures: Mapping[str, Departure] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> AcceptedBaseline:
+        """What the next run compares its own sizes with, if this snapshot is accepted."""
+        kinds = Counter(map(kind_of, self.software))
+        return AcceptedBaseline(len(self.members), len(self.admins), kinds["group"], kinds["component"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +146,7 @@ class PlanEntry:
 
     `keys` is the number of their keys, None if LiteLLM does not have the user. `hold` says why a step is HOLD, `until`
     when their grace period ends, in seconds since the epoch. `is_due`: the keys of a user on hold have to be read.
+    `departure` says why a group or component may have no keys any more.
     """
 
     user_id: str
@@ -139,6 +157,7 @@ class PlanEntry:
     hold: Hold | None = None
     until: float | None = None
     is_due: bool = True
+    departure: Departure | None = None
 
     @property
     def when_confirmed(self) -> Step:

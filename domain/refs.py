@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from domain.errors import InputError
@@ -18,6 +19,8 @@ _NAMESPACE = re.compile(r"[A-Za-z0-9-]{1,63}")
 # Any script. A comma separates ids in LiteLLM's queries. U+FEFF is white space in Backstage's language.
 _NAME = re.compile(r"(?!\.{1,2}\Z)[^/,\s\x00-\x1f\x7f-\x9f\ufeff\ud800-\udfff]{1,254}")
 _UNASSIGNED = "Cn"
+SOFTWARE = ("component", "group")
+"""The kinds of owners that are no people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +48,29 @@ def canonical(ref: str) -> str:
 
 def is_user(ref: str) -> bool:
     """Whether `ref`, in any case, is that of a Backstage user, as some sign-in resolver may issue it."""
-    kind, namespace, name = _parts(ref)
-    return canonical(kind) == "user" and bool(_NAMESPACE.fullmatch(namespace)) and _is_name(name)
+    return _is_one_of(("user",), ref)
 
 
-def user_id(ref: str, name: str = "userId") -> str:
-    """The id of a user from what a caller sent as `name`. Raises InputError."""
-    if not is_user(ref):
-        raise InputError(f"{name} must be a Backstage user entity ref like user:default/alice")
+def is_software(ref: str) -> bool:
+    """Whether `ref`, in any case, is that of a group or a component, for whose software keys are."""
+    return _is_one_of(SOFTWARE, ref)
+
+
+def kind_of(ref: str) -> str:
+    """The kind of a full ref, in lower case."""
+    return canonical(ref.partition(":")[0])
+
+
+def owner_id(ref: str, name: str = "userId") -> str:
+    """The id of an owner of keys from what a caller sent as `name`. Raises InputError."""
+    if not (is_user(ref) or is_software(ref)):
+        raise InputError(f"{name} must be the entity ref of a user, group or component, like user:default/alice")
     return canonical(ref)
+
+
+def _is_one_of(kinds: Collection[str], ref: str) -> bool:
+    kind, namespace, name = _parts(ref)
+    return canonical(kind) in kinds and bool(_NAMESPACE.fullmatch(namespace)) and _is_name(name)
 
 
 def _is_name(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypedDict
@@ -37,7 +38,7 @@ class User:
 
     Times are ISO 8601, money is in USD, rates are per minute. `max_budget` None means no limit, 0 is a budget. Empty
     `models` means all models. `tier` is the name of the tier that applied when this service created the user;
-    `taken_email`: as in `NewUser`, at that time.
+    `taken_email` and `entity_uid`: as in `NewUser`, at that time.
 
     `odd` names the fields that make no sense in LiteLLM's row: the strictest value stands in their place. `created_at`
     is the time of the last change then, None if that is not known either.
@@ -57,6 +58,7 @@ class User:
     email: str | None = None
     odd: tuple[str, ...] = ()
     taken_email: str | None = None
+    entity_uid: str | None = None
 
     @property
     def version(self) -> str:
@@ -74,6 +76,7 @@ class NewUser:
     """The properties of a user to create. None, and an empty `models`, mean no limit. `tier` is stored with them.
 
     `taken_email` is the e-mail address that they have and LiteLLM does not take, because another user has it.
+    `entity_uid` is the catalog's own id of a group or component; None for a person.
     """
 
     max_budget: float | None = None
@@ -85,6 +88,7 @@ class NewUser:
     display_name: str | None = None
     email: str | None = None
     taken_email: str | None = None
+    entity_uid: str | None = None
 
 
 class UserChanges(TypedDict, total=False):
@@ -96,6 +100,7 @@ class UserChanges(TypedDict, total=False):
     models: list[str] | None
     tpm_limit: int | None
     rpm_limit: int | None
+    entity_uid: str
 
 
 class UserStatus(StrEnum):
@@ -115,7 +120,17 @@ class ListedUser:
 
 
 @dataclass(frozen=True, slots=True)
+class Candidate:
+    """A group or component that LiteLLM does not have yet, and the tier that it will have."""
+
+    user_id: str
+    display_name: str
+    tier: Tier
+
+
+@dataclass(frozen=True, slots=True)
 class UserPage(Page[ListedUser]):
-    """A page of users. `swept_at`: see `Sweep`."""
+    """A page of users. `swept_at`: see `Sweep`. `candidates`: what the caller manages and LiteLLM does not have yet."""
 
     swept_at: float | None
+    candidates: Sequence[Candidate] | None = None

@@ -23,6 +23,7 @@ from edge.checks import ContractValidator, check
 from edge.conditional import tagged, unless_matched, versions
 from edge.parameters import Parameters
 from edge.paths import ends_in_slash, without_slash
+from services.owners.owners import Owners
 
 Handler = Callable[..., Coroutine[Any, Any, Response]]
 PRINCIPAL = "orchestrator.principal"
@@ -46,6 +47,7 @@ class BoundOperation:
         types = get_type_hints(self._handler)
         self._services = {name: services[kind] for name, kind in types.items() if kind in services}
         self._takes_principal = "principal" in types
+        self._owners: Owners | None = services.get(Owners)
         self._takes_body = "body" in types
         self._parameters = Parameters(operation.parameters)
         body = operation.request_body
@@ -61,7 +63,8 @@ class BoundOperation:
             await RedirectResponse(without_slash(scope["raw_path"]), 308)(scope, receive, send)
             return
         if self._takes_principal:
-            arguments["principal"] = scope["extensions"][PRINCIPAL]
+            owner = arguments.get("user_id") or arguments.get("target")
+            arguments["principal"] = await self._principal(scope, owner)
         if self._body is not None:
             body = self._checked_body(await read_json(Headers(scope=scope), receive, self._body_seconds))
             if self._takes_body:
@@ -75,6 +78,11 @@ class BoundOperation:
         elif "etag" in response.headers:
             response = tagged(response)
         await response(scope, receive, send)
+
+    async def _principal(self, scope: Scope, owner: str | None) -> Principal:
+        """The caller, with what they manage of the owner whom the path or a filter names."""
+        principal: Principal = scope["extensions"][PRINCIPAL]
+        return principal if owner is None or self._owners is None else await self._owners.acting(principal, owner)
 
     def _require_callable(self, operation_id: str) -> None:
         """What would fail at the first request fails at the start."""

@@ -66,20 +66,20 @@ class _Parameter:
         argument = inflection.underscore(row["name"])
         self.argument = f"{argument}_" if keyword.iskeyword(argument) else argument
         self._is_number = row["schema"]["type"] == "integer"
-        self._is_user = row["schema"].get("x-entity-ref") == "user"
+        self._is_owner = row["schema"].get("x-entity-ref") == "owner"
         self._default = row["schema"].get("default")
         self._validator = ContractValidator(row["schema"])
         # The same ids come again and again, and jsonschema is slow for a short string.
         self._parse = lru_cache(_REMEMBERED)(self._checked)
 
     def checked(self, text: str | None) -> Any:
-        """The parsed value, the id of a user in lower case, or the default. Raises InputError."""
+        """The parsed value, the id of an owner in lower case, or the default. Raises InputError."""
         return self._default if text is None else self._parse(text)
 
     def _checked(self, text: str) -> Any:
         value = int(text) if self._is_number and _WHOLE_NUMBER.fullmatch(text) else text
         check(self._validator, value, self.name)
-        return refs.user_id(text, self.name) if self._is_user else value
+        return refs.owner_id(text, self.name) if self._is_owner else value
 
 
 def _text(part: bytes) -> str:

@@ -24,6 +24,8 @@ from services.users.users import CreateUser, Users
 
 class _User(Answer):
     user_id: str
+    kind: str
+    entity_uid: str | None
     created_at: str
     max_budget: float | None
     budget_duration: str | None
@@ -39,6 +41,18 @@ class _ListedUser(_User):
     display_name: str | None
     email: str | None
     status: UserStatus
+
+
+class _Candidate(Answer):
+    user_id: str
+    kind: str
+    display_name: str
+    tier: str
+    max_budget: float | None
+    budget_duration: str | None
+    models: Sequence[str]
+    tpm_limit: int | None
+    rpm_limit: int | None
 
 
 class _TierLimits(Answer):
@@ -75,12 +89,16 @@ async def get_users(
     cursor: str | None,
     query: str | None,
     status: str | None,
+    kind: str | None,
+    managed_by: str | None,
 ) -> Response:
     """`GET /users`: 200 with a page of users."""
-    page = await service(principal, limit=limit, cursor=cursor, query=query, status=status)
-    link = next_link(("users",), page, limit=limit, query=query, status=status)
+    filters = {"query": query, "status": status, "kind": kind}
+    page = await service(principal, limit=limit, cursor=cursor, managed=managed_by is not None, **filters)
+    link = next_link(("users",), page, limit=limit, managedBy=managed_by, **filters)
     listed = [_user(_ListedUser, row.user, status=row.status) for row in page.items]
-    body = {"users": listed, "nextCursor": page.next_cursor, "sweptAt": iso(page.swept_at)}
+    candidates = {} if page.candidates is None else {"candidates": [_candidate(row) for row in page.candidates]}
+    body = {"users": listed, "nextCursor": page.next_cursor, "sweptAt": iso(page.swept_at)} | candidates
     return json_response(body, headers=link)
 
 
@@ -88,7 +106,7 @@ async def create_user(
     service: CreateUser, principal: Principal, body: _CreateUserRequest, idempotency_key: str | None
 ) -> Response:
     """`POST /users`: 201 with the new user."""
-    created = await service(principal, refs.user_id(body["user_id"]), idempotency_key)
+    created = await service(principal, refs.owner_id(body["user_id"]), idempotency_key)
     return json_response(_user(_User, created.resource), 201, rate_headers(created.rate))
 
 
@@ -114,6 +132,11 @@ async def delete_user(
     return json_response({"userId": user_id, "keysDeleted": keys}, headers=effect_headers(effect.seconds))
 
 
+def _candidate(row: users.Candidate) -> _Candidate:
+    limits = {name: getattr(row.tier, name) for name in users.USER_LIMITS}
+    return _Candidate.of(row, kind=refs.kind_of(row.user_id), tier=row.tier.name, **limits)
+
+
 def _user(kind: type[_User], user: users.User, **more: Any) -> _User:
     odd = sorted(inflection.camelize(name, uppercase_first_letter=False) for name in user.odd)
-    return kind.of(user, odd_fields=odd or UNSET, **more)
+    return kind.of(user, kind=refs.kind_of(user.user_id), odd_fields=odd or UNSET, **more)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from domain.errors import NotAllowedError, OrchestratorError
 from domain.identity import Caller, GroupRefs, Permission, Principal, Role, Scope
+from domain.refs import is_user
 
 _OWN = frozenset(
     {
@@ -46,8 +47,9 @@ _ROLES: Mapping[Role, Mapping[Permission, Scope]] = {
 class Decision:
     """Whether somebody may do something, and why not.
 
-    `scope` is OWN for what belongs to the principal, whatever else they may do, and ANY for what does not; None if
-    `refusal` says why not. A principal with the scope OWN stays within their tier.
+    `scope` is OWN for what belongs to the principal, whatever else they may do, MANAGED for what belongs to an owner
+    that they manage, and ANY for everything else; None if `refusal` says why not. Except with ANY a principal stays
+    within the tier of the owner.
     """
 
     scope: Scope | None
@@ -60,6 +62,11 @@ def principal_from_token(caller: Caller, groups: GroupRefs) -> Principal:
         return Principal(caller.subject, frozenset({Role(caller.service_role)}))
     roles = frozenset(role for role, refs in groups.by_role.items() if not caller.ownership.isdisjoint(refs))
     return Principal(caller.subject, roles, caller.via, caller.ownership)
+
+
+def may_manage(principal: Principal) -> bool:
+    """Whether the principal may manage groups and components: a person whose roles let them create keys."""
+    return principal.is_user and _widest(principal, Permission.KEYS_CREATE) is not None
 
 
 def is_background_job(principal: Principal) -> bool:
@@ -83,14 +90,18 @@ def permits(principal: Principal, permission: Permission, owner: str | None = No
         return Decision(Scope.OWN)
     if granted is Scope.ANY:
         return Decision(Scope.ANY)
+    if granted is not None and owner in principal.manages:
+        return Decision(Scope.MANAGED)
     if not principal.roles:
         reason = f"{principal.subject} is in neither the allowed group nor the admin group"
     elif granted is None and permission in _OWN:
         reason = "An auditor changes nothing; this takes a member of the allowed group, or an admin"
     elif granted is None or owner is None:
         reason = "Only an admin may do this"
-    else:
+    elif is_user(owner):
         reason = f"Only {owner} or an admin may do this"
+    else:
+        reason = f"Only an admin may do this, or a member of the group {owner} or of the one that owns it"
     return Decision(None, principal.refusal or NotAllowedError(reason))
 
 

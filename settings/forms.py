@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from domain.refs import EntityRef
 
@@ -33,6 +33,20 @@ def one_or_several(given: str | list[str]) -> tuple[str, ...]:
 def if_any(held: tuple[str, ...]) -> list[str] | None:
     """What may not be an empty list."""
     return list(held) or None
+
+
+def conditions(given: Mapping[str, str | list[str]]) -> tuple[str, ...]:
+    """A filter of the catalog as its conditions: `{"spec.type": "service"}` becomes `spec.type=service`."""
+    return tuple(f"{name}={value}" for name, values in given.items() for value in one_or_several(values))
+
+
+def filter_of(conditions: Iterable[str]) -> dict[str, list[str]]:
+    """The filter with these conditions."""
+    given: dict[str, list[str]] = {}
+    for condition in conditions:
+        name, _, value = condition.partition("=")
+        given.setdefault(name, []).append(value)
+    return given
 
 
 def litellm_duration(duration: str | None) -> str | None:

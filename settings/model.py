@@ -8,12 +8,13 @@ None is for a URL, in which only the passwords are masked.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
 from msgspec import Meta
 
 from domain.identity import GroupRefs, ServiceRole
+from domain.owners import OwnerEntry, SoftwareKind
 from domain.redaction import MASK
 from domain.refs import canonical
 from domain.users import Tier
@@ -44,6 +45,21 @@ Seconds = Annotated[float, Meta(gt=0, le=300)]
 UpToAnHour = Annotated[float, Meta(ge=0, le=3600)]
 Days = Form(Annotated[int, Meta(ge=1, le=36500)], lambda days: days * 86400.0, lambda held: round(held / 86400))
 Strings = Annotated[tuple[str, ...], Form(str | tuple[str, ...], forms.one_or_several)]
+_CONDITION = {"type": "string", "pattern": "^[^,]{1,200}$"}
+# Constraints within a dict crash msgspec 0.22 while it makes the schema, so that they stand here.
+Filter = Annotated[
+    dict[str, Any],
+    Meta(
+        extra_json_schema={
+            "minProperties": 1,
+            "maxProperties": 20,
+            "propertyNames": {"pattern": r"^[^=,\s]{1,200}$"},
+            "additionalProperties": {
+                "anyOf": [_CONDITION, {"type": "array", "minItems": 1, "maxItems": 20, "items": _CONDITION}]
+            },
+        }
+    ),
+]
 Digits = Annotated[str, Meta(pattern="^[0-9]{1,5}$")]
 
 
@@ -79,6 +95,22 @@ class GroupDefaults(UserDefaults):
     """A list: the first entry whose group a user is in overrides `userDefaults`."""
     max_budget: Annotated[Budget | None, Default("that of `userDefaults`")] = None
     """As there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnerSettings:
+    """What an operator writes for an `OwnerEntry`, which has the same fields."""
+
+    kind: SoftwareKind
+    """A list of the groups and components that may have keys: `group` or `component`. The first entry that one matches
+    gives its tier; without entries only people have keys. It needs `catalogToken`."""
+    conditions: Annotated[tuple[str, ...], At("filter"), Form(Filter, forms.conditions, forms.filter_of)]
+    """What an entity has to meet, as in filters of Backstage's catalog: `spec.type: service`, `metadata.tags: llm`; of
+    a list one has to be met."""
+    max_owners: Annotated[Count | None, Default("no limit")] = None
+    """The number of owners of this entry that one group may have with keys: of the components that it owns, or of the
+    groups right below it."""
+    tier: Annotated[Tier, At(""), Form(UserDefaults)] = field(default_factory=Tier)
 
 
 @dataclass(frozen=True)
@@ -295,6 +327,7 @@ class Settings:
     ] = field(default=(), repr=False, metadata={"mask": f"{MASK}-secret-key-number-{{:012}}"})
     """A secret of at least 32 random characters under which kept answers are sealed, so that they outlive a change of
     the master key. While it is replaced, a list of the new and the old one: the first seals, both open."""
+    owners: Annotated[tuple[OwnerEntry, ...], Form(tuple[OwnerSettings, ...])] = ()
     timeouts: Timeouts = Timeouts()
     circuit_breaker: CircuitSettings = CircuitSettings()
     connections: ConnectionLimits = ConnectionLimits()

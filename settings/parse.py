@@ -33,6 +33,7 @@ def _in_one_form(tree: Mapping[str, Any]) -> dict[str, Any]:
     for one, several in (("adminGroup", "adminGroups"), ("allowedGroup", "allowedGroups")):
         litellm[several] = [*([litellm[one]] if one in litellm else []), *litellm.get(several, [])]
     litellm["groupDefaults"] = [litellm.get("userDefaults", {}) | row for row in litellm.get("groupDefaults", [])]
+    ours["owners"] = [litellm.get("userDefaults", {}) | row for row in ours.get("owners", [])]
     if "listen" in backend:
         backend["listen"] = _listen(backend["listen"])
     if not backend.get("https"):

@@ -11,6 +11,9 @@ import jsonschema
 from settings.model import OtherForms, Settings
 from settings.tree import find, schema
 
+_DECIDED_HERE = ("kind", "metadata.name", "metadata.namespace", "relations.ownedby", "relations.childof")
+"""What this service asks for beside the filter. The catalog takes two conditions with one key for alternatives."""
+
 _SCHEMA = jsonschema.Draft7Validator(schema(OtherForms, Settings))
 
 
@@ -37,9 +40,21 @@ def problems_of(tree: Mapping[str, Any]) -> Iterator[str]:
         yield "backend.database.connection: expected a postgresql:// URL, or an object"
     if find(ours, "membership") == "catalog" and not find(ours, "backstage", "catalogToken"):
         yield "litellmOrchestrator.backstage.catalogToken: missing; membership: catalog needs it"
+    yield from _problems_of_owners(ours)
     tokens = [row.get("token") for row in _rows(ours, "serviceTokens") if isinstance(row, dict)]
     if len(set(map(str, tokens))) != len(tokens):
         yield "litellmOrchestrator.serviceTokens: the same token appears twice"
+
+
+def _problems_of_owners(ours: Any) -> Iterator[str]:
+    owners = _rows(ours, "owners")
+    if owners and not find(ours, "backstage", "catalogToken"):
+        yield "litellmOrchestrator.backstage.catalogToken: missing; owners need it"
+    for number, entry in enumerate(owners):
+        given = find(entry, "filter")
+        for name in given if isinstance(given, dict) else ():
+            if str(name).lower() in _DECIDED_HERE:
+                yield f"litellmOrchestrator.owners[{number}].filter: {name} is not for a filter of owners"
 
 
 def _missing_groups(litellm: Any) -> Iterator[str]:
@@ -52,6 +67,8 @@ def _tiers(tree: Any) -> Iterator[tuple[str, Any]]:
     yield "liteLLM.userDefaults", find(tree, "liteLLM", "userDefaults")
     for number, tier in enumerate(_rows(tree, "liteLLM", "groupDefaults")):
         yield f"liteLLM.groupDefaults[{number}]", tier
+    for number, tier in enumerate(_rows(tree, "litellmOrchestrator", "owners")):
+        yield f"litellmOrchestrator.owners[{number}]", tier
 
 
 def _rows(tree: Any, *place: str) -> list[Any]:

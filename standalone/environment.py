@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import Ports
 from domain.identity import GroupRefs
+from domain.owners import OwnerEntry
 from domain.users import Tier
 from settings.model import BackstageSettings, ConsoleSettings, LiteLLMSettings, Settings
 from standalone import backstage, catalog, litellm
@@ -20,7 +21,7 @@ CALLS_PATH = "/litellm"
 
 
 def standalone_settings(folder: str) -> Settings:
-    """Settings for the stand-ins, with the state in `folder`. New users get 100 USD every 30 days."""
+    """Settings for the stand-ins, with the state in `folder`. New users get 100 USD every 30 days, services 50."""
     return Settings(
         litellm=LiteLLMSettings(
             "http://litellm.standalone", litellm.MASTER_KEY, Tier(max_budget=100.0, budget_duration="30d")
@@ -28,6 +29,12 @@ def standalone_settings(folder: str) -> Settings:
         backstage=BackstageSettings(backstage.BASE_URL, f"{backstage.BASE_URL}/api/auth", catalog.CATALOG_TOKEN),
         console=ConsoleSettings(models_url="https://llm.example.com", contact="#llm-platform"),
         groups=GroupRefs(allowed=(catalog.MEMBERS,), admin=(catalog.ADMINS,)),
+        owners=(
+            OwnerEntry(
+                "component", ("spec.type=service",), 10, Tier(max_budget=50.0, budget_duration="30d", max_keys=5)
+            ),
+            OwnerEntry("group", ("spec.type=team",), None, Tier(max_budget=200.0, budget_duration="30d")),
+        ),
         database_url=f"sqlite+aiosqlite:///{folder}/state.sqlite3",
     )
 

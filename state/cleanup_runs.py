@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,8 +69,7 @@ class CleanupRuns:
             "finished_at": self._database.now(),
             "outcome": report.outcome.value,
             "plan_hash": report.plan.hash if report.plan else None,
-            "accepted_members": baseline.members if baseline else None,
-            "accepted_admins": baseline.admins if baseline else None,
+            **{f"accepted_{name}": size for name, size in (asdict(baseline) if baseline else {}).items()},
             "newest_key_at": newest_key_at,
             "plan_entries": None if report.plan is None else pack(report.plan.entries),
             "report": asdict(_without_entries(report)),
@@ -107,12 +106,12 @@ class CleanupRuns:
 
     async def last_baseline(self) -> AcceptedBaseline | None:
         """The size of the last accepted snapshot."""
-        query = sa.select(_columns.accepted_members, _columns.accepted_admins).where(
-            _columns.accepted_members.is_not(None)
-        )
+        sizes = {field.name: _columns[f"accepted_{field.name}"] for field in fields(AcceptedBaseline)}
+        query = sa.select(*(sa.func.coalesce(column, 0).label(name) for name, column in sizes.items()))
+        query = query.where(_columns.accepted_members.is_not(None))
         async with self._database.reading() as connection:
-            row = (await connection.execute(query.order_by(_columns.id.desc()).limit(1))).one_or_none()
-        return None if row is None else AcceptedBaseline(*row)
+            row = (await connection.execute(query.order_by(_columns.id.desc()).limit(1))).mappings().one_or_none()
+        return None if row is None else AcceptedBaseline(**row)
 
     async def newest_key_at(self) -> float | None:
         """Where to begin to look for new keys: what the last run said that executed a plan."""

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain import refs
 from domain.directory import DirectoryEntry, Stranger, Sweep, Window
 from domain.users import UserStatus
 from state.database import Database
@@ -28,6 +29,10 @@ _WITH_STATUS = {
 }
 
 
+def _is_of_kind(kind: str) -> sa.ColumnElement[bool]:
+    return sa.and_(_columns.user_id > f"{kind}:", _columns.user_id < f"{kind};")
+
+
 class Directory:
     """The rows. Methods with a `connection` run in the caller's transaction."""
 
@@ -35,7 +40,7 @@ class Directory:
         self._database = database
 
     async def page(
-        self, *, after: str | None, text: str | None, status: UserStatus | None, limit: int
+        self, *, after: str | None, text: str | None, status: UserStatus | None, kind: str | None = None, limit: int
     ) -> list[tuple[str, bool]]:
         """The first `limit` users after `after`, in order, and whether each is being off-boarded.
 
@@ -46,6 +51,7 @@ class Directory:
         query = query if after is None else query.where(_columns.user_id > after)
         query = query if text is None else query.where(_columns.searched.contains(text, autoescape=True))
         query = query if status is None else query.where(*_WITH_STATUS[status])
+        query = query if kind is None else query.where(_is_of_kind(kind))
         async with self._database.reading() as connection:
             return [(user_id, bool(is_leaving)) for user_id, is_leaving in await connection.execute(query)]
 
@@ -72,6 +78,25 @@ class Directory:
         query = sa.select(_columns.user_id).where(_columns.user_id.in_(user_ids))
         async with self._database.reading() as connection:
             return frozenset((await connection.execute(query)).scalars())
+
+    async def leaving_among(self, user_ids: Collection[str]) -> dict[str, bool]:
+        """Those of `user_ids` that are in the directory, and whether each is being off-boarded."""
+        query = sa.select(_columns.user_id, _is_leaving).where(_columns.user_id.in_(user_ids))
+        async with self._database.reading() as connection:
+            return {user_id: bool(is_leaving) for user_id, is_leaving in await connection.execute(query)}
+
+    async def uids(self, user_ids: Collection[str]) -> dict[str, str | None]:
+        """The catalog's uids of those of `user_ids` that are in the directory."""
+        query = sa.select(_columns.user_id, _columns.entity_uid).where(_columns.user_id.in_(user_ids))
+        async with self._database.reading() as connection:
+            return {row.user_id: row.entity_uid for row in await connection.execute(query)}
+
+    async def software(self) -> dict[str, str | None]:
+        """The groups and components in the directory, with the catalog's uids."""
+        is_software = sa.or_(*(_is_of_kind(kind) for kind in refs.SOFTWARE))
+        query = sa.select(_columns.user_id, _columns.entity_uid).where(is_software)
+        async with self._database.reading() as connection:
+            return {row.user_id: row.entity_uid for row in await connection.execute(query)}
 
     async def first_seen(self, user_ids: Collection[str]) -> dict[str, float]:
         """When those of `user_ids` that are in the directory came into it, in seconds since the epoch."""

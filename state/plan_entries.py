@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from domain.offboarding import Hold, PlanEntry, Step
+from domain.owners import Departure
 
 _LEVEL = 1
 
@@ -39,5 +40,10 @@ def pack(entries: Iterable[PlanEntry]) -> bytes:
 def entry_from(row: Mapping[str, Any]) -> PlanEntry:
     """The entry of what was kept, also by another version, which has other fields."""
     known = {name: row[name] for name in PlanEntry.__dataclass_fields__ if name in row}
-    hold = row.get("hold")
-    return PlanEntry(**known | {"step": Step(row["step"]), "hold": None if hold is None else Hold(hold)})
+    hold, departure = row.get("hold"), row.get("departure")
+    nouns = {
+        "step": Step(row["step"]),
+        "hold": None if hold is None else Hold(hold),
+        "departure": None if departure is None else Departure(departure),
+    }
+    return PlanEntry(**known | nouns)

@@ -38,6 +38,8 @@ cleanup_run = sa.Table(
     sa.Column("plan_hash", sa.Text, nullable=True, index=True),
     sa.Column("accepted_members", sa.Integer, nullable=True),
     sa.Column("accepted_admins", sa.Integer, nullable=True),
+    sa.Column("accepted_groups", sa.Integer, nullable=True),
+    sa.Column("accepted_components", sa.Integer, nullable=True),
     sa.Column("report", _Json, nullable=True),
     sa.Column("progress", _Json, nullable=True),
     sa.Column("alive_at", sa.Float, nullable=True),
@@ -54,6 +56,7 @@ directory_user = sa.Table(
     sa.Column("sweep", sa.BigInteger, nullable=False),
     sa.Column("first_seen_at", sa.Float, nullable=False),
     sa.Column("address", sa.Text, nullable=True, index=True),
+    sa.Column("entity_uid", sa.Text, nullable=True),
 )
 directory_stranger = sa.Table(
     "directory_stranger",

@@ -1,4 +1,4 @@
-"""Who is in which group, from Backstage's catalog.
+"""Who is in which group, and which groups and components may have keys, from Backstage's catalog.
 
 Its REST API: https://backstage.io/docs/features/software-catalog/software-catalog-api. All refs are in lower case, as
 filters, `by-refs` and relations compare them. The catalog answers an empty list for a group that does not exist, and a
@@ -7,7 +7,7 @@ truncated answer looks like a small group. Both are errors here, so that nothing
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -17,7 +17,8 @@ from clients.chunks import chunks
 from clients.exchange import Reply
 from clients.upstream import Upstream
 from domain.errors import UpstreamFaultError
-from domain.refs import EntityRef, canonical
+from domain.owners import CatalogOwner
+from domain.refs import EntityRef, canonical, kind_of
 
 _PAGE_SIZE = 500
 _MAX_PAGES = 2000
@@ -27,6 +28,9 @@ _MEMBER_OF = "relations.memberof="
 _MAX_DEPTH = 20
 _FIELDS = "kind,metadata.name,metadata.namespace"
 _ORPHAN = "backstage.io/orphan"
+_OWNER_FIELDS = f"{_FIELDS},metadata.uid,metadata.title,spec.profile.displayName,relations"
+_BELONGS_TO = {"component": "ownedBy", "group": "childOf"}
+"""By which relation an entity of this kind belongs to a group."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,8 @@ class CatalogFaultError(UpstreamFaultError):
     """The catalog failed or returned an unexpected response."""
 
 
-class TruncatedMembersError(UpstreamFaultError):
-    """The catalog returned fewer or more members than it announced: a page is incomplete, or the group changed."""
+class TruncatedListError(UpstreamFaultError):
+    """The catalog returned fewer or more entities than it announced: a page is incomplete, or they changed."""
 
 
 class GroupMissingError(UpstreamFaultError):
@@ -103,7 +107,8 @@ class Catalog:
         for groups in chunks(
             sorted(tree.groups), prefix=f",{_MEMBER_OF}", longest=_MAX_FILTER_BYTES, most=_GROUPS_PER_QUERY
         ):
-            async for page in self._users_in(groups, each_page):
+            conditions = ["kind=user", *(f"{_MEMBER_OF}{group}" for group in groups)]
+            async for page in self._pages(conditions, _FIELDS, each_page):
                 members.update(map(_ref, page))
                 orphans.update(_ref(entity) for entity in page if _is_orphan(entity))
         counted = members if self._keep_orphans else members - orphans
@@ -147,31 +152,77 @@ class Catalog:
         groups = frozenset(_related(entity, "memberOf")) if is_member else frozenset()
         return CatalogUser(groups, values["displayName"], values["email"])
 
-    async def _users_in(
-        self, groups: Sequence[str], each_page: Callable[[], Awaitable[None]]
+    async def owners(
+        self, kind: str, conditions: Sequence[str], each_page: Callable[[], Awaitable[None]]
+    ) -> list[CatalogOwner]:
+        """The groups or components of `kind` that meet all `conditions`, such as `spec.type=service`.
+
+        Of several conditions with the same key one has to be met. What a filter means is the catalog's to say.
+        """
+        found: list[CatalogOwner] = []
+        async for page in self._pages([f"kind={kind}", *conditions], _OWNER_FIELDS, each_page):
+            found += [_owner(entity) for entity in page if self._keep_orphans or not _is_orphan(entity)]
+        return found
+
+    async def owner(self, ref: str, conditions: Sequence[str]) -> CatalogOwner | None:
+        """The group or component `ref`, if it meets all `conditions`."""
+        parsed = EntityRef.parse(ref)
+        itself = [f"metadata.namespace={parsed.namespace}", f"metadata.name={parsed.name}"]
+        owners = await self.owners(parsed.kind, [*itself, *conditions], _no_pause)
+        return next((owner for owner in owners if owner.ref == ref), None)
+
+    async def owners_of(self, groups: Iterable[str], kind: str, conditions: Sequence[str]) -> list[CatalogOwner]:
+        """As `owners`: those that belong to any of `groups`, which may be users too."""
+        relation = f"relations.{_BELONGS_TO[kind].lower()}="
+        found: dict[str, CatalogOwner] = {}
+        for some in chunks(sorted(groups), prefix=f",{relation}", longest=_MAX_FILTER_BYTES, most=_GROUPS_PER_QUERY):
+            theirs = [f"{relation}{group}" for group in some]
+            found |= {owner.ref: owner for owner in await self.owners(kind, [*conditions, *theirs], _no_pause)}
+        return [*found.values()]
+
+    async def existing(self, refs: Sequence[str]) -> frozenset[str]:
+        """Those of `refs` that the catalog has, whatever they are."""
+        found: set[str] = set()
+        for start in range(0, len(refs), _PAGE_SIZE):
+            found |= (await self._entities(refs[start : start + _PAGE_SIZE])).keys()
+        return frozenset(found)
+
+    async def groups_above(self, groups: Iterable[str]) -> frozenset[str]:
+        """`groups` and, if nested groups count, all groups above them. Cycles are harmless."""
+        found, level = frozenset(groups), frozenset(groups)
+        for _ in range(_MAX_DEPTH if self._include_nested_groups else 0):
+            if not level:
+                break
+            entities = (await self._entities(sorted(level))).values()
+            level = frozenset(parent for entity in entities for parent in _related(entity, "childOf")) - found
+            found |= level
+        return found
+
+    async def _pages(
+        self, conditions: Sequence[str], fields: str, each_page: Callable[[], Awaitable[None]]
     ) -> AsyncIterator[list[Any]]:
-        """Pages of users in `groups`. Raises TruncatedMembersError, after the last one, if some are missing."""
+        """Pages of entities. Raises TruncatedListError, after the last one, if some are missing."""
         # The same key several times in one filter means any of the values.
-        query: dict[str, Any] = {"filter": ",".join(["kind=user", *(f"{_MEMBER_OF}{group}" for group in groups)])}
-        read, fields = 0, f"{_FIELDS},metadata.annotations.{_ORPHAN}"
+        query: dict[str, Any] = {"filter": ",".join(conditions)}
+        read, shown = 0, f"{fields},metadata.annotations.{_ORPHAN}"
         for _ in range(_MAX_PAGES):
             page = self._object(
                 await self._upstream.read(
-                    "/api/catalog/entities/by-query", query | {"fields": fields, "limit": _PAGE_SIZE}
+                    "/api/catalog/entities/by-query", query | {"fields": shown, "limit": _PAGE_SIZE}
                 )
             )
             items, total, info = page.get("items"), page.get("totalItems"), page.get("pageInfo")
             if not (isinstance(items, list) and isinstance(total, int) and isinstance(info, dict)):
-                raise CatalogFaultError("Backstage's catalog returned an unexpected response (expected: members)")
+                raise CatalogFaultError("Backstage's catalog returned an unexpected response (expected: entities)")
             yield items
             read += len(items)
             if not (cursor := info.get("nextCursor")):
                 if read != total:
-                    raise TruncatedMembersError(f"Backstage's catalog returned {read} of {total} members")
+                    raise TruncatedListError(f"Backstage's catalog returned {read} of {total} entities")
                 return
             query = {"cursor": cursor}
             await each_page()
-        raise TruncatedMembersError("Backstage's catalog returned too many pages of members")
+        raise TruncatedListError("Backstage's catalog returned too many pages of entities")
 
     async def _entity(self, ref: str) -> dict[str, Any] | None:
         parsed = EntityRef.parse(ref)
@@ -208,6 +259,22 @@ def _related(entity: dict[str, Any], kind: str) -> Iterator[str]:
     for row in relations if isinstance(relations, list) else []:
         if isinstance(row, dict) and row.get("type") == kind and isinstance(row.get("targetRef"), str):
             yield canonical(row["targetRef"])
+
+
+def _owner(entity: Any) -> CatalogOwner:
+    ref = _ref(entity)
+    metadata, spec = entity["metadata"], entity.get("spec")
+    uid, title = metadata.get("uid"), metadata.get("title")
+    if not (isinstance(uid, str) and uid):
+        raise CatalogFaultError("Backstage's catalog returned an unexpected response (expected: an entity with a uid)")
+    profile = spec.get("profile") if isinstance(spec, dict) else None
+    names = (title, profile.get("displayName") if isinstance(profile, dict) else None, metadata["name"])
+    title = next(name for name in names if isinstance(name, str) and name.strip())
+    return CatalogOwner(ref, uid, title, frozenset(_related(entity, _BELONGS_TO[kind_of(ref)])))
+
+
+async def _no_pause() -> None:
+    """Nothing has to be renewed between two pages."""
 
 
 def _is_orphan(entity: Any) -> bool:

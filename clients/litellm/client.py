@@ -28,6 +28,7 @@ from clients.litellm.rows import (
     decoded,
     entry_from,
     found_from,
+    is_ours,
     key_from,
     key_page,
     odd_columns,
@@ -37,9 +38,9 @@ from clients.litellm.rows import (
     user_annotations,
     user_from,
     user_page,
+    with_entity_uid,
 )
 from clients.upstream import Upstream
-from domain import refs
 from domain.directory import Window
 from domain.errors import ConflictError, NotFoundError, UpstreamFaultError, ValuesRefusedError
 from domain.keys import KEY_LIMITS, CreatedKey, Key, KeyAnnotations, NewKey, ShownKeys
@@ -112,8 +113,8 @@ class LiteLLM:
         rows = [row for row in shown.rows if row is not None and isinstance(row.user_id, str)]
         nameless = len(shown.rows) - len(rows)
         self._odd.note(USERS, "?", [WHOLE_ROW] * nameless)
-        entries = [entry_from(row) for row in rows if refs.is_user(row.user_id)]
-        others = [stranger_from(row) for row in rows if not refs.is_user(row.user_id)]
+        entries = [entry_from(row) for row in rows if is_ours(row)]
+        others = [stranger_from(row) for row in rows if not is_ours(row)]
         strangers = [stranger for stranger in others if stranger is not None]
         return Window(start, [row.user_id for row in rows], entries, shown.page.total, nameless, strangers)
 
@@ -128,7 +129,7 @@ class LiteLLM:
             "models": list(new.models) or None,
             "user_alias": new.display_name,
             "user_email": new.email,
-            "metadata": user_annotations(new.tier, new.taken_email),
+            "metadata": user_annotations(new.tier, new.taken_email, new.entity_uid),
         }
         reply = await self._upstream.change("/user/new", body | _given(properties))
         if reply.status == 409:
@@ -136,13 +137,25 @@ class LiteLLM:
         _accepted(reply)
 
     async def update_user(self, user_id: str, changes: UserChanges) -> None:
-        """`POST /user/update`. None, and empty `models`, clear a field: LiteLLM ignores an empty list.
+        """`POST /user/update` of limits. None, and empty `models`, clear a field: LiteLLM ignores an empty list.
 
         LiteLLM creates a user that does not exist: check that they exist first.
         """
         cleared = {"models": [ALL_MODELS], "tpm_limit": UNLIMITED_RATE, "rpm_limit": UNLIMITED_RATE}
         sent = {name: cleared.get(name) if value is None or value == [] else value for name, value in changes.items()}
         _accepted(await self._upstream.change("/user/update", {"user_id": user_id, **sent}))
+
+    async def annotate_user(self, user_id: str, entity_uid: str) -> None:
+        """`POST /user/update` of the uid among our annotations. Raises NotFoundError.
+
+        LiteLLM replaces metadata as a whole, so what else is stored there is sent again.
+        """
+        rows, _ = await self._users_among([user_id], user_page)
+        row = next((row for row in rows if row.user_id == user_id), None)
+        if row is None:
+            raise no_such_user(user_id)
+        metadata = with_entity_uid(row.metadata or {}, entity_uid)
+        _accepted(await self._upstream.change("/user/update", {"user_id": user_id, "metadata": metadata}))
 
     async def create_key(self, user_id: str, new: NewKey) -> CreatedKey:
         """`POST /key/generate`, for model calls only (`key_type: llm_api`).

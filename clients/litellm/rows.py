@@ -30,6 +30,7 @@ from clients.litellm.fields import (
     UserRow,
 )
 from clients.litellm.refused_by_litellm import is_litellms, is_without_database
+from domain import refs
 from domain.directory import DirectoryEntry, Stranger, address_of, searched_text
 from domain.errors import UpstreamFaultError, UpstreamUnavailableError
 from domain.keys import Block, Blocker, CreatedKey, Key, KeyAnnotations
@@ -119,8 +120,6 @@ def require_success(reply: Reply) -> None:
 def user_from(row: UserRow) -> User:
     """The user of a row of `/user/list`."""
     models = row.models or []
-    annotations = (row.metadata or {}).get(ANNOTATIONS)
-    tier = annotations.get("tier") if isinstance(annotations, dict) else None
     return User(
         user_id=row.user_id,
         created_at=_text(row.created_at or row.updated_at),
@@ -131,11 +130,12 @@ def user_from(row: UserRow) -> User:
         models=() if ALL_MODELS in models and NO_MODELS not in models else tuple(models),
         tpm_limit=_rate(row.tpm_limit),
         rpm_limit=_rate(row.rpm_limit),
-        tier=tier if isinstance(tier, str) else None,
+        tier=_annotated_text(row.metadata, "tier"),
         display_name=row.user_alias,
         email=row.user_email,
         odd=tuple(sorted(_SHOWN_AS.get(column, column) for column in odd_columns(row) if column not in _NOT_SHOWN)),
-        taken_email=_taken_address(row.metadata),
+        taken_email=_annotated_text(row.metadata, "email"),
+        entity_uid=_annotated_text(row.metadata, "uid"),
     )
 
 
@@ -151,12 +151,19 @@ def entry_from(row: SweptRow) -> DirectoryEntry:
         row.user_id,
         searched_text(row.user_id, name, email),
         is_over_budget=odd.is_over_budget(row.spend, row.max_budget),
-        address=address_of(email or _taken_address(row.metadata)),
+        address=address_of(email or _annotated_text(row.metadata, "email")),
+        entity_uid=_annotated_text(row.metadata, "uid"),
     )
 
 
+def is_ours(row: SweptRow) -> bool:
+    """Whether a row of `/user/list` is in the directory: a person, or software with the uid of its entity."""
+    has_uid = _annotated_text(row.metadata, "uid") is not None
+    return refs.is_user(row.user_id) or (has_uid and refs.is_software(row.user_id))
+
+
 def stranger_from(row: SweptRow) -> Stranger | None:
-    """The user of a row of `/user/list` that is no Backstage user's; None without an e-mail address."""
+    """The user of a row of `/user/list` that is not in the directory; None without an e-mail address."""
     address = address_of(row.user_email) if isinstance(row.user_email, str) else None
     return None if address is None else Stranger(row.user_id, address)
 
@@ -231,11 +238,17 @@ def is_annotated(metadata: Any) -> bool:
     return isinstance(metadata, dict) and isinstance(metadata.get(ANNOTATIONS), dict)
 
 
-def user_annotations(tier: str | None, taken_address: str | None) -> dict[str, Any] | None:
-    """The metadata of a new user: their tier, and the e-mail address that LiteLLM does not take, as another has it."""
-    given = {"tier": tier, "email": taken_address}
+def user_annotations(tier: str | None, taken_address: str | None, entity_uid: str | None) -> dict[str, Any] | None:
+    """The metadata of a user: tier, the e-mail address that LiteLLM does not take, as another has it, and uid."""
+    given = {"tier": tier, "email": taken_address, "uid": entity_uid}
     written = {name: value for name, value in given.items() if value is not None}
     return {ANNOTATIONS: written} if written else None
+
+
+def with_entity_uid(metadata: Mapping[str, Any], entity_uid: str) -> dict[str, Any]:
+    """The metadata of a user with the uid among our annotations."""
+    ours = metadata[ANNOTATIONS] if is_annotated(metadata) else {}
+    return {**metadata, ANNOTATIONS: {**ours, "uid": entity_uid}}
 
 
 def blocker_in(metadata: Mapping[str, Any] | None) -> str | None:
@@ -293,9 +306,10 @@ def _found(keys: int, *, is_ours: bool) -> FoundUser:
     return FoundUser(keys, is_ours=is_ours)
 
 
-def _taken_address(metadata: Any) -> str | None:
-    address = metadata[ANNOTATIONS].get("email") if is_annotated(metadata) else None
-    return address if isinstance(address, str) else None
+def _annotated_text(metadata: Any, name: str) -> str | None:
+    """What this service wrote under `name` in the metadata of a user."""
+    text = metadata[ANNOTATIONS].get(name) if is_annotated(metadata) else None
+    return text if isinstance(text, str) else None
 
 
 def _annotations(value: Any, owner: str) -> KeyAnnotations | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from domain.actions import Action, AuditEvent, AuditFilters, Outcome
 from domain.identity import Permission, Principal, Scope
 from domain.pages import DEFAULT_PAGE_SIZE, Page, cursor_of, position_in
+from domain.refs import is_software
 from services.access import authorize, permits
 from state.events import Events
 
@@ -25,17 +26,21 @@ class AuditLog:
     ) -> Page[AuditEvent]:
         """The newest matching events; members see only those that they made or that concern them.
 
-        Raises NotAllowedError, InputError.
+        With a group or component that they manage as the target, they see all of its events. Raises NotAllowedError,
+        InputError.
         """
         sees_all = permits(principal, Permission.AUDIT_READ).scope is Scope.ANY
+        concerned = principal.subject
+        if not sees_all and filters.target is not None and is_software(filters.target):
+            concerned = filters.target
         if not sees_all:
-            authorize(principal, Permission.AUDIT_READ, principal.subject)
-            filters = replace(filters, concerning=principal.subject)
+            authorize(principal, Permission.AUDIT_READ, concerned)
+            filters = replace(filters, concerning=concerned)
         size = limit or DEFAULT_PAGE_SIZE
         before = position_in(cursor, float, int)
         events = await self.events.page(replace(filters, before=before), size + 1)
         last = events[size - 1] if len(events) > size else None
-        shown = events if sees_all else [_seen_by(principal.subject, event) for event in events]
+        shown = events if sees_all else [_seen_by(concerned, event) for event in events]
         return Page(shown[:size], cursor_of(last.started_at, last.id) if last else None)
 
 

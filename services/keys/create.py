@@ -31,10 +31,10 @@ class CreateKey:
     ) -> Created[CreatedKey]:
         """The new key with its secret.
 
-        Raises NotAllowedError (also beyond the tier), InputError, NotFoundError (another's user who does not exist),
+        Raises NotAllowedError (also beyond the tier), InputError, NotFoundError (another person who is no user yet),
         ConflictError (alias taken, too many keys), RateLimitedError, IdempotencyKeyReusedError, UpstreamError.
         """
-        await self.users.ensure_own(principal, user_id)
+        await self.users.ensure_for_key(principal, user_id)
         async with self.changes.begin(
             principal,
             Action.KEY_CREATE,

@@ -92,12 +92,12 @@ class KeyRules:
     async def _check_new(self, scope: Scope, tier: Tier, requested: KeyRequest) -> int | None:
         life = _life_of(requested, self.now())
         await self._check_properties(scope, tier, requested)
-        return _life_within(tier, life) if scope is Scope.OWN else life
+        return life if scope is Scope.ANY else _life_within(tier, life)
 
     async def _check_properties(self, scope: Scope, tier: Tier, requested: KeyRequest | KeyChanges) -> None:
         _require_metadata_names(requested)
         served = await self.models.require_known(requested.get("models"))
-        if scope is Scope.OWN:
+        if scope is not Scope.ANY:
             _require_within(tier, requested, served)
 
     async def _require_replaceable(self, old: DescribedKey) -> None:
@@ -120,7 +120,7 @@ class KeyRules:
             return None
         if "blocked" not in requested:
             return key.block
-        blocker = Blocker.OWNER if scope is Scope.OWN else Blocker.ADMIN
+        blocker = Blocker.ADMIN if scope is Scope.ANY else Blocker.OWNER
         block = Block(principal.subject, blocker, self.now())
         return block if not key.is_blocked or block.takes_over(key.block) else key.block
 

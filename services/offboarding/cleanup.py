@@ -95,7 +95,7 @@ class Cleanup:
             plan = await self._plan(snapshot, report.started_at)
             verdict = judged(plan, order.plan_hash)
             if verdict.refusal is None:
-                baseline = AcceptedBaseline(len(snapshot.members), len(snapshot.admins))
+                baseline = snapshot.sizes
             async with self.account.recorded(order, report.run_id, plan, verdict) as counts:
                 result = await self.execution.run(
                     verdict.entries,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from domain.offboarding import CleanupFinding, CleanupReport, ExecutionResult, Hold, Plan, PlanEntry, Step
+from domain.owners import Departure
 
 Row = dict[str, Any]
 
@@ -58,8 +59,17 @@ def reason_of(entry: PlanEntry, plan: Plan) -> str:
             return f"postponed: at most {plan.max_deletions} deletions in 24 hours, unless an admin confirms this plan"
         case Hold.GRACE if entry.until is not None:
             return f"within the grace period until {_minute(entry.until)}: their keys stay blocked"
+        case _ if entry.departure is not None:
+            return f"{_DEPARTURES[entry.departure]}: {_REASONS[entry.step].partition(': ')[2]}"
         case _:
             return _REASONS[entry.step]
+
+
+_DEPARTURES = {
+    Departure.MISSING: "not in the catalog any more",
+    Departure.UNMATCHED: "no entry of litellmOrchestrator.owners matches it any more",
+    Departure.REGISTERED_ANEW: "registered anew: an admin may accept its uid",
+}
 
 
 def figures(result: ExecutionResult | None) -> dict[str, int]:

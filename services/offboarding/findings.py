@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 
+from clients.backstage.catalog import Catalog, GroupMissingError
 from domain.offboarding import CleanupFinding
-from domain.refs import canonical
+from domain.owners import Owner
+from domain.refs import canonical, is_user
 from state.directory import Directory
 
 _MOST = 100
@@ -46,6 +48,31 @@ def hidden_groups(hidden: Mapping[str, Sequence[str]]) -> list[CleanupFinding]:
         )
         for group, children in sorted(hidden.items())[:_MOST]
     ]
+
+
+async def unmanaged_owners(
+    catalog: Catalog, owners: Iterable[Owner], people: frozenset[str], each_page: Callable[[], Awaitable[None]]
+) -> list[CleanupFinding]:
+    """Groups and components with keys that nobody of the `people` with a role manages. Raises UpstreamError."""
+    has_people: dict[str, bool] = {}
+    unmanaged: list[CleanupFinding] = []
+    for owner in owners:
+        for ref in owner.managers - has_people.keys():
+            has_people[ref] = bool(people & (await _people_in(catalog, ref, each_page)))
+        if len(unmanaged) < _MOST and not any(has_people[ref] for ref in owner.managers):
+            managers = ", ".join(sorted(owner.managers)) or "no group"
+            message = f"Nobody with a role manages it ({managers}); give it to a group with members, or off-board it"
+            unmanaged.append(CleanupFinding("unmanaged", owner.entity.ref, message))
+    return unmanaged
+
+
+async def _people_in(catalog: Catalog, ref: str, each_page: Callable[[], Awaitable[None]]) -> frozenset[str]:
+    if is_user(ref):
+        return frozenset({ref})
+    try:
+        return (await catalog.members_of(ref, each_page)).users
+    except GroupMissingError:
+        return frozenset()
 
 
 def _misspelt(user_id: str, spellings: Sequence[str], served: Container[str]) -> CleanupFinding:

@@ -77,21 +77,28 @@ def _confirmed(entries: Iterable[PlanEntry]) -> Iterator[PlanEntry]:
 
 
 def _entries(snapshot: Snapshot, limits: CleanupLimits, now: float) -> Iterator[PlanEntry]:
-    staying = snapshot.members | snapshot.admins
+    staying = snapshot.members | snapshot.admins | snapshot.software
     unknown = (user_id for user_id in snapshot.offboardings if user_id not in snapshot.found)
     for user_id in sorted(chain(snapshot.found, unknown)):
         offboarding, user = snapshot.offboardings.get(user_id), snapshot.found.get(user_id)
-        keys = None if user is None else user.keys
+        keys, departure = None if user is None else user.keys, snapshot.departures.get(user_id)
         if canonical(user_id) in staying:
             if offboarding is not None:
                 yield PlanEntry(user_id, Step.RESTORE, offboarding.since, keys)
         elif offboarding is None:
-            yield PlanEntry(user_id, Step.BLOCK, keys=keys)
+            yield PlanEntry(user_id, Step.BLOCK, keys=keys, departure=departure)
         else:
             until = offboarding.since + limits.grace_period
             is_due = _is_due(offboarding, snapshot, now)
             entry = PlanEntry(
-                user_id, Step.DELETE, offboarding.since, keys, offboarding.confirmed_by, until=until, is_due=is_due
+                user_id,
+                Step.DELETE,
+                offboarding.since,
+                keys,
+                offboarding.confirmed_by,
+                until=until,
+                is_due=is_due,
+                departure=departure,
             )
             if now < until:
                 yield _held(entry, Hold.GRACE)
@@ -139,12 +146,15 @@ def _postponed(entries: Iterable[PlanEntry], snapshot: Snapshot, most: int) -> f
 def _has_shrunk(snapshot: Snapshot, baseline: AcceptedBaseline | None) -> str | None:
     if baseline is None:
         return None
-    for name, size, before in (
-        ("allowed", len(snapshot.members), baseline.members),
-        ("admin", len(snapshot.admins), baseline.admins),
+    now = snapshot.sizes
+    for what, size, before in (
+        ("members of the allowed group", now.members, baseline.members),
+        ("members of the admin group", now.admins, baseline.admins),
+        ("groups with keys", now.groups, baseline.groups),
+        ("components with keys", now.components, baseline.components),
     ):
         if size * 2 < before:
-            return f"The {name} group has {size} members, less than half of the {before} at the last accepted run"
+            return f"There are {size} {what}, less than half of the {before} at the last accepted run"
     return None
 
 

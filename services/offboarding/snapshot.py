@@ -11,7 +11,8 @@ from domain.identity import GroupRefs
 from domain.offboarding import FoundUser, Progress, Snapshot
 from domain.refs import canonical
 from services.offboarding.departures import Departures
-from services.offboarding.findings import hidden_groups, misspelt_ids, same_addresses
+from services.offboarding.findings import hidden_groups, misspelt_ids, same_addresses, unmanaged_owners
+from services.owners.owners import Owners
 from services.users.sweep import DirectorySweep
 from state.directory import Directory
 
@@ -30,6 +31,7 @@ class SnapshotReader:
     sweep: DirectorySweep
     departures: Departures
     groups: GroupRefs
+    owners: Owners
 
     async def read(self, beat: Beat, now: float, *, is_dry_run: bool = False) -> Snapshot:
         """A snapshot, or the error of the part that is missing. Raises UpstreamError, and what `beat` raises.
@@ -45,9 +47,13 @@ class SnapshotReader:
         await self.sweep.run(each_page, only_small=is_dry_run)
         allowed = await self._members_of(self.groups.allowed, each_page)
         admin = await self._members_of(self.groups.admin, each_page)
+        owners, here = await self.owners.all(each_page), await self.directory.software()
+        software = frozenset(ref for ref, uid in here.items() if ref in owners and owners[ref].entity.uid == uid)
         await each_page()
         record, sweep = await self.departures.read(each_page, now), await self.directory.sweep()
-        gone = await self._without(allowed.users | admin.users, record.offboardings)
+        people = allowed.users | admin.users
+        gone = await self._without(people | software, record.offboardings)
+        departed = {ref: uid for ref, uid in here.items() if ref not in software}
         found = await self._find(gone, beat)
         return Snapshot(
             members=allowed.users,
@@ -63,7 +69,10 @@ class SnapshotReader:
                 *await misspelt_ids(self.directory),
                 *await same_addresses(self.directory, found),
                 *hidden_groups({**allowed.hidden, **admin.hidden}),
+                *await unmanaged_owners(self.catalog, [owners[ref] for ref in sorted(software)], people, each_page),
             ),
+            software=software,
+            departures=await self.owners.departures(departed, owners),
             orphans=len(allowed.orphans | admin.orphans),
         )
 

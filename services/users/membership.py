@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import structlog
 from cachetools import LRUCache
 
 from clients.backstage.catalog import Catalog, CatalogUser, GroupMissingError
@@ -16,6 +17,8 @@ from domain.errors import NotAllowedError, OrchestratorError, UpstreamError, Ups
 from domain.identity import Caller, GroupRefs, Principal, Role
 from services.access import principal_from_token
 from services.single_flight import SingleFlight
+
+log = structlog.get_logger(__name__)
 
 _MAX_ANSWERS = 10_000
 _RETRY_SECONDS = 10.0
@@ -58,7 +61,7 @@ class CatalogMembership:
         if caller.service_role is not None or not caller.is_user:
             return principal_from_token(caller, self._groups)
         roles, refusal = await self._decided(caller.subject)
-        return Principal(caller.subject, roles, caller.via, caller.ownership, refusal)
+        return Principal(caller.subject, roles, caller.via, caller.ownership, refusal=refusal)
 
     async def roles_of(self, user: str) -> frozenset[Role]:
         """The roles that the catalog gives to `user`, a ref in lower case.
@@ -70,10 +73,22 @@ class CatalogMembership:
             raise refusal
         return roles
 
-    async def is_in(self, user: str, group: str) -> bool:
-        """Whether `user` is in `group` or, if nested groups count, in a group below it. Raises UpstreamError."""
-        groups = (await self._users.get(user)).value.groups
-        return bool(groups and groups & (await self._trees.get(group)).value)
+    async def is_in(self, user: str, group: str) -> Answer[bool]:
+        """Whether `user` is in `group`, or is `group`; if nested groups count, also in a group below it.
+
+        Nobody is in a group that the catalog does not have. Raises UpstreamError.
+        """
+        if user == group:
+            return Answer(value=True)
+        entry = await self._users.get(user)
+        if not entry.value.groups:
+            return Answer(False, entry.failure)
+        try:
+            tree = await self._trees.get(group)
+        except GroupMissingError:
+            log.warning("a group that the settings or an owner name does not exist in the catalog", group=group)
+            return Answer(False, entry.failure)
+        return Answer(bool(entry.value.groups & tree.value), entry.failure or tree.failure)
 
     async def user(self, user: str) -> CatalogUser:
         """The catalog's entry of `user`; an empty one if the catalog does not have them. Raises UpstreamError."""
@@ -93,10 +108,11 @@ class CatalogMembership:
                     roles.add(role)
                     break
         failure = next(filter(None, failures), None)
-        return frozenset(roles), failure and _not_sure(failure)
+        return frozenset(roles), failure and not_sure(failure)
 
 
-def _not_sure(failure: UpstreamError) -> UpstreamError:
+def not_sure(failure: UpstreamError) -> UpstreamError:
+    """The error for what the catalog did not allow before, while it does not answer."""
     error = UpstreamUnavailableError("Backstage's catalog does not answer, and did not allow this before; retry later")
     error.__cause__ = failure
     return error

@@ -1,4 +1,4 @@
-"""LiteLLM users: reading them, knowing who exists, and creating them on request or on a member's first request."""
+"""LiteLLM users: reading them, knowing who exists, and creating them on request or on first use."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import structlog
 from cachetools import TTLCache
 
 from clients.litellm.client import LiteLLM, no_such_user
+from domain import refs
 from domain.actions import Action
 from domain.directory import entry_of
 from domain.errors import (
@@ -26,6 +27,7 @@ from domain.users import USER_LIMITS, NewUser, User, UserChanges
 from services.access import authorize, permits
 from services.changes.change import Created
 from services.changes.changes import Changes
+from services.owners.owners import Owners
 from services.single_flight import SingleFlight
 from services.users.dates import CreationDates
 from services.users.membership import CatalogMembership
@@ -82,7 +84,17 @@ class Users:
         Does nothing for another's user, for an auditor's, or without authority: the caller checks that.
         """
         if _creates(principal, user_id) and user_id not in self._known:
-            await self._first_uses.run(user_id, lambda: self._first_use(principal))
+            await self._first_uses.run(user_id, lambda: self._first_use(principal, user_id))
+
+    async def ensure_for_key(self, principal: Principal, user_id: str) -> None:
+        """As `ensure_own`; a group or component gets its user, too, with the first key that somebody creates for it.
+
+        Raises InputError if it may have no keys, ConflictError if its group has too many owners of keys, UpstreamError.
+        """
+        may_create = permits(principal, Permission.USERS_CREATE, user_id).scope is not None
+        if refs.is_software(user_id) and may_create and user_id not in self._known:
+            await self._first_uses.run(user_id, lambda: self._first_use(principal, user_id))
+        await self.ensure_own(principal, user_id)
 
     async def require(self, scope: Scope, user_id: str) -> None:
         """Raises NotFoundError if another's user does not exist. `ensure_own` has created the principal's own."""
@@ -101,20 +113,21 @@ class Users:
         """Forgets the user: they may be gone."""
         self._known.pop(user_id, None)
 
-    async def _first_use(self, principal: Principal) -> None:
-        if not await self.exists(principal.subject):
-            await self._create_user.on_first_use(principal)
-            self._known[principal.subject] = True
+    async def _first_use(self, principal: Principal, user_id: str) -> None:
+        if not await self.exists(user_id):
+            await self._create_user.on_first_use(principal, user_id)
+            self._known[user_id] = True
 
 
 @dataclass(frozen=True, kw_only=True)
 class CreateUser:
-    """Creates a user in LiteLLM with the limits of their tier and the profile of the catalog."""
+    """Creates a user in LiteLLM with the limits of their tier and what the catalog says about them."""
 
     changes: Changes
     litellm: LiteLLM
     tiers: Tiers
     catalog: CatalogMembership | None
+    owners: Owners
     directory: Directory
     rate: RatePolicy
     first_uses: RatePolicy
@@ -122,15 +135,16 @@ class CreateUser:
     async def __call__(self, principal: Principal, user_id: str, idempotency_key: str | None) -> Created[User]:
         """The new user.
 
-        Raises NotAllowedError, InputError (in neither group), ConflictError (they exist), RateLimitedError, and
-        UpstreamError.
+        Raises NotAllowedError, InputError (in neither group, or no owner of keys), ConflictError (they exist, or their
+        group has too many), RateLimitedError, and UpstreamError.
         """
+        principal = await self.owners.acting(principal, user_id)
         async with self.changes.begin(
             principal, Action.USER_CREATE, user_id, idempotency_key=idempotency_key, rate=self.rate
         ) as change:
             if change.kept_answer is not None:
                 return Created(_user(change.kept_answer), change.rate)
-            await self._require_in_group(user_id)
+            await self._require_eligible(change.scope, user_id)
             # The user may be what an interrupted attempt of this very request created.
             was_attempted = any(row.same_request for row in change.interrupted)
             if was_attempted and await self.litellm.user_exists(user_id):
@@ -142,19 +156,22 @@ class CreateUser:
                 await change.done(user, after=asdict(user), connection=connection)
             return Created(user, change.rate)
 
-    async def on_first_use(self, principal: Principal) -> None:
-        """Creates the principal's own user, whom LiteLLM did not have a moment ago.
+    async def on_first_use(self, principal: Principal, user_id: str) -> None:
+        """Creates a user whom LiteLLM did not have a moment ago: the principal's own, or a group's or component's.
 
-        Raises OverloadedError if it failed too often (no 429: the caller may be reading), UpstreamError.
+        Raises InputError (no owner of keys), ConflictError (their group has too many), OverloadedError if it failed too
+        often (no 429: the caller may be reading), UpstreamError.
         """
         try:
-            await self._create_own(principal, principal.subject)
+            await self._create_missing(principal, user_id)
         except RateLimitedError as error:
-            message = "Creating your LiteLLM user failed too often; retry later"
+            message = "Creating the LiteLLM user failed too often; retry later"
             raise OverloadedError(message, error.rate.retry_after) from error
 
-    async def _create_own(self, principal: Principal, user_id: str) -> None:
+    async def _create_missing(self, principal: Principal, user_id: str) -> None:
         async with self.changes.begin(principal, Action.USER_CREATE, user_id, rate=self.first_uses) as change:
+            if refs.is_software(user_id):
+                await self._require_eligible(change.scope, user_id)
             try:
                 user = await self._create(principal, user_id)
             except ConflictError:
@@ -196,9 +213,13 @@ class CreateUser:
             raise _missing_after_creation()
         return user
 
-    async def _require_in_group(self, user_id: str) -> None:
-        """Raises InputError for a user whom the catalog knows in neither group: the cleanup would off-board them."""
-        if self.catalog is not None and not await self.catalog.roles_of(user_id):
+    async def _require_eligible(self, scope: Scope, user_id: str) -> None:
+        """Raises InputError for whom the cleanup would off-board, ConflictError for one owner too many of a group."""
+        if refs.is_software(user_id):
+            owner = await self.owners.require(user_id)
+            if scope is not Scope.ANY:
+                await self.owners.require_room(owner)
+        elif self.catalog is not None and not await self.catalog.roles_of(user_id):
             raise InputError(
                 f"{user_id} is in neither the allowed group nor the admin group; the cleanup would off-board them"
             )
@@ -213,6 +234,9 @@ class CreateUser:
             rpm_limit=tier.rpm_limit,
             tier=tier.name,
         )
+        if refs.is_software(user_id):
+            entity = (await self.owners.require(user_id)).entity
+            return replace(new, display_name=entity.title, entity_uid=entity.uid)
         if self.catalog is None:
             return new
         try:

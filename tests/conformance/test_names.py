@@ -7,7 +7,7 @@ import pytest
 from clients.litellm.client import LiteLLM
 from clients.upstream import Upstream
 from domain.keys import KeyAnnotations, NewKey
-from domain.refs import user_id
+from domain.refs import owner_id
 from domain.users import NewUser
 from settings.model import Timeouts
 from tests.conformance.conftest import Proxy
@@ -46,7 +46,7 @@ def client(proxy: Proxy) -> LiteLLM:
 @pytest.mark.parametrize("name", NAMES)
 async def test_a_user_of_any_name(proxy: Proxy, client: LiteLLM, name: str) -> None:
     """Created, found, listed with their keys, and deleted; nobody else is."""
-    mine, other = user_id(proxy.id(name)), user_id(proxy.id(f"{name}x"))
+    mine, other = owner_id(proxy.id(name)), owner_id(proxy.id(f"{name}x"))
     for each in (mine, other):
         await client.create_user(each, NewUser())
     created = await client.create_key(mine, NewKey(KeyAnnotations(operation="o")))
@@ -63,7 +63,7 @@ async def test_a_user_of_any_name(proxy: Proxy, client: LiteLLM, name: str) -> N
 
 async def test_the_longest_names_in_one_call(proxy: Proxy, client: LiteLLM) -> None:
     """254 characters, each of nine bytes in a query, and a hundred of them: in as many calls as it takes."""
-    longest = [user_id(proxy.id("\u738b" * 240 + f"{number:03}")) for number in range(12)]
+    longest = [owner_id(proxy.id("\u738b" * 240 + f"{number:03}")) for number in range(12)]
     for each in longest:
         await client.create_user(each, NewUser())
     assert set(await client.read_users(longest)) == set(longest)

@@ -99,6 +99,12 @@ async def off_board_during_a_cleanup(service: Service) -> httpx.Response:
     return answer
 
 
+async def accept_another_uid(service: Service) -> httpx.Response:
+    bob, checkout = service.signed_in(BOB), "component:default/checkout"
+    await bob.post(keys_path(checkout))
+    return await bob.patch(user_path(checkout), json={"entityUid": "another"})
+
+
 def same_key_for_two(operation: str) -> Case:
     """One Idempotency-Key for two different requests."""
 
@@ -162,6 +168,7 @@ CASES: dict[tuple[str, int], Case] = {
         for operation in ("getUser", "updateUser", "deleteUser", "getUserUsage")
     },
     **{(operation, 404): as_bob(operation) for operation in ("getUser", "updateUser", "deleteUser", "getUserUsage")},
+    ("updateUser", 409): accept_another_uid,
     ("deleteUser", 409): off_board_during_a_cleanup,
     ("createUserKey", 201): after_alice("createUserKey"),
     ("createUserKey", 404): as_bob("createUserKey"),

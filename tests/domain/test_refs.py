@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.errors import InputError
-from domain.refs import EntityRef, canonical, is_user, user_id
+from domain.refs import EntityRef, canonical, is_software, is_user, owner_id
 from tests.support.processes import ROOT
 
 ROOMS = ["app", "cli", "clients", "domain", "edge", "handlers", "services", "settings", "state", "telemetry"]
@@ -17,6 +17,8 @@ OTHERWISE_LOWERED = {
     "domain/directory.py": "what a search looks at",
     "services/users/list.py": "what is searched for",
     "domain/refs.py": "refs",
+    "settings/problems.py": "the key of a condition",
+    "clients/backstage/catalog.py": "the name of a relation",
     "edge/application.py": "the scheme of a header",
     "edge/bodies.py": "a media type",
     "edge/request_log.py": "the name of a header",
@@ -44,13 +46,19 @@ def test_a_ref_in_the_settings_may_lack_parts(text: str, ref: str) -> None:
 @pytest.mark.parametrize("text", ["user:default/alice", "User:Default/Alice", "USER:team-a/a.b_c-d"])
 def test_the_id_of_a_user_is_in_lower_case(text: str) -> None:
     """In whatever case a caller wrote it."""
-    assert (is_user(text), user_id(text)) == (True, text.lower())
+    assert (is_user(text), owner_id(text)) == (True, text.lower())
+
+
+@pytest.mark.parametrize("text", ["group:default/Team", "Component:shop/checkout"])
+def test_groups_and_components_are_owners_and_no_users(text: str) -> None:
+    """Their keys are for software."""
+    assert (is_user(text), is_software(text), owner_id(text)) == (False, True, text.lower())
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "", "alice", "user:alice", "user:default/", "user:/alice", "user:default/alice/keys", "group:default/alice",
+        "", "alice", "user:alice", "user:default/", "user:/alice", "user:default/alice/keys", "api:default/alice",
         "user:default/al ice", "user:de_fault/alice", "u\u017fer:default/alice", "user:\u212aube/alice",
         "user:default/alice\n", "user:default/\0", "user:default/a,b", "user:default/.", "user:default/..",
         "user:default/" + "x" * 255, "user:default/a\u00a0b", "user:default/a\u2028b", "user:default/\ufeffalice",
@@ -61,8 +69,10 @@ def test_the_id_of_a_user_is_in_lower_case(text: str) -> None:
 def test_what_is_no_user(text: str) -> None:
     """Also where a namespace has the Kelvin sign, a name a letter that Unicode may yet give a case, or one too many."""
     assert not is_user(text)
-    with pytest.raises(InputError, match="target must be a Backstage user entity ref like user:default/alice"):
-        user_id(text, "target")
+    with pytest.raises(
+        InputError, match="target must be the entity ref of a user, group or component, like user:default/alice"
+    ):
+        owner_id(text, "target")
 
 
 @pytest.mark.parametrize(
@@ -78,15 +88,15 @@ def test_what_is_no_user(text: str) -> None:
 )  # fmt: skip
 def test_names_are_whatever_backstage_signs(name: str, lower: str) -> None:
     """Of any script, lower-cased as Backstage's own `stringifyEntityRef` does it (compared on 0.13.1)."""
-    assert user_id(f"User:Default/{name}") == f"user:default/{lower}"
+    assert owner_id(f"User:Default/{name}") == f"user:default/{lower}"
 
 
 @given(name=st.text(min_size=1, max_size=12))
 def test_the_spelling_of_an_id_is_final(name: str) -> None:
     """Whatever is accepted is accepted in lower case too, and does not change any more: one person is one user."""
     if is_user(f"user:default/{name}"):
-        once = user_id(f"user:default/{name}")
-        assert user_id(once) == canonical(once) == once
+        once = owner_id(f"user:default/{name}")
+        assert owner_id(once) == canonical(once) == once
         assert str(EntityRef.parse(once)) == once
         assert not set("/, \t\n\x00") & set(once.removeprefix("user:default/"))
 

@@ -15,7 +15,7 @@ from clients.backstage.catalog import (
     CatalogRefusedError,
     CatalogUser,
     GroupMissingError,
-    TruncatedMembersError,
+    TruncatedListError,
 )
 from clients.upstream import Upstream
 from domain.errors import UpstreamBusyError, UpstreamFaultError
@@ -115,7 +115,7 @@ async def test_every_page_counts(source: Source) -> None:
 async def test_other_than_announced_is_nothing(source: Source, total: int) -> None:
     """Fewer or more members are an error: a member who is missing on a page has not left."""
     source.pages, source.total = [[user("alice"), user("bob")], [user("carol")]], total
-    with pytest.raises(TruncatedMembersError):
+    with pytest.raises(TruncatedListError):
         await source.members()
 
 

@@ -167,8 +167,8 @@ def test_a_confirmed_deletion_takes_no_place() -> None:
     [
         (10, 4, None),
         (5, 2, None),
-        (4, 4, "The allowed group has 4 members, less than half of the 10 at the last accepted run"),
-        (10, 1, "The admin group has 1 members, less than half of the 4 at the last accepted run"),
+        (4, 4, "There are 4 members of the allowed group, less than half of the 10 at the last accepted run"),
+        (10, 1, "There are 1 members of the admin group, less than half of the 4 at the last accepted run"),
         (100, 100, None),
     ],
 )

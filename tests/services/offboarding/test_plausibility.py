@@ -155,7 +155,7 @@ NOTHING_CHANGES: dict[str, tuple[Callable[[Organisation], None], str, str]] = {
     "admin group missing": (without_group(ADMINS), REFUSED, "has no group:default/admins"),
     "group cannot be read": (catalog_answers(httpx.Response(500), GROUP), REFUSED, "failed with status 500"),
     "second page fails": (second_page_fails, REFUSED, "failed with status 500"),
-    "truncated page": (truncated_page, REFUSED, "returned 1 of 3 members"),
+    "truncated page": (truncated_page, REFUSED, "returned 1 of 3 entities"),
     "everybody leaves at once": (everybody_out, REFUSED, "has no members"),
     "LiteLLM cannot list": (litellm_answers(httpx.Response(500)), REFUSED, "failed with status 500"),
     "LiteLLM lists HTML": (litellm_answers(httpx.Response(200, html="<p>")), REFUSED, "not JSON"),

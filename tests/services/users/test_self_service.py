@@ -79,6 +79,8 @@ async def test_creating_oneself_is_201_then_409(alice: httpx.AsyncClient) -> Non
     assert created.status_code == 201
     assert created.json() == {
         "userId": ALICE,
+        "kind": "user",
+        "entityUid": None,
         "createdAt": created.json()["createdAt"],
         "maxBudget": 100.0,
         "budgetDuration": "30d",

@@ -1,0 +1,70 @@
+"""Owners of keys that are no people: the groups and components of Backstage's catalog whose software calls models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Literal
+
+from domain.users import Tier
+
+SoftwareKind = Literal["component", "group"]
+
+
+@dataclass(frozen=True)
+class OwnerEntry:
+    """Which groups or components may have keys: those of `kind` that meet all `conditions`, and with which tier.
+
+    A condition is one of a filter of the catalog, as in `spec.type=service`; of several with the same key one has to be
+    met. At most `max_owners` of one group may have keys, None means any number.
+    """
+
+    kind: SoftwareKind
+    conditions: tuple[str, ...]
+    max_owners: int | None = None
+    tier: Tier = field(default_factory=Tier)
+
+    @property
+    def name(self) -> str:
+        """The name of the tier."""
+        return f"{self.kind} {','.join(self.conditions)}"
+
+    @property
+    def limits(self) -> Tier:
+        """The tier with its name."""
+        return replace(self.tier, name=self.name)
+
+
+@dataclass(frozen=True)
+class CatalogOwner:
+    """A group or component as the catalog has it, with its `ref` in lower case.
+
+    `uid` is the catalog's own id: another one under the same ref was registered anew. `belongs_to` are, in lower case,
+    the refs that own a component, and the parents of a group.
+    """
+
+    ref: str
+    uid: str
+    title: str
+    belongs_to: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A group or component that may have keys, and the first entry that it meets."""
+
+    entity: CatalogOwner
+    entry: OwnerEntry
+
+    @property
+    def managers(self) -> frozenset[str]:
+        """Who manages it: of a group its members, of a component the members of the groups that own it, or people."""
+        return frozenset({self.entity.ref}) if self.entry.kind == "group" else self.entity.belongs_to
+
+
+class Departure(StrEnum):
+    """Why a group or component may have no keys any more."""
+
+    MISSING = "missing"
+    UNMATCHED = "unmatched"
+    REGISTERED_ANEW = "registeredAnew"
