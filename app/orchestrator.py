@@ -31,6 +31,7 @@ from services.keys.report import AnnotateReport, LeakedKeys, ReportKey
 from services.keys.revoke import RevokeKeys
 from services.keys.rotate import RotateKey
 from services.keys.rules import KeyRules
+from services.keys.transfer import TransferKey
 from services.keys.update import UpdateKey
 from services.monitoring import Monitoring
 from services.offboarding.account import RunAccount
@@ -270,6 +271,17 @@ class Orchestrator:
             revocations=foundation.revocations,
             rate=updates,
         )
+        transfer_key = TransferKey(
+            changes=changes,
+            users=users,
+            owners=self._owners,
+            keys=keys,
+            litellm=litellm,
+            rules=rules,
+            issuer=issuer,
+            offboardings=foundation.offboardings,
+            rate=updates,
+        )
         report_key = ReportKey(changes=changes, leaked=leaked, rate=reports)
 
         self.services += [
@@ -316,6 +328,7 @@ class Orchestrator:
                 revoke_keys=revoke_keys,
                 rate=creates,
             ),
+            transfer_key,
             report_key,
             Usage(
                 usage=foundation.litellm_usage,
@@ -335,6 +348,7 @@ class Orchestrator:
                 Action.KEY_REGENERATE: issuer.repair,
                 Action.KEY_DELETE: delete_key.repair,
                 Action.KEY_REPORT: report_key.repair,
+                Action.KEY_TRANSFER: transfer_key.repair,
             },
         )
         owner_check = OwnerCheck(

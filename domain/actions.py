@@ -33,6 +33,7 @@ class Action(StrEnum):
     KEY_UPDATE = "key.update", Permission.KEYS_UPDATE
     KEY_DELETE = "key.delete", Permission.KEYS_DELETE
     KEY_REGENERATE = "key.regenerate", Permission.KEYS_ROTATE
+    KEY_TRANSFER = "key.transfer", Permission.KEYS_TRANSFER
     KEY_REVOKE = "key.revoke", Permission.KEYS_DELETE
     KEY_REPORT = "key.report", Permission.KEYS_REPORT
     CLEANUP_RUN = "cleanup.run", Permission.CLEANUP_RUN

@@ -37,6 +37,8 @@ class Permission(StrEnum):
     KEYS_UNBLOCK = "keys.unblock"
     """To lift a block that is not the owner's own."""
     KEYS_ROTATE = "keys.rotate"
+    KEYS_TRANSFER = "keys.transfer"
+    """To give a key another owner; it takes both."""
     KEYS_DELETE = "keys.delete"
     KEYS_REPORT = "keys.report"
     USAGE_READ = "usage.read"

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 from msgspec import field
 from starlette.responses import Response
 
+from domain import refs
 from domain.identity import Principal
 from domain.keys import DescribedKey, KeyChanges, KeyRequest, Replaced, RotatedKey, RotationRequest
 from domain.times import text_of
@@ -18,6 +19,7 @@ from services.keys.delete import DeleteKey
 from services.keys.keys import Keys
 from services.keys.report import ReportKey
 from services.keys.rotate import RotateKey
+from services.keys.transfer import TransferKey
 from services.keys.update import UpdateKey
 
 
@@ -41,6 +43,10 @@ class _RegeneratedKey(Answer):
     secret: str = field(name="keySecret")
     revokes: _PendingRevocation
     revoked_at_once: Sequence[str]
+
+
+class _TransferKeyRequest(TypedDict):
+    owner: str
 
 
 class _ReportKeyRequest(TypedDict):
@@ -123,6 +129,20 @@ async def regenerate_user_key(
     rotated = await service(principal, user_id, key_id, body, expected=if_match, idempotency_key=idempotency_key)
     ended = effect_headers(effect.of_rotation(body, rotated.resource))
     return json_response(_rotated(rotated.resource), 201, rate_headers(rotated.rate) | ended)
+
+
+async def transfer_user_key(
+    service: TransferKey,
+    principal: Principal,
+    user_id: str,
+    key_id: str,
+    *,
+    body: _TransferKeyRequest,
+    if_match: frozenset[str] | None,
+) -> Response:
+    """`POST /users/{userId}/keys/{keyId}/transfer`: 200 with the key of its new owner."""
+    key = await service(principal, user_id, key_id, refs.owner_id(body["owner"], "owner"), if_match)
+    return json_response(_key(key), headers=entity_tag(key.version))
 
 
 async def report_key(service: ReportKey, principal: Principal, body: _ReportKeyRequest, effect: Effect) -> Response:

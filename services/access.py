@@ -17,6 +17,7 @@ _OWN = frozenset(
         Permission.KEYS_CREATE,
         Permission.KEYS_UPDATE,
         Permission.KEYS_ROTATE,
+        Permission.KEYS_TRANSFER,
         Permission.KEYS_DELETE,
         Permission.USAGE_READ,
         Permission.AUDIT_READ,

@@ -95,6 +95,7 @@ _USER_UPDATES = (
 )
 _USER_CLEARABLE = ("max_budget", "budget_duration", "spend")
 _KEY_UPDATES = (
+    "user_id",
     "key_alias",
     "max_budget",
     "budget_duration",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,6 +30,12 @@ class Offboardings:
         async with self._database.reading() as connection:
             rows = (await connection.execute(sa.select(offboarding))).all()
         return {row.user_id: _offboarding(row) for row in rows}
+
+    async def among(self, user_ids: Collection[str]) -> frozenset[str]:
+        """Those of `user_ids` who are being off-boarded."""
+        query = sa.select(_columns.user_id).where(_columns.user_id.in_(user_ids))
+        async with self._database.reading() as connection:
+            return frozenset((await connection.execute(query)).scalars())
 
     async def begin(self, held: HeldLease, user_id: str, *, confirmed_by: str | None) -> Offboarding:
         """Records that the user is gone since now. `confirmed_by`: as in `Offboarding`."""

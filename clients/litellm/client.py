@@ -241,6 +241,18 @@ class LiteLLM:
             raise no_such_key()
         _accepted(reply)
 
+    async def move_key(self, key_id: str, user_id: str) -> bool:
+        """`POST /key/update`: the key is the user's from now on, with all that it has. False if there is no such key.
+
+        LiteLLM moves a key to a user that does not exist, too: check that they do. The secret stays what it is.
+        """
+        reply = await self._upstream.change("/key/update", {"key": key_id, "user_id": user_id})
+        if is_missing(reply):
+            return False
+        if _accepted(reply).get("user_id") != user_id:
+            raise unexpected_response("key of the new owner")
+        return True
+
     async def owner_of_key(self, key_id: str) -> str | None:
         """`GET /key/info`: the owner of a key. None if there is no such key, or nobody owns it."""
         info = await self._info(key_id)

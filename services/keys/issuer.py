@@ -38,9 +38,9 @@ class KeyIssuer:
         """
         return await self.litellm.create_key(user_id, new)
 
-    async def schedule_owner_check(self, connection: AsyncConnection, key: CreatedKey) -> None:
-        """Lets `OwnerCheck` delete the key if it has no owner, in the caller's transaction."""
-        await self.due.schedule(connection, Kind.OWNER_CHECK, key.key_id, due_in=0, owner=key.user_id)
+    async def schedule_owner_check(self, connection: AsyncConnection, key_id: str, owner: str) -> None:
+        """Lets `OwnerCheck` delete the key if LiteLLM does not have its owner, in the caller's transaction."""
+        await self.due.schedule(connection, Kind.OWNER_CHECK, key_id, due_in=0, owner=owner)
 
     async def create_from(self, old_id: str, user_id: str, new: NewKey, *, changed: Collection[str]) -> CreatedKey:
         """A key made out of the user's key `old_id`, which stays. Every property but the `changed` ones must be kept.

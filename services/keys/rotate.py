@@ -86,7 +86,7 @@ class RotateKey:
         self, change: Change, old: DescribedKey, created: CreatedKey, overlap: int
     ) -> tuple[list[Revocation], RotatedKey]:
         async with change.transaction() as connection:
-            await self.issuer.schedule_owner_check(connection, created)
+            await self.issuer.schedule_owner_check(connection, created.key_id, created.user_id)
             ending, at_once = await self.revoke_keys.schedule(connection, old, created, overlap)
             older = [row.key_id for row in at_once]
             rotated = RotatedKey(

@@ -9,10 +9,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from domain.errors import ConflictError, InputError, NotAllowedError
 from domain.identity import Permission, Principal, Scope
-from domain.keys import Block, Blocker, DescribedKey, Key, KeyChanges, KeyRequest, KeyStatus, RotationRequest
+from domain.keys import (
+    KEY_LIMITS,
+    Block,
+    Blocker,
+    DescribedKey,
+    Key,
+    KeyChanges,
+    KeyRequest,
+    KeyStatus,
+    RotationRequest,
+)
 from domain.models import ServedModels
 from domain.times import seconds_of
 from domain.users import Tier
@@ -69,6 +80,19 @@ class KeyRules:
         if requested.keys() & {"expires_in", "expires_at"} or key.expires_at is None:
             return life
         return max(1, int(key.expires_at - self.now()))
+
+    async def check_transfer(self, principal: Principal, scope: Scope, key: Key, owner: str) -> None:
+        """Whether `owner` may have `key` as it is. Raises as `check_creation` does."""
+        tier = await self.tiers.of(principal, owner)
+        if scope is not Scope.ANY:
+            limits = cast("KeyRequest", {name: key.fields.get(name) for name in KEY_LIMITS})
+            _require_within(tier, limits, await self.models.require_known(limits["models"]))
+            left = None if key.expires_at is None else math.ceil(key.expires_at - self.now())
+            if tier.max_key_life is not None and (left is None or left > tier.max_key_life):
+                raise NotAllowedError(f"A key may live at most {tier.max_key_life} seconds (tier {tier.name})")
+        keys = await self.keys.active(owner)
+        _require_free_alias(key.alias, keys)
+        _require_room(tier, keys, self.now())
 
     async def check_change(
         self, principal: Principal, scope: Scope, key: Key, requested: KeyChanges, active: Sequence[Key]

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from settings.model import ConnectionLimits, Timeouts
+from standalone.catalog import MEMBERS
 from state.database import Database
 from state.lease import Lease
 from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_path, user_path
@@ -20,7 +21,7 @@ from tests.support.upstreams import Hanging, answering
 
 Case = Callable[[Service], Awaitable[httpx.Response]]
 
-ON_A_KEY = ["getUserKey", "updateUserKey", "deleteUserKey", "regenerateUserKey"]
+ON_A_KEY = ["getUserKey", "updateUserKey", "deleteUserKey", "regenerateUserKey", "transferUserKey"]
 CREATES = ["createUser", "createUserKey", "regenerateUserKey"]
 ASK_BACKSTAGE_ONLY = ["getCleanup", "getCleanupRun", "getMe", "getAudit"]
 
@@ -97,6 +98,13 @@ async def off_board_during_a_cleanup(service: Service) -> httpx.Response:
     await lease.release(held, next_run_in=None)
     await database.aclose()
     return answer
+
+
+async def transfer_in_an_overlap(service: Service) -> httpx.Response:
+    alice = service.signed_in(ALICE)
+    key_id = (await alice.post(keys_path(ALICE))).json()["keyId"]
+    await alice.post(f"{keys_path(ALICE, key_id)}/regenerate", json={"overlap": 60})
+    return await alice.post(f"{keys_path(ALICE, key_id)}/transfer", json={"owner": MEMBERS})
 
 
 async def accept_another_uid(service: Service) -> httpx.Response:
@@ -180,12 +188,17 @@ CASES: dict[tuple[str, int], Case] = {
     ("updateUserKey", 200): on_a_key("updateUserKey"),
     ("updateUserKey", 409): on_a_key("updateUserKey", json={"alias": "taken"}),
     ("deleteUserKey", 204): on_a_key("deleteUserKey"),
+    ("transferUserKey", 200): on_a_key("transferUserKey"),
+    ("transferUserKey", 409): transfer_in_an_overlap,
     ("regenerateUserKey", 201): on_a_key("regenerateUserKey"),
     ("regenerateUserKey", 409): on_a_key("regenerateUserKey", times=2, json={"overlap": 60}),
     **{(operation, 412): on_a_key(operation, headers=OTHER_VERSION) for operation in ON_A_KEY[1:]},
     **{(operation, 422): same_key_for_two(operation) for operation in CREATES},
     **{(operation, 429): too_often(operation) for operation in [*CREATES, "reportKey", "deleteUser"]},
-    **{(operation, 429): too_often(operation, 120) for operation in ["updateUser", "updateUserKey", "deleteUserKey"]},
+    **{
+        (operation, 429): too_often(operation, 120)
+        for operation in ["updateUser", "updateUserKey", "deleteUserKey", "transferUserKey"]
+    },
     **{(operation, 308): with_a_slash(operation) for operation in PAGES},
     ("reportKey", 202): as_carol("reportKey"),
     ("getAudit", 200): as_bob("getAudit"),

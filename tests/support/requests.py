@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from standalone.catalog import MEMBERS
 from tests.conftest import ALICE, BASE, keys_path, user_path
 from tests.support.contract import operations
 
@@ -28,6 +29,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "updateUserKey": ("PATCH", keys_path(ALICE, NO_KEY), {"json": {"alias": "a"}}),
     "deleteUserKey": ("DELETE", keys_path(ALICE, NO_KEY), {}),
     "regenerateUserKey": ("POST", f"{keys_path(ALICE, NO_KEY)}/regenerate", {"json": {}}),
+    "transferUserKey": ("POST", f"{keys_path(ALICE, NO_KEY)}/transfer", {"json": {"owner": MEMBERS}}),
     "reportKey": ("POST", f"{BASE}/keys/report", {"json": {"key": "sk-nobody-has-this"}}),
     "getAudit": ("GET", f"{BASE}/audit", {}),
     "getCleanup": ("GET", f"{BASE}/cleanup", {}),

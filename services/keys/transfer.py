@@ -1,0 +1,114 @@
+"""Moving a key to another owner: the secret goes on working, and only whose it is changes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+from clients.litellm.client import LiteLLM
+from domain.actions import Action, AuditEvent
+from domain.errors import ConflictError, InputError, NotFoundError, UpstreamFaultError
+from domain.identity import Principal
+from domain.keys import DescribedKey
+from services.changes.change import Change, Repaired
+from services.changes.changes import Changes
+from services.keys.issuer import KeyIssuer
+from services.keys.keys import Keys
+from services.keys.rules import KeyRules
+from services.owners.owners import Owners
+from services.users.users import Users
+from state.offboardings import Offboardings
+from state.rates import RatePolicy
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferKey:
+    """Moves keys between owners, each of whom the caller manages."""
+
+    changes: Changes
+    users: Users
+    owners: Owners
+    keys: Keys
+    litellm: LiteLLM
+    rules: KeyRules
+    issuer: KeyIssuer
+    offboardings: Offboardings
+    rate: RatePolicy
+
+    async def __call__(
+        self, principal: Principal, user_id: str, key_id: str, to: str, expected: frozenset[str] | None
+    ) -> DescribedKey:
+        """The key as its new owner `to` has it. It must have one of the `expected` versions; None means any.
+
+        Both owners are locked, and the audit log of each says what happened. Raises NotAllowedError (also beyond the
+        new tier), InputError, NotFoundError, PreconditionFailedError, ConflictError (a rotation's overlap, an
+        off-boarding, alias taken, too many keys), RateLimitedError, OverloadedError, UpstreamError.
+        """
+        if to == user_id:
+            raise InputError(f"owner must be another one than {user_id}")
+        principal = await self._managing_both(principal, to)
+        await self.users.ensure_own(principal, user_id)
+        await self.users.ensure_for_key(principal, to)
+        async with self._locked(principal, user_id, to, key_id) as (giving, taking):
+            await self.users.require(taking.scope, to)
+            await self.issuer.delete_abandoned(user_id, giving.interrupted)
+            described = await self._require_free(user_id, to, key_id, expected)
+            await self.rules.check_transfer(principal, taking.scope, described.key, to)
+            if not await self.litellm.move_key(key_id, to):
+                raise NotFoundError(f"{user_id} has no key with that id")
+            moved = await self._moved(to, key_id)
+            giving.before = taking.before = {"owner": user_id}
+            async with giving.transaction() as connection:
+                await self.issuer.schedule_owner_check(connection, key_id, to)
+                await giving.done(after={"owner": to}, connection=connection)
+            await taking.done(after={"owner": to})
+        return moved
+
+    async def repair(self, event: AuditEvent) -> Repaired:
+        """An interrupted transfer moved the key or did not: both are whole. Raises UpstreamError."""
+        assert event.key_id is not None
+        owner = await self.litellm.owner_of_key(event.key_id)
+        if owner is not None:
+            async with self.changes.table.transaction() as connection:
+                await self.issuer.schedule_owner_check(connection, event.key_id, owner)
+        return Repaired({"owner": owner})
+
+    async def _managing_both(self, principal: Principal, to: str) -> Principal:
+        receiving = await self.owners.acting(principal, to)
+        refusal = receiving.refusal if to not in receiving.manages else principal.refusal
+        return replace(receiving, manages=principal.manages | receiving.manages, refusal=refusal)
+
+    @asynccontextmanager
+    async def _locked(
+        self, principal: Principal, user_id: str, to: str, key_id: str
+    ) -> AsyncIterator[tuple[Change, Change]]:
+        """A change of each owner, begun in the order of their ids, so that two transfers never wait for each other."""
+        first, second = sorted((user_id, to))
+        requested = {"from": user_id, "owner": to}
+        async with (
+            self.changes.begin(
+                principal, Action.KEY_TRANSFER, first, key_id=key_id, requested=requested, rate=self.rate
+            ) as one,
+            self.changes.begin(principal, Action.KEY_TRANSFER, second, key_id=key_id, requested=requested) as other,
+        ):
+            yield (one, other) if first == user_id else (other, one)
+
+    async def _require_free(self, user_id: str, to: str, key_id: str, expected: frozenset[str] | None) -> DescribedKey:
+        described = await self.keys.read(user_id, key_id, expected=expected)
+        if described.replaced or described.revocation is not None:
+            raise ConflictError("The overlap of a rotation has not ended; transfer the key when it has")
+        if described.key.is_session:
+            raise ConflictError("LiteLLM made this key for a sign-in; it has no other owner")
+        leaving = await self.offboardings.among((user_id, to))
+        if leaving:
+            raise ConflictError(f"{', '.join(sorted(leaving))} is being off-boarded")
+        return described
+
+    async def _moved(self, to: str, key_id: str) -> DescribedKey:
+        try:
+            return await self.keys.show(to, key_id)
+        except NotFoundError as error:
+            raise UpstreamFaultError(
+                "LiteLLM confirmed that the key has another owner, and then had the old one"
+            ) from error
