@@ -43,6 +43,7 @@ from services.offboarding.departures import Departures
 from services.offboarding.execution import PlanExecution
 from services.offboarding.offboard_user import OffboardUser
 from services.offboarding.snapshot import SnapshotReader
+from services.owners.known_secrets import SecretsKnown
 from services.owners.owners import Owners
 from services.single_flight import SingleFlight
 from services.usage_report import Usage
@@ -78,6 +79,9 @@ class Orchestrator:
             seconds=settings.membership_seconds,
             stale_seconds=settings.membership_stale_seconds,
             now=self.ports.clock,
+        )
+        self._secrets_known = SecretsKnown(
+            events=self.foundation.events, directory=self.foundation.directory, litellm=self.foundation.litellm
         )
         self._changes = self._write_path()
         self._execution = PlanExecution(
@@ -124,6 +128,7 @@ class Orchestrator:
         )
         self.services: list[Any] = [
             self._owners,
+            self._secrets_known,
             AuditLog(events=self.foundation.events),
             health,
             self.monitoring,
@@ -203,6 +208,7 @@ class Orchestrator:
             ),
             groups=self.settings.groups,
             owners=self._owners,
+            known=self._secrets_known,
         )
         return Cleanup(
             snapshots=snapshots,

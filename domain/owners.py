@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
+from domain.keys import Key
 from domain.users import Tier
 
 SoftwareKind = Literal["component", "group"]
@@ -68,3 +70,33 @@ class Departure(StrEnum):
     MISSING = "missing"
     UNMATCHED = "unmatched"
     REGISTERED_ANEW = "registeredAnew"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedSecret:
+    """That `by` received the secret of the key `key_id` of `owner`. `at` is in seconds since the epoch."""
+
+    by: str
+    owner: str
+    key_id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSecret:
+    """A key of a group or component that somebody received. `received_at` is in seconds since the epoch."""
+
+    by: str
+    owner: str
+    key_id: str
+    alias: str | None
+    received_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSecrets:
+    """The keys of groups and components that `user_id` received, and those of which nobody knows who did."""
+
+    user_id: str
+    keys: Sequence[KnownSecret]
+    unknown: Sequence[Key]

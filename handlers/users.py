@@ -16,6 +16,7 @@ from handlers.responses import Answer, effect_headers, entity_tag, iso, json_res
 from services.access import permissions_of
 from services.effect import Effect
 from services.offboarding.offboard_user import OffboardUser
+from services.owners.known_secrets import SecretsKnown
 from services.users.list import ListUsers
 from services.users.tiers import Tiers
 from services.users.update import UpdateUser
@@ -130,6 +131,17 @@ async def delete_user(
     """`DELETE /users/{userId}`: 200 with the number of deleted keys."""
     keys = await service(principal, user_id, if_match)
     return json_response({"userId": user_id, "keysDeleted": keys}, headers=effect_headers(effect.seconds))
+
+
+async def get_known_secrets(service: SecretsKnown, principal: Principal, user_id: str) -> Response:
+    """`GET /users/{userId}/known-secrets`: 200 with the keys of software whose secret they received."""
+    known = await service.of(principal, user_id)
+    keys = [
+        {"owner": row.owner, "keyId": row.key_id, "alias": row.alias, "receivedAt": iso(row.received_at)}
+        for row in known.keys
+    ]
+    unknown = [{"owner": key.owner, "keyId": key.id, "alias": key.alias} for key in known.unknown]
+    return json_response({"userId": user_id, "keys": keys, "unknown": unknown})
 
 
 def _candidate(row: users.Candidate) -> _Candidate:

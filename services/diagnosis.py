@@ -13,6 +13,7 @@ from clients.litellm.client import LiteLLM
 from clients.litellm.rows import MasterKeyRefusedError
 from clients.litellm.served_models import LiteLLMModels
 from domain.errors import UpstreamError
+from domain.owners import OwnerEntry
 from services.litellm_version import advice_about
 from services.users.models import not_served
 from settings.model import LiteLLMSettings, Settings
@@ -105,7 +106,7 @@ class LiteLLMCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class BackstageCheck:
-    """Backstage: its signing keys, its clock, and both groups in its catalog."""
+    """Backstage: its signing keys, its clock, the groups in its catalog, and what the entries of owners match there."""
 
     settings: Settings
     tokens: TokenVerifier
@@ -124,6 +125,8 @@ class BackstageCheck:
         for setting, refs in named.items():
             for group in refs:
                 yield await self._group(self.catalog, setting, group)
+        for entry in self.settings.owners:
+            yield await self._entry(self.catalog, entry)
 
     async def _signing_keys(self) -> Finding:
         subject, address = "Backstage's signing keys", self.settings.backstage.base_url
@@ -162,6 +165,19 @@ class BackstageCheck:
                 setting, f"{group} has no members", f"Correct liteLLM.{setting}, or add members to the group."
             )
         return Finding(setting, Verdict.OK, f"{group} has {len(members)} members")
+
+    async def _entry(self, catalog: Catalog, entry: OwnerEntry) -> Finding:
+        subject = f"owners, {entry.name}"
+        try:
+            entities = await catalog.owners(entry.kind, entry.conditions, _no_pause)
+        except UpstreamError as error:
+            return _failed(subject, error.message, "Correct what is said about Backstage first.")
+        if not entities:
+            remedy = (
+                "Correct the filter in litellmOrchestrator.owners; as it is, whom it matched before is off-boarded."
+            )
+            return Finding(subject, Verdict.WARNING, "it matches nothing in the catalog", remedy)
+        return Finding(subject, Verdict.OK, f"it matches {len(entities)} in the catalog")
 
 
 @dataclass(frozen=True, kw_only=True)

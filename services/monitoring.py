@@ -26,6 +26,7 @@ _GAUGES = {
     "overdue_revocations": "Those of them that should be revoked by now.",
     "longest_overdue_seconds": "How long the longest of those is overdue.",
     "users_offboarding": "Users whose keys are blocked and who will be deleted.",
+    "unmanaged_owners": "Groups and components with keys that nobody with a role manages, at most 100.",
     "directory_users": "LiteLLM users that are Backstage users, in the directory.",
 }
 _TIMES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any
 
@@ -71,6 +71,7 @@ class CleanupRuns:
             "plan_hash": report.plan.hash if report.plan else None,
             **{f"accepted_{name}": size for name, size in (asdict(baseline) if baseline else {}).items()},
             "newest_key_at": newest_key_at,
+            "unmanaged_owners": None if report.plan is None else _number_of("unmanaged", report.findings),
             "plan_entries": None if report.plan is None else pack(report.plan.entries),
             "report": asdict(_without_entries(report)),
         }
@@ -125,6 +126,10 @@ class CleanupRuns:
         query = sa.select(_columns.id).where(_columns.plan_hash == plan_hash, recent).limit(1)
         async with self._database.reading() as connection:
             return (await connection.execute(query)).scalar_one_or_none() is not None
+
+
+def _number_of(kind: str, findings: Iterable[CleanupFinding]) -> int:
+    return sum(finding.kind == kind for finding in findings)
 
 
 def _without_entries(report: CleanupReport) -> CleanupReport:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 
 from domain.actions import Action, AuditEvent, AuditFilters, Outcome
+from domain.owners import ReceivedSecret
 from state.database import Database
 from state.tables import change, repetition
 
 FORGOTTEN_AT_ONCE = 1000
 _MAX_OF_KEYS = 10_000
 _OF_KEYS = (Action.KEY_CREATE, Action.KEY_UPDATE, Action.KEY_REGENERATE, Action.KEY_DELETE)
+_GIVING = (Action.KEY_CREATE, Action.KEY_REGENERATE)
 _columns = change.c
 _EVENTS = sa.select(change, sa.func.coalesce(repetition.c.times, 0).label("repetitions")).select_from(
     change.outerjoin(repetition, repetition.c.change_id == _columns.id)
@@ -43,6 +45,36 @@ class Events:
         """The newest 10000 changes that created, changed, rotated or deleted a key of this user, oldest first."""
         concerned = (_columns.target == user_id, _columns.action.in_(_OF_KEYS), _columns.outcome == Outcome.DONE)
         return (await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *concerned)))[::-1]
+
+    async def received_by(self, people: Collection[str]) -> list[ReceivedSecret]:
+        """The secrets that these people received with a key that was created or rotated, the newest 10000."""
+        return await self._received(_columns.actor.in_(people))
+
+    async def received_of(self, key_ids: Collection[str]) -> list[ReceivedSecret]:
+        """Who received the secrets of these keys."""
+        wanted = frozenset(key_ids)
+        return [row for row in await self._received(sa.true()) if row.key_id in wanted]
+
+    async def owners_since(self, owners: Mapping[str, str]) -> dict[str, str]:
+        """The owner of each key today, given the one that it was created for: after its transfers."""
+        moved = _EVENTS.where(
+            _columns.action == Action.KEY_TRANSFER,
+            _columns.outcome.in_((Outcome.DONE, Outcome.RECONCILED)),
+            _columns.key_id.in_(owners),
+        )
+        events = await self._events(moved.order_by(_columns.id))
+        latest = {event.key_id: (event.after or {}).get("owner") for event in events}
+        return {key_id: latest.get(key_id) or owner for key_id, owner in owners.items()}
+
+    async def _received(self, condition: sa.ColumnElement[bool]) -> list[ReceivedSecret]:
+        given = (_columns.action.in_(_GIVING), _columns.outcome == Outcome.DONE, condition)
+        received: list[ReceivedSecret] = []
+        for event in await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *given)):
+            is_new = event.action is Action.KEY_CREATE
+            key_id = event.key_id if is_new else (event.after or {}).get("replacedBy")
+            if key_id is not None and event.target is not None:
+                received.append(ReceivedSecret(event.actor, event.target, key_id, event.started_at))
+        return received
 
     async def forget(self, *, older_than: float) -> int:
         """Deletes ended changes older than `older_than` seconds, at most 1000. Returns how many."""

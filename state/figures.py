@@ -26,6 +26,7 @@ class StateFigures:
     longest_overdue_seconds: float
     users_offboarding: int
     directory_users: int
+    unmanaged_owners: int
     directory_swept_at: float | None
     cleanup_accepted_at: float | None
     cleanup_outcome: str | None
@@ -51,6 +52,10 @@ class Figures:
             "longest_overdue_seconds": sa.select(now - lowest(due.c.due_at)).where(is_overdue),
             "users_offboarding": sa.select(count()).select_from(offboarding),
             "directory_users": sa.select(count()).select_from(directory_user),
+            "unmanaged_owners": sa.select(cleanup_run.c.unmanaged_owners)
+            .where(cleanup_run.c.unmanaged_owners.is_not(None))
+            .order_by(cleanup_run.c.id.desc())
+            .limit(1),
             "directory_swept_at": sa.select(directory_sweep.c.swept_at),
             "cleanup_accepted_at": sa.select(highest(cleanup_run.c.finished_at)).where(
                 cleanup_run.c.accepted_members.is_not(None)
@@ -64,4 +69,4 @@ class Figures:
         async with self._database.reading() as connection:
             row = (await connection.execute(self._query)).mappings().one()
         ages = {name: max(0.0, row[name] or 0.0) for name in row if name.endswith("_seconds")}
-        return StateFigures(**dict(row) | ages)
+        return StateFigures(**dict(row) | ages | {"unmanaged_owners": row["unmanaged_owners"] or 0})

@@ -45,6 +45,7 @@ cleanup_run = sa.Table(
     sa.Column("alive_at", sa.Float, nullable=True),
     sa.Column("newest_key_at", sa.Float, nullable=True),
     sa.Column("plan_entries", sa.LargeBinary, nullable=True),
+    sa.Column("unmanaged_owners", sa.Integer, nullable=True),
 )
 directory_user = sa.Table(
     "directory_user",

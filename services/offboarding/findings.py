@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from itertools import islice
 
 from clients.backstage.catalog import Catalog, GroupMissingError
 from domain.offboarding import CleanupFinding
-from domain.owners import Owner
+from domain.owners import KnownSecret, Owner
 from domain.refs import canonical, is_user
 from state.directory import Directory
 
@@ -47,6 +48,18 @@ def hidden_groups(hidden: Mapping[str, Sequence[str]]) -> list[CleanupFinding]:
             "count; correct the group, or let the catalogToken read them",
         )
         for group, children in sorted(hidden.items())[:_MOST]
+    ]
+
+
+def known_secrets(known: Iterable[KnownSecret]) -> list[CleanupFinding]:
+    """Keys of groups and components whose secret somebody received who leaves."""
+    return [
+        CleanupFinding(
+            "knownSecret",
+            secret.by,
+            f"They received the secret of the key {secret.alias or secret.key_id} of {secret.owner}; rotate it",
+        )
+        for secret in islice(known, _MOST)
     ]
 
 

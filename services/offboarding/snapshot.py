@@ -9,9 +9,16 @@ from clients.backstage.catalog import Catalog, Members
 from clients.litellm.client import LiteLLM
 from domain.identity import GroupRefs
 from domain.offboarding import FoundUser, Progress, Snapshot
-from domain.refs import canonical
+from domain.refs import canonical, is_user
 from services.offboarding.departures import Departures
-from services.offboarding.findings import hidden_groups, misspelt_ids, same_addresses, unmanaged_owners
+from services.offboarding.findings import (
+    hidden_groups,
+    known_secrets,
+    misspelt_ids,
+    same_addresses,
+    unmanaged_owners,
+)
+from services.owners.known_secrets import SecretsKnown
 from services.owners.owners import Owners
 from services.users.sweep import DirectorySweep
 from state.directory import Directory
@@ -32,6 +39,7 @@ class SnapshotReader:
     departures: Departures
     groups: GroupRefs
     owners: Owners
+    known: SecretsKnown
 
     async def read(self, beat: Beat, now: float, *, is_dry_run: bool = False) -> Snapshot:
         """A snapshot, or the error of the part that is missing. Raises UpstreamError, and what `beat` raises.
@@ -69,6 +77,7 @@ class SnapshotReader:
                 *await misspelt_ids(self.directory),
                 *await same_addresses(self.directory, found),
                 *hidden_groups({**allowed.hidden, **admin.hidden}),
+                *known_secrets(await self.known.of_leavers(filter(is_user, found)) if here else ()),
                 *await unmanaged_owners(self.catalog, [owners[ref] for ref in sorted(software)], people, each_page),
             ),
             software=software,

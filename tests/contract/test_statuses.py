@@ -23,7 +23,7 @@ Case = Callable[[Service], Awaitable[httpx.Response]]
 
 ON_A_KEY = ["getUserKey", "updateUserKey", "deleteUserKey", "regenerateUserKey", "transferUserKey"]
 CREATES = ["createUser", "createUserKey", "regenerateUserKey"]
-ASK_BACKSTAGE_ONLY = ["getCleanup", "getCleanupRun", "getMe", "getAudit"]
+ASK_BACKSTAGE_ONLY = ["getKnownSecrets", "getCleanup", "getCleanupRun", "getMe", "getAudit"]
 
 
 def as_bob(operation: str, **changes: Any) -> Case:
@@ -176,6 +176,7 @@ CASES: dict[tuple[str, int], Case] = {
         for operation in ("getUser", "updateUser", "deleteUser", "getUserUsage")
     },
     **{(operation, 404): as_bob(operation) for operation in ("getUser", "updateUser", "deleteUser", "getUserUsage")},
+    ("getKnownSecrets", 200): as_bob("getKnownSecrets"),
     ("updateUser", 409): accept_another_uid,
     ("deleteUser", 409): off_board_during_a_cleanup,
     ("createUserKey", 201): after_alice("createUserKey"),

@@ -15,6 +15,7 @@ from clients.litellm.rows import ANNOTATIONS
 from domain.actions import AuditFilters
 from domain.identity import Principal, Role
 from domain.offboarding import CleanupReport
+from domain.refs import is_software
 from services.offboarding.account import Order
 from services.offboarding.cleanup import CLEANUP, Cleanup
 from services.offboarding.cleanup_report import report_as_json
@@ -82,7 +83,7 @@ class Organisation:
         self.clock = Clock()
         secrets = count(1)
         self.litellm = LiteLLMStandIn(now=self.clock, new_id=lambda: f"secret{next(secrets):016}")
-        self.org = Org(users={}, groups={ADMINS: None, MEMBERS: None}, names={})
+        self.org = Org(users={}, groups={ADMINS: None, MEMBERS: None}, components={}, names={})
         self.backstage = BackstageStandIn(now=self.clock, org=self.org)
         self.to_litellm, self.to_backstage = Wire(self.litellm.app), Wire(self.backstage.app)
         self.folder = folder
@@ -139,7 +140,8 @@ class Organisation:
 
     def add_user(self, ref: str, *, foreign: bool = False) -> str:
         """A LiteLLM user with a key, who is in no group."""
-        metadata = {} if foreign else {ANNOTATIONS: {"tier": "userDefaults"}}
+        uid = {"uid": self.org.uids[ref]} if is_software(ref) else {}
+        metadata = {} if foreign else {ANNOTATIONS: {"tier": "userDefaults"} | uid}
         self.litellm.rows.add_user({"user_id": ref, "metadata": metadata})
         self.mint(ref)
         return ref
@@ -156,6 +158,11 @@ class Organisation:
     def keys(self, ref: str) -> dict[str, bool]:
         """Their keys, and whether each is blocked."""
         return {token: bool(row["blocked"]) for token, row in self.litellm.rows.keys.items() if row["user_id"] == ref}
+
+    def blocked(self) -> set[str]:
+        """Who has keys, all of them blocked."""
+        keys = self.litellm.rows.keys.values()
+        return {row["user_id"] for row in keys} - {row["user_id"] for row in keys if not row["blocked"]}
 
     async def run(self, plan_hash: str | None = None, by: Principal = CLEANUP) -> Any:
         """One run, an interval later."""

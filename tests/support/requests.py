@@ -22,6 +22,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "getUser": ("GET", user_path(ALICE), {}),
     "updateUser": ("PATCH", user_path(ALICE), {"json": {"maxBudget": 5}}),
     "deleteUser": ("DELETE", user_path(ALICE), {}),
+    "getKnownSecrets": ("GET", f"{user_path(ALICE)}/known-secrets", {}),
     "getUserUsage": ("GET", f"{user_path(ALICE)}/usage", {}),
     "createUserKey": ("POST", keys_path(ALICE), {"json": {}}),
     "getUserKeys": ("GET", keys_path(ALICE), {}),

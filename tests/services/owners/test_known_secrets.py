@@ -1,0 +1,81 @@
+"""Who knows the secret of a key of software."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from standalone.backstage import BackstageStandIn
+from standalone.catalog import MEMBERS
+from standalone.litellm import LiteLLMStandIn
+from tests.conftest import ALICE, BASE, Service, keys_path, user_path
+
+DAVE, CHECKOUT, ASSISTANT = "user:default/dave", "component:default/checkout", "component:default/assistant"
+
+
+async def create_key(caller: httpx.AsyncClient, owner: str, alias: str) -> str:
+    answer = await caller.post(keys_path(owner), json={"alias": alias})
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["keyId"])
+
+
+async def known(bob: httpx.AsyncClient, user: str) -> dict[str, Any]:
+    answer = await bob.get(f"{user_path(user)}/known-secrets")
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+async def test_who_created_or_rotated_a_key_knows_its_secret(service: Service, bob: httpx.AsyncClient) -> None:
+    """A rotation by another takes it off the list; keys of people are not on it."""
+    dave, alice = service.signed_in(DAVE), service.signed_in(ALICE)
+    await create_key(dave, CHECKOUT, "ci")
+    shared = await create_key(dave, MEMBERS, "shared")
+    await create_key(dave, DAVE, "mine")
+    daves = await known(bob, DAVE)
+    assert {(row["owner"], row["alias"]) for row in daves["keys"]} == {(CHECKOUT, "ci"), (MEMBERS, "shared")}
+    await alice.post(f"{keys_path(MEMBERS, shared)}/regenerate", json={})
+    assert {row["alias"] for row in (await known(bob, DAVE))["keys"]} == {"ci"}
+    assert {row["alias"] for row in (await known(bob, ALICE))["keys"]} == {"shared"}
+
+
+async def test_a_transfer_leaves_the_old_owner_on_the_list(service: Service, bob: httpx.AsyncClient) -> None:
+    """They still have the secret."""
+    dave = service.signed_in(DAVE)
+    key_id = await create_key(dave, DAVE, "ci")
+    assert (await known(bob, DAVE))["keys"] == []
+    await dave.post(f"{keys_path(DAVE, key_id)}/transfer", json={"owner": CHECKOUT})
+    assert [(row["owner"], row["keyId"]) for row in (await known(bob, DAVE))["keys"]] == [(CHECKOUT, key_id)]
+
+
+async def test_a_key_of_which_the_log_knows_nothing_is_listed_as_unknown(
+    service: Service, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
+    """Made elsewhere, or older than the log."""
+    await create_key(service.signed_in(DAVE), CHECKOUT, "ci")
+    elsewhere = litellm.rows.add_key({"user_id": CHECKOUT, "key_alias": "elsewhere"})[0]["token"]
+    assert [row["keyId"] for row in (await known(bob, DAVE))["unknown"]] == [elsewhere]
+
+
+async def test_a_report_names_what_a_leaver_knows(
+    service: Service, bob: httpx.AsyncClient, backstage: BackstageStandIn
+) -> None:
+    """As a finding, until the key is rotated."""
+    dave, alice = service.signed_in(DAVE), service.signed_in(ALICE)
+    await dave.get(user_path(DAVE))
+    key_id = await create_key(dave, ASSISTANT, "ci")
+    backstage.org.users[DAVE] = set()
+
+    async def findings() -> list[tuple[str, str]]:
+        report = (await bob.post(f"{BASE}/cleanup", json={"dryRun": True})).json()
+        return [(row["userId"], row["message"]) for row in report["findings"] if row["kind"] == "knownSecret"]
+
+    assert await findings() == [(DAVE, f"They received the secret of the key ci of {ASSISTANT}; rotate it")]
+    await alice.post(f"{keys_path(ASSISTANT, key_id)}/regenerate", json={})
+    assert await findings() == []
+
+
+async def test_it_takes_somebody_who_reads_the_whole_audit_log(service: Service) -> None:
+    """A member learns nothing about anybody, nor about themselves."""
+    assert (await service.signed_in(ALICE).get(f"{user_path(ALICE)}/known-secrets")).status_code == 403
