@@ -102,7 +102,9 @@ class CatalogStandIn:
             conditions = [part.partition("=") for part in query.get("filter", "").split(",")]
             groups = [value.lower() for key, _, value in conditions if key == "relations.memberof"]
             state = {"groups": groups, "offset": 0}
-        refs, limit = self._org.members(set(state["groups"])), int(query.get("limit", 20))
+        everybody = sorted(self._org.users.keys() - self._org.hidden)
+        refs = self._org.members(set(state["groups"])) if state["groups"] else everybody
+        limit = int(query.get("limit", 20))
         end = state["offset"] + limit
         items = [self._org.entity(ref) for ref in refs[state["offset"] : end]]
         cursor = base64.urlsafe_b64encode(json.dumps(state | {"offset": end}).encode()).decode()

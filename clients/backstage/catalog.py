@@ -16,6 +16,7 @@ from clients.backstage.replies import error_name
 from clients.chunks import chunks
 from clients.exchange import Reply
 from clients.upstream import Upstream
+from domain.directory import address_of
 from domain.errors import UpstreamFaultError
 from domain.refs import EntityRef, canonical
 
@@ -139,21 +140,29 @@ class Catalog:
         entity = await self._entity(ref)
         if entity is None:
             return CatalogUser(frozenset(), exists=False)
-        spec = entity.get("spec")
-        profile = spec.get("profile") if isinstance(spec, dict) else None
-        texts = {name: profile.get(name) if isinstance(profile, dict) else None for name in ("displayName", "email")}
-        values = {name: text.strip() or None if isinstance(text, str) else None for name, text in texts.items()}
+        values = _profile(entity)
         is_member = self._keep_orphans or not _is_orphan(entity)
         groups = frozenset(_related(entity, "memberOf")) if is_member else frozenset()
         return CatalogUser(groups, values["displayName"], values["email"])
 
+    async def addresses(self, each_page: Callable[[], Awaitable[None]]) -> dict[str, str]:
+        """The e-mail address of each user who has one, as it is compared. `each_page`: as in `members_of`."""
+        found: dict[str, str] = {}
+        async for page in self._users_in((), each_page, ("spec.profile.email",)):
+            addresses = {_ref(entity): address_of(_profile(entity)["email"]) for entity in page}
+            found |= {ref: address for ref, address in addresses.items() if address is not None}
+        return found
+
     async def _users_in(
-        self, groups: Sequence[str], each_page: Callable[[], Awaitable[None]]
+        self, groups: Sequence[str], each_page: Callable[[], Awaitable[None]], more_fields: Sequence[str] = ()
     ) -> AsyncIterator[list[Any]]:
-        """Pages of users in `groups`. Raises TruncatedMembersError, after the last one, if some are missing."""
+        """Pages of users in `groups`, or of all without any, with `more_fields` of each.
+
+        Raises TruncatedMembersError, after the last one, if some are missing.
+        """
         # The same key several times in one filter means any of the values.
         query: dict[str, Any] = {"filter": ",".join(["kind=user", *(f"{_MEMBER_OF}{group}" for group in groups)])}
-        read, fields = 0, f"{_FIELDS},metadata.annotations.{_ORPHAN}"
+        read, fields = 0, ",".join((_FIELDS, f"metadata.annotations.{_ORPHAN}", *more_fields))
         for _ in range(_MAX_PAGES):
             page = self._object(
                 await self._upstream.read(
@@ -208,6 +217,14 @@ def _related(entity: dict[str, Any], kind: str) -> Iterator[str]:
     for row in relations if isinstance(relations, list) else []:
         if isinstance(row, dict) and row.get("type") == kind and isinstance(row.get("targetRef"), str):
             yield canonical(row["targetRef"])
+
+
+def _profile(entity: Any) -> dict[str, str | None]:
+    """`displayName` and `email`, each None if the entity has none."""
+    spec = entity.get("spec") if isinstance(entity, dict) else None
+    profile = spec.get("profile") if isinstance(spec, dict) else None
+    texts = {name: profile.get(name) if isinstance(profile, dict) else None for name in ("displayName", "email")}
+    return {name: text.strip() or None if isinstance(text, str) else None for name, text in texts.items()}
 
 
 def _is_orphan(entity: Any) -> bool:
