@@ -44,8 +44,9 @@ class AdoptionRuns:
         values = {"trigger": trigger, "owner": self._owner, "fence": fence, "requested": asdict(order)}
         insert = sa.insert(adoption_run).values(**values, started_at=now, alive_at=now)
         async with self._database.transaction() as connection:
-            await connection.execute(sa.delete(adoption_run).where(_columns.started_at < now - _KEPT_SECONDS))
+            # Before anything is deleted: SQLite uses the id of its last row again.
             row = (await connection.execute(insert.returning(_columns.id, _columns.started_at))).one()
+            await connection.execute(sa.delete(adoption_run).where(_columns.started_at < now - _KEPT_SECONDS))
         return AdoptionReport(row.id, trigger, fence is None, order, row.started_at)
 
     async def record_progress(self, adoption_id: int, progress: Progress | None) -> None:

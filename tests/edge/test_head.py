@@ -13,6 +13,7 @@ import pytest
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, CAROL, Service, keys_path, user_path
+from tests.support.adoption import planned
 from tests.support.contract import operations
 from tests.support.metrics import count, metrics_of
 from tests.support.raw_http import request, send, serving
@@ -29,6 +30,7 @@ async def port(service: Service) -> AsyncIterator[int]:
     """A server; alice has a key and bob has looked at what a cleanup would do."""
     await service.signed_in(ALICE).post(keys_path(ALICE), json={"alias": "laptop"})
     await service.signed_in(BOB).post(f"{BASE}/cleanup")
+    await planned(service.signed_in(BOB))
     async with serving(service._app) as port:
         yield port
 
