@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from standalone.backstage import BASE_URL
 from standalone.environment import standalone_settings
 from tests.support.adoption import add_account
 from tests.support.organisation import Organisation
+from tests.support.processes import ROOT
 
 OLD = "M0@example.com"
 
@@ -133,6 +136,15 @@ def test_a_user_that_fails_exits_1(organisation: Organisation, capsys: pytest.Ca
     told = capsys.readouterr().err
     assert f"{organisation.ref('m0')}: LiteLLM failed with status 500." in told
     assert "Failed: 1 users failed; make a new dry run." in told
+
+
+def test_the_commands_of_the_documentation() -> None:
+    """Each line that the page shows is one that the command takes."""
+    shown = re.findall(r"^\./litellm-orchestrator adopt (.*)$", (ROOT / "docs/backstage.md").read_text(), re.MULTILINE)
+    assert len(shown) == 4
+    for line in shown:
+        context = cli_adopt.adopt.make_context("adopt", shlex.split(line, comments=True))
+        assert (context.params["by"], context.params["apply"]) == ("email", context.params["plan_hash"] is not None)
 
 
 def test_the_options() -> None:

@@ -102,7 +102,8 @@ async def test_errors(port: int, backstage: BackstageStandIn, path: str, caller:
 @pytest.mark.parametrize("template", SUPPORTED)
 async def test_allow_has_it_wherever_there_is_a_get(port: int, token: str, template: str) -> None:
     """And nowhere else."""
-    names = {"userId": "user%3Adefault%2Falice", "keyId": NO_KEY, "runId": "1", "version": "0" * 16, "asset": "a.js"}
+    names = {"userId": "user%3Adefault%2Falice", "keyId": NO_KEY, "runId": "1", "adoptionId": "1"}
+    names |= {"version": "0" * 16, "asset": "a.js"}
     refused = await send(port, request("PUT", template.format(**names), token))
     assert (refused.status_code, refused.headers["allow"]) == (405, ", ".join(sorted(SUPPORTED[template])))
 

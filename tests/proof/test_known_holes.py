@@ -341,7 +341,7 @@ CHANGES = {
     "createUserKey": {"key.create"}, "updateUserKey": {"key.update"}, "deleteUserKey": {"key.delete"},
     "regenerateUserKey": {"key.regenerate"}, "reportKey": {"key.report"},
 }  # fmt: skip
-"""Operation to the actions of its events. A run of the cleanup, and an adoption, have tests of their own (test_record.py, test_adoption.py)."""
+"""Operation to the actions of its events. Cleanups have tests of their own (test_record), and so have adoptions."""
 
 
 def test_every_change_is_among_them() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import httpx
@@ -44,28 +45,29 @@ def owners_of(litellm: LiteLLMStandIn, secrets: dict[str, str]) -> set[str]:
     return {litellm.rows.keys[key_id]["user_id"] for key_id in secrets}
 
 
-async def finished(client: httpx.AsyncClient, adoption_id: int) -> Any:
-    """The report of an adoption that has ended."""
+async def finished(client: httpx.AsyncClient, adoption_id: int, *, wait: float = 0) -> Any:
+    """The report of an adoption that has ended. `wait` is in seconds: for the real products."""
     for _ in range(5000):
         report = (await client.get(f"{ADOPTIONS}/{adoption_id}")).json()
         if report["outcome"] != "running":
             return report
+        await asyncio.sleep(wait)
     pytest.fail("the adoption does not end")
 
 
-async def planned(client: httpx.AsyncClient, **body: Any) -> Any:
+async def planned(client: httpx.AsyncClient, *, wait: float = 0, **body: Any) -> Any:
     """The report of a dry run."""
     begun = await client.post(ADOPTIONS, json={"by": "email", **body})
     assert begun.status_code == 202, begun.text
-    return await finished(client, begun.json()["adoptionId"])
+    return await finished(client, begun.json()["adoptionId"], wait=wait)
 
 
-async def adopted(client: httpx.AsyncClient, plan_hash: str | None = None, **body: Any) -> Any:
+async def adopted(client: httpx.AsyncClient, plan_hash: str | None = None, *, wait: float = 0, **body: Any) -> Any:
     """The report of a run: of the plan with this hash, or of one that a dry run makes now."""
     chosen = plan_hash or (await planned(client, **body))["plan"]["hash"]
     begun = await client.post(ADOPTIONS, json={"by": "email", "dryRun": False, "planHash": chosen, **body})
     assert begun.status_code == 202, begun.text
-    return await finished(client, begun.json()["adoptionId"])
+    return await finished(client, begun.json()["adoptionId"], wait=wait)
 
 
 def conflicts_in(report: Any) -> list[tuple[str, str | None, str]]:
