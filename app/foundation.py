@@ -14,6 +14,7 @@ from app.ports import Ports
 from clients.backstage.catalog import Catalog
 from clients.backstage.tokens import TokenVerifier
 from clients.breaker import Breaker
+from clients.litellm.accounts import LiteLLMAccounts
 from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
 from clients.litellm.daily_usage import LiteLLMUsage
@@ -22,6 +23,7 @@ from clients.litellm.served_models import LiteLLMModels
 from clients.upstream import Upstream
 from domain.circuits import Circuit
 from settings.model import Settings
+from state.adoption_runs import AdoptionRuns
 from state.changes import ChangeTable
 from state.cleanup_runs import CleanupRuns
 from state.database import Database
@@ -58,6 +60,7 @@ class Foundation:
         self.litellm_models = LiteLLMModels(to_litellm)
         self.litellm_usage = LiteLLMUsage(to_litellm)
         self.litellm_blocking = LiteLLMBlocking(to_litellm, self.litellm)
+        self.litellm_accounts = LiteLLMAccounts(to_litellm, self.litellm)
         self.tokens = TokenVerifier(
             self._backstage(None),
             issuer=settings.backstage.issuer,
@@ -91,6 +94,7 @@ class Foundation:
         self.offboardings = Offboardings(self.database, self.lease)
         self.deletions = Deletions(self.database, self.lease)
         self.cleanup_runs = CleanupRuns(self.database, owner=replica)
+        self.adoption_runs = AdoptionRuns(self.database, owner=replica)
 
         self.metrics.track(self.metrics.cached_tokens, lambda: self.tokens.cached_tokens)
         self.metrics.track(self.metrics.database_connections, lambda: self.database.connections_in_use)

@@ -12,6 +12,10 @@ from domain.actions import Action
 from domain.due import Kind
 from domain.identity import Principal
 from domain.redaction import Redaction
+from services.adoption.administration import AdoptionAdministration
+from services.adoption.adopt_user import AdoptUser
+from services.adoption.adoption import Adoption
+from services.adoption.reading import AdoptionReader
 from services.background import BackgroundJobs, DueWork, Handler, Retention
 from services.changes.audit_log import AuditLog
 from services.changes.changes import Changes, Context
@@ -146,8 +150,9 @@ class Orchestrator:
         return await TokenMembership(groups=self.settings.groups).principal(caller)
 
     async def aclose(self) -> None:
-        """Waits for the runs of the cleanup that were started here, and closes every connection."""
+        """Waits for the cleanups and adoptions that were started here, and closes every connection."""
         await self.cleanup_administration.finish()
+        await self.adoption_administration.finish()
         await self.foundation.aclose()
 
     def _catalog_membership(self) -> CatalogMembership | None:
@@ -221,6 +226,20 @@ class Orchestrator:
             ),
         )
 
+    def _adoption(self, adopt_user: AdoptUser) -> Adoption | None:
+        if self.foundation.catalog is None:
+            return None
+        reader = AdoptionReader(
+            catalog=self.foundation.catalog,
+            litellm=self.foundation.litellm,
+            accounts=self.foundation.litellm_accounts,
+            offboardings=self.foundation.offboardings,
+            groups=self.settings.groups,
+        )
+        return Adoption(
+            reader=reader, adopt_user=adopt_user, runs=self.foundation.adoption_runs, lease=self.foundation.lease
+        )
+
     def _users_and_keys(self) -> BackgroundJobs:
         foundation, changes = self.foundation, self._changes
         litellm, now = foundation.litellm, self.ports.wall_clock
@@ -263,6 +282,16 @@ class Orchestrator:
             owners=self._owners,
         )
 
+        adopt_user = AdoptUser(
+            changes=changes,
+            litellm=litellm,
+            accounts=foundation.litellm_accounts,
+            offboardings=foundation.offboardings,
+            directory=foundation.directory,
+        )
+        self.adoption = self._adoption(adopt_user)
+        self.adoption_administration = AdoptionAdministration(adoption=self.adoption)
+
         keys = Keys(litellm=litellm, users=users, revocations=foundation.revocations, now=now)
         rules = KeyRules(keys=keys, models=models, tiers=tiers, reported=foundation.reported, now=now)
         issuer = KeyIssuer(litellm=litellm, due=foundation.due)
@@ -291,6 +320,7 @@ class Orchestrator:
         report_key = ReportKey(changes=changes, leaked=leaked, rate=reports)
 
         self.services += [
+            self.adoption_administration,
             tiers,
             users,
             models,
@@ -355,6 +385,7 @@ class Orchestrator:
                 Action.KEY_DELETE: delete_key.repair,
                 Action.KEY_REPORT: report_key.repair,
                 Action.KEY_TRANSFER: transfer_key.repair,
+                Action.USER_ADOPT: adopt_user.repair,
             },
         )
         owner_check = OwnerCheck(

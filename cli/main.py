@@ -1,9 +1,10 @@
-"""The command line: `litellm-orchestrator serve`, `check`, `config` and `cleanup`."""
+"""The command line: `litellm-orchestrator serve`, `check`, `config`, `cleanup` and `adopt`."""
 
 from __future__ import annotations
 
 import click
 
+from cli.adopt import adopt
 from cli.check import check
 from cli.cleanup import cleanup
 from cli.config import config
@@ -15,5 +16,5 @@ def main() -> None:
     """Self-service for LiteLLM users and keys, authorised by Backstage."""
 
 
-for command in (serve, check, config, cleanup):
+for command in (serve, check, config, cleanup, adopt):
     main.add_command(command)

@@ -29,6 +29,7 @@ class Action(StrEnum):
     USER_DELETE = "user.delete", Permission.USERS_DELETE
     USER_BLOCK = "user.block", Permission.USERS_BLOCK
     USER_RESTORE = "user.restore", Permission.USERS_BLOCK
+    USER_ADOPT = "user.adopt", Permission.USERS_ADOPT
     KEY_CREATE = "key.create", Permission.KEYS_CREATE
     KEY_UPDATE = "key.update", Permission.KEYS_UPDATE
     KEY_DELETE = "key.delete", Permission.KEYS_DELETE

@@ -31,6 +31,8 @@ class Permission(StrEnum):
     USERS_UPDATE = "users.update"
     USERS_BLOCK = "users.block"
     USERS_DELETE = "users.delete"
+    USERS_ADOPT = "users.adopt"
+    """To make the user of a ref of somebody whom LiteLLM has under another id."""
     KEYS_READ = "keys.read"
     KEYS_CREATE = "keys.create"
     KEYS_UPDATE = "keys.update"
@@ -46,6 +48,7 @@ class Permission(StrEnum):
     AUDIT_READ = "audit.read"
     CLEANUP_READ = "cleanup.read"
     CLEANUP_RUN = "cleanup.run"
+    ADOPTIONS_READ = "adoptions.read"
 
 
 class Scope(StrEnum):

@@ -32,6 +32,7 @@ _READING = frozenset(
         Permission.MODELS_READ,
         Permission.AUDIT_READ,
         Permission.CLEANUP_READ,
+        Permission.ADOPTIONS_READ,
     }
 )
 _EVERYBODY = {Permission.KEYS_REPORT: Scope.ANY}

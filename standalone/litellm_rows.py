@@ -92,6 +92,7 @@ _USER_UPDATES = (
     "rpm_limit",
     "user_email",
     "user_alias",
+    "user_role",
 )
 _USER_CLEARABLE = ("max_budget", "budget_duration", "spend")
 _KEY_UPDATES = (
@@ -156,12 +157,12 @@ class Rows:
             "user_role": asked.get("user_role"),
             "teams": [],
             "max_budget": asked.get("max_budget"),
-            "spend": 0.0,
+            "spend": asked.get("spend") or 0.0,
             "models": asked.get("models") or [],
             "metadata": asked.get("metadata") or {},
             "tpm_limit": asked.get("tpm_limit"),
             "rpm_limit": asked.get("rpm_limit"),
-            "max_parallel_requests": None,
+            "max_parallel_requests": asked.get("max_parallel_requests"),
             "budget_duration": asked.get("budget_duration"),
             "budget_reset_at": self._reset(asked.get("budget_duration")),
             "sso_user_id": None,

@@ -73,6 +73,12 @@ class Directory:
         async with self._database.reading() as connection:
             return list((await connection.execute(query)).scalars())
 
+    async def count_strangers(self) -> int:
+        """The number of users that are no Backstage users, and have an e-mail address."""
+        query = sa.select(sa.func.count()).select_from(directory_stranger)
+        async with self._database.reading() as connection:
+            return int((await connection.execute(query)).scalar_one())
+
     async def among(self, user_ids: Collection[str]) -> frozenset[str]:
         """Those of `user_ids` that are in the directory."""
         query = sa.select(_columns.user_id).where(_columns.user_id.in_(user_ids))

@@ -47,6 +47,24 @@ cleanup_run = sa.Table(
     sa.Column("plan_entries", sa.LargeBinary, nullable=True),
     sa.Column("unmanaged_owners", sa.Integer, nullable=True),
 )
+adoption_run = sa.Table(
+    "adoption_run",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("trigger", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("fence", sa.BigInteger, nullable=True),
+    sa.Column("requested", _Json, nullable=False),
+    sa.Column("started_at", sa.Float, nullable=False),
+    sa.Column("alive_at", sa.Float, nullable=False),
+    sa.Column("finished_at", sa.Float, nullable=True),
+    sa.Column("outcome", sa.Text, nullable=True),
+    sa.Column("reason", sa.Text, nullable=True),
+    sa.Column("progress", _Json, nullable=True),
+    sa.Column("plan_hash", sa.Text, nullable=True, index=True),
+    sa.Column("plan", _Json, nullable=True),
+    sa.Column("result", _Json, nullable=True),
+)
 directory_user = sa.Table(
     "directory_user",
     metadata,

@@ -16,6 +16,7 @@ from clients.backstage.replies import error_name
 from clients.chunks import chunks
 from clients.exchange import Reply
 from clients.upstream import Upstream
+from domain.directory import address_of
 from domain.errors import UpstreamFaultError
 from domain.owners import CatalogOwner
 from domain.refs import EntityRef, canonical, kind_of
@@ -144,13 +145,18 @@ class Catalog:
         entity = await self._entity(ref)
         if entity is None:
             return CatalogUser(frozenset(), exists=False)
-        spec = entity.get("spec")
-        profile = spec.get("profile") if isinstance(spec, dict) else None
-        texts = {name: profile.get(name) if isinstance(profile, dict) else None for name in ("displayName", "email")}
-        values = {name: text.strip() or None if isinstance(text, str) else None for name, text in texts.items()}
+        values = _profile(entity)
         is_member = self._keep_orphans or not _is_orphan(entity)
         groups = frozenset(_related(entity, "memberOf")) if is_member else frozenset()
         return CatalogUser(groups, values["displayName"], values["email"])
+
+    async def addresses(self, each_page: Callable[[], Awaitable[None]]) -> dict[str, str]:
+        """The e-mail address of each user who has one, as it is compared. `each_page`: as in `members_of`."""
+        found: dict[str, str] = {}
+        async for page in self._pages(["kind=user"], f"{_FIELDS},spec.profile.email", each_page):
+            addresses = {_ref(entity): address_of(_profile(entity)["email"]) for entity in page}
+            found |= {ref: address for ref, address in addresses.items() if address is not None}
+        return found
 
     async def owners(
         self, kind: str, conditions: Sequence[str], each_page: Callable[[], Awaitable[None]]
@@ -263,18 +269,25 @@ def _related(entity: dict[str, Any], kind: str) -> Iterator[str]:
 
 def _owner(entity: Any) -> CatalogOwner:
     ref = _ref(entity)
-    metadata, spec = entity["metadata"], entity.get("spec")
+    metadata = entity["metadata"]
     uid, title = metadata.get("uid"), metadata.get("title")
     if not (isinstance(uid, str) and uid):
         raise CatalogFaultError("Backstage's catalog returned an unexpected response (expected: an entity with a uid)")
-    profile = spec.get("profile") if isinstance(spec, dict) else None
-    names = (title, profile.get("displayName") if isinstance(profile, dict) else None, metadata["name"])
+    names = (title, _profile(entity)["displayName"], metadata["name"])
     title = next(name for name in names if isinstance(name, str) and name.strip())
     return CatalogOwner(ref, uid, title, frozenset(_related(entity, _BELONGS_TO[kind_of(ref)])))
 
 
 async def _no_pause() -> None:
     """Nothing has to be renewed between two pages."""
+
+
+def _profile(entity: Any) -> dict[str, str | None]:
+    """`displayName` and `email`, each None if the entity has none."""
+    spec = entity.get("spec") if isinstance(entity, dict) else None
+    profile = spec.get("profile") if isinstance(spec, dict) else None
+    texts = {name: profile.get(name) if isinstance(profile, dict) else None for name in ("displayName", "email")}
+    return {name: text.strip() or None if isinstance(text, str) else None for name, text in texts.items()}
 
 
 def _is_orphan(entity: Any) -> bool:

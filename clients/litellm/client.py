@@ -83,7 +83,7 @@ class LiteLLM:
         A user that LiteLLM fails to show is in the result, with everything odd but the id.
         """
         wanted = frozenset(user_ids)
-        rows, unreadable = await self._users_among(user_ids, user_page)
+        rows, unreadable = await self.users_among(user_ids, user_page)
         users = [row for row in rows if row.user_id in wanted] + [unreadable_user(user_id) for user_id in unreadable]
         for row in users:
             self._odd.note(USERS, row.user_id, odd_columns(row) if row.user_id not in unreadable else [WHOLE_ROW])
@@ -95,11 +95,31 @@ class LiteLLM:
         A user that LiteLLM fails to show is in the result, as one that this service did not create, with 0 keys.
         """
         wanted = frozenset(user_ids)
-        rows, unreadable = await self._users_among(user_ids, _swept_page)
+        rows, unreadable = await self.users_among(user_ids, _swept_page)
         for user_id in unreadable:
             self._odd.note(USERS, user_id, [WHOLE_ROW])
         found = {row.user_id: found_from(row) for row in rows if row.user_id in wanted}
         return found | dict.fromkeys(unreadable, FoundUser(0, is_ours=False))
+
+    async def users_among(self, user_ids: Collection[str], decode: Callable[[Reply], U]) -> tuple[list[Any], list[str]]:
+        """`GET /user/list`: the rows of those users that exist, as `decode` reads a page of them.
+
+        Beside them the ids of those that exist and LiteLLM fails to show.
+        """
+
+        async def read(some: Sequence[str], number: int) -> U:
+            # One id matches substrings, several ids match exactly: so a single id is sent twice.
+            joined = ",".join([*some, *some] if len(some) == 1 else some)
+            query = {"user_ids": joined, "page_size": _PAGE_SIZE} | ({} if number == 1 else {"page": number})
+            return decode(await self._upstream.read("/user/list", query))
+
+        rows: list[Any] = []
+        unreadable: list[str] = []
+        for some in chunks(user_ids, prefix=",", longest=_MAX_IDS_BYTES, most=_PAGE_SIZE):
+            found, failed = await read_users(read, some)
+            rows += found
+            unreadable += failed
+        return rows, unreadable
 
     async def users_around(self, index: int) -> Window:
         """`GET /user/list`: consecutive users in LiteLLM's order of ids, among them the one at `index` (from 0).
@@ -150,7 +170,7 @@ class LiteLLM:
 
         LiteLLM replaces metadata as a whole, so what else is stored there is sent again.
         """
-        rows, _ = await self._users_among([user_id], user_page)
+        rows, _ = await self.users_among([user_id], user_page)
         row = next((row for row in rows if row.user_id == user_id), None)
         if row is None:
             raise no_such_user(user_id)
@@ -314,25 +334,6 @@ class LiteLLM:
             raise unexpected_response("key")
         # LiteLLM returns a deleted key for a while, with this status.
         return None if info.get("status") == "deleted" else info
-
-    async def _users_among(
-        self, user_ids: Collection[str], decode: Callable[[Reply], U]
-    ) -> tuple[list[Any], list[str]]:
-        """The rows of those users that exist, and the ids of those that exist and LiteLLM fails to show."""
-
-        async def read(some: Sequence[str], number: int) -> U:
-            # One id matches substrings, several ids match exactly: so a single id is sent twice.
-            joined = ",".join([*some, *some] if len(some) == 1 else some)
-            query = {"user_ids": joined, "page_size": _PAGE_SIZE} | ({} if number == 1 else {"page": number})
-            return decode(await self._upstream.read("/user/list", query))
-
-        rows: list[Any] = []
-        unreadable: list[str] = []
-        for some in chunks(user_ids, prefix=",", longest=_MAX_IDS_BYTES, most=_PAGE_SIZE):
-            found, failed = await read_users(read, some)
-            rows += found
-            unreadable += failed
-        return rows, unreadable
 
     async def _swept(self, number: int, size: int) -> SweptPage:
         query = {"page": number, "page_size": size, "sort_by": "user_id", "sort_order": "asc"}

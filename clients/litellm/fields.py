@@ -90,6 +90,7 @@ class ListedKeyRow(Struct, kw_only=True, gc=False):
 
     token: Any = None
     user_id: Any = None
+    team_id: Any = None
     blocked: Any = None
     created_at: Any = None
     metadata: Any = None

@@ -47,7 +47,7 @@ ANNOTATIONS = "litellm_orchestrator"
 UNLIMITED_RATE = 2**53 - 1
 """A rate that nobody reaches: LiteLLM ignores a null that should clear a user's `tpm_limit` or `rpm_limit`."""
 
-_SIGN_INS = "litellm-dashboard"
+SIGN_INS = "litellm-dashboard"
 """The team, which does not exist, of the keys that LiteLLM makes for sign-ins (`UI_SESSION_TOKEN_TEAM_ID` there)."""
 _NOT_IN_ALIAS = re.compile(r"[^A-Za-z0-9._-]+")
 _OPERATION_DIGITS = 8
@@ -163,8 +163,12 @@ def is_ours(row: SweptRow) -> bool:
 
 
 def stranger_from(row: SweptRow) -> Stranger | None:
-    """The user of a row of `/user/list` that is not in the directory; None without an e-mail address."""
-    address = address_of(row.user_email) if isinstance(row.user_email, str) else None
+    """The user of a row of `/user/list` that is not in the directory; None without an e-mail address.
+
+    Their id may be one.
+    """
+    email = row.user_email if isinstance(row.user_email, str) else None
+    address = address_of(email) or (address_of(row.user_id) if "@" in row.user_id else None)
     return None if address is None else Stranger(row.user_id, address)
 
 
@@ -200,7 +204,7 @@ def key_from(row: KeyRow, owner: str) -> Key:
         fields=fields,
         annotations=annotations,
         other_metadata=other_metadata,
-        is_session=row.team_id == _SIGN_INS,
+        is_session=row.team_id == SIGN_INS,
         odd=columns,
     )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
 import structlog
 
 from clients.litellm.client import LiteLLM
 from domain.directory import Sweep, Window
+from domain.errors import UpstreamFaultError
 from settings.model import DirectorySettings
 from state.directory import Directory
 
@@ -89,6 +90,23 @@ class DirectorySweep:
             if advanced is not None and reached.position == window.end >= window.total:
                 await self.directory.complete(advanced)
         return await self.directory.sweep()
+
+
+async def all_windows(litellm: LiteLLM) -> AsyncIterator[Window]:
+    """All users that LiteLLM has now, in windows that overlap, whatever is in the directory.
+
+    Raises UpstreamError, also if a row has no id or is not shown, or if so many users come and go that there is no end.
+    """
+    sweep, pages = Sweep(0, 0, (), None, None, None, None, 0), 0
+    while sweep.total is None or pages < 2 * sweep.total // _ROWS_PER_WINDOW + _STEP_BACK:
+        window = await litellm.users_around(max(0, sweep.position - 1))
+        if window.nameless:
+            raise UpstreamFaultError(f"LiteLLM does not show {window.nameless} of its users")
+        sweep, pages = _reached(sweep, window), pages + 1
+        yield window
+        if sweep.position == window.end >= window.total:
+            return
+    raise UpstreamFaultError("LiteLLM's users change too fast to read all of them")
 
 
 def _reached(sweep: Sweep, window: Window) -> Sweep:

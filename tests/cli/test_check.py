@@ -178,6 +178,19 @@ def test_ids_in_another_spelling(place: Place, capsys: pytest.CaptureFixture[str
     assert "warning  ids of users: LiteLLM has users whose id is not in lower case, such as user:default/Zoe\n" in said
 
 
+def test_users_from_before(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    """Users under other ids are no fault; an operator hears how they become people's."""
+    with sqlite3.connect(place.folder / "state.sqlite3") as connection:
+        row = "insert into directory_stranger (user_id, address, sweep) values (?, ?, 1)"
+        connection.executemany(row, [("uuid-1", "zoe@example.com"), ("uuid-2", "amy@example.com")])
+    connection.close()
+    assert place.run() == 0
+    said = capsys.readouterr().out
+    found = "ok       users from before: LiteLLM has 2 users with an e-mail address that are no Backstage users\n"
+    assert found in said
+    assert "adopt --by email" in said
+
+
 def test_little_room(place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Less than a gibibyte on the disk of an SQLite file."""
     monkeypatch.setattr("services.diagnosis._MIN_FREE_BYTES", 1 << 60)

@@ -102,3 +102,13 @@ async def test_without_a_token(backstage_target: Portal) -> None:
     """401."""
     for headers in ({}, {"Authorization": "Bearer wrong"}):
         assert (await backstage_target.http.get(f"{ENTITIES}/by-query", headers=headers)).status_code == 401
+
+
+async def test_the_addresses_of_all_users(backstage_target: Portal) -> None:
+    """Without a group the filter gives every user, in whatever group, with their address."""
+    fields = f"{FIELDS},spec.profile.email"
+    page = (await get(backstage_target, "by-query", filter="kind=user", fields=fields, limit=500)).json()
+    profiles = {item["metadata"]["name"]: item.get("spec", {}).get("profile", {}) for item in page["items"]}
+    assert profiles["alice"]["email"] == "alice@example.com"
+    assert {"alice", "bob", "carol", "dave", "Erin.Mixed"} <= profiles.keys()
+    assert page["totalItems"] == len(page["items"])

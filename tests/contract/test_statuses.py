@@ -14,6 +14,7 @@ from standalone.catalog import MEMBERS
 from state.database import Database
 from state.lease import Lease
 from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_path, user_path
+from tests.support.adoption import planned
 from tests.support.application import application_of
 from tests.support.contract import check, operations
 from tests.support.requests import API, CONDITIONAL, NO_KEY, OPEN, PAGES, REQUESTS, WITH_BODY, ended, send
@@ -23,7 +24,15 @@ Case = Callable[[Service], Awaitable[httpx.Response]]
 
 ON_A_KEY = ["getUserKey", "updateUserKey", "deleteUserKey", "regenerateUserKey", "transferUserKey"]
 CREATES = ["createUser", "createUserKey", "regenerateUserKey"]
-ASK_BACKSTAGE_ONLY = ["getKnownSecrets", "getCleanup", "getCleanupRun", "getMe", "getAudit"]
+ASK_BACKSTAGE_ONLY = [
+    "getKnownSecrets",
+    "getCleanup",
+    "getCleanupRun",
+    "getMe",
+    "getAudit",
+    "getAdoption",
+    "startAdoption",
+]
 
 
 def as_bob(operation: str, **changes: Any) -> Case:
@@ -69,6 +78,7 @@ def read_twice(operation: str) -> Case:
     async def case(service: Service) -> httpx.Response:
         bob = service.signed_in(BOB)
         await send(bob, "runCleanup")
+        await planned(bob)
         key_id = (await bob.post(keys_path(BOB))).json()["keyId"]
         method, path, options = REQUESTS[operation]
         path = path.replace(NO_KEY, key_id).replace(user_path(ALICE), user_path(BOB))
@@ -82,6 +92,12 @@ async def look_at_a_dry_run(service: Service) -> httpx.Response:
     bob = service.signed_in(BOB)
     await send(bob, "runCleanup")
     return await send(bob, "getCleanupRun")
+
+
+async def look_at_a_planned_adoption(service: Service) -> httpx.Response:
+    bob = service.signed_in(BOB)
+    await planned(bob)
+    return await send(bob, "getAdoption")
 
 
 async def no_such_console_file(service: Service) -> httpx.Response:
@@ -205,6 +221,10 @@ CASES: dict[tuple[str, int], Case] = {
     ("getCleanup", 200): as_bob("getCleanup"),
     ("getCleanupRun", 200): look_at_a_dry_run,
     ("getCleanupRun", 404): as_bob("getCleanupRun"),
+    ("startAdoption", 202): as_bob("startAdoption"),
+    ("startAdoption", 409): as_bob("startAdoption", json={"dryRun": False, "planHash": "0" * 64}),
+    ("getAdoption", 200): look_at_a_planned_adoption,
+    ("getAdoption", 404): as_bob("getAdoption"),
     ("getConsoleAsset", 404): no_such_console_file,
     ("runCleanup", 200): as_bob("runCleanup"),
     ("runCleanup", 202): begin_a_cleanup,

@@ -13,6 +13,7 @@ import pytest
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, CAROL, Service, keys_path, user_path
+from tests.support.adoption import planned
 from tests.support.contract import operations
 from tests.support.metrics import count, metrics_of
 from tests.support.raw_http import request, send, serving
@@ -29,6 +30,7 @@ async def port(service: Service) -> AsyncIterator[int]:
     """A server; alice has a key and bob has looked at what a cleanup would do."""
     await service.signed_in(ALICE).post(keys_path(ALICE), json={"alias": "laptop"})
     await service.signed_in(BOB).post(f"{BASE}/cleanup")
+    await planned(service.signed_in(BOB))
     async with serving(service._app) as port:
         yield port
 
@@ -100,7 +102,8 @@ async def test_errors(port: int, backstage: BackstageStandIn, path: str, caller:
 @pytest.mark.parametrize("template", SUPPORTED)
 async def test_allow_has_it_wherever_there_is_a_get(port: int, token: str, template: str) -> None:
     """And nowhere else."""
-    names = {"userId": "user%3Adefault%2Falice", "keyId": NO_KEY, "runId": "1", "version": "0" * 16, "asset": "a.js"}
+    names = {"userId": "user%3Adefault%2Falice", "keyId": NO_KEY, "runId": "1", "adoptionId": "1"}
+    names |= {"version": "0" * 16, "asset": "a.js"}
     refused = await send(port, request("PUT", template.format(**names), token))
     assert (refused.status_code, refused.headers["allow"]) == (405, ", ".join(sorted(SUPPORTED[template])))
 

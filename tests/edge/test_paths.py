@@ -12,6 +12,7 @@ import pytest
 from domain.errors import InputError
 from edge.paths import RawPath, decode_segment
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, keys_path, user_path
+from tests.support.adoption import planned
 from tests.support.contract import operations
 from tests.support.metrics import count, metrics_of
 from tests.support.requests import NO_KEY, PAGES, REQUESTS
@@ -121,6 +122,7 @@ async def test_each_operation_is_the_same_with_a_slash(service: Service, operati
     bob = service.signed_in(BOB)
     key_id = (await service.signed_in(ALICE).post(keys_path(ALICE))).json()["keyId"]
     await bob.post(f"{BASE}/cleanup")
+    await planned(bob)
     method, path, options = REQUESTS[operation]
     path = path.replace(quote(ALICE, safe=""), spelled).replace(NO_KEY, key_id)
     before = await metrics_of(service)

@@ -132,6 +132,8 @@ ORACLE: dict[str, dict[str, tuple[int, int]]] = {
     "getCleanup": FOR_ADMINS,
     "getCleanupRun": {"missing": (403, 404)},
     "runCleanup": FOR_ADMINS,
+    "startAdoption": {"it": (403, 202)},
+    "getAdoption": {"missing": (403, 404)},
 }
 OPEN = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getDocsAsset", "getLiveness", "getReadiness", "getMetrics"}
 OPEN |= {"getConsole", "getConsoleAsset", "getConsoleSettings"}
@@ -142,6 +144,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "regenerateUserKey": {"overlap": 60},
     "transferUserKey": {"owner": MEMBERS},
     "runCleanup": {"dryRun": True},
+    "startAdoption": {"dryRun": True},
 }
 
 
@@ -166,7 +169,8 @@ def expected(kind: str, operation: str, target: str) -> int:
 READ_BY_AUDITORS = {
     *("getMe", "getModels", "getUsers", "getUser", "getUserUsage", "getUserKeys", "getUserKey", "getAudit"),
     *("getCleanup", "getCleanupRun"),
-    *("getKnownSecrets", "runCleanup"),  # a dry run
+    *("runCleanup", "startAdoption"),  # dry runs
+    *("getKnownSecrets", "getAdoption"),
 }
 on_a_user = {name for name, (_, path, _) in operations().items() if "{userId}" in path} | {"createUser"}
 CELLS = [
@@ -219,7 +223,7 @@ class World:
             path = keys_path(owner, self.keys.get(of.get(target, "missing"), NO_KEY))
             return method, path + template.partition("{keyId}")[2], options
         path = template.replace(f"{BASE}/users/{{userId}}", user_path(owner))
-        return method, path.replace("{runId}", "1"), options
+        return method, path.replace("{runId}", "1").replace("{adoptionId}", "1"), options
 
 
 @pytest.fixture

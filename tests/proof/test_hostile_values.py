@@ -107,9 +107,9 @@ def attack(operation: str, place: str, path: tuple[str, ...], value: str, token:
     body = as_json(options["json"]) if "json" in options else None
     headers: dict[str, str] = {}
     if place == "path":
-        old = {"userId": quote(ALICE, safe=""), "keyId": NO_KEY, "runId": "/1"}[path[0]]
+        old = {"userId": quote(ALICE, safe=""), "keyId": NO_KEY}.get(path[0], "/1")
         new = quote(value, safe="")
-        target = target.replace(old, f"/{new}" if path[0] == "runId" else new)
+        target = target.replace(old, f"/{new}" if old == "/1" else new)
     elif place == "query":
         target += f"?{path[0]}={quote(value, safe='')}"
     elif place == "header":

@@ -287,7 +287,7 @@ async def test_a_hash_is_nowhere_called_a_key(world: Watched) -> None:
 
 
 READS = sorted(name for name in API if operations()[name][0] == "GET")
-OUR_OWN = {"getMe", "getAudit", "getCleanup", "getCleanupRun"}
+OUR_OWN = {"getMe", "getAudit", "getCleanup", "getCleanupRun", "getAdoption"}
 """Reads of this service's own tables."""
 PATHS = ["/user/list", "/v2/user/info", "/user/daily/activity", "/key/list", "/key/info", "/models", "/model/info"]
 ERRORS: dict[str, Answer] = {
@@ -327,7 +327,7 @@ async def test_an_error_of_litellm_is_no_empty_list(
         wire.answers = dict.fromkeys(PATHS, ERRORS[error])
         statuses = {"everything": (await read(operation)).status_code}
         wire.answers = {}
-        assert (await read(operation)).status_code == (404 if operation == "getCleanupRun" else 200)
+        assert (await read(operation)).status_code == (404 if operation in ("getCleanupRun", "getAdoption") else 200)
         for path in {request.url.path for request in wire.seen}:
             wire.answers = {path: ERRORS[error]}
             statuses[path] = (await read(operation)).status_code
@@ -341,12 +341,12 @@ CHANGES = {
     "createUserKey": {"key.create"}, "updateUserKey": {"key.update"}, "deleteUserKey": {"key.delete"},
     "regenerateUserKey": {"key.regenerate"}, "reportKey": {"key.report"},
 }  # fmt: skip
-"""Operation to the actions of its events. A run of the cleanup has tests of its own (test_record.py)."""
+"""Operation to the actions of its events. Cleanups have tests of their own (test_record), and so have adoptions."""
 
 
 def test_every_change_is_among_them() -> None:
     """A new operation that changes something needs a line above."""
-    assert CHANGES.keys() | {"runCleanup"} == {name for name in API if operations()[name][0] != "GET"}
+    assert CHANGES.keys() | {"runCleanup", "startAdoption"} == {name for name in API if operations()[name][0] != "GET"}
 
 
 class OnlyChanges(httpx.AsyncBaseTransport):

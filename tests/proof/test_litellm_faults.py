@@ -21,6 +21,7 @@ from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.proof.conftest import Cells
 from tests.support import faults
+from tests.support.adoption import finished
 from tests.support.faults import FaultyProxy, answer, faulty
 from tests.support.raw_http import serving
 from tests.support.requests import API, DAVE, NO_KEY, REQUESTS
@@ -53,7 +54,9 @@ FAULTS: dict[str, tuple[faults.Respond, set[int]]] = {
     "200 of another shape": (answer(200, {"hello": ["sk-canary-of-litellm"]}), WRONG),
     "its database is down": (answer(400, NO_DATABASE), UNREACHABLE),
 }
-WITHOUT_LITELLM = {"getMe", "getAudit", "getCleanup", "getCleanupRun"}
+WITHOUT_LITELLM = {"getMe", "getAudit", "getCleanup", "getCleanupRun", "getAdoption", "startAdoption"}
+LATER = {"startAdoption"}
+"""Answered before LiteLLM is asked: what that meets stands in the report."""
 CALLS: dict[str, Callable[[str], bool]] = {"every call": lambda _: True, "changes only": lambda method: method != "GET"}
 
 
@@ -103,6 +106,8 @@ class Faulty:
     async def send(self, client: httpx.AsyncClient, operation: str, key_id: str) -> httpx.Response:
         method, path, options = REQUESTS[operation]
         response = await client.request(method, path.replace(NO_KEY, key_id), **options)
+        if operation in LATER:
+            await finished(client, response.json()["adoptionId"])
         if response.status_code == 201 and "keyId" in response.json():
             self.note(response)
         return response
@@ -180,7 +185,8 @@ async def test_fault(world: Faulty, clock: Clock, fault: str, applies: str, cell
         world.proxy.fault = faults.pass_on
         # To its reporter, a key that does not exist looks like one that does.
         also = {202} if operation == "reportKey" and 404 in expected else set()
-        wrong = world.faults_of(response, seconds, expected | also if met else WORKS)
+        is_told = met and operation not in LATER
+        wrong = world.faults_of(response, seconds, expected | also if is_told else WORKS)
         wrong += [] if met or operation in WITHOUT_LITELLM or applies != "every call" else ["LiteLLM was not asked"]
         cells.record(operation, [*wrong, *await world.faults_of_the_next(bob)])
     cells.record("reconciliation", await reconciled(world, clock))

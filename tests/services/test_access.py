@@ -42,14 +42,17 @@ READS = {
     "models.read": "any",
     "audit.read": "any",
     "cleanup.read": "any",
+    "adoptions.read": "any",
 }
 RULES = {
     "users.update": "any",
     "users.block": "any",
     "users.delete": "any",
+    "users.adopt": "any",
     "keys.unblock": "any",
     "cleanup.read": "any",
     "cleanup.run": "any",
+    "adoptions.read": "any",
 } | dict.fromkeys(SERVES_ONESELF, "any")
 ROLES = [
     ([], {"keys.report": "any"}),
@@ -72,6 +75,8 @@ REFUSED = [
     ([Role.MEMBER], "audit.read", None, "Only an admin may do this"),
     ([Role.MEMBER], "users.update", ALICE, "Only an admin may do this"),
     ([Role.MEMBER], "cleanup.run", None, "Only an admin may do this"),
+    ([Role.MEMBER], "users.adopt", ALICE, "Only an admin may do this"),
+    ([Role.AUDITOR], "users.adopt", BOB, "Only an admin may do this"),
     ([Role.AUDITOR], "keys.create", ALICE, READS_ONLY),
     ([Role.AUDITOR], "keys.delete", BOB, READS_ONLY),
     ([Role.AUDITOR], "users.delete", BOB, "Only an admin may do this"),
@@ -83,6 +88,7 @@ CHANGES = {
     "user.block": "users.block",
     "user.restore": "users.block",
     "user.delete": "users.delete",
+    "user.adopt": "users.adopt",
     "key.create": "keys.create",
     "key.update": "keys.update",
     "key.regenerate": "keys.rotate",

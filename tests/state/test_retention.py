@@ -11,6 +11,7 @@ from state.database import Database
 from state.events import FORGOTTEN_AT_ONCE
 from state.tables import change, metadata
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, Hasty, MakeService, Service, keys_path, user_path
+from tests.support.adoption import planned
 from tests.support.requests import run_cleanup
 from tests.support.upstreams import Overriding, respond
 
@@ -25,6 +26,7 @@ AGING = {
     "reported_key": "a day, and for as long as its key exists",
     "due": "until it is done",
     "cleanup_run": "30 days, except the last accepted one",
+    "adoption_run": "30 days, at the next one",
     "cleanup_deletion": "a day",
     "offboarding": "until the user is back or deleted",
     "directory_user": "for as long as LiteLLM has the user",
@@ -64,6 +66,7 @@ async def use(service: Service, litellm: LiteLLMStandIn) -> None:
         litellm.rows.add_key({"user_id": leaver, "metadata": {}})
     for _ in range(2):
         await run_cleanup(bob)
+    await planned(bob)
     assert DELETED not in litellm.rows.users
 
 
@@ -86,9 +89,11 @@ async def test_rows_age_out(make_service: MakeService, litellm: LiteLLMStandIn, 
     clock.advance(YEARS)
     await service.run_background_jobs()
     await run_cleanup(service.signed_in(BOB))
+    await planned(service.signed_in(BOB))
     await service.run_background_jobs()
     left = await counts(service)
-    assert left | {"cleanup_run": 0} == fresh
+    assert left | {"cleanup_run": 0, "adoption_run": 0} == fresh
+    assert left["adoption_run"] == 1, "the one just made"
     assert left["cleanup_run"] <= 2, "the last accepted one, and the one just made"
 
 

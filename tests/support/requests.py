@@ -36,6 +36,8 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "getCleanup": ("GET", f"{BASE}/cleanup", {}),
     "getCleanupRun": ("GET", f"{BASE}/cleanup/runs/1", {}),
     "runCleanup": ("POST", f"{BASE}/cleanup", {"json": {"dryRun": True}}),
+    "startAdoption": ("POST", f"{BASE}/adoptions", {"json": {"dryRun": True}}),
+    "getAdoption": ("GET", f"{BASE}/adoptions/1", {}),
     "getOpenapiYaml": ("GET", f"{BASE}/openapi.yaml", {}),
     "getOpenapiJson": ("GET", f"{BASE}/openapi.json", {}),
     "getDocs": ("GET", f"{BASE}/docs", {}),
