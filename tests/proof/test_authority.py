@@ -121,6 +121,7 @@ ORACLE: dict[str, dict[str, tuple[int, int]]] = {
     "createUserKey": {"self": (201, 201), "other": (403, 201), "missing": (403, 404)},
     "getUserKeys": READ_A_USER,
     "getUserKey": on_a_key(200),
+    "getUserKeyVersions": on_a_key(200),
     "updateUserKey": on_a_key(200),
     "deleteUserKey": on_a_key(204),
     "regenerateUserKey": on_a_key(201),
@@ -162,7 +163,7 @@ def expected(kind: str, operation: str, target: str) -> int:
 
 READ_BY_AUDITORS = {
     *("getMe", "getModels", "getUsers", "getUser", "getUserUsage", "getUserKeys", "getUserKey", "getAudit"),
-    *("getCleanup", "getCleanupRun"),
+    *("getUserKeyVersions", "getCleanup", "getCleanupRun"),
     "runCleanup",  # a dry run
 }
 on_a_user = {name for name, (_, path, _) in operations().items() if "{userId}" in path} | {"createUser"}
