@@ -86,7 +86,7 @@ class UpdateKey:
             return Repaired({})  # it did not come to find the version
         key = await self.litellm.show_key(event.target, event.key_id)
         if key is None:
-            return Repaired({"exists": False})
+            return Repaired({"exists": False, "blocked": False})
         if key.is_blocked and (event.requested or {}).get("blocked"):
             blocker = Blocker.OWNER if event.actor == event.target else Blocker.ADMIN
             found = [
