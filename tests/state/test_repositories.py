@@ -238,7 +238,9 @@ async def test_an_end_adds_what_the_change_created(database: Database, changes: 
     """Its key and its user, where the intent could not name them; it adds nothing else to an intent."""
     assert await begun(database, changes, "one", target=None, lock=None, requested=None) is not None
     assert await accepted(database, OTHER) == ON_ITS_WAY | FOUND_ON_ITS_WAY | {"outcome"}
-    assert await accepted(database, OTHER, outcome="done") == ON_ITS_WAY | FOUND_ON_ITS_WAY | AT_ITS_END | FOUND_AT_ITS_END
+    assert (
+        await accepted(database, OTHER, outcome="done") == ON_ITS_WAY | FOUND_ON_ITS_WAY | AT_ITS_END | FOUND_AT_ITS_END
+    )
 
 
 async def test_what_a_change_found_on_its_way_stays(database: Database, changes: ChangeTable) -> None:
