@@ -256,6 +256,30 @@ async def test_what_a_change_found_on_its_way_stays(database: Database, changes:
     assert event.key_stable_id == "key_c"
 
 
+async def test_the_history_of_a_key(database: Database, changes: ChangeTable) -> None:
+    """Its events with those that name none, of its owner only; its last rotation says which version is the last."""
+    names = {"key_id": "a" * 64, "key_stable_id": "key_a", "key_version": 1}
+    rotation = {"action": Action.KEY_REGENERATE, **names}
+    told: list[tuple[dict[str, Any], Ending]] = [
+        ({}, DONE),
+        (rotation, Ending(Outcome.DONE, after={"replacedBy": "b" * 64, "version": 2})),
+        (rotation, Ending(Outcome.DONE, after={"replacedBy": "c" * 64, "version": 10})),
+        (rotation, Ending(Outcome.FAILED, after={"version": 11})),
+        (rotation | {"key_stable_id": "key_b"}, Ending(Outcome.DONE, after={"version": 12})),
+        (rotation | {"target": BOB}, Ending(Outcome.DONE, after={"version": 13})),
+        ({"action": Action.KEY_REVOKE, **names}, Ending(Outcome.RECONCILED, after={"exists": False})),
+        ({"action": Action.KEY_UPDATE, **names}, Ending(Outcome.RECONCILED, after={"exists": False})),
+    ]
+    for number, (intent, ending) in enumerate(told):
+        change_id = await begun(database, changes, str(number), lock=None, **intent)
+        assert change_id is not None
+        assert await ended(database, changes, change_id, str(number), ending) is True
+    log = Events(database)
+    assert [event.operation for event in await log.history(ALICE, "key_a")] == ["0", "1", "2", "6"]
+    assert [event.operation for event in await log.history(ALICE, None)] == ["0", "1", "2", "4", "6"]
+    assert [await log.last_version(ALICE, stable_id) for stable_id in ("key_a", "key_x")] == [10, None]
+
+
 async def test_an_answer_is_kept_for_a_day(database: Database) -> None:
     """Then it is forgotten, and a new one may be kept under the same name."""
     answers = KeptAnswers(database)
