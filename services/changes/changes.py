@@ -161,6 +161,9 @@ class Changes:
                 await asyncio.shield(change.interrupt())
             raise
         finally:
+            if change.key_version is not None and self.context.request_id() is not None:
+                # For the line about the request, whose path may have a hash.
+                structlog.contextvars.bind_contextvars(key_stable_id=change.key_version.stable_id)
             if change.outcome is not None:
                 self.metrics.changes.labels(change.intent.action, change.outcome).inc()
             heartbeat.cancel()

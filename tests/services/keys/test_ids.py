@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
@@ -297,6 +298,20 @@ async def test_the_audit_log_names_the_id(service: Service, alice: httpx.AsyncCl
     ]
     members = [row for row in await events(alice) if row["keyId"]]
     assert {row["keyStableId"] for row in members} == {stable_id}
+
+
+async def test_the_log_names_the_id(alice: httpx.AsyncClient, log: Any) -> None:
+    """The line about a change to a key has it, also where the path has the hash; the next line does not."""
+    stable_id, _, second = await two_versions(alice)
+    await alice.patch(keys_path(ALICE, second), json={"alias": "a"})
+    await alice.get(keys_path(ALICE))
+    lines = [json.loads(line) for line in log.getvalue().splitlines() if '"event": "request"' in line]
+    assert [(line["operation"], line.get("key_stable_id")) for line in lines] == [
+        ("createUserKey", stable_id),
+        ("regenerateUserKey", stable_id),
+        ("updateUserKey", stable_id),
+        ("getUserKeys", None),
+    ]
 
 
 async def killed(service: Service, kill_switch: KillSwitch, method: str, path: str, body: Any) -> int | None:
