@@ -37,6 +37,7 @@ from services.keys.rotate import RotateKey
 from services.keys.rules import KeyRules
 from services.keys.transfer import TransferKey
 from services.keys.update import UpdateKey
+from services.keys.versions import KeyVersions
 from services.monitoring import Monitoring
 from services.offboarding.account import RunAccount
 from services.offboarding.administration import CleanupAdministration
@@ -317,6 +318,15 @@ class Orchestrator:
             offboardings=foundation.offboardings,
             rate=updates,
         )
+        update_key = UpdateKey(
+            changes=changes,
+            users=users,
+            keys=keys,
+            litellm=litellm,
+            blocking=foundation.litellm_blocking,
+            rules=rules,
+            rate=updates,
+        )
         report_key = ReportKey(changes=changes, leaked=leaked, rate=reports)
 
         self.services += [
@@ -345,15 +355,7 @@ class Orchestrator:
                 users=users,
             ),
             CreateKey(changes=changes, users=users, rules=rules, issuer=issuer, rate=creates),
-            UpdateKey(
-                changes=changes,
-                users=users,
-                keys=keys,
-                litellm=litellm,
-                blocking=foundation.litellm_blocking,
-                rules=rules,
-                rate=updates,
-            ),
+            update_key,
             delete_key,
             RotateKey(
                 changes=changes,
@@ -362,10 +364,18 @@ class Orchestrator:
                 rules=rules,
                 issuer=issuer,
                 revoke_keys=revoke_keys,
+                events=foundation.events,
                 rate=creates,
             ),
             transfer_key,
             report_key,
+            KeyVersions(
+                litellm=litellm,
+                users=users,
+                revocations=foundation.revocations,
+                events=foundation.events,
+                now=now,
+            ),
             Usage(
                 usage=foundation.litellm_usage,
                 litellm=litellm,
@@ -382,6 +392,7 @@ class Orchestrator:
             repairs={
                 Action.KEY_CREATE: issuer.repair,
                 Action.KEY_REGENERATE: issuer.repair,
+                Action.KEY_UPDATE: update_key.repair,
                 Action.KEY_DELETE: delete_key.repair,
                 Action.KEY_REPORT: report_key.repair,
                 Action.KEY_TRANSFER: transfer_key.repair,

@@ -55,6 +55,7 @@ class Intent:
 
     `operation` is its unique id; keys that it creates in LiteLLM carry it. `target` is the user whose resources it
     changes. `lock` serialises changes: at most one change with the same lock runs at a time; None does not serialise.
+    `key_id` is the hash of a key; `key_stable_id` and `key_version` are those of its `KeyVersion`, as far as known.
     """
 
     operation: str
@@ -64,6 +65,8 @@ class Intent:
     lock: str | None = None
     via: str | None = None
     key_id: str | None = None
+    key_stable_id: str | None = None
+    key_version: int | None = None
     request_id: str | None = None
     requested: Mapping[str, Any] | None = None
 
@@ -74,11 +77,13 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a change ended. `key_id` and `target` complete the intent where they were not known before."""
+    """How a change ended. What is named of its key, and `target`, complete the intent where it was not known before."""
 
     outcome: Outcome
     key_id: str | None = None
     target: str | None = None
+    key_stable_id: str | None = None
+    key_version: int | None = None
     before: Mapping[str, Any] | None = None
     after: Mapping[str, Any] | None = None
     detail: str | None = None
@@ -104,6 +109,8 @@ class AuditEvent:
     via: str | None = None
     target: str | None = None
     key_id: str | None = None
+    key_stable_id: str | None = None
+    key_version: int | None = None
     request_id: str | None = None
     requested: Mapping[str, Any] | None = None
     before: Mapping[str, Any] | None = None

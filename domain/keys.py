@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypedDict
+from typing import Any, Self, TypedDict
 
 from domain.resource_versions import version_of
 from domain.users import USER_LIMITS
@@ -14,6 +15,36 @@ KEY_LIMITS = USER_LIMITS
 """The limits of a key, under LiteLLM's names: those that a user can have."""
 CHANGEABLE = (*KEY_LIMITS, "key_alias", "metadata", "blocked", "expires")
 """The fields of a key that a caller can change, under LiteLLM's names."""
+_KEY_ID = re.compile(r"[0-9a-f]{64}")
+_STABLE_ID = re.compile(r"key_[0-9a-f]{32}")
+_DIGITS = 32
+
+
+def is_key_id(value: Any) -> bool:
+    """Whether `value` has the form of a key's hash."""
+    return isinstance(value, str) and _KEY_ID.fullmatch(value) is not None
+
+
+def is_stable_id(text: str) -> bool:
+    """Whether it has the form of an id that outlives rotations; what LiteLLM calls a key has another."""
+    return _STABLE_ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVersion:
+    """Which version of which key it is.
+
+    `stable_id` outlives rotations: `key_` and the first 32 hex digits of the hash of the first version. `number` counts
+    from 1.
+    """
+
+    stable_id: str
+    number: int
+
+    @classmethod
+    def derived(cls, key_id: str, replaces: str | None) -> Self:
+        """That of a key with this hash whose annotations do not say it: the second one if it replaced another."""
+        return cls(f"key_{(replaces or key_id)[:_DIGITS]}", 2 if replaces else 1)
 
 
 class KeyRequest(TypedDict, total=False):
@@ -106,25 +137,34 @@ class Block:
 class KeyAnnotations:
     """What this service stores in a key's metadata.
 
-    `operation` is the id of the change that created the key, `replaces` the id of the key that it replaced. `block`
-    outlives an unblocking elsewhere: see `Key.block`. `metadata` is the owner's.
+    `operation` is the id of the change that created the key, `replaces` the hash of the key that it replaced, `version`
+    which version it is, if it is a later one. `block` outlives an unblocking elsewhere: see `Key.block`. `metadata` is
+    the owner's.
     """
 
     alias: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     operation: str | None = None
     replaces: str | None = None
+    version: KeyVersion | None = None
     block: Block | None = None
+
+
+def key_version_of(key_id: str, annotations: KeyAnnotations | None) -> KeyVersion:
+    """Which version of which key the key with this hash is, whoever made it."""
+    written = annotations or KeyAnnotations()
+    return written.version or KeyVersion.derived(key_id, written.replaces)
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
     """A key without its secret.
 
-    `id` is the SHA-256 of the secret, LiteLLM's own id. `expires_at` is in seconds since the epoch. `fields` holds what
-    a caller may see, under LiteLLM's names. `other_metadata` is the metadata that others store on the key.
-    `is_session`: LiteLLM made it for a sign-in to its own pages. `odd` names the fields of LiteLLM's row that make no
-    sense: they are left out, or the strictest value stands in their place.
+    `id` is the SHA-256 of the secret, LiteLLM's own id: another one for each version of a key (see `key_version`).
+    `expires_at` is in seconds since the epoch. `fields` holds what a caller may see, under LiteLLM's names.
+    `other_metadata` is the metadata that others store on the key. `is_session`: LiteLLM made it for a sign-in to its
+    own pages. `odd` names the fields of LiteLLM's row that make no sense: they are left out, or the strictest value
+    stands in their place.
     """
 
     id: str
@@ -148,6 +188,16 @@ class Key:
     def position(self) -> tuple[str, str]:
         """The sort key of lists: by age, unique."""
         return (self.created_at, self.id)
+
+    @property
+    def key_version(self) -> KeyVersion:
+        """Which version of which key it is."""
+        return key_version_of(self.id, self.annotations)
+
+    @property
+    def age(self) -> tuple[int, str, str]:
+        """The sort key of the versions of one key: unique, the newest has the greatest."""
+        return (self.key_version.number, *self.position)
 
     @property
     def block(self) -> Block | None:
@@ -174,6 +224,14 @@ class Key:
         if self.expires_at is not None and self.expires_at <= now:
             return KeyStatus.EXPIRED
         return KeyStatus.BLOCKED if self.is_blocked or self.odd & {"blocked", "expires"} else KeyStatus.ACTIVE
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedKey:
+    """Whose key it is, and which version of which."""
+
+    owner: str
+    key_version: KeyVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,12 +312,18 @@ class CreatedKey:
     max_budget: float | None = None
     models: Sequence[str] = ()
 
+    @property
+    def key_version(self) -> KeyVersion:
+        """It is the first one."""
+        return KeyVersion.derived(self.key_id, None)
+
 
 @dataclass(frozen=True, slots=True)
 class RotatedKey:
     """The new key with its secret. The old key `revokes` is deleted at `revoke_at` (seconds since the epoch).
 
-    `revoked_at_once` are the ids of the keys that the old one had replaced, and whose overlap ends now.
+    `revoked_at_once` are the hashes of the keys that the old one had replaced, and whose overlap ends now. `stable_id`
+    and `number` are those of its `key_version`; answers that were kept by an earlier release lack them.
     """
 
     user_id: str
@@ -268,16 +332,29 @@ class RotatedKey:
     revokes: str
     revoke_at: float
     revoked_at_once: Sequence[str] = ()
+    stable_id: str | None = None
+    number: int | None = None
+
+    @property
+    def key_version(self) -> KeyVersion:
+        """Which version of which key it is."""
+        if self.stable_id is None or self.number is None:
+            return KeyVersion.derived(self.key_id, self.revokes)
+        return KeyVersion(self.stable_id, self.number)
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """The key `key_id` is deleted at `revoke_at` (seconds since the epoch) because `replaced_by` replaced it."""
+    """The key `key_id` is deleted at `revoke_at` (seconds since the epoch) because `replaced_by` replaced it.
+
+    `key_version` is None if an earlier release scheduled it.
+    """
 
     key_id: str
     user_id: str
     replaced_by: str
     revoke_at: float
+    key_version: KeyVersion | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from domain.actions import Action, AuditEvent
-from domain.keys import Key
+from domain.actions import Action, AuditEvent, Outcome
+from domain.keys import Key, KeyVersion
 
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """Keys by id. `successors` are the keys that replaced them, `aliases` what their owner called them last."""
+    """Keys by hash. `successors` are the keys that replaced them, `aliases` what their owner called them last.
+
+    `versions` says which versions of which keys they are; `created` and `ended` have the events that made and deleted
+    them, as far as the audit log has them.
+    """
 
     successors: dict[str, str] = field(default_factory=dict)
     aliases: dict[str, str | None] = field(default_factory=dict)
+    versions: dict[str, KeyVersion] = field(default_factory=dict)
+    created: dict[str, AuditEvent] = field(default_factory=dict)
+    ended: dict[str, AuditEvent] = field(default_factory=dict)
 
     @classmethod
     def of(cls, keys: Iterable[Key], events: Iterable[AuditEvent] = ()) -> Lineage:
@@ -24,6 +31,7 @@ class Lineage:
             lineage._add(event)
         for key in keys:
             lineage.aliases[key.id] = key.alias
+            lineage.versions[key.id] = key.key_version
             if key.annotations and key.annotations.replaces:
                 lineage.successors[key.annotations.replaces] = key.id
         return lineage
@@ -36,14 +44,48 @@ class Lineage:
             key_id = successor
         return key_id
 
+    def version(self, key_id: str) -> KeyVersion:
+        """Which version of which key it is. What neither LiteLLM nor the log has is the first version of its own."""
+        return self.versions.get(key_id) or KeyVersion.derived(key_id, None)
+
+    def numbered(self, stable_id: str) -> dict[int, str]:
+        """The known versions of a key by their numbers, the newest first."""
+        found = {version.number: key_id for key_id, version in self.versions.items() if version.stable_id == stable_id}
+        predecessors = {successor: key_id for key_id, successor in self.successors.items()}
+        # An earlier release wrote no versions: of two rotations, the first made a key with an id of its own.
+        while found and (oldest := min(found)) > 1 and (before := predecessors.get(found[oldest])) is not None:
+            found[oldest - 1] = before
+        return dict(sorted(found.items(), reverse=True))
+
     def _add(self, event: AuditEvent) -> None:
         requested, before, after = event.requested or {}, event.before or {}, event.after or {}
-        if event.key_id is None:
+        self._end(event)
+        if event.key_id is None or event.outcome is Outcome.RECONCILED:
             return
+        own = None
+        if event.key_stable_id is not None and event.key_version is not None:
+            own = self.versions[event.key_id] = KeyVersion(event.key_stable_id, event.key_version)
         if event.action is Action.KEY_REGENERATE and (successor := after.get("replacedBy")):
             self.successors[event.key_id] = successor
             self.aliases[successor] = requested.get("alias", self.aliases.get(event.key_id))
-        elif event.action is Action.KEY_CREATE or "alias" in requested:
+            made = own and KeyVersion(own.stable_id, after.get("version", own.number + 1))
+            self.versions[successor] = made or KeyVersion.derived(successor, event.key_id)
+            self.created[successor] = event
+        elif event.action is Action.KEY_CREATE:
+            self.aliases[event.key_id] = requested.get("alias")
+            self.versions[event.key_id] = KeyVersion.derived(event.key_id, None)
+            self.created[event.key_id] = event
+        elif "alias" in requested:
             self.aliases[event.key_id] = requested.get("alias")
         elif "key_alias" in before:
             self.aliases[event.key_id] = before["key_alias"]
+
+    def _end(self, event: AuditEvent) -> None:
+        after = event.after or {}
+        if event.action not in {Action.KEY_DELETE, Action.KEY_REVOKE}:
+            return
+        is_gone = after.get("exists") is False
+        if event.outcome is Outcome.DONE:  # a revocation that found the key kept, or gone, deleted nothing
+            is_gone = event.action is Action.KEY_DELETE or "deleted" not in after
+        for key_id in [*after.get("deleted", ()), *([event.key_id] if is_gone and event.key_id else [])]:
+            self.ended[key_id] = event

@@ -84,13 +84,14 @@ class ReceivedSecret:
 
 @dataclass(frozen=True, slots=True)
 class KnownSecret:
-    """A key of a group or component that somebody received. `received_at` is in seconds since the epoch."""
+    """A key of a group or component that `by` received `at` (seconds since the epoch)."""
 
     by: str
     owner: str
     key_id: str
+    stable_id: str
     alias: str | None
-    received_at: float
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,15 +55,17 @@ class DailyUsage:
 
 @dataclass(frozen=True, slots=True)
 class UsageGroup:
-    """The usage of a day, a model, or a key (its id and its last alias), or of UNATTRIBUTED.
+    """The usage of a day, a model, or a key (its stable id and its last alias), or of UNATTRIBUTED.
 
-    A key includes those that it replaced. `parts` are the models or keys of a day, if that was asked for.
+    A key is all its versions; `key_id` is the hash of the newest that is known. `parts` are the models or keys of a
+    day, if that was asked for.
     """
 
     group: str
     alias: str | None
     figures: UsageFigures
     parts: Mapping[str, UsageFigures] | None = None
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

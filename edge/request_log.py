@@ -91,3 +91,4 @@ class RequestLog:
                     milliseconds=round(seconds * 1000, 1),
                     principal=principal.subject if principal else None,
                 )
+                structlog.contextvars.unbind_contextvars("key_stable_id")

@@ -24,6 +24,8 @@ class _AuditEvent(Answer):
     action: Action
     target: str | None
     key_id: str | None
+    key_stable_id: str | None
+    key_version: int | None
     request_id: str | None
     before: Mapping[str, Any] | None
     requested: Mapping[str, Any] | None

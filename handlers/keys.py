@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from domain import refs
 from domain.identity import Principal
-from domain.keys import DescribedKey, KeyChanges, KeyRequest, Replaced, RotatedKey, RotationRequest
+from domain.keys import DescribedKey, KeyChanges, KeyRequest, KeyVersion, Replaced, RotatedKey, RotationRequest
 from domain.times import text_of
 from handlers.responses import Answer, effect_headers, entity_tag, iso, json_response, next_link, rate_headers
 from services.effect import Effect
@@ -21,16 +21,20 @@ from services.keys.report import ReportKey
 from services.keys.rotate import RotateKey
 from services.keys.transfer import TransferKey
 from services.keys.update import UpdateKey
+from services.keys.versions import KeyVersions
 
 
 class _PendingRevocation(Answer):
     key_id: str
+    id: str
     revoke_at: str
 
 
 class _UserKey(Answer):
     user_id: str
     key_id: str
+    id: str
+    version: int
     secret: str = field(name="keySecret")
     expires_at: str | None
     max_budget: float | None
@@ -40,6 +44,8 @@ class _UserKey(Answer):
 class _RegeneratedKey(Answer):
     user_id: str
     key_id: str
+    id: str
+    version: int
     secret: str = field(name="keySecret")
     revokes: _PendingRevocation
     revoked_at_once: Sequence[str]
@@ -47,6 +53,18 @@ class _RegeneratedKey(Answer):
 
 class _TransferKeyRequest(TypedDict):
     owner: str
+
+
+class _KeyVersion(Answer):
+    version: int
+    token: str
+    status: str
+    created_at: str | None
+    created_by: str | None
+    is_recorded: bool
+    revoked_at: str | None
+    revoke_at: str | None
+    last_used_at: str | None
 
 
 class _ReportKeyRequest(TypedDict):
@@ -58,7 +76,8 @@ async def create_user_key(
 ) -> Response:
     """`POST /users/{userId}/keys`: 201 with the key and its secret, shown once."""
     created = await service(principal, user_id, body, idempotency_key)
-    return json_response(_UserKey.of(created.resource), 201, rate_headers(created.rate))
+    key = _UserKey.of(created.resource, **_names(created.resource.key_version))
+    return json_response(key, 201, rate_headers(created.rate))
 
 
 async def get_user_keys(
@@ -145,6 +164,13 @@ async def transfer_user_key(
     return json_response(_key(key), headers=entity_tag(key.version))
 
 
+async def get_user_key_versions(service: KeyVersions, principal: Principal, user_id: str, key_id: str) -> Response:
+    """`GET /users/{userId}/keys/{keyId}/versions`: 200 with what is known of them."""
+    known = await service.of(principal, user_id, key_id)
+    versions = [_KeyVersion.of(version) for version in known.versions]
+    return json_response({"id": known.stable_id, "versions": versions, "unknownVersions": known.unknown})
+
+
 async def report_key(service: ReportKey, principal: Principal, body: _ReportKeyRequest, effect: Effect) -> Response:
     """`POST /keys/report`: 202, whether the key exists or not."""
     rate = await service(principal, body["key"])
@@ -152,18 +178,25 @@ async def report_key(service: ReportKey, principal: Principal, body: _ReportKeyR
 
 
 def _rotated(key: RotatedKey) -> _RegeneratedKey:
-    return _RegeneratedKey.of(key, revokes=_pending(key.revokes, key.revoke_at))
+    revokes = _pending(key.revokes, key.key_version, key.revoke_at)
+    return _RegeneratedKey.of(key, revokes=revokes, **_names(key.key_version))
 
 
-def _pending(key_id: str, revoke_at: float) -> _PendingRevocation:
-    return _PendingRevocation(key_id=key_id, revoke_at=text_of(revoke_at))
+def _pending(key_id: str, key_version: KeyVersion, revoke_at: float) -> _PendingRevocation:
+    """The end of a key that another one replaced, which has its id."""
+    return _PendingRevocation(key_id=key_id, id=key_version.stable_id, revoke_at=text_of(revoke_at))
+
+
+def _names(key_version: KeyVersion) -> dict[str, Any]:
+    return {"id": key_version.stable_id, "version": key_version.number}
 
 
 def _key(described: DescribedKey) -> dict[str, Any]:
-    revocation, block = described.revocation, described.key.block
+    revocation, block, version = described.revocation, described.key.block, described.key.key_version
     return {
         **described.key.fields,
-        "pendingRevocations": [_pending(row.key_id, row.revoke_at) for row in described.replaced],
+        **_names(version),
+        "pendingRevocations": [_pending(row.key_id, version, row.revoke_at) for row in described.replaced],
         "revokeAt": iso(revocation.revoke_at) if revocation else None,
         "replacedBy": revocation.replaced_by if revocation else None,
         "blockedBy": block.blocker if block else None,

@@ -69,4 +69,5 @@ def _group(row: UsageGroup) -> dict[str, Any]:
     parts = {}
     if row.parts is not None:
         parts["parts"] = [{"group": group, "spend": figures.spend} for group, figures in sorted(row.parts.items())]
-    return {"group": row.group, "alias": row.alias, "figures": _UsageFigures.of(row.figures)} | parts
+    key = {} if row.key_id is None else {"keyId": row.key_id}
+    return {"group": row.group, "alias": row.alias, "figures": _UsageFigures.of(row.figures)} | key | parts

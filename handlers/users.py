@@ -133,10 +133,13 @@ async def get_known_secrets(service: SecretsKnown, principal: Principal, user_id
     """`GET /users/{userId}/known-secrets`: 200 with the keys of software whose secret they received."""
     known = await service.of(principal, user_id)
     keys = [
-        {"owner": row.owner, "keyId": row.key_id, "alias": row.alias, "receivedAt": iso(row.received_at)}
+        {"owner": row.owner, "keyId": row.key_id, "id": row.stable_id, "alias": row.alias, "receivedAt": iso(row.at)}
         for row in known.keys
     ]
-    unknown = [{"owner": key.owner, "keyId": key.id, "alias": key.alias} for key in known.unknown]
+    unknown = [
+        {"owner": key.owner, "keyId": key.id, "id": key.key_version.stable_id, "alias": key.alias}
+        for key in known.unknown
+    ]
     return json_response({"userId": user_id, "keys": keys, "unknown": unknown})
 
 

@@ -13,6 +13,7 @@ from clients.litellm.daily_usage import LiteLLMUsage
 from domain.actions import AuditEvent
 from domain.errors import InputError
 from domain.identity import Permission, Principal
+from domain.keys import is_key_id
 from domain.lineage import Lineage
 from domain.usage import NOTHING, UNATTRIBUTED, DailyUsage, UsageFigures, UsageGroup, UsageReport
 from services.access import authorize
@@ -72,7 +73,11 @@ class Usage:
         sums = _sums(days, group_by, lineage)
         if group_by == "day":
             return [UsageGroup(day, None, sums[day], _split(days, day, split_by, lineage)) for day in sorted(sums)]
-        groups = [UsageGroup(group, lineage.aliases.get(group), figures) for group, figures in sums.items()]
+        newest = _newest(days, lineage) if group_by == "key" else {}
+        groups = [
+            UsageGroup(group, lineage.aliases.get(newest.get(group, "")), figures, key_id=newest.get(group))
+            for group, figures in sums.items()
+        ]
         return sorted(groups, key=lambda row: (-row.figures.spend, row.group))
 
     async def _lineage(self, user_id: str, days: Sequence[DailyUsage]) -> Lineage:
@@ -98,9 +103,21 @@ def _sums(days: Sequence[DailyUsage], group_by: str, lineage: Lineage) -> dict[s
         parts = _parts(day, group_by)
         rest = _rest(day.total, parts.values())
         for name, figures in [*parts.items(), *([] if rest == NOTHING else [(UNATTRIBUTED, rest)])]:
-            group = lineage.current(name) if group_by == "key" else name
+            group = _id_of(name, lineage) if group_by == "key" else name
             sums[group] = sums.get(group, NOTHING) + figures
     return sums
+
+
+def _id_of(name: str, lineage: Lineage) -> str:
+    """The stable id of a key; LiteLLM has other names too, of what is no key."""
+    return lineage.version(lineage.current(name)).stable_id if is_key_id(name) else name
+
+
+def _newest(days: Sequence[DailyUsage], lineage: Lineage) -> dict[str, str]:
+    """The newest version that is known of each key that was used, by its stable id."""
+    used = {lineage.current(name) for day in days for name in day.keys if is_key_id(name)}
+    by_age = sorted(used, key=lambda key_id: lineage.version(key_id).number)
+    return {lineage.version(key_id).stable_id: key_id for key_id in by_age}
 
 
 def _rest(total: UsageFigures, parts: Iterable[UsageFigures]) -> UsageFigures:

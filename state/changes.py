@@ -29,6 +29,8 @@ from state.tables import change
 
 Write = Callable[[AsyncConnection], Awaitable[None]]
 LEASE_SECONDS = 30.0
+_COMPLETED = ("key_id", "key_stable_id", "key_version", "target", "before")
+"""What is recorded as soon as it is known: when the change begins, on its way, or when it ends."""
 _columns = change.c
 _is_open = _columns.outcome.is_(None)
 
@@ -71,6 +73,15 @@ class Opened:
     kept_answer: KeptAnswer | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The key that a change found by its stable id, and its state before: see `Intent`."""
+
+    key_id: str
+    key_version: int
+    before: Mapping[str, Any]
+
+
 class ChangeTable:
     """The rows. Methods with a `connection` run in the caller's transaction."""
 
@@ -104,8 +115,8 @@ class ChangeTable:
         self._insert_running = running.on_conflict_do_nothing().returning(_columns.id)
         is_held = (_columns.id == sa.bindparam("change_id"), _is_open, _columns.holder == sa.bindparam("held_by"))
         completed = {
-            name: sa.func.coalesce(sa.bindparam(f"ended_{name}", type_=sa.Text), _columns[name])
-            for name in ("key_id", "target")
+            name: sa.func.coalesce(_columns[name], sa.bindparam(f"ended_{name}", type_=_columns[name].type))
+            for name in _COMPLETED
         }
         self._end = sa.update(change).where(*is_held).values(ended_at=now, holder=None, lease_until=None, **completed)
 
@@ -195,6 +206,10 @@ class ChangeTable:
         """Extends the lease. Returns False if the holder lost it."""
         return await self._update_held(change_id, holder, {"lease_until": self._database.now() + LEASE_SECONDS})
 
+    async def find(self, change_id: int, holder: str, found: Found) -> bool:
+        """Records what a running change found, before it changes anything. Returns False if the holder lost it."""
+        return await self._update_held(change_id, holder, asdict(found))
+
     async def interrupt(self, change_id: int, holder: str) -> None:
         """Gives up lock and Idempotency-Key, and leaves the change open for reconciliation."""
         await self._update_held(change_id, holder, {"holder": None, "lease_until": None})
@@ -215,11 +230,9 @@ class ChangeTable:
             "change_id": change_id,
             "held_by": holder,
             "outcome": ending.outcome,
-            "before": ending.before,
             "after": ending.after,
             "detail": ending.detail,
-            "ended_key_id": ending.key_id,
-            "ended_target": ending.target,
+            **{f"ended_{name}": getattr(ending, name) for name in _COMPLETED},
         }
         is_held = (await connection.execute(self._end, row)).rowcount == 1
         if is_held and answer is not None:

@@ -16,6 +16,7 @@ FORGOTTEN_AT_ONCE = 1000
 _MAX_OF_KEYS = 10_000
 _OF_KEYS = (Action.KEY_CREATE, Action.KEY_UPDATE, Action.KEY_REGENERATE, Action.KEY_DELETE)
 _GIVING = (Action.KEY_CREATE, Action.KEY_REGENERATE)
+_ENDS_KEYS = (Action.KEY_DELETE, Action.KEY_REVOKE)
 _columns = change.c
 _EVENTS = sa.select(change, sa.func.coalesce(repetition.c.times, 0).label("repetitions")).select_from(
     change.outerjoin(repetition, repetition.c.change_id == _columns.id)
@@ -75,6 +76,26 @@ class Events:
             if key_id is not None and event.target is not None:
                 received.append(ReceivedSecret(event.actor, event.target, key_id, event.started_at))
         return received
+
+    async def history(self, user_id: str, stable_id: str | None) -> list[AuditEvent]:
+        """As `of_keys`, with the ends of keys, also those that a repair found.
+
+        Of one key only, as far as the events say which: those of earlier releases do not.
+        """
+        ends = sa.and_(_columns.action.in_(_ENDS_KEYS), _columns.outcome.in_((Outcome.DONE, Outcome.RECONCILED)))
+        known = sa.and_(_columns.action.in_(_OF_KEYS), _columns.outcome == Outcome.DONE)
+        which = [_columns.target == user_id, _columns.action.in_({*_OF_KEYS, *_ENDS_KEYS}), sa.or_(known, ends)]
+        if stable_id is not None:
+            which.append(sa.or_(_columns.key_stable_id == stable_id, _columns.key_stable_id.is_(None)))
+        return (await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *which)))[::-1]
+
+    async def last_version(self, user_id: str, stable_id: str) -> int | None:
+        """The number of the last version that a rotation of this user's key made; None if the log knows of none."""
+        is_rotation = (_columns.action == Action.KEY_REGENERATE, _columns.outcome == Outcome.DONE)
+        of_key = (_columns.target == user_id, _columns.key_stable_id == stable_id)
+        query = sa.select(sa.func.max(_columns.after["version"].as_integer())).where(*of_key, *is_rotation)
+        async with self._database.reading() as connection:
+            return (await connection.execute(query)).scalar()
 
     async def forget(self, *, older_than: float) -> int:
         """Deletes ended changes older than `older_than` seconds, at most 1000. Returns how many."""

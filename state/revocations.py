@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
 import sqlalchemy as sa
 from cachetools import TTLCache
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.due import Kind, Task
-from domain.keys import Revocation
+from domain.keys import KeyVersion, Revocation
 from state.database import Database
 from state.due import DueQueue
 from state.tables import reported_key
@@ -26,11 +27,18 @@ class Revocations:
         self._owners: TTLCache[None, frozenset[str]] = TTLCache(1, ttl=_OWNERS_SECONDS, timer=now)
 
     async def schedule(
-        self, connection: AsyncConnection, key_id: str, user_id: str, replaced_by: str, *, revoke_in: float
+        self,
+        connection: AsyncConnection,
+        key_id: str,
+        user_id: str,
+        replaced_by: str,
+        *,
+        revoke_in: float,
+        key_version: KeyVersion | None = None,
     ) -> Revocation:
         """Schedules the deletion of a key in `revoke_in` seconds, also if it was scheduled already."""
         self._owners.clear()
-        payload = {"replaced_by": replaced_by}
+        payload = {"replaced_by": replaced_by} | payload_of(key_version)
         return revocation_of(
             await self._due.schedule(
                 connection, Kind.REVOCATION, key_id, owner=user_id, payload=payload, due_in=revoke_in
@@ -57,7 +65,18 @@ def revocation_of(task: Task) -> Revocation:
     """The revocation that a task stands for."""
     assert task.owner is not None
     assert task.payload is not None
-    return Revocation(task.subject, task.owner, task.payload["replaced_by"], task.due_at)
+    return Revocation(task.subject, task.owner, task.payload["replaced_by"], task.due_at, key_version_of(task))
+
+
+def payload_of(key_version: KeyVersion | None) -> dict[str, Any]:
+    """What a task about a key has in its payload to name it."""
+    return {} if key_version is None else {"id": key_version.stable_id, "version": key_version.number}
+
+
+def key_version_of(task: Task) -> KeyVersion | None:
+    """Which version of which key a task is about; None if an earlier release scheduled it."""
+    payload = task.payload or {}
+    return KeyVersion(payload["id"], payload["version"]) if "id" in payload else None
 
 
 class ReportedKeys:

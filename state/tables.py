@@ -137,6 +137,8 @@ change = sa.Table(
     sa.Column("after", _Json, nullable=True),
     sa.Column("detail", sa.Text, nullable=True),
     sa.Column("ended_at", sa.Float, nullable=True),
+    sa.Column("key_stable_id", sa.Text, nullable=True),
+    sa.Column("key_version", sa.Integer, nullable=True),
 )
 kept_answer = sa.Table(
     "kept_answer",

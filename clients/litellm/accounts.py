@@ -18,10 +18,11 @@ from clients.litellm.client import LiteLLM, as_object
 from clients.litellm.fields import AnyUserPage, ListedKeyPage
 from clients.litellm.lists import read_all
 from clients.litellm.refused_by_litellm import refusal_in
-from clients.litellm.rows import ANNOTATIONS, SIGN_INS, decoded, encodable, is_key_id, user_from
+from clients.litellm.rows import ANNOTATIONS, SIGN_INS, decoded, encodable, user_from
 from clients.upstream import Upstream
 from domain.adoption import Account, AccountKeys, Takeover
 from domain.errors import ConflictError
+from domain.keys import is_key_id
 
 _PAGE_SIZE = 100
 _USERS, _KEYS = Decoder(AnyUserPage), Decoder(ListedKeyPage)

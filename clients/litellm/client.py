@@ -31,6 +31,7 @@ from clients.litellm.rows import (
     is_ours,
     key_from,
     key_page,
+    key_version_in,
     odd_columns,
     require_success,
     stranger_from,
@@ -43,7 +44,7 @@ from clients.litellm.rows import (
 from clients.upstream import Upstream
 from domain.directory import Window
 from domain.errors import ConflictError, NotFoundError, UpstreamFaultError, ValuesRefusedError
-from domain.keys import KEY_LIMITS, CreatedKey, Key, KeyAnnotations, NewKey, ShownKeys
+from domain.keys import KEY_LIMITS, CreatedKey, Key, KeyAnnotations, NewKey, OwnedKey, ShownKeys
 from domain.models import ALL_MODELS
 from domain.offboarding import FoundUser
 from domain.users import USER_LIMITS, NewUser, User, UserChanges
@@ -221,6 +222,16 @@ class LiteLLM:
         keys = _all_shown(await self._listed(user_id, {}))
         return [key.id for key in keys if key.annotations and key.annotations.operation in operations]
 
+    async def versions_of(self, user_id: str, stable_id: str) -> list[Key]:
+        """`GET /key/list`: the versions of this user's key that exist, the newest first, with what can be read of them.
+
+        UpstreamFaultError if a key is not there: it may be one of them.
+        """
+        keys = _all_shown(await self._listed(user_id, {}))
+        return sorted(
+            (key for key in keys if key.key_version.stable_id == stable_id), key=lambda key: key.age, reverse=True
+        )
+
     async def show_key(self, user_id: str, key_id: str) -> Key | None:
         """`GET /key/list`: this user's key with that id, with what can be read of it. None if they have none."""
         shown = await self._listed(user_id, {"key_hash": key_id})
@@ -273,10 +284,13 @@ class LiteLLM:
             raise unexpected_response("key of the new owner")
         return True
 
-    async def owner_of_key(self, key_id: str) -> str | None:
-        """`GET /key/info`: the owner of a key. None if there is no such key, or nobody owns it."""
+    async def owner_of_key(self, key_id: str) -> OwnedKey | None:
+        """`GET /key/info`: whose key it is, and which version. None if there is no such key, or nobody owns it."""
         info = await self._info(key_id)
-        return None if info is None else info.get("user_id")
+        owner = None if info is None else info.get("user_id")
+        if info is None or not isinstance(owner, str):
+            return None
+        return OwnedKey(owner, key_version_in(info.get("metadata"), key_id, owner))
 
     async def has_key(self, key_id: str) -> bool:
         """`GET /key/info`: whether there is such a key, whoever owns it."""

@@ -33,7 +33,17 @@ from clients.litellm.refused_by_litellm import is_litellms, is_without_database
 from domain import refs
 from domain.directory import DirectoryEntry, Stranger, address_of, searched_text
 from domain.errors import UpstreamFaultError, UpstreamUnavailableError
-from domain.keys import Block, Blocker, CreatedKey, Key, KeyAnnotations
+from domain.keys import (
+    Block,
+    Blocker,
+    CreatedKey,
+    Key,
+    KeyAnnotations,
+    KeyVersion,
+    is_key_id,
+    is_stable_id,
+    key_version_of,
+)
 from domain.models import ALL_MODELS, NO_MODELS
 from domain.offboarding import FoundUser
 from domain.users import User
@@ -51,10 +61,11 @@ SIGN_INS = "litellm-dashboard"
 """The team, which does not exist, of the keys that LiteLLM makes for sign-ins (`UI_SESSION_TOKEN_TEAM_ID` there)."""
 _NOT_IN_ALIAS = re.compile(r"[^A-Za-z0-9._-]+")
 _OPERATION_DIGITS = 8
-_KEY_ID = re.compile(r"[0-9a-f]{64}")
 _BLOCKER = re.compile(r"[a-z]{1,64}")
 _SHOWN_AS = {"user_alias": "display_name", "user_email": "email", "metadata": "tier"}
 _NOT_SHOWN = ("updated_at", "budget_reset_at")
+_MOST_VERSIONS = 1_000_000
+"""No key is rotated more often: what is more is not from here."""
 _LATEST_TIME = datetime.max.replace(tzinfo=UTC).timestamp()
 
 
@@ -209,6 +220,12 @@ def key_from(row: KeyRow, owner: str) -> Key:
     )
 
 
+def key_version_in(metadata: Any, key_id: str, owner: str) -> KeyVersion:
+    """Which version of which key it is, by the metadata in LiteLLM's row of the user `owner`'s key."""
+    written = _annotations(metadata.get(ANNOTATIONS), owner) if isinstance(metadata, dict) else None
+    return key_version_of(key_id, written)
+
+
 def created_key_from(row: Mapping[str, Any], owner: str) -> CreatedKey:
     """The key of an answer to `/key/generate`, which must be the user `owner`'s. Raises UpstreamFaultError."""
     key_id, secret, expires, models = (row.get(name) for name in ("token", "key", "expires", "models"))
@@ -234,7 +251,9 @@ def annotated(annotations: KeyAnnotations, other_metadata: Mapping[str, Any]) ->
         "operation": annotations.operation,
     }
     replaces = {} if annotations.replaces is None else {"replaces": annotations.replaces}
-    return with_block({**other_metadata, ANNOTATIONS: written | replaces}, annotations.block)
+    version = annotations.version
+    named = {} if version is None else {"id": version.stable_id, "version": version.number}
+    return with_block({**other_metadata, ANNOTATIONS: written | replaces | named}, annotations.block)
 
 
 def is_annotated(metadata: Any) -> bool:
@@ -280,11 +299,6 @@ def alias_in_litellm(user_id: str, alias: str, operation: str) -> str:
     return ".".join(filter(None, (_NOT_IN_ALIAS.sub("-", word).strip("-.") for word in plain)))
 
 
-def is_key_id(value: Any) -> bool:
-    """Whether `value` has the form of a key's hash."""
-    return isinstance(value, str) and _KEY_ID.fullmatch(value) is not None
-
-
 def id_of_token(token: str) -> str:
     """The id of a key whose row has this token: the token, or its SHA-256 where it may be a secret."""
     return token if is_key_id(token) else hashlib.sha256(token.encode()).hexdigest()
@@ -319,13 +333,24 @@ def _annotated_text(metadata: Any, name: str) -> str | None:
 def _annotations(value: Any, owner: str) -> KeyAnnotations | None:
     if not isinstance(value, dict):
         return None
-    texts = {name: value.get(name) for name in ("alias", "operation", "replaces")}
-    metadata = value.get("metadata")
+    texts = {name: value.get(name) for name in ("alias", "operation")}
+    metadata, replaces = value.get("metadata"), value.get("replaces")
     return KeyAnnotations(
         metadata=metadata if isinstance(metadata, dict) else {},
+        replaces=replaces if is_key_id(replaces) else None,
+        version=_version(value),
         block=_block(value, owner),
         **{name: text if isinstance(text, str) else None for name, text in texts.items()},
     )
+
+
+def _version(annotations: Mapping[str, Any]) -> KeyVersion | None:
+    stable_id, number = annotations.get("id"), annotations.get("version")
+    if not (isinstance(stable_id, str) and is_stable_id(stable_id)):
+        return None
+    if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= _MOST_VERSIONS:
+        return None
+    return KeyVersion(stable_id, number)
 
 
 def _block(annotations: Mapping[str, Any], owner: str) -> Block | None:

@@ -12,7 +12,8 @@ from services.access import authorize, permits
 from state.events import Events
 
 _OF_OWN_REPORT = ("id", "operation", "actor", "via", "action", "request_id", "started_at", "outcome")
-_OF_OWN_CHANGE = (*_OF_OWN_REPORT, "target", "key_id", "requested", "detail", "ended_at", "repetitions")
+_OF_KEY = ("key_id", "key_stable_id", "key_version")
+_OF_OWN_CHANGE = (*_OF_OWN_REPORT, *_OF_KEY, "target", "requested", "detail", "ended_at", "repetitions")
 
 
 @dataclass(frozen=True, kw_only=True)

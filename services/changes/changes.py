@@ -22,6 +22,7 @@ import structlog
 from domain.actions import Action, AuditEvent, Ending, Intent, Outcome
 from domain.errors import CallerError, InputError, NotAllowedError, RateLimitedError, UpstreamError, ValuesRefusedError
 from domain.identity import Principal, Scope
+from domain.keys import KeyVersion, is_stable_id
 from domain.redaction import Redaction
 from domain.refs import canonical
 from services.access import authorize, is_background_job
@@ -82,6 +83,7 @@ class Changes:
         target: str | None,
         *,
         key_id: str | None = None,
+        key_version: KeyVersion | None = None,
         requested: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         rate: RatePolicy | None = None,
@@ -91,8 +93,9 @@ class Changes:
     ) -> AsyncIterator[Change]:
         """One change to the resources of the user `target`, on behalf of `principal`. Without a target it never waits.
 
-        If the same request was answered before, `change.kept_answer` is set, and nothing may be changed. What `also`
-        writes is written together with the intent.
+        `key_id` is the hash of a key, or its stable id: then the change has to find which version that is. If the same
+        request was answered before, `change.kept_answer` is set, and nothing may be changed. What `also` writes is
+        written together with the intent.
 
         A change that takes access away waits for other replicas as many seconds as it says, and here however many
         others do. Above the `rate` it begins all the same if `is_worth_it` says that there is something to take away.
@@ -101,7 +104,7 @@ class Changes:
         running), OverloadedError (other changes of the user take too long), DatabaseUnavailableError. A change never
         begins another change of the same user.
         """
-        intent = self._intent(principal, action, target, key_id, requested)
+        intent = self._intent(principal, action, target, _names(key_id, key_version), requested)
         scope = await self._authorize(principal, intent)
         request = None
         if idempotency_key is not None:
@@ -158,6 +161,9 @@ class Changes:
                 await asyncio.shield(change.interrupt())
             raise
         finally:
+            if change.key_version is not None and self.context.request_id() is not None:
+                # For the line about the request, whose path may have a hash.
+                structlog.contextvars.bind_contextvars(key_stable_id=change.key_version.stable_id)
             if change.outcome is not None:
                 self.metrics.changes.labels(change.intent.action, change.outcome).inc()
             heartbeat.cancel()
@@ -209,7 +215,7 @@ class Changes:
 
         A CallerError is recorded as its end. Raises NotAllowedError, RateLimitedError if there were too many such ends.
         """
-        intent = self._intent(principal, action, target, None, None)
+        intent = self._intent(principal, action, target, {}, None)
         await self._authorize(principal, intent)
         try:
             yield
@@ -229,7 +235,7 @@ class Changes:
         principal: Principal,
         action: Action,
         target: str | None,
-        key_id: str | None,
+        key: Mapping[str, Any],
         requested: Mapping[str, Any] | None,
     ) -> Intent:
         return Intent(
@@ -239,7 +245,15 @@ class Changes:
             action=action,
             target=target,
             lock=None if target is None else canonical(target),
-            key_id=key_id,
             request_id=self.context.request_id(),
             requested=requested,
+            **key,
         )
+
+
+def _names(key_id: str | None, key_version: KeyVersion | None) -> dict[str, Any]:
+    """What the intent says of its key."""
+    if key_id is not None and is_stable_id(key_id):
+        return {"key_stable_id": key_id}
+    version = {} if key_version is None else {"key_stable_id": key_version.stable_id, "key_version": key_version.number}
+    return {"key_id": key_id} | version

@@ -52,9 +52,10 @@ class Reconciliation:
         log.info("reconciled an interrupted change", change=event.id, action=event.action)
 
     async def _look(self, event: AuditEvent) -> Repaired:
-        if event.target is None:
-            return Repaired({})
+        if event.target is None or (event.key_id is None and event.key_stable_id is not None):
+            return Repaired({})  # nothing that could be looked at, or it did not come to find the version
         if event.key_id is None:
             return Repaired({"exists": await self.litellm.user_exists(event.target)})
         key = await self.litellm.show_key(event.target, event.key_id)
-        return Repaired({"exists": key is not None, "blocked": key is not None and key.is_blocked})
+        found = {"exists": key is not None, "blocked": key is not None and key.is_blocked}
+        return Repaired(found, key_version=None if key is None else key.key_version)

@@ -50,7 +50,8 @@ class CreateKey:
             life = await self.rules.check_creation(principal, change.scope, user_id, requested)
             created = await self.issuer.create(user_id, _new_key(requested, change.operation, life))
             async with change.transaction() as connection:
-                await self.issuer.schedule_owner_check(connection, created.key_id, user_id)
+                change.key_version = created.key_version
+                await self.issuer.schedule_owner_check(connection, created.key_id, user_id, created.key_version)
                 await change.done(created, key_id=created.key_id, connection=connection)
             return Created(created, change.rate)
 

@@ -13,11 +13,12 @@ from clients.litellm.client import LiteLLM
 from domain.actions import Action, AuditEvent
 from domain.due import Kind
 from domain.errors import CallerError, ConflictError, NotFoundError, UpstreamFaultError
-from domain.keys import CreatedKey, NewKey
+from domain.keys import CreatedKey, KeyVersion, NewKey
 from domain.succession import losses, plain_losses
 from services.changes.change import Repaired
 from state.changes import OpenChange
 from state.due import DueQueue
+from state.revocations import payload_of
 
 CREATING = frozenset({Action.KEY_CREATE, Action.KEY_REGENERATE})
 """The actions that create a key."""
@@ -38,9 +39,12 @@ class KeyIssuer:
         """
         return await self.litellm.create_key(user_id, new)
 
-    async def schedule_owner_check(self, connection: AsyncConnection, key_id: str, owner: str) -> None:
+    async def schedule_owner_check(
+        self, connection: AsyncConnection, key_id: str, owner: str, version: KeyVersion
+    ) -> None:
         """Lets `OwnerCheck` delete the key if LiteLLM does not have its owner, in the caller's transaction."""
-        await self.due.schedule(connection, Kind.OWNER_CHECK, key_id, due_in=0, owner=owner)
+        payload = payload_of(version)
+        await self.due.schedule(connection, Kind.OWNER_CHECK, key_id, due_in=0, owner=owner, payload=payload)
 
     async def create_from(self, old_id: str, user_id: str, new: NewKey, *, changed: Collection[str]) -> CreatedKey:
         """A key made out of the user's key `old_id`, which stays. Every property but the `changed` ones must be kept.

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 from clients.litellm.client import LiteLLM
 from domain.errors import NotFoundError
 from domain.identity import Permission, Principal
-from domain.keys import DescribedKey, Key, KeyStatus, Revocation
+from domain.keys import DescribedKey, Key, KeyStatus, Revocation, is_stable_id
 from domain.pages import Page, cursor_of, position_in
 from domain.resource_versions import require_version
 from services.access import authorize
+from services.changes.change import Change
 from services.users.users import Users
 from state.revocations import Revocations
 
 
 @dataclass(frozen=True, kw_only=True)
 class Keys:
-    """Lists and reads keys. Ids are user refs in lower case and key hashes. `now` is in seconds since the epoch."""
+    """Lists and reads keys. Ids are user refs in lower case and hashes of keys; some methods take a stable id too.
+
+    `now` is in seconds since the epoch.
+    """
 
     litellm: LiteLLM
     users: Users
@@ -52,10 +56,44 @@ class Keys:
         return Page(_described(shown, await self._revocations_among(user_id, keys)), next_cursor)
 
     async def get(self, principal: Principal, user_id: str, key_id: str) -> DescribedKey:
-        """One key. Raises NotAllowedError, NotFoundError (also for a key of another user), UpstreamError."""
+        """One key: by its stable id, its newest version.
+
+        Raises NotAllowedError, NotFoundError (also for a key of another user), UpstreamError.
+        """
         authorize(principal, Permission.KEYS_READ, user_id)
         await self.users.ensure_own(principal, user_id)
-        return await self.show(user_id, key_id)
+        if not is_stable_id(key_id):
+            return await self.show(user_id, key_id)
+        newest = next(iter(await self.litellm.versions_of(user_id, key_id)), None)
+        return await self._describe(newest, user_id, None)
+
+    async def versions(self, user_id: str, stable_id: str) -> list[Key]:
+        """What a change by stable id is about: the versions that LiteLLM has, the newest first.
+
+        Those that they replaced and that still work for their overlap are among them, whatever became of their
+        annotations. Raises NotFoundError, UpstreamError.
+        """
+        found = await self.litellm.versions_of(user_id, stable_id)
+        if not found:
+            raise _no_such_key(user_id)
+        known = {key.id for key in found}
+        for row in await self.revocations.of_user(user_id):
+            if row.replaced_by in known and row.key_id not in known:
+                replaced = await self.litellm.show_key(user_id, row.key_id)
+                found += [] if replaced is None else [replaced]
+        return found
+
+    async def find(self, change: Change, user_id: str, key_id: str) -> tuple[str, list[Key]]:
+        """The hash of the key that a change is about, and the other versions that it is about by stable id.
+
+        Under the lock of the change, so that no rotation makes another version the newest; the change records them.
+        Raises NotFoundError, UpstreamError.
+        """
+        if not is_stable_id(key_id):
+            return key_id, []
+        newest, *others = await self.versions(user_id, key_id)
+        await change.find(newest, newest.changeable | {"versions": [newest.id, *(key.id for key in others)]})
+        return newest.id, others
 
     async def show(self, user_id: str, key_id: str, *, expected: frozenset[str] | None = None) -> DescribedKey:
         """The user's key with what can be read of it, for a caller whose authority is checked.
@@ -70,7 +108,7 @@ class Keys:
 
     async def _describe(self, key: Key | None, user_id: str, expected: frozenset[str] | None) -> DescribedKey:
         if key is None:
-            raise NotFoundError(f"{user_id} has no key with that id")
+            raise _no_such_key(user_id)
         (described,) = _described([key], await self.revocations.of_user(user_id))
         require_version(described.version, expected, "key")
         return described
@@ -114,6 +152,10 @@ class Keys:
 
     def _matches(self, key: Key, alias: str | None, status: str | None) -> bool:
         return (alias is None or key.alias == alias) and (status is None or key.status(self.now()) == status)
+
+
+def _no_such_key(user_id: str) -> NotFoundError:
+    return NotFoundError(f"{user_id} has no key with that id")
 
 
 def _described(keys: Sequence[Key], revocations: Sequence[Revocation]) -> list[DescribedKey]:

@@ -20,6 +20,7 @@ from services.keys.issuer import KeyIssuer
 from services.users.users import Users
 from state.due import DueQueue
 from state.kept_answers import KeptAnswers
+from state.revocations import key_version_of
 
 log = structlog.get_logger(__name__)
 
@@ -56,14 +57,25 @@ class OwnerCheck:
 
     async def _delete(self, task: Task, owner: str) -> None:
         async with self.changes.begin(
-            _OWNER_CHECK, Action.KEY_REVOKE, owner, key_id=task.subject, requested={"because": "no such user"}
+            _OWNER_CHECK,
+            Action.KEY_REVOKE,
+            owner,
+            key_id=task.subject,
+            key_version=key_version_of(task),
+            requested={"because": "no such user"},
         ) as change:
             # Another change had the lock until now: it may have created the user again.
             is_owned = await self.users.exists(owner)
             # The key may have gone with its owner.
             is_deleted = not is_owned and await self.issuer.delete(task.subject)
             if is_deleted:
-                log.warning("deleted a new key: LiteLLM does not have its owner", key=task.subject, user=owner)
+                version = key_version_of(task)
+                log.warning(
+                    "deleted a new key: LiteLLM does not have its owner",
+                    key=task.subject,
+                    key_stable_id=version and version.stable_id,
+                    user=owner,
+                )
             async with change.transaction() as connection:
                 await self.due.remove(connection, task.kind, task.subject)
                 if not is_owned:

@@ -14,7 +14,7 @@ from domain.actions import Action, AuditEvent
 from domain.due import Task
 from domain.errors import NotFoundError, UpstreamError
 from domain.identity import Principal, Role
-from domain.keys import Block, Blocker, ListedKey
+from domain.keys import Block, Blocker, ListedKey, OwnedKey
 from domain.rates import RateLimit
 from services.changes.change import Repaired
 from services.changes.changes import Changes
@@ -43,8 +43,8 @@ class LeakedKeys:
             return False
         return True
 
-    async def owner(self, key_id: str) -> str | None:
-        """The owner of the key, for the audit log; None if there is none, or if LiteLLM does not say."""
+    async def owned(self, key_id: str) -> OwnedKey | None:
+        """Whose key it is, for the audit log; None if it is nobody's, or if LiteLLM does not say."""
         try:
             return await self.litellm.owner_of_key(key_id)
         except UpstreamError as error:
@@ -75,15 +75,20 @@ class AnnotateReport:
     async def __call__(self, task: Task) -> None:
         """Annotates the key of a task of the due queue. Raises OverloadedError, UpstreamError."""
         key_id = task.subject
-        owner = await self.litellm.owner_of_key(key_id)
-        if owner is None or await self._annotated(owner, key_id) is None:
+        owned = await self.litellm.owner_of_key(key_id)
+        if owned is None or await self._annotated(owned.owner, key_id) is None:
             await self.due.drop(task)  # nobody's, or made elsewhere: LiteLLM says that it is blocked
             return
         block = Block(_REPORTS.subject, Blocker.REPORT, task.due_at)
         async with self.changes.begin(
-            _REPORTS, Action.KEY_UPDATE, owner, key_id=key_id, requested={"blockedBy": Blocker.REPORT}
+            _REPORTS,
+            Action.KEY_UPDATE,
+            owned.owner,
+            key_id=key_id,
+            key_version=owned.key_version,
+            requested={"blockedBy": Blocker.REPORT},
         ) as change:
-            key = await self._annotated(owner, key_id)
+            key = await self._annotated(owned.owner, key_id)
             if key is not None:
                 await self.blocking.block(key, block)
             async with change.transaction() as connection:
@@ -120,8 +125,10 @@ class ReportKey:
         ) as change:
             is_known = await self.leaked.block(key_id)
             # Asked for every key, or the time that it takes would tell which ones exist.
-            owner = await self.leaked.owner(key_id)
-            await change.done(target=owner, after={"known": is_known})
+            owned = await self.leaked.owned(key_id)
+            if owned is not None:
+                change.key_version = owned.key_version
+            await change.done(target=None if owned is None else owned.owner, after={"known": is_known})
             return change.rate
 
     async def repair(self, event: AuditEvent) -> Repaired:
@@ -129,4 +136,5 @@ class ReportKey:
         assert event.key_id is not None
         await self.leaked.reported.keep(event.key_id)
         found = {"known": await self.leaked.block(event.key_id)}
-        return Repaired(found, await self.leaked.owner(event.key_id))
+        owned = await self.leaked.owned(event.key_id)
+        return Repaired(found) if owned is None else Repaired(found, owned.owner, owned.key_version)

@@ -44,9 +44,12 @@ class RevokeKeys:
         user_id = replaced_by.user_id
         schedule = self.revocations.schedule
         # In the place of that of an earlier rotation whose key is gone.
-        ending = await schedule(connection, old.key.id, user_id, replaced_by.key_id, revoke_in=overlap)
+        ending = await schedule(
+            connection, old.key.id, user_id, replaced_by.key_id, revoke_in=overlap, key_version=old.key.key_version
+        )
         at_once = [
-            await schedule(connection, row.key_id, user_id, row.replaced_by, revoke_in=0) for row in old.replaced
+            await schedule(connection, row.key_id, user_id, row.replaced_by, revoke_in=0, key_version=row.key_version)
+            for row in old.replaced
         ]
         return ending, at_once
 
@@ -59,12 +62,22 @@ class RevokeKeys:
         try:
             await self._revoke(revocation)
         except OrchestratorError as error:
-            log.warning("a replaced key could not be deleted yet", key=revocation.key_id, error=error.message)
+            log.warning(
+                "a replaced key could not be deleted yet",
+                key=revocation.key_id,
+                key_stable_id=revocation.key_version and revocation.key_version.stable_id,
+                error=error.message,
+            )
 
     async def _revoke(self, revocation: Revocation) -> None:
         requested = {"replacedBy": revocation.replaced_by}
         async with self.changes.begin(
-            ROTATION, Action.KEY_REVOKE, revocation.user_id, key_id=revocation.key_id, requested=requested
+            ROTATION,
+            Action.KEY_REVOKE,
+            revocation.user_id,
+            key_id=revocation.key_id,
+            key_version=revocation.key_version,
+            requested=requested,
         ) as change:
             # Another change had the lock until now: it may have kept the key, or deleted it.
             if revocation not in await self.revocations.of_user(revocation.user_id):

@@ -108,6 +108,10 @@ class KeyRules:
             await self._require_unblockable(principal, key)
         return self._block_after(principal, scope, key, requested)
 
+    def block_by(self, principal: Principal, scope: Scope) -> Block:
+        """A block of now."""
+        return Block(principal.subject, Blocker.OWNER if scope is Scope.OWN else Blocker.ADMIN, self.now())
+
     async def require_unreported(self, key_id: str) -> None:
         """Raises NotAllowedError for a key that was reported as leaked."""
         if await self.reported.among([key_id]):
@@ -144,8 +148,7 @@ class KeyRules:
             return None
         if "blocked" not in requested:
             return key.block
-        blocker = Blocker.ADMIN if scope is Scope.ANY else Blocker.OWNER
-        block = Block(principal.subject, blocker, self.now())
+        block = self.block_by(principal, scope)
         return block if not key.is_blocked or block.takes_over(key.block) else key.block
 
 

@@ -10,7 +10,8 @@ from clients.litellm.client import LiteLLM
 from domain.actions import Action, AuditEvent
 from domain.errors import ConflictError, InputError, NotFoundError, UpstreamFaultError
 from domain.identity import Principal
-from domain.keys import DescribedKey
+from domain.keys import DescribedKey, Key
+from domain.resource_versions import require_version
 from services.changes.change import Change, Repaired
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
@@ -39,11 +40,12 @@ class TransferKey:
     async def __call__(
         self, principal: Principal, user_id: str, key_id: str, to: str, expected: frozenset[str] | None
     ) -> DescribedKey:
-        """The key as its new owner `to` has it. It must have one of the `expected` versions; None means any.
+        """The key as its new owner `to` has it; by stable id, the newest version.
 
-        Both owners are locked, and the audit log of each says what happened. Raises NotAllowedError (also beyond the
-        new tier), InputError, NotFoundError, PreconditionFailedError, ConflictError (a rotation's overlap, an
-        off-boarding, alias taken, too many keys), RateLimitedError, OverloadedError, UpstreamError.
+        It must have one of the `expected` versions; None means any. Both owners are locked, and the audit log of each
+        says what happened. Raises NotAllowedError (also beyond the new tier), InputError, NotFoundError,
+        PreconditionFailedError, ConflictError (a rotation's overlap, an off-boarding, alias taken, too many keys),
+        RateLimitedError, OverloadedError, UpstreamError.
         """
         if to == user_id:
             raise InputError(f"owner must be another one than {user_id}")
@@ -53,36 +55,48 @@ class TransferKey:
         async with self.changes.checking(principal, Action.KEY_TRANSFER, to):
             pass
         async with self.changes.checking(principal, Action.KEY_TRANSFER, user_id):
-            await self.keys.show(user_id, key_id, expected=expected)
+            require_version((await self.keys.get(principal, user_id, key_id)).version, expected, "key")
         await self.users.ensure_for_key(principal, to)
         async with self._locked(principal, user_id, to, key_id) as (giving, taking):
             await self.users.require(taking.scope, to)
             await self.issuer.delete_abandoned(user_id, giving.interrupted)
-            described = await self._require_free(user_id, to, key_id, expected)
+            found_id, _ = await self.keys.find(giving, user_id, key_id)
+            described = await self._require_free(user_id, to, found_id, expected)
+            await self._note(giving, taking, described.key, by_stable_id=found_id != key_id)
             await self.rules.check_transfer(principal, taking.scope, described.key, to)
-            if not await self.litellm.move_key(key_id, to):
+            if not await self.litellm.move_key(found_id, to):
                 raise NotFoundError(f"{user_id} has no key with that id")
-            moved = await self._moved(to, key_id)
-            giving.before = taking.before = {"owner": user_id}
+            moved = await self._moved(to, found_id)
             async with giving.transaction() as connection:
-                await self.issuer.schedule_owner_check(connection, key_id, to)
+                await self.issuer.schedule_owner_check(connection, found_id, to, described.key.key_version)
                 await giving.done(after={"owner": to}, connection=connection)
             await taking.done(after={"owner": to})
         return moved
 
     async def repair(self, event: AuditEvent) -> Repaired:
         """An interrupted transfer moved the key or did not: both are whole. Raises UpstreamError."""
-        assert event.key_id is not None
-        owner = await self.litellm.owner_of_key(event.key_id)
-        if owner is not None:
-            async with self.changes.table.transaction() as connection:
-                await self.issuer.schedule_owner_check(connection, event.key_id, owner)
-        return Repaired({"owner": owner})
+        if event.key_id is None:
+            return Repaired({})  # it did not come to find the version
+        owned = await self.litellm.owner_of_key(event.key_id)
+        if owned is None:
+            return Repaired({"owner": None})
+        async with self.changes.table.transaction() as connection:
+            await self.issuer.schedule_owner_check(connection, event.key_id, owned.owner, owned.key_version)
+        return Repaired({"owner": owned.owner}, key_version=owned.key_version)
 
     async def _managing_both(self, principal: Principal, to: str) -> Principal:
         receiving = await self.owners.acting(principal, to)
         refusal = receiving.refusal if to not in receiving.manages else principal.refusal
         return replace(receiving, manages=principal.manages | receiving.manages, refusal=refusal)
+
+    @staticmethod
+    async def _note(giving: Change, taking: Change, key: Key, *, by_stable_id: bool) -> None:
+        """Says in both changes which version of which key it is, and whose it was."""
+        if by_stable_id:
+            await taking.find(key, {"owner": key.owner})
+        giving.key_version = taking.key_version = key.key_version
+        giving.before = {**(giving.before or {}), "owner": key.owner}
+        taking.before = {"owner": key.owner}
 
     @asynccontextmanager
     async def _locked(

@@ -53,7 +53,7 @@ class SecretsKnown:
 
 
 def _known(key: Key, received: ReceivedSecret) -> KnownSecret:
-    return KnownSecret(received.by, key.owner, key.id, key.alias, received.at)
+    return KnownSecret(received.by, key.owner, key.id, key.key_version.stable_id, key.alias, received.at)
 
 
 def _chunks(people: list[str]) -> Iterable[list[str]]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+import httpx
 import pytest
 
 from domain.succession import losses, plain_losses
-from tests.conformance.conftest import Proxy
+from settings.model import LiteLLMSettings, Timeouts
+from tests.conformance.conftest import PATIENCE, Proxy
+from tests.conftest import BOB, MakeService, keys_path
+from tests.support.keys import id_of
 from tests.support.litellm_versions import KEY_FIELDS
 
 
@@ -99,3 +104,48 @@ async def test_the_reset_of_a_budget_cannot_be_set(proxy: Proxy) -> None:
     other = await proxy.key(user_id, budget_duration="30d", spend=3.5)
     resets = {(await info(proxy, token))["budget_reset_at"] for token in (key["token"], other["token"])}
     assert (len(resets), first in resets, first[:4] != "2099") == (1, True, True)
+
+
+@pytest.fixture
+def bob(make_service: MakeService, proxy: Proxy) -> httpx.AsyncClient:
+    """An admin of the service on that LiteLLM."""
+    if proxy.stand_in is not None:
+        return make_service(ports={"litellm": httpx.ASGITransport(proxy.stand_in.app)}).signed_in(BOB)
+    address = LiteLLMSettings(os.environ["LITELLM_URL"], os.environ["LITELLM_MASTER_KEY"])
+    patient = Timeouts(read=PATIENCE, deadline=PATIENCE)
+    return make_service(ports={"litellm": None}, litellm=address, timeouts=patient).signed_in(BOB)
+
+
+async def test_the_id_of_a_key_that_was_made_elsewhere(proxy: Proxy, bob: httpx.AsyncClient) -> None:
+    """It outlives two rotations here; by it, a block and a deletion reach the version in its overlap too."""
+    owner = await proxy.user("a")
+    made = await proxy.key(owner)
+    stable_id = id_of(made["token"])
+    by_id = keys_path(owner, stable_id)
+    shown = (await bob.get(by_id)).json()
+    assert (shown["token"], shown["id"], shown["version"]) == (made["token"], stable_id, 1)
+    new = []
+    for overlap in (0, 3600):
+        answer = await bob.post(f"{by_id}/regenerate", json={"overlap": overlap})
+        assert answer.status_code == 201, answer.text
+        new.append(answer.json())
+    assert [(row["id"], row["version"]) for row in new] == [(stable_id, 2), (stable_id, 3)]
+    listed = (await bob.get(keys_path(owner))).json()["keys"]
+    assert {(row["token"], row["id"], row["version"]) for row in listed} == {
+        (row["keyId"], stable_id, row["version"]) for row in new
+    }
+    body = (await bob.get(f"{by_id}/versions")).json()
+    assert [(row["version"], row["token"], row["status"], row["isRecorded"]) for row in body["versions"]] == [
+        (3, new[1]["keyId"], "active", True),
+        (2, new[0]["keyId"], "active", True),
+        (1, made["token"], "deleted", False),
+    ]
+    assert body["versions"][1]["revokeAt"] == new[1]["revokes"]["revokeAt"]
+    assert [await proxy.chat(row["keySecret"]) for row in new] == [200, 200]
+    assert (await bob.patch(by_id, json={"blocked": True})).json()["token"] == new[1]["keyId"]
+    assert [await proxy.chat(row["keySecret"]) for row in new] == [401, 401]
+    assert (await bob.patch(by_id, json={"blocked": False})).status_code == 200
+    assert [await proxy.chat(row["keySecret"]) for row in new] == [200, 200]
+    assert (await bob.delete(by_id)).status_code == 204
+    assert [await proxy.chat(row["keySecret"]) for row in new] == [401, 401]
+    assert (await bob.get(by_id)).status_code == 404

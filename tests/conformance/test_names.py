@@ -56,7 +56,9 @@ async def test_a_user_of_any_name(proxy: Proxy, client: LiteLLM, name: str) -> N
     found = await client.find_users([mine, other])
     assert {user_id: user.keys for user_id, user in found.items()} == {mine: 1, other: 0}
     assert [key.id for key in await client.list_keys(mine)] == [created.key_id]
-    assert await client.owner_of_key(created.key_id) == mine
+    owned = await client.owner_of_key(created.key_id)
+    assert owned is not None
+    assert owned.owner == mine
     await client.delete_user(mine)
     assert (await client.user_exists(mine), await client.user_exists(other)) == (False, True)
 

@@ -23,7 +23,17 @@ from tests.conftest import BASE
 from tests.support.contract import CONTRACT_DOCUMENT, operations, resolved
 
 ROOT = Path(__file__).parent.parent.parent
-OURS = ["pendingRevocations", "revokeAt", "replacedBy", "blockedBy", "blockedAt", "isSession", "oddFields"]
+OURS = [
+    "id",
+    "version",
+    "pendingRevocations",
+    "revokeAt",
+    "replacedBy",
+    "blockedBy",
+    "blockedAt",
+    "isSession",
+    "oddFields",
+]
 """The fields of a key that this service adds."""
 
 

@@ -22,7 +22,8 @@ from tests.support.upstreams import Hanging, answering
 
 Case = Callable[[Service], Awaitable[httpx.Response]]
 
-ON_A_KEY = ["getUserKey", "updateUserKey", "deleteUserKey", "regenerateUserKey", "transferUserKey"]
+ON_A_KEY = ["getUserKey", "getUserKeyVersions", "updateUserKey", "deleteUserKey", "regenerateUserKey"]
+ON_A_KEY += ["transferUserKey"]
 CREATES = ["createUser", "createUserKey", "regenerateUserKey"]
 ASK_BACKSTAGE_ONLY = [
     "getKnownSecrets",
@@ -201,7 +202,7 @@ CASES: dict[tuple[str, int], Case] = {
     ("getUserKeys", 200): after_alice("getUserKeys"),
     ("getUserKeys", 404): as_bob("getUserKeys"),
     **{(operation, 404): after_alice(operation) for operation in ON_A_KEY},
-    ("getUserKey", 200): on_a_key("getUserKey"),
+    **{(operation, 200): on_a_key(operation) for operation in ON_A_KEY[:2]},
     ("updateUserKey", 200): on_a_key("updateUserKey"),
     ("updateUserKey", 409): on_a_key("updateUserKey", json={"alias": "taken"}),
     ("deleteUserKey", 204): on_a_key("deleteUserKey"),
@@ -209,7 +210,7 @@ CASES: dict[tuple[str, int], Case] = {
     ("transferUserKey", 409): transfer_in_an_overlap,
     ("regenerateUserKey", 201): on_a_key("regenerateUserKey"),
     ("regenerateUserKey", 409): on_a_key("regenerateUserKey", times=2, json={"overlap": 60}),
-    **{(operation, 412): on_a_key(operation, headers=OTHER_VERSION) for operation in ON_A_KEY[1:]},
+    **{(operation, 412): on_a_key(operation, headers=OTHER_VERSION) for operation in ON_A_KEY[2:]},
     **{(operation, 422): same_key_for_two(operation) for operation in CREATES},
     **{
         (operation, 429): too_often(operation) for operation in [*CREATES, "reportKey", "deleteUser", "transferUserKey"]

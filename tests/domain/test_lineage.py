@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from domain.actions import Action, AuditEvent
-from domain.keys import Key, KeyAnnotations
+from domain.actions import Action, AuditEvent, Outcome
+from domain.keys import Key, KeyAnnotations, KeyVersion
 from domain.lineage import Lineage
 
 
@@ -57,3 +57,42 @@ def test_what_became_of_keys(
     lineage = Lineage.of(keys, events)
     found = {key_id: (last := lineage.current(key_id), lineage.aliases.get(last)) for key_id in expected}
     assert found == expected
+
+
+def numbered(lineage: Lineage, stable_id: str) -> list[tuple[int, str]]:
+    return list(lineage.numbered(stable_id).items())
+
+
+def test_the_versions_of_a_key() -> None:
+    """By LiteLLM, by what the log names, and by what replaced what where it names nothing."""
+    living = Key("c", "user:default/alice", None, "", None, False, {}, KeyAnnotations(version=KeyVersion("k", 4)), {})
+    named = event(Action.KEY_REGENERATE, "a", after={"replacedBy": "b", "version": 2}, key_stable_id="k", key_version=1)
+    lineage = Lineage.of([living], [named])
+    assert numbered(lineage, "k") == [(4, "c"), (2, "b"), (1, "a")]
+    assert (lineage.created["b"], lineage.created.get("a")) == (named, None)
+    unnamed = Lineage.of([], [event(Action.KEY_CREATE, "a"), rotated("a", "b"), rotated("b", "c")])
+    assert numbered(unnamed, "key_b") == [(2, "c"), (1, "b")]
+    assert numbered(unnamed, "key_a") == [(2, "b"), (1, "a")]
+    assert numbered(unnamed, "key_x") == []
+
+
+@pytest.mark.parametrize(
+    ("action", "outcome", "after", "ended"),
+    [
+        (Action.KEY_DELETE, Outcome.DONE, None, {"a"}),
+        (Action.KEY_DELETE, Outcome.DONE, {"deleted": ["b"]}, {"a", "b"}),
+        (Action.KEY_DELETE, Outcome.DONE, {"kept": ["b"]}, {"a"}),
+        (Action.KEY_DELETE, Outcome.RECONCILED, {"exists": False, "deleted": ["b"]}, {"a", "b"}),
+        (Action.KEY_DELETE, Outcome.RECONCILED, {"exists": True, "blocked": False}, set()),
+        (Action.KEY_REVOKE, Outcome.DONE, None, {"a"}),
+        (Action.KEY_REVOKE, Outcome.DONE, {"deleted": []}, set()),
+        (Action.KEY_REVOKE, Outcome.DONE, {"deleted": ["a"]}, {"a"}),
+        (Action.KEY_REVOKE, Outcome.RECONCILED, {"exists": False, "blocked": False}, {"a"}),
+        (Action.KEY_UPDATE, Outcome.RECONCILED, {"exists": False, "blocked": False}, set()),
+    ],
+)
+def test_which_keys_an_event_ended(
+    action: Action, outcome: Outcome, after: dict[str, Any] | None, ended: set[str]
+) -> None:
+    """Those that it deleted, and not those that it found kept."""
+    assert set(Lineage.of([], [event(action, "a", outcome=outcome, after=after)]).ended) == ended

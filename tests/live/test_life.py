@@ -192,7 +192,7 @@ async def test_usage(live: Live) -> None:
     async with httpx.AsyncClient(base_url=live.running.origin, headers=token, timeout=60) as alice:
         for _ in range(int(_PATIENCE / _POLL)):
             report = (await alice.get(f"{user_path(ALICE)}/usage", params={"groupBy": "key"})).json()
-            mine = [row for row in report["groups"] if row["group"] == key["keyId"]]
+            mine = [row for row in report["groups"] if row["group"] == key["id"]]
             if mine and mine[0]["figures"]["requests"] == 3:
                 break
             await asyncio.sleep(_POLL)

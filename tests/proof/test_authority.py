@@ -122,6 +122,7 @@ ORACLE: dict[str, dict[str, tuple[int, int]]] = {
     "createUserKey": {"self": (201, 201), "other": (403, 201), "missing": (403, 404)},
     "getUserKeys": READ_A_USER,
     "getUserKey": on_a_key(200),
+    "getUserKeyVersions": on_a_key(200),
     "updateUserKey": on_a_key(200),
     "deleteUserKey": on_a_key(204),
     "regenerateUserKey": on_a_key(201),
@@ -168,7 +169,7 @@ def expected(kind: str, operation: str, target: str) -> int:
 
 READ_BY_AUDITORS = {
     *("getMe", "getModels", "getUsers", "getUser", "getUserUsage", "getUserKeys", "getUserKey", "getAudit"),
-    *("getCleanup", "getCleanupRun"),
+    *("getUserKeyVersions", "getCleanup", "getCleanupRun"),
     *("runCleanup", "startAdoption"),  # dry runs
     *("getKnownSecrets", "getAdoption"),
 }

@@ -13,7 +13,7 @@ import pytest
 from standalone.litellm import LiteLLMStandIn
 from standalone.litellm_usage import CALL_COST
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
-from tests.support.keys import chat, made, refusal
+from tests.support.keys import chat, id_of, made, refusal
 from tests.support.litellm_versions import UNATTRIBUTED_WORDS
 from tests.support.upstreams import Overriding
 from tests.support.usage import USAGE, one_day, reading
@@ -61,15 +61,15 @@ async def test_usage_by_day_model_and_key(
     }
     split = (await alice.get(USAGE, params={"splitBy": "key"})).json()["groups"]
     assert [row["parts"] for row in split] == [
-        [{"group": one, "spend": pytest.approx(2 * CALL_COST)}],
-        [{"group": other, "spend": pytest.approx(CALL_COST)}],
+        [{"group": id_of(one), "spend": pytest.approx(2 * CALL_COST)}],
+        [{"group": id_of(other), "spend": pytest.approx(CALL_COST)}],
     ]
     models = (await alice.get(USAGE, params={"groupBy": "model"})).json()["groups"]
     assert [(row["group"], row["figures"]["requests"]) for row in models] == [("gpt-fake", 3)]
     keys = (await alice.get(USAGE, params={"groupBy": "key"})).json()["groups"]
     assert [(row["group"], row["alias"], row["figures"]["requests"]) for row in keys] == [
-        (one, "laptop", 2),
-        (other, None, 1),
+        (id_of(one), "laptop", 2),
+        (id_of(other), None, 1),
     ]
     first = (await alice.get(USAGE, params={"from": "2027-01-15", "to": "2027-01-15"})).json()
     assert first["total"]["requests"] == 2
@@ -125,7 +125,7 @@ async def test_parts_add_up_to_the_total(
     assert added_up(groups)
     assert [(row["group"], row["figures"]["requests"]) for row in groups["groups"]] == [
         ("unattributed", 6),
-        ({"model": "gpt-fake", "key": key_id}[by], 4),
+        ({"model": "gpt-fake", "key": id_of(key_id)}[by], 4),
     ]
     days = (await bob.get(USAGE, params={"splitBy": by})).json()
     assert added_up(days)
@@ -154,7 +154,7 @@ async def test_a_deleted_key_keeps_its_alias(alice: httpx.AsyncClient, litellm: 
     for key_id in (first, second):
         assert (await alice.delete(keys_path(ALICE, key_id))).status_code == 204
     groups = (await alice.get(USAGE, params={"groupBy": "key"})).json()["groups"]
-    assert [(row["group"], row["alias"]) for row in groups] == [(first, "old laptop"), (second, "ci")]
+    assert [(row["group"], row["alias"]) for row in groups] == [(id_of(first), "old laptop"), (id_of(second), "ci")]
 
 
 async def test_a_key_deleted_elsewhere_keeps_its_alias(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
@@ -164,7 +164,7 @@ async def test_a_key_deleted_elsewhere_keeps_its_alias(alice: httpx.AsyncClient,
     assert (await alice.patch(keys_path(ALICE, key_id), json={"alias": "ci"})).status_code == 409
     litellm.rows.delete_key(key_id)
     groups = (await alice.get(USAGE, params={"groupBy": "key"})).json()["groups"]
-    assert [(row["group"], row["alias"]) for row in groups] == [(key_id, "laptop")]
+    assert [(row["group"], row["alias"]) for row in groups] == [(id_of(key_id), "laptop")]
 
 
 async def test_a_key_made_elsewhere_keeps_its_alias(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
@@ -174,14 +174,14 @@ async def test_a_key_made_elsewhere_keeps_its_alias(alice: httpx.AsyncClient, li
     assert await chat(litellm, secret) == 200
     await alice.delete(keys_path(ALICE, row["token"]))
     groups = (await alice.get(USAGE, params={"groupBy": "key"})).json()["groups"]
-    assert [(row["group"], row["alias"]) for row in groups] == [(row["token"], "from elsewhere")]
+    assert [(row["group"], row["alias"]) for row in groups] == [(id_of(row["token"]), "from elsewhere")]
 
 
 @pytest.mark.parametrize("is_remembered", [True, False])
 async def test_a_rotated_key_is_one_row(
     service: Service, litellm: LiteLLMStandIn, tmp_path: Path, *, is_remembered: bool
 ) -> None:
-    """Under its last id, with the alias, also in parts of days: by the audit log, or by the new key's annotation."""
+    """Under its id, with the alias and its last hash, in parts of days too: by the audit log, or by the annotation."""
     alice = service.signed_in(ALICE)
     first = await called(alice, litellm, 1, alias="laptop")
     ids = [first]
@@ -195,16 +195,19 @@ async def test_a_rotated_key_is_one_row(
             connection.execute("delete from change where key_id <> ? or action <> 'key.regenerate'", [ids[0]])
         connection.close()
     groups = (await alice.get(USAGE, params={"groupBy": "key"})).json()["groups"]
-    assert [(row["group"], row["alias"], row["figures"]["requests"]) for row in groups] == [
-        (ids[-1], "laptop", 3),
-        (other, None, 1),
+    assert [(row["group"], row["keyId"], row["alias"], row["figures"]["requests"]) for row in groups] == [
+        (id_of(first), ids[-1], "laptop", 3),
+        (id_of(other), other, None, 1),
     ]
     [day] = (await alice.get(USAGE, params={"splitBy": "key"})).json()["groups"]
-    assert {part["group"] for part in day["parts"]} == {ids[-1], other}
+    assert {part["group"] for part in day["parts"]} == {id_of(first), id_of(other)}
     if is_remembered:
         await alice.delete(keys_path(ALICE, ids[-1]))
         groups = (await alice.get(USAGE, params={"groupBy": "key"})).json()["groups"]
-        assert [(row["group"], row["alias"]) for row in groups] == [(ids[-1], "laptop"), (other, None)]
+        assert [(row["group"], row["keyId"], row["alias"]) for row in groups] == [
+            (id_of(first), ids[-1], "laptop"),
+            (id_of(other), other, None),
+        ]
 
 
 async def test_usage_without_the_database(service: Service, litellm: LiteLLMStandIn, tmp_path: Path, log: Any) -> None:
@@ -213,7 +216,7 @@ async def test_usage_without_the_database(service: Service, litellm: LiteLLMStan
     (tmp_path / "state.sqlite3").rename(tmp_path / "away")
     (tmp_path / "state.sqlite3").mkdir()
     answer = await service.signed_in(BOB).get(USAGE, params={"groupBy": "key"})
-    assert [(row["group"], row["alias"]) for row in answer.json()["groups"]] == [("ab" * 32, None)]
+    assert [(row["group"], row["alias"]) for row in answer.json()["groups"]] == [(id_of("ab" * 32), None)]
     assert "without the aliases" in log.getvalue()
     (tmp_path / "state.sqlite3").rmdir()
 

@@ -57,7 +57,7 @@ async def sums_agree(admin: httpx.AsyncClient, ref: str) -> None:
         assert {name: sum(row[name] for row in figures) for name in report["total"]} == pytest.approx(report["total"])
         assert report["total"]["spend"] == pytest.approx(spent)
     by_key = {group["group"]: group["figures"]["spend"] for group in (await usage(admin, ref, "key"))["groups"]}
-    assert by_key == pytest.approx({key["token"]: key["spend"] for key in keys})
+    assert by_key == pytest.approx({key["id"]: key["spend"] for key in keys})
 
 
 async def test_the_numbers_of_a_model_are_those_of_its_price(admin: httpx.AsyncClient) -> None:

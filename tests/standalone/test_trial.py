@@ -47,7 +47,7 @@ async def test_the_snippet_of_a_new_key_answers_and_is_counted() -> None:
         assert (row["spend"], row["last_active"][:10]) == (CALL_COST, today.date().isoformat())
         assert (await alice.get(user_path(ALICE))).json()["spend"] == pytest.approx(before + CALL_COST)
         groups = (await alice.get(f"{user_path(ALICE)}/usage?groupBy=key")).json()["groups"]
-        [mine] = [group for group in groups if group["group"] == created["keyId"]]
+        [mine] = [group for group in groups if group["group"] == created["id"]]
         assert (mine["alias"], mine["figures"]["requests"], mine["figures"]["spend"]) == ("first", 1, CALL_COST)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -56,3 +57,35 @@ async def test_planned_revocations_and_marks_are_carried_over(database: Database
     await migrate(database, "0002", back=True)
     assert await execute(database, "select * from key_revocation") == [OLD]
     assert await execute(database, "select key_id from reported_key") == [{"key_id": "leaked"}]
+
+
+EVENT = {"operation": "one", "actor": ALICE, "action": "key.create", "started_at": 5.0, "outcome": "done"}
+
+
+async def test_an_event_of_an_earlier_release_is_left_as_it_is(database: Database) -> None:
+    """It names no version of a key, cannot be changed before or after, and the way back keeps it."""
+    await migrate(database, "0003")
+    names = ", ".join(EVENT)
+    values = ", ".join(f":{name}" for name in EVENT)
+    await execute(database, f"insert into change ({names}) values ({values})", **EVENT)  # noqa: S608  # all ours
+    for revision, back in (("0004", False), ("0003", True), ("0004", False)):
+        await migrate(database, revision, back=back)
+        with pytest.raises(sa.exc.DBAPIError, match="append-only"):
+            await execute(database, "update change set key_id = 'another'")
+        assert await execute(database, f"select {names} from change") == [EVENT]  # noqa: S608  # all ours
+    assert await execute(database, "select key_stable_id, key_version from change") == [
+        {"key_stable_id": None, "key_version": None}
+    ]
+
+
+async def test_the_way_back_keeps_what_an_open_change_may_say(database: Database) -> None:
+    """As the release before had it: nothing on its way, and its key at its end."""
+    await migrate(database, "0004")
+    await migrate(database, "0003", back=True)
+    names = ", ".join(name for name in EVENT if name != "outcome")
+    values = ", ".join(f":{name}" for name in EVENT if name != "outcome")
+    known = {name: value for name, value in EVENT.items() if name != "outcome"}
+    await execute(database, f"insert into change ({names}) values ({values})", **known)  # noqa: S608  # all ours
+    with pytest.raises(sa.exc.DBAPIError, match="append-only"):
+        await execute(database, "update change set key_id = 'a'")
+    await execute(database, "update change set key_id = 'a', outcome = 'done'")

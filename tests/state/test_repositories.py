@@ -13,7 +13,7 @@ from domain.actions import Action, AuditFilters, Ending, Intent, Outcome
 from domain.due import Kind
 from domain.keys import Revocation
 from domain.rates import RateLimit
-from state.changes import ChangeTable, Opening
+from state.changes import ChangeTable, Found, Opening
 from state.database import Database
 from state.deletions import Deletions
 from state.due import DueQueue
@@ -183,12 +183,13 @@ async def test_retention_deletes_what_has_ended(database: Database, changes: Cha
 OTHER = {
     **dict.fromkeys(change.c.keys(), "x"),
     **{column: {"alias": "x"} for column in ("requested", "before", "after")},
-    **dict.fromkeys(("id", "started_at", "lease_until", "ended_at"), 7),
+    **dict.fromkeys(("id", "started_at", "lease_until", "ended_at", "key_version"), 7),
 }
 """Another value for each column."""
 ON_ITS_WAY = {"holder", "lease_until"}
-AT_ITS_END = {"outcome", "before", "after", "detail", "ended_at"}
-FOUND_AT_ITS_END = {"key_id", "target"}
+FOUND_ON_ITS_WAY = {"key_id", "key_stable_id", "key_version", "before"}
+AT_ITS_END = {"outcome", "after", "detail", "ended_at"}
+FOUND_AT_ITS_END = {"target"}
 
 
 async def accepted(database: Database, others: dict[str, Any], **also: Any) -> set[str]:
@@ -218,8 +219,14 @@ async def test_an_ended_change_refuses_to_be_changed(database: Database, changes
 
 
 async def test_an_open_change_keeps_its_intent(database: Database, changes: ChangeTable) -> None:
-    """On its way only its lease may change, at its end only that and what its end says; no other column, ever."""
-    assert await begun(database, changes, "one", REQUEST, via="plugin:x", key_id="a", request_id="r") is not None
+    """On its way only its lease may change, at its end only that and what its end says; no other column, ever.
+
+    What it found on its way stays too.
+    """
+    named = {"key_id": "a", "key_stable_id": "b", "key_version": 1}
+    first = await begun(database, changes, "one", REQUEST, via="plugin:x", request_id="r", **named)
+    assert first is not None
+    assert await changes.find(first, "one", Found("a", 1, {"alias": "a"})) is True
     intended = [*INTENT.__dataclass_fields__, "request_name", "fingerprint"]
     nothing = {column: None for column in intended if change.c[column].nullable}
     assert await accepted(database, OTHER) == ON_ITS_WAY | {"outcome"}
@@ -230,8 +237,47 @@ async def test_an_open_change_keeps_its_intent(database: Database, changes: Chan
 async def test_an_end_adds_what_the_change_created(database: Database, changes: ChangeTable) -> None:
     """Its key and its user, where the intent could not name them; it adds nothing else to an intent."""
     assert await begun(database, changes, "one", target=None, lock=None, requested=None) is not None
-    assert await accepted(database, OTHER) == ON_ITS_WAY | {"outcome"}
-    assert await accepted(database, OTHER, outcome="done") == ON_ITS_WAY | AT_ITS_END | FOUND_AT_ITS_END
+    assert await accepted(database, OTHER) == ON_ITS_WAY | FOUND_ON_ITS_WAY | {"outcome"}
+    assert (
+        await accepted(database, OTHER, outcome="done") == ON_ITS_WAY | FOUND_ON_ITS_WAY | AT_ITS_END | FOUND_AT_ITS_END
+    )
+
+
+async def test_what_a_change_found_on_its_way_stays(database: Database, changes: ChangeTable) -> None:
+    """Nobody else finds anything for it, and its end says nothing else of it."""
+    first = await begun(database, changes, "one", requested=None)
+    assert first is not None
+    assert await changes.find(first, "another", Found("b" * 64, 3, {"alias": "b"})) is False
+    assert await changes.find(first, "one", Found("a" * 64, 2, {"alias": "a"})) is True
+    end = Ending(Outcome.DONE, key_id="c" * 64, key_stable_id="key_c", key_version=4, before={"alias": "c"})
+    assert await ended(database, changes, first, "one", end) is True
+    (event,) = await Events(database).page(AuditFilters(), 1)
+    assert (event.key_id, event.key_version, event.before) == ("a" * 64, 2, {"alias": "a"})
+    assert event.key_stable_id == "key_c"
+
+
+async def test_the_history_of_a_key(database: Database, changes: ChangeTable) -> None:
+    """Its events with those that name none, of its owner only; its last rotation says which version is the last."""
+    names = {"key_id": "a" * 64, "key_stable_id": "key_a", "key_version": 1}
+    rotation = {"action": Action.KEY_REGENERATE, **names}
+    told: list[tuple[dict[str, Any], Ending]] = [
+        ({}, DONE),
+        (rotation, Ending(Outcome.DONE, after={"replacedBy": "b" * 64, "version": 2})),
+        (rotation, Ending(Outcome.DONE, after={"replacedBy": "c" * 64, "version": 10})),
+        (rotation, Ending(Outcome.FAILED, after={"version": 11})),
+        (rotation | {"key_stable_id": "key_b"}, Ending(Outcome.DONE, after={"version": 12})),
+        (rotation | {"target": BOB}, Ending(Outcome.DONE, after={"version": 13})),
+        ({"action": Action.KEY_REVOKE, **names}, Ending(Outcome.RECONCILED, after={"exists": False})),
+        ({"action": Action.KEY_UPDATE, **names}, Ending(Outcome.RECONCILED, after={"exists": False})),
+    ]
+    for number, (intent, ending) in enumerate(told):
+        change_id = await begun(database, changes, str(number), lock=None, **intent)
+        assert change_id is not None
+        assert await ended(database, changes, change_id, str(number), ending) is True
+    log = Events(database)
+    assert [event.operation for event in await log.history(ALICE, "key_a")] == ["0", "1", "2", "6"]
+    assert [event.operation for event in await log.history(ALICE, None)] == ["0", "1", "2", "4", "6"]
+    assert [await log.last_version(ALICE, stable_id) for stable_id in ("key_a", "key_x")] == [10, None]
 
 
 async def test_an_answer_is_kept_for_a_day(database: Database) -> None:

@@ -38,6 +38,11 @@ async def made(client: httpx.AsyncClient, owner: str = ALICE, **body: Any) -> st
     return str(response.json()["keyId"])
 
 
+def id_of(key_id: str) -> str:
+    """The id, which outlives rotations, of the key whose first version has this hash."""
+    return f"key_{key_id[:32]}"
+
+
 async def refusal(response: httpx.Response) -> tuple[int, str]:
     """Its status, and what it says."""
     return response.status_code, response.json()["error"]["message"]

@@ -27,6 +27,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "createUserKey": ("POST", keys_path(ALICE), {"json": {}}),
     "getUserKeys": ("GET", keys_path(ALICE), {}),
     "getUserKey": ("GET", keys_path(ALICE, NO_KEY), {}),
+    "getUserKeyVersions": ("GET", f"{keys_path(ALICE, NO_KEY)}/versions", {}),
     "updateUserKey": ("PATCH", keys_path(ALICE, NO_KEY), {"json": {"alias": "a"}}),
     "deleteUserKey": ("DELETE", keys_path(ALICE, NO_KEY), {}),
     "regenerateUserKey": ("POST", f"{keys_path(ALICE, NO_KEY)}/regenerate", {"json": {}}),

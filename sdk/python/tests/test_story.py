@@ -19,6 +19,7 @@ from litellm_orchestrator_client.api.keys import (
     create_user_key,
     delete_user_key,
     get_user_key,
+    get_user_key_versions,
     get_user_keys,
     regenerate_user_key,
     report_key,
@@ -107,6 +108,10 @@ def test_a_member_manages_a_key(alice: Client) -> None:
         regenerate_user_key.sync(ALICE, made.key_id, client=alice, body=overlap, idempotency_key=once + "r")
     )
     assert rotated.revokes.key_id == made.key_id
+    assert (rotated.id, rotated.version) == (made.id, 2)
+    assert isinstance(rotated.id, str)
+    known = result(get_user_key_versions.sync(ALICE, rotated.id, client=alice))
+    assert [(row.token, row.created_by) for row in known.versions] == [(rotated.key_id, ALICE), (made.key_id, ALICE)]
     assert rotated.revokes.revoke_at > datetime.now(UTC)
     assert result(report_key.sync(client=alice, body=ReportKeyRequest(key=rotated.key_secret))).received
     assert result(get_user_key.sync(ALICE, rotated.key_id, client=alice)).blocked

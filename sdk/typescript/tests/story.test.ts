@@ -62,6 +62,14 @@ test("a member manages a key", async () => {
     await client.POST("/users/{userId}/keys/{keyId}/regenerate", { params: { path }, body: { overlap: 60 } }),
   );
   assert.equal(rotated.revokes.keyId, made.keyId);
+  assert.deepEqual([rotated.id, rotated.version], [made.id, 2]);
+  const known = result(
+    await client.GET("/users/{userId}/keys/{keyId}/versions", { params: { path: { userId, keyId: rotated.id! } } }),
+  );
+  assert.deepEqual(
+    known.versions.map((row) => row.token),
+    [rotated.keyId, made.keyId],
+  );
   assert.ok(Date.parse(rotated.revokes.revokeAt) > Date.now());
   assert.deepEqual(result(await client.POST("/keys/report", { body: { key: rotated.keySecret } })), { received: true });
   for (const keyId of [made.keyId, rotated.keyId]) {

@@ -48,7 +48,8 @@ async def test_rotations_do_not_multiply_keys(make_service: MakeService, clock: 
     assert (await described(alice, ids[-1]))["pendingRevocations"] == [new["revokes"]]
     ended = [{}, *({"revokedAtOnce": [key_id]} for key_id in ids)]
     assert [event["after"] for event in (await events_of(service, "key.regenerate"))[::-1]] == [
-        {"replacedBy": new} | more for new, more in zip(ids[1:], ended, strict=False)
+        {"replacedBy": new, "version": number} | more
+        for number, (new, more) in enumerate(zip(ids[1:], ended, strict=False), 2)
     ]
     clock.advance(WEEK)
     await service.run_background_jobs()

@@ -97,7 +97,7 @@ async def test_the_old_key_works_for_the_overlap(
     first = (await alice.post(keys_path(ALICE))).json()
     new = await rotated(alice, first["keyId"], overlap=60)
     ends = "2027-01-15T08:01:00Z"
-    assert new["revokes"] == {"keyId": first["keyId"], "revokeAt": ends}
+    assert new["revokes"] == {"keyId": first["keyId"], "id": first["id"], "revokeAt": ends}
     for row in (await alice.get(keys_path(ALICE))).json()["keys"]:
         is_old = row["token"] == first["keyId"]
         assert row["pendingRevocations"] == ([] if is_old else [new["revokes"]])
@@ -115,7 +115,7 @@ async def test_the_old_key_works_for_the_overlap(
     assert (ended["actor"], ended["action"], ended["keyId"]) == ("rotation", "key.revoke", first["keyId"])
     assert (ended["requested"], ended["after"]) == ({"replacedBy": new["keyId"]}, None)
     assert (rotation["actor"], rotation["action"], rotation["keyId"]) == (ALICE, "key.regenerate", first["keyId"])
-    assert (rotation["requested"], rotation["after"]) == ({"overlap": 60}, {"replacedBy": new["keyId"]})
+    assert (rotation["requested"], rotation["after"]) == ({"overlap": 60}, {"replacedBy": new["keyId"], "version": 2})
 
 
 @pytest.mark.parametrize("answer", [respond(500, json={}), respond(404, text="default backend - 404")])
