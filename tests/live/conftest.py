@@ -23,6 +23,9 @@ from tests.support.real_products import RealProducts, real_products
 
 # The live Backstage's proxy expects this service here.
 PORT = os.environ.get("ORCHESTRATOR_PORT", "7007")
+DAVE, CHECKOUT, ASSISTANT = "user:default/dave", "component:default/checkout", "component:default/assistant"
+TEAM_A = "group:default/team-a"
+OWNERS = (DAVE, CHECKOUT, ASSISTANT, TEAM_A)
 expect.set_options(timeout=30_000)
 _FLAGS = [
     "--headless",
@@ -121,6 +124,11 @@ def config(tmp_path: Path) -> Path:
           cleanup: {{enabled: false}}
           maintenanceInterval: 1
           database: {{url: 'sqlite:///{tmp_path}/state.sqlite3'}}
+          owners:
+            - kind: component
+              filter: {{spec.type: service, spec.lifecycle: [production, experimental]}}
+              maxBudget: 20
+            - {{kind: group, filter: {{spec.type: team}}, maxBudget: 10}}
           serviceTokens: [{{token: {SERVICE_TOKEN}, subject: 'service:ci', role: admin}}]
         """
     )
@@ -128,8 +136,8 @@ def config(tmp_path: Path) -> Path:
 
 
 async def forget_users(products: RealProducts) -> None:
-    """LiteLLM has none of those whom the tests sign in."""
-    for user_id in (ALICE, BOB, ERIN):
+    """LiteLLM has none of those whom the tests sign in, and none of what they manage."""
+    for user_id in (ALICE, BOB, ERIN, *OWNERS):
         await products.litellm.post("/user/delete", json={"user_ids": [user_id]})
 
 

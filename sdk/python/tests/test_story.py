@@ -30,6 +30,8 @@ from litellm_orchestrator_client.api.users import get_me, get_user, get_users, u
 from litellm_orchestrator_client.models import (
     ApiError,
     CreateUserKeyRequest,
+    Manager,
+    OwnerKind,
     RegenerateUserKeyRequest,
     ReportKeyRequest,
     UpdateUserKeyRequest,
@@ -37,8 +39,10 @@ from litellm_orchestrator_client.models import (
     UsageGrouping,
     UserStatus,
 )
+from litellm_orchestrator_client.types import Unset
 
 ALICE, BOB, CAROL = (f"user:default/{name}" for name in ("alice", "bob", "carol"))
+ASSISTANT = "component:default/assistant"
 TOKENS: dict[str, str] = json.loads(os.environ.get("ORCHESTRATOR_TOKENS", "{}"))
 
 
@@ -120,6 +124,23 @@ def test_a_member_manages_a_key(alice: Client) -> None:
     with pytest.raises(OrchestratorError) as gone:
         result(get_user_key.sync(ALICE, made.key_id, client=alice))
     assert (gone.value.name, gone.value.status) == ("NotFoundError", 404)
+
+
+def test_a_team_has_a_key_for_its_component(alice: Client) -> None:
+    """Created with its owner, rotated twice under one id, and found by that id in versions and usage."""
+    managed = result(get_users.sync(client=alice, managed_by=Manager.ME, kind=OwnerKind.COMPONENT))
+    candidates = [] if isinstance(managed.candidates, Unset) else managed.candidates
+    assert ASSISTANT in [row.user_id for row in (*managed.users, *candidates)]
+    wanted = CreateUserKeyRequest(alias=f"python {uuid4().hex[:8]}")
+    made = result(create_user_key.sync(ASSISTANT, client=alice, body=wanted))
+    assert isinstance(made.id, str)
+    for version in (2, 3):
+        rotated = result(regenerate_user_key.sync(ASSISTANT, made.id, client=alice, body=RegenerateUserKeyRequest()))
+        assert (rotated.id, rotated.version) == (made.id, version)
+    known = result(get_user_key_versions.sync(ASSISTANT, made.id, client=alice))
+    assert [row.version for row in known.versions] == [3, 2, 1]
+    result(get_user_usage.sync(ASSISTANT, client=alice, group_by=UsageGrouping.KEY))
+    assert delete_user_key.sync_detailed(ASSISTANT, made.id, client=alice).status_code == 204
 
 
 def test_a_member_sees_their_spending(alice: Client) -> None:

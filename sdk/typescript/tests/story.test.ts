@@ -83,6 +83,32 @@ test("a member manages a key", async () => {
   );
 });
 
+test("a team has a key for its component", async () => {
+  const client = signedIn(alice);
+  const userId = "component:default/assistant";
+  const query = { managedBy: "me", kind: "component" } as const;
+  const managed = result(await client.GET("/users", { params: { query } }));
+  assert.ok([...managed.users, ...(managed.candidates ?? [])].some((row) => row.userId === userId));
+
+  const alias = `typescript ${crypto.randomUUID().slice(0, 8)}`;
+  const made = result(await client.POST("/users/{userId}/keys", { params: { path: { userId } }, body: { alias } }));
+  const path = { userId, keyId: made.id! };
+  for (const version of [2, 3]) {
+    const rotated = result(
+      await client.POST("/users/{userId}/keys/{keyId}/regenerate", { params: { path }, body: {} }),
+    );
+    assert.deepEqual([rotated.id, rotated.version], [made.id, version]);
+  }
+  const known = result(await client.GET("/users/{userId}/keys/{keyId}/versions", { params: { path } }));
+  assert.deepEqual(
+    known.versions.map((row) => row.version),
+    [3, 2, 1],
+  );
+  result(await client.GET("/users/{userId}/usage", { params: { path: { userId }, query: { groupBy: "key" } } }));
+  const { response } = await client.DELETE("/users/{userId}/keys/{keyId}", { params: { path } });
+  assert.equal(response.status, 204);
+});
+
 test("a member sees their spending", async () => {
   const client = signedIn(alice);
   const usage: UsageReport = result(
