@@ -147,6 +147,7 @@ async def live(config: Path, products: RealProducts) -> AsyncIterator[Live]:
     async with listening("serve", "--config", str(config)) as running:
         await forget_users(products)
         yield Live(products, running)
+        await forget_users(products)  # a service without owners would off-board theirs
 
 
 @pytest.fixture
