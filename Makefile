@@ -159,8 +159,8 @@ fuzz: $(dev_stamp) ## Fuzz the running service against its contract in three rol
 	$(bin)/python -m pytest -m fuzz -n $(JOBS) tests/fuzz
 
 .PHONY: soak
-soak: $(dev_stamp) ## At length: the state machines of the off-boarding and of the whole, and races on PostgreSQL (ROUNDS=200 each)
-	SOAK=1 $(bin)/python -m pytest tests/proof/test_offboarding.py tests/proof/test_model.py
+soak: $(dev_stamp) ## At length: the state machines of the off-boarding, the whole and its owners, and races on PostgreSQL (ROUNDS=200 each)
+	SOAK=1 $(bin)/python -m pytest tests/proof/test_offboarding.py tests/proof/test_model.py tests/proof/test_model_of_owners.py
 	PATH="$(CURDIR)/$(bin):$$PATH" ROUNDS=$(or $(ROUNDS),200) tests/state/run tests/proof/test_races.py
 
 .PHONY: proof

@@ -64,6 +64,7 @@ ROOMS = {
         "tests/services/test_odd_rows.py",
         "tests/services/test_refused_by_litellm.py",
     ],
+    "services/owners/*.py": ["tests/services/owners", "tests/services/offboarding/test_software.py"],
     "clients/backstage/*.py": ["tests/clients/backstage"],
 }
 """What is mutated, and the tests that have to notice."""
