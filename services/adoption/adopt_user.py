@@ -124,7 +124,8 @@ class AdoptUser:
         wrong = [name for name in USER_LIMITS if created.limits[name] != account.limits[name]]
         if wrong:
             try:
-                changes = {name: account.limits[name] or None for name in wrong}
+                # An empty list means all models; a budget of 0 is one.
+                changes = {name: None if account.limits[name] == [] else account.limits[name] for name in wrong}
                 await self.litellm.update_user(owner_id, cast("UserChanges", changes))
             except ValuesRefusedError as error:
                 log.warning("LiteLLM insists on other limits than the account's", user=owner_id, reason=error.reason)
