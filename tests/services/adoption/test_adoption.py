@@ -175,7 +175,7 @@ async def test_it_is_in_the_audit_log(bob: httpx.AsyncClient, litellm: LiteLLMSt
     await adopted(bob)
     (event,) = await events(bob, action="user.adopt")
     assert (event["actor"], event["target"], event["outcome"]) == (BOB, ALICE, "done")
-    assert event["requested"] == {"account": OLD, "keys": sorted(secrets), "deleteEmptied": False}
+    assert event["requested"] == {"account": OLD, "keys": sorted(secrets), "deleteEmptied": False, "limits": LIMITS}
     assert event["before"] == {"account": OLD, "limits": LIMITS, "spend": 3.5}
     assert event["after"] == {"account": OLD, "keys": 3, "deleted": False, "limits": LIMITS, "spend": 3.5}
 
