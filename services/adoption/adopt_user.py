@@ -85,7 +85,7 @@ class AdoptUser:
         return Repaired({"adopted": True} | _after(await self._adopt(owner_id, asked, _no_beat)))
 
     async def _adopt(self, owner_id: str, asked: Mapping[str, Any], beat: Beat) -> Adopted:
-        """Whatever of it is left to do. `asked` is what the audit log has as requested: for a new user with `limits`."""
+        """Whatever of it is left to do. `asked` is as in the audit log: with `limits` for a new user."""
         account_id = asked["account"]
         await self._count(owner_id, account_id)
         if "limits" in asked:
