@@ -119,7 +119,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class AdoptionEntry:
-    """An account that becomes `owner`'s. `keys` are moved; `spend` is what the account had when it was read, in USD."""
+    """An account that becomes `owner`'s, who has no user yet if `is_new`.
+
+    `keys` are moved; `spend` is what the account had when it was read, in USD.
+    """
 
     owner: str
     account: str
@@ -127,6 +130,7 @@ class AdoptionEntry:
     keys: tuple[str, ...]
     limits: Mapping[str, Any]
     spend: float
+    is_new: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -206,15 +206,11 @@ class DatabaseCheck:
         yield Finding(subject, Verdict.OK, f"{state.where}, its schema is {schema}{migrates}")
         if state.revision == state.newest and (ids := await self.directory.misspelt(_SHOWN_IDS)):
             found = f"LiteLLM has users whose id is not in lower case, such as {', '.join(ids)}"
-            remedy = (
-                "`litellm-orchestrator adopt` gives their keys to the right ids. Until then they cannot be opened here."
-            )
+            remedy = "`litellm-orchestrator adopt` gives their keys to the right ids: these cannot be opened here."
             yield Finding("ids of users", Verdict.WARNING, found, remedy)
         if state.revision == state.newest and (strangers := await self.directory.count_strangers()):
             found = f"LiteLLM has {strangers} users with an e-mail address that are no Backstage users"
-            remedy = (
-                "`litellm-orchestrator adopt --by email` says whose they are, and gives their keys to those people."
-            )
+            remedy = "`litellm-orchestrator adopt --by email` says whose they are, and gives them their keys."
             yield Finding("users from before", Verdict.OK, found, remedy)
         if state.free_bytes < _MIN_FREE_BYTES:
             remedy = "Make room: without it no change can be recorded, and none is made."

@@ -11,7 +11,7 @@ of which there is one at a time.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -60,7 +60,9 @@ class AdoptUser:
         Raises NotAllowedError, ConflictError (it is not), InputError (LiteLLM refuses a value), OverloadedError,
         UpstreamError, and what `beat` raises: then the next run, or the repair, goes on.
         """
+        limits = dict(entry.limits) if entry.is_new else None
         requested = {"account": entry.account, "keys": list(entry.keys), "deleteEmptied": order.delete_emptied}
+        requested |= {} if limits is None else {"limits": limits}
         async with self.changes.begin(principal, Action.USER_ADOPT, entry.owner, requested=requested) as change:
             found = await self.accounts.read([entry.account, entry.owner])
             candidate = Candidate(entry.account, (entry.owner,), entry.match)
@@ -69,34 +71,30 @@ class AdoptUser:
                 why = conflicts[0].message if conflicts else "It changed since the plan was made; make a new one"
                 raise ConflictError(why)
             change.before = {"account": entry.account, "limits": dict(now.limits), "spend": now.spend}
-            adopted = await self._adopt(
-                entry.owner, entry.account, entry.keys, beat, delete_emptied=order.delete_emptied
-            )
+            adopted = await self._adopt(entry.owner, requested, beat)
             await self._end(change, adopted)
             return adopted
 
     async def repair(self, event: AuditEvent) -> Repaired:
         """Goes on with an adoption that was interrupted, if it was begun. Raises UpstreamError."""
-        asked: dict[str, Any] = dict(event.requested or {})
-        owner_id, account_id = str(event.target), str(asked.get("account"))
+        asked: Mapping[str, Any] = event.requested or {}
+        owner_id = str(event.target)
         owner = (await self.accounts.read([owner_id])).get(owner_id)
-        if owner is None or not owner.continues(account_id):
+        if owner is None or not owner.continues(str(asked.get("account"))):
             return Repaired({"adopted": False})
-        delete_emptied = asked.get("deleteEmptied") is True
-        adopted = await self._adopt(
-            owner_id, account_id, asked.get("keys", ()), _no_beat, delete_emptied=delete_emptied
-        )
-        return Repaired({"adopted": True} | _after(adopted))
+        return Repaired({"adopted": True} | _after(await self._adopt(owner_id, asked, _no_beat)))
 
-    async def _adopt(
-        self, owner_id: str, account_id: str, keys: Collection[str], beat: Beat, *, delete_emptied: bool
-    ) -> Adopted:
+    async def _adopt(self, owner_id: str, asked: Mapping[str, Any], beat: Beat) -> Adopted:
+        """Whatever of it is left to do. `asked` is as in the audit log: with `limits` for a new user."""
+        account_id = asked["account"]
         await self._count(owner_id, account_id)
-        moved = await self._move(owner_id, account_id, keys, beat)
+        if "limits" in asked:
+            await self._apply(owner_id, asked["limits"])
+        moved = await self._move(owner_id, account_id, asked["keys"], beat)
         # LiteLLM writes what was spent some seconds later.
         account = await self._count(owner_id, account_id)
         deleted, kept_because = account is None, None
-        if account is not None and delete_emptied:
+        if account is not None and asked["deleteEmptied"]:
             await beat()
             kept_because = await self._delete(account)
             deleted = kept_because is None
@@ -112,22 +110,23 @@ class AdoptUser:
         if account is None:
             return None
         if owner is None:
-            await self._create(owner_id, account)
+            await self.accounts.create(owner_id, account, account.user.email or account.user.taken_email)
         elif not owner.continues(account_id) or owner.uncounted(account) > 0:
             await self.accounts.add_spend(owner, account, owner.uncounted(account))
         return account
 
-    async def _create(self, owner_id: str, account: Account) -> None:
-        await self.accounts.create(owner_id, account, account.user.email or account.user.taken_email)
-        created = await self._require_owner(owner_id)
-        # LiteLLM's own defaults may have filled in what was not limited.
-        wrong = [name for name in USER_LIMITS if created.limits[name] != account.limits[name]]
-        if wrong:
-            try:
-                changes = {name: account.limits[name] or None for name in wrong}
-                await self.litellm.update_user(owner_id, cast("UserChanges", changes))
-            except ValuesRefusedError as error:
-                log.warning("LiteLLM insists on other limits than the account's", user=owner_id, reason=error.reason)
+    async def _apply(self, owner_id: str, limits: Mapping[str, Any]) -> None:
+        """Has the new user have these limits: LiteLLM's own defaults may have filled in what was not limited."""
+        owner = await self._require_owner(owner_id)
+        wrong = [name for name in USER_LIMITS if owner.limits[name] != limits[name]]
+        if not wrong:
+            return
+        try:
+            # An empty list means all models; a budget of 0 is one.
+            changes = {name: None if limits[name] == [] else limits[name] for name in wrong}
+            await self.litellm.update_user(owner_id, cast("UserChanges", changes))
+        except ValuesRefusedError as error:
+            log.warning("LiteLLM insists on other limits than the account's", user=owner_id, reason=error.reason)
 
     async def _move(self, owner_id: str, account_id: str, keys: Collection[str], beat: Beat) -> int:
         """Moves those of `keys` that the account still has. Returns their number."""

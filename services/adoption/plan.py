@@ -122,6 +122,7 @@ def entry_of(found: Found) -> AdoptionEntry:
         keys=found.keys.ids,
         limits=found.account.limits,
         spend=found.account.user.spend,
+        is_new=found.owner is None,
     )
 
 
@@ -150,5 +151,5 @@ def _hash(order: AdoptionOrder, entries: Iterable[AdoptionEntry]) -> str:
     return hashlib.sha256(orjson.dumps(done, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _fixed(entry: AdoptionEntry) -> Sequence[str | Sequence[str] | Mapping[str, object]]:
-    return [entry.owner, entry.account, sorted(entry.keys), dict(entry.limits)]
+def _fixed(entry: AdoptionEntry) -> Sequence[str | bool | Sequence[str] | Mapping[str, object]]:
+    return [entry.owner, entry.account, entry.is_new, sorted(entry.keys), dict(entry.limits)]

@@ -82,7 +82,7 @@ class Cleanup:
             )
         held = await self.lease.acquire(only_if_due=False)
         if held is None:
-            raise ConflictError("A run is in progress; read its report and retry")
+            raise ConflictError("A run is in progress, or an adoption; read its report and retry")
         return held
 
     async def run(self, held: HeldLease, report: CleanupReport, order: Order) -> CleanupReport:

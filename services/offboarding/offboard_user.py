@@ -72,7 +72,7 @@ class OffboardUser:
         async with self._changes.checking(principal, Action.USER_DELETE, user_id):
             held = await self._lease.acquire(only_if_due=False)
             if held is None:
-                raise BusyError("A cleanup is in progress; retry when it has ended")
+                raise BusyError("A cleanup or an adoption is in progress; retry when it has ended")
         return held
 
     async def _offboard(self, held: HeldLease, principal: Principal, user_id: str) -> int:

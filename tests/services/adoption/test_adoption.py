@@ -145,6 +145,20 @@ async def test_no_limit_stays_none(bob: httpx.AsyncClient, litellm: LiteLLMStand
     assert (user["maxBudget"], user["models"]) == (None, [])
 
 
+async def test_a_budget_of_nothing_is_a_budget(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """It stays 0, also where LiteLLM at first makes something else of the new user's limits."""
+    add_account(litellm, keys=1, max_budget=0.0, rpm_limit=0)
+
+    def create_with_others(request: httpx.Request) -> httpx.Response:
+        asked: dict[str, Any] = json.loads(request.content)
+        assert (asked["max_budget"], asked["rpm_limit"]) == (0, 0)
+        return httpx.Response(200, json=litellm.rows.add_user(asked | {"max_budget": 5.0, "rpm_limit": 7}))
+
+    wire = Overriding(httpx.ASGITransport(litellm.app), {"/user/new": create_with_others})
+    assert (await adopted(make_service(ports={"litellm": wire}).signed_in(BOB)))["outcome"] == "done"
+    assert [litellm.rows.users[ALICE][name] for name in ("max_budget", "rpm_limit")] == [0, 0]
+
+
 async def test_mixed_case_needs_no_address(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
     """And is adopted whatever `by` is; an address is looked at only where it is asked for."""
     secrets = add_account(litellm, MIXED, keys=2, spend=1.0)
@@ -161,7 +175,7 @@ async def test_it_is_in_the_audit_log(bob: httpx.AsyncClient, litellm: LiteLLMSt
     await adopted(bob)
     (event,) = await events(bob, action="user.adopt")
     assert (event["actor"], event["target"], event["outcome"]) == (BOB, ALICE, "done")
-    assert event["requested"] == {"account": OLD, "keys": sorted(secrets), "deleteEmptied": False}
+    assert event["requested"] == {"account": OLD, "keys": sorted(secrets), "deleteEmptied": False, "limits": LIMITS}
     assert event["before"] == {"account": OLD, "limits": LIMITS, "spend": 3.5}
     assert event["after"] == {"account": OLD, "keys": 3, "deleted": False, "limits": LIMITS, "spend": 3.5}
 
@@ -266,6 +280,30 @@ async def test_a_key_that_is_deleted_meanwhile(make_service: MakeService, litell
     report = await adopted(bob, plan_hash)
     assert [row["keys"] for row in report["done"]["adopted"]] == [2]
     assert {row["user_id"] for row in litellm.rows.keys.values()} == {ALICE}
+
+
+async def test_a_key_that_is_made_meanwhile(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """Is not deleted with the old user, which stays; the next run has it."""
+    alice_was_there(litellm)
+    wire = Overriding(httpx.ASGITransport(litellm.app), {})
+    bob = make_service(ports={"litellm": wire}).signed_in(BOB)
+    plan_hash = (await planned(bob, deleteEmptied=True))["plan"]["hash"]
+    made: list[str] = []
+
+    def move(request: httpx.Request) -> httpx.Response:
+        if not made:
+            made.append(litellm.rows.add_key({"user_id": OLD})[0]["token"])
+        asked: dict[str, Any] = json.loads(request.content)
+        return httpx.Response(200, json=litellm.rows.update_key(asked["key"], asked))
+
+    wire.answers["/key/update"] = move
+    report = await adopted(bob, plan_hash, deleteEmptied=True)
+    assert [(row["keys"], row["deleted"], row["keptBecause"]) for row in report["done"]["adopted"]] == [
+        (3, False, "it has keys that were not moved")
+    ]
+    assert litellm.rows.keys[made[0]]["user_id"] == OLD
+    (left,) = (await adopted(bob, deleteEmptied=True))["done"]["adopted"]
+    assert (left["keys"], left["deleted"], litellm.rows.keys[made[0]]["user_id"]) == (1, True, ALICE)
 
 
 @pytest.mark.parametrize(

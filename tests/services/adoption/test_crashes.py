@@ -98,6 +98,34 @@ async def test_killed_at_every_step(
     pytest.fail("an adoption never came to its end")
 
 
+async def test_killed_before_the_limits_are_those_of_the_account(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """LiteLLM's own defaults filled in what was not limited; the repair takes that away again."""
+    secrets = add_account(litellm, keys=1, spend=1.0)
+    litellm.policy.user_defaults = {"max_budget": 2.0, "budget_duration": "7d", "models": ["gpt-other"]}
+    plain = make_service()
+    bob = plain.signed_in(BOB)
+    plan_hash = (await planned(bob))["plan"]["hash"]
+
+    class Dying(httpx.ASGITransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path == "/user/update":
+                raise Killed
+            return await super().handle_async_request(request)
+
+    dying = make_service(ports={"litellm": Dying(litellm.app)})
+    orchestrator = Orchestrator(dying.settings, dying.ports)
+    assert await run_until_killed(orchestrator, plan_hash, delete_emptied=False)
+    await orchestrator.foundation.aclose()
+    assert litellm.rows.users[ALICE]["max_budget"] == 2.0
+    clock.advance(400)
+    await plain.run_background_jobs()
+    user = litellm.rows.users[ALICE]
+    assert (user["max_budget"], user["budget_duration"], user["models"]) == (None, None, ["all-proxy-models"])
+    assert (owners_of(litellm, secrets), user["spend"]) == ({ALICE}, 1.0)
+
+
 async def test_an_adoption_that_was_never_begun(
     make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
