@@ -113,10 +113,11 @@ class UserStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ListedUser:
-    """A user with their status."""
+    """A user with their status. `tier` is that of a group or component that the caller manages, else None."""
 
     user: User
     status: UserStatus
+    tier: Tier | None = None
 
 
 @dataclass(frozen=True, slots=True)
