@@ -360,3 +360,175 @@ async def test_the_focus_on_the_switch_is_seen_with_forced_colours(open_page: Op
             "(getComputedStyle(document.activeElement))"
         )
     assert focused == ["SELECT", "solid"]
+
+
+async def test_a_key_moves_to_a_component(opened: Opened) -> None:
+    """The dialog says what stays; the secret works, the row goes, and the focus is on the key after it."""
+    page, litellm = opened.page, opened.portal.litellm
+    await opened.sign_in("dave")
+    secret = await create(page, "ci")
+    await page.get_by_role("button", name="I saved the key").click()
+    await add_key(opened.portal, DAVE, "laptop")
+    await page.get_by_role("link", name="Spending").click()
+    await page.get_by_role("link", name="Keys").click()
+    await expect(page.locator("keys-table tbody tr")).to_have_count(2)
+    await choose(page, "ci", "Transfer")
+    dialog = page.locator("dialog[open]")
+    await expect(dialog).to_contain_text("The secret goes on working")
+    await expect(dialog).to_contain_text("Those who received the secret still know it.")
+    receiver = dialog.get_by_label("New owner")
+    await expect(receiver).to_be_focused()
+    await expect(receiver.locator("option")).to_have_text(["litellm-users", "team-a", "Assistant", "Checkout"])
+    await receiver.select_option(label="Checkout")
+    await dialog.get_by_role("button", name="Transfer to Checkout").click()
+    await expect(page.get_by_text("“ci” belongs to Checkout now.")).to_be_visible()
+    await expect(page.locator("keys-table .name")).to_have_text(["laptop"])
+    await expect(page.get_by_role("button", name="Actions for laptop")).to_be_focused()
+    assert await chat(litellm, secret) == 200
+    await switch(page, "Checkout")
+    await expect(page.locator("keys-table .name")).to_have_text(["ci"])
+
+
+async def test_a_transfer_that_is_refused_stays_in_its_dialog(opened: Opened) -> None:
+    """With the service's reason; another owner may be chosen then."""
+    page = opened.page
+    await add_key(opened.portal, DAVE, "ci")
+    await add_key(opened.portal, CHECKOUT, "ci")
+    await opened.sign_in("dave", f"#/keys/{CHECKOUT}")
+    await choose(page, "ci", "Transfer")
+    dialog = page.locator("dialog[open]")
+    await dialog.get_by_label("New owner").select_option(label="Me")
+    await dialog.get_by_role("button", name="Transfer to me").click()
+    await expect(dialog.get_by_role("alert")).to_contain_text("“ci” was not transferred. Another key has the alias ci")
+    await expect(dialog.get_by_label("New owner")).to_have_value(DAVE)
+    await dialog.get_by_label("New owner").select_option(label="team-a")
+    await dialog.get_by_role("button", name="Transfer to team-a").click()
+    await expect(page.get_by_text("“ci” belongs to team-a now.")).to_be_visible()
+
+
+async def test_a_transfer_whose_answer_was_lost_is_done(opened: Opened) -> None:
+    """Another try finds the key at its new owner."""
+    page = opened.page
+    await add_key(opened.portal, DAVE, "ci")
+    await opened.sign_in("dave")
+
+    async def lose(route: Route) -> None:
+        await route.fetch()
+        await route.abort()
+
+    await page.route(re.compile("/transfer$"), lose)
+    await choose(page, "ci", "Transfer")
+    await page.get_by_label("New owner").select_option(label="Checkout")
+    send = page.get_by_role("button", name="Transfer to Checkout")
+    await send.click()
+    await expect(page.locator("dialog [role=alert]")).to_contain_text("The service cannot be reached.")
+    await page.unroute(re.compile("/transfer$"))
+    await send.click()
+    await expect(page.get_by_text("“ci” belongs to Checkout now.")).to_be_visible()
+
+
+async def test_a_key_that_is_gone_is_not_transferred(opened: Opened) -> None:
+    """The page says that it was deleted meanwhile, and its row goes."""
+    page = opened.page
+    key_id = await add_key(opened.portal, DAVE, "ci")
+    await opened.sign_in("dave")
+    await choose(page, "ci", "Transfer")
+    async with opened.portal.as_person(DAVE) as dave:
+        await dave.delete(keys_path(DAVE, key_id))
+    await page.locator("dialog .primary").click()
+    await expect(page.get_by_text("“ci” was deleted meanwhile.")).to_be_visible()
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+
+
+async def test_no_transfer_in_the_overlap_of_a_rotation(opened: Opened) -> None:
+    """The service refuses it, so that it is not offered for either of the two keys."""
+    page = opened.page
+    key_id = await add_key(opened.portal, DAVE, "ci")
+    async with opened.portal.as_person(DAVE) as dave:
+        await dave.post(f"{keys_path(DAVE, key_id)}/regenerate", json={"overlap": 3600})
+    await opened.sign_in("dave")
+    buttons = page.get_by_role("button", name="Actions for")
+    await expect(buttons).to_have_count(2)
+    for number in range(2):
+        await buttons.nth(number).click()
+        await expect(page.get_by_role("menuitem", name="Delete")).to_be_visible()
+        await expect(page.get_by_role("menuitem", name="Transfer")).to_have_count(0)
+        await page.keyboard.press("Escape")
+
+
+async def test_an_admin_names_the_new_owner(opened: Opened) -> None:
+    """Whoever it is; somebody whom LiteLLM does not have is an error in the dialog, and the key stays."""
+    page, rows = opened.page, opened.portal.litellm.rows
+    key_id = await add_key(opened.portal, DAVE, "ci")
+    await opened.sign_in("bob", f"#/users/{DAVE}")
+    await choose(page, "ci", "Transfer")
+    send = page.locator("dialog .primary")
+    await expect(send).to_be_disabled()
+    await page.get_by_label("New owner").fill(ALICE)
+    await send.click()
+    await expect(page.locator("dialog [role=alert]")).to_contain_text("“ci” was not transferred")
+    await page.get_by_label("New owner").fill(CHECKOUT)
+    await page.get_by_role("button", name="Transfer to checkout").click()
+    await expect(page.get_by_text("“ci” belongs to checkout now.")).to_be_visible()
+    assert rows.keys[key_id]["user_id"] == CHECKOUT
+
+
+async def test_admins_filter_users_by_kind(opened: Opened) -> None:
+    """Each row says of which kind it is."""
+    page = opened.page
+    await add_key(opened.portal, DAVE, "laptop")
+    await add_key(opened.portal, CHECKOUT, "ci")
+    await add_key(opened.portal, TEAM_A, "shared")
+    await opened.sign_in("bob", "#/users")
+    kinds = page.locator("tbody td:nth-child(3)")
+    await expect(kinds).to_have_text(["Component", "Group", "User"])
+    for kind, name in (("Component", "Checkout"), ("Group", "team-a"), ("User", "Dave")):
+        await page.get_by_label("Kind", exact=True).select_option(label=kind)
+        await expect(page.locator("tbody .name")).to_have_text([name])
+        await expect(kinds).to_have_text([kind])
+
+
+async def test_what_somebody_knows(opened: Opened) -> None:
+    """The keys of software whose secret they received, each with its owner's page, and those that nobody knows of."""
+    page, rows = opened.page, opened.portal.litellm.rows
+    key_id = await add_key(opened.portal, CHECKOUT, "ci")
+    await add_key(opened.portal, MEMBERS, "of-alice", by=ALICE)
+    await add_key(opened.portal, DAVE, "laptop")
+    rows.add_key({"user_id": CHECKOUT, "key_alias": "elsewhere"})
+    await opened.sign_in("bob", f"#/users/{DAVE}")
+    known = page.locator("known-secrets")
+    await expect(known.locator("section > .scroll tbody .name")).to_have_text(["ci"])
+    await known.get_by_text("1 other key of groups and components").click()
+    await expect(known.locator("details .name")).to_have_text(["elsewhere"])
+    await known.get_by_role("link", name=CHECKOUT).first.click()
+    await expect(page.locator("main h1").first).to_have_text("checkout")
+    await expect(page.locator("keys-table .name")).to_have_text(["ci", "elsewhere"])
+    await expect(page.locator("known-secrets")).to_have_count(0)
+    await page.go_back()
+    await known.get_by_role("link", name="ci", exact=True).click()
+    assert page.url.endswith(f"#/users/{CHECKOUT}/keys/{key_id}")
+
+
+async def test_an_admin_accepts_what_was_registered_anew(opened: Opened) -> None:
+    """The plan's reason is on its page; its uid is typed, and a wrong one is refused by the service."""
+    page, org = opened.page, opened.portal.backstage.org
+    await add_key(opened.portal, CHECKOUT, "ci")
+    org.uids[CHECKOUT] = "registered-anew"
+    async with opened.portal.as_person(BOB) as bob:
+        await bob.post(f"{BASE}/cleanup", json={"dryRun": True})
+    await opened.sign_in("bob", f"#/users/{CHECKOUT}")
+    await expect(page.get_by_text("Off-boarding: registered anew: an admin may accept its uid")).to_be_visible()
+    await page.get_by_role("button", name="Accept another uid").click()
+    send = page.get_by_role("button", name="Accept this uid of checkout")
+    await expect(page.get_by_label("Its uid now")).to_be_focused()
+    await page.get_by_label("Its uid now").fill("another")
+    await expect(send).to_be_disabled()
+    await page.get_by_label("Type checkout to confirm").fill("checkout")
+    await send.click()
+    await expect(page.locator("dialog [role=alert]")).to_contain_text("with the uid registered-anew")
+    await page.get_by_label("Its uid now").fill("registered-anew")
+    await send.click()
+    await expect(page.locator("dialog[open]")).to_have_count(0)
+    await expect(page.locator(".summary code")).to_have_text("registered-anew")
+    async with opened.portal.as_person(BOB) as bob:
+        assert (await bob.get(user_path(CHECKOUT))).json()["entityUid"] == "registered-anew"
