@@ -127,10 +127,11 @@ class UserFilters:
 
 @dataclass(frozen=True, slots=True)
 class ListedUser:
-    """A user with their status."""
+    """A user with their status. `tier` is that of a group or component that the caller manages, else None."""
 
     user: User
     status: UserStatus
+    tier: Tier | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,24 +38,6 @@ class _User(Answer):
     odd_fields: Sequence[str] | UnsetType
 
 
-class _ListedUser(_User):
-    display_name: str | None
-    email: str | None
-    status: UserStatus
-
-
-class _Candidate(Answer):
-    user_id: str
-    kind: str
-    display_name: str
-    tier: str
-    max_budget: float | None
-    budget_duration: str | None
-    models: Sequence[str]
-    tpm_limit: int | None
-    rpm_limit: int | None
-
-
 class _TierLimits(Answer):
     max_budget: float | None
     budget_duration: str | None
@@ -64,6 +46,21 @@ class _TierLimits(Answer):
     rpm_limit: int | None
     max_keys: int | None
     max_key_life: int | None = field(name="maxKeyDuration")
+
+
+class _ListedUser(_User):
+    display_name: str | None
+    email: str | None
+    status: UserStatus
+    limits: _TierLimits | UnsetType
+
+
+class _Candidate(Answer):
+    user_id: str
+    kind: str
+    display_name: str
+    tier: str
+    limits: _TierLimits
 
 
 class _CreateUserRequest(TypedDict):
@@ -144,14 +141,17 @@ async def get_known_secrets(service: SecretsKnown, principal: Principal, user_id
 
 
 def _listed(page: users.UserPage) -> dict[str, Any]:
-    listed = [_user(_ListedUser, row.user, status=row.status) for row in page.items]
+    listed = [_user(_ListedUser, row.user, status=row.status, limits=_limits(row.tier)) for row in page.items]
     candidates = {} if page.candidates is None else {"candidates": [_candidate(row) for row in page.candidates]}
     return {"users": listed, "nextCursor": page.next_cursor, "sweptAt": iso(page.swept_at)} | candidates
 
 
 def _candidate(row: users.Candidate) -> _Candidate:
-    limits = {name: getattr(row.tier, name) for name in users.USER_LIMITS}
-    return _Candidate.of(row, kind=refs.kind_of(row.user_id), tier=row.tier.name, **limits)
+    return _Candidate.of(row, kind=refs.kind_of(row.user_id), tier=row.tier.name, limits=_TierLimits.of(row.tier))
+
+
+def _limits(tier: users.Tier | None) -> _TierLimits | UnsetType:
+    return UNSET if tier is None else _TierLimits.of(tier)
 
 
 def _user(kind: type[_User], user: users.User, **more: Any) -> _User:

@@ -84,16 +84,16 @@ export class Api {
   /**
    * The first rows of a list, from as many pages as it takes.
    *
-   * @param {string[]} path @param {string} name of the field @param {Options['query']} query
+   * @param {string[]} path @param {(page: any) => any[]} rowsOf @param {Options['query']} query
    * @param {number} most of rows @param {(count: number) => void} progress is told how many there are so far
    * @returns {Promise<any[]>}
    */
-  async readAll(path, name, query, most, progress) {
+  async readAll(path, rowsOf, query, most = Infinity, progress = () => {}) {
     const rows = [];
     let cursor = null;
     do {
       const page = await this.read(path, { ...query, limit: PAGE, cursor });
-      rows.push(...page[name]);
+      rows.push(...rowsOf(page));
       progress(rows.length);
       cursor = page.nextCursor;
     } while (cursor && rows.length < most);

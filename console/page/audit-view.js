@@ -23,6 +23,7 @@ const ACTIONS = [
   'key.update',
   'key.delete',
   'key.regenerate',
+  'key.transfer',
   'key.revoke',
   'key.report',
   'cleanup.run',
@@ -170,7 +171,7 @@ class AuditView extends PagedView {
     this.exported = 0;
     try {
       const progress = (/** @type {number} */ count) => (this.exported = count);
-      const rows = await this.api.readAll(['audit'], 'events', this.#query, MOST_EXPORTED, progress);
+      const rows = await this.api.readAll(['audit'], page => page.events, this.#query, MOST_EXPORTED, progress);
       this.#save(rows);
       if (rows.length === MOST_EXPORTED) {
         this.failed(words.exportedPart, { message: words.exportedMost(MOST_EXPORTED) });

@@ -1,8 +1,9 @@
 // What of a budget is spent, since when, and what it means that it is used up, wherever that matters.
 
 import { html, nothing } from './lit.js';
-import { dayOf, moment, money, nameOf } from './format.js';
+import { dayOf, moment, money } from './format.js';
 import { isOver } from './key-facts.js';
+import { owners } from './owners.js';
 import { session } from './session.js';
 import { bar, tile } from './ui.js';
 import { text } from './text.js';
@@ -47,6 +48,21 @@ export function budgetTile(budget, { spend, maxBudget }, unlimited = '') {
 export const budgetBar = (spend, most, whose) =>
   html`${bar(spend, most, `${text.keys.columns.budget} ${whose}`)} <small>${ofBudget(most)}</small>`;
 
+/**
+ * What a user may spend and how fast, in a few words.
+ *
+ * @param {{maxBudget: number | null, budgetDuration: string | null, models: string[], rpmLimit: number | null,
+ *   tpmLimit: number | null}} limits
+ */
+export function limitsOf({ maxBudget, budgetDuration, models, rpmLimit, tpmLimit }) {
+  const { periods, every } = text.fields;
+  const period = periods[/** @type {'1mo'} */ (budgetDuration === '30d' ? '1mo' : budgetDuration)];
+  const renewed = budgetDuration ? `, ${period ?? every(budgetDuration)}` : '';
+  const budget = maxBudget === null ? text.keys.tiles.unlimited : `${money(maxBudget)}${renewed}`;
+  const rates = rpmLimit === null && tpmLimit === null ? '' : text.keys.rates(rpmLimit, tpmLimit);
+  return [budget, rates, models.join(', ')].filter(Boolean).join(' · ');
+}
+
 /** @param {number} most */
 const ofBudget = most => `${text.keys.tiles.of} ${money(most)}`;
 
@@ -60,6 +76,6 @@ export function budgetNotice({ userId, spend, maxBudget }, resetsAt) {
   const sentence =
     userId === session.person?.subject
       ? text.budget.usedUp(money(maxBudget), end, session.settings.contact)
-      : text.budget.usedUpOf(nameOf(userId), money(maxBudget), end);
+      : text.budget.usedUpOf(owners.titleOf(userId), money(maxBudget), end);
   return html`<div class="notice warn" role="status">${sentence}</div>`;
 }

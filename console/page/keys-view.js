@@ -6,29 +6,29 @@ import { confirmDeletion } from './key-delete.js';
 import { KeyForm } from './key-form.js';
 import { KeyReport } from './key-report.js';
 import { KeyRotate } from './key-rotate.js';
-import { budgetNotice, budgetTile } from './budget.js';
+import { mayTransfer, transferKey } from './key-transfer.js';
+import { keyTiles } from './key-tiles.js';
+import { budgetNotice, limitsOf } from './budget.js';
 import { isOver, keyName, mayRotate, mayUnblock, takesRoom } from './key-facts.js';
-import { dayOf, exact, when } from './format.js';
 import { showMenu } from './menu.js';
 import { notices } from './notices.js';
 import { may, session } from './session.js';
-import { empty, plain, tile } from './ui.js';
+import { OwnedView, REFUSALS } from './owned-view.js';
+import { owners } from './owners.js';
+import { empty, plain } from './ui.js';
 import { text } from './text.js';
-import { COUNTDOWN, View } from './view.js';
+import { COUNTDOWN } from './view.js';
 import './keys-table.js';
 
 const { keys: words } = text;
-/** What another try cannot change. */
-const REFUSALS = [400, 403];
 
-class KeysView extends View {
+class KeysView extends OwnedView {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
     note: { state: true },
   };
 
   heading = words.title;
   lead = words.lead;
-  userId = '';
   /** The key that is looked for, if any. */
   keyId = '';
   /** @type {any} */ me = null;
@@ -46,14 +46,24 @@ class KeysView extends View {
 
   async load() {
     // The user first: asking for it creates the user of a member who is here for the first time.
-    const user = await this.api.read(['users', this.userId]);
-    this.#loadBudget();
+    const user = await this.#readUser();
     this.loadPart('models', async () =>
       (await this.api.read(['models'])).models.map((/** @type {any} */ model) => model.id),
     );
+    if (user.isNew) return { user, rows: [] };
+    this.#loadBudget();
     const { keys } = await this.api.read(['users', this.userId, 'keys']);
     const isOwnerOver = isOver(user.spend, user.maxBudget);
     return { user, rows: keys.map((/** @type {any} */ key) => ({ ...key, isOwnerOver })) };
+  }
+
+  /** LiteLLM gets a group or component with its first key: until then, with the limits that it will have. */
+  #readUser() {
+    return owners.read(
+      this.userId,
+      () => this.api.read(['users', this.userId]),
+      owner => ({ ...owner, spend: 0, isNew: true }),
+    );
   }
 
   #loadBudget() {
@@ -62,7 +72,10 @@ class KeysView extends View {
 
   /** `TierLimits`, as far as they are known here. @returns {any} */
   get limits() {
-    return this.userId === this.me.subject ? this.me.limits : {};
+    if (this.isOwn) return this.me.limits;
+    const { limits = {} } = owners.find(this.userId) ?? {};
+    // An admin may exceed another's tier, but for the number of keys.
+    return may(this.me, 'keys.create') ? { maxKeys: limits.maxKeys } : limits;
   }
 
   /** The number of keys that the tier's limit is about. */
@@ -72,6 +85,11 @@ class KeysView extends View {
 
   get #isFull() {
     return this.#count >= (this.limits.maxKeys ?? Infinity);
+  }
+
+  /** '' is whoever looks. */
+  get #whose() {
+    return this.isOwn ? '' : owners.titleOf(this.userId);
   }
 
   get #mayCreate() {
@@ -84,6 +102,7 @@ class KeysView extends View {
   }
 
   #createButton() {
+    const { maxKeys } = this.limits;
     return html`<button
         type="button"
         class="primary"
@@ -94,7 +113,7 @@ class KeysView extends View {
       >
         ${words.create}
       </button>
-      ${this.#isFull ? html`<small id="full">${words.full(this.#count, this.limits.maxKeys)}</small>` : nothing}`;
+      ${this.#isFull ? html`<small id="full">${words.full(this.#whose, this.#count, maxKeys)}</small>` : nothing}`;
   }
 
   content() {
@@ -116,27 +135,16 @@ class KeysView extends View {
 
   #empty() {
     const button = html`<button type="button" @click=${() => this.create()}>${words.create}</button>`;
-    return html`<section class="card">${empty(words.empty, this.#mayCreate ? button : nothing)}</section>`;
+    const sentence = this.user.isNew ? words.emptyOf(this.#whose, limitsOf(this.user)) : words.empty;
+    return html`<section class="card">${empty(sentence, this.#mayCreate ? button : nothing)}</section>`;
   }
 
   #tiles() {
-    const { tiles } = words;
-    const { maxKeys } = this.limits;
-    const tier = this.userId === this.me.subject ? this.me.tier : this.user.tier;
-    const keys = maxKeys ? html`${this.#count} <small>${tiles.of} ${maxKeys}</small>` : this.rows.length;
-    const ofTier = html`<small>${tier && tier !== 'userDefaults' ? `${tiles.tier} ${tier}` : nothing}</small>`;
-    return html`<section class="tiles">
-      ${budgetTile(this.budget, this.user, tiles.unlimited)} ${this.#resets()} ${tile(tiles.keys, keys, ofTier)}
-    </section>`;
-  }
-
-  #resets() {
-    const { resets, missing, noReset } = words.tiles;
-    const again = html`<button type="button" class="quiet" @click=${() => this.#loadBudget()}>${text.retry}</button>`;
-    if (this.missing.budget) return tile(resets, missing, again);
-    const end = this.budget?.resetsAt;
-    if (!end) return tile(resets, this.budget ? noReset : '…');
-    return tile(resets, dayOf(end), html`<small>${when(end)}</small>`, exact(end));
+    const tier = this.isOwn ? this.me.tier : this.user.tier;
+    const most = this.limits.maxKeys;
+    const { user, budget } = this;
+    const count = most ? this.#count : this.rows.length;
+    return keyTiles({ user, budget, missing: this.missing.budget, count, most, tier }, () => this.#loadBudget());
   }
 
   updated() {
@@ -156,9 +164,14 @@ class KeysView extends View {
       : { label: dialogs.block, act: () => this.#block(row) };
     const after = { changed: () => this.#saved(), gone: () => this.#gone(row) };
     const rotate = { label: dialogs.rotate, act: () => this.#open(new KeyRotate(), { key: row, ...after }) };
+    const transfer = {
+      label: dialogs.transfer,
+      act: () => transferKey(this, row, () => this.#forget(row), after.gone),
+    };
     const actions = [
       { label: dialogs.edit, act: () => this.#edit(row) },
       ...(mayRotate(row) ? [rotate] : []),
+      ...(mayTransfer(this.me, this.userId, row) ? [transfer] : []),
       ...(row.blocked && !mayUnblock(row, may(this.me, 'keys.unblock')) ? [] : [blocking]),
       { label: dialogs.remove, danger: true, act: () => this.#remove(row) },
     ];
@@ -173,6 +186,8 @@ class KeysView extends View {
   #edit(row) {
     this.#attempt(row, words.notRead(keyName(row)), words.editAgain, async () => {
       const { body, etag } = await this.api.call('GET', this.#pathOf(row));
+      // Another owner's keys may be here by now.
+      if (!this.isConnected) return;
       this.#open(new KeyForm(), { row: body, etag, changed: () => this.reload(), gone: () => this.#gone(row) });
     });
   }

@@ -8,16 +8,17 @@ import { nameOf } from './format.js';
 import { notices } from './notices.js';
 import { secrets } from './secrets.js';
 import { hasKeys, may, session } from './session.js';
-import { FOR_ALL, FOR_SOME, NEEDS, routeNow } from './route.js';
-import { failed, skeleton } from './ui.js';
+import { FOR_ALL, FOR_SOME, NEEDS, isOwned, ownedHref, routeNow } from './route.js';
+import { owned } from './owned.js';
+import { owners } from './owners.js';
+import { forAdminsOnly, outdated, refused } from './refusals.js';
+import { skeleton } from './ui.js';
 import { text } from './text.js';
-import './keys-view.js';
 import './notice-list.js';
-import './spending-view.js';
 import './secret-card.js';
 import './sign-in.js';
 
-const { nav, signIn } = text;
+const { nav } = text;
 /** What only admins see is loaded when they go there. @type {Record<string, () => Promise<unknown>>} */
 const MODULES = {
   users: () => import('./users-view.js'),
@@ -26,6 +27,8 @@ const MODULES = {
   audit: () => import('./audit-view.js'),
   health: () => import('./health-view.js'),
 };
+
+/** @typedef {import('./session.js').Person} Person */
 
 class Console extends PageElement {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
@@ -39,7 +42,7 @@ class Console extends PageElement {
     this.route = routeNow();
   }
 
-  stores = [secrets];
+  stores = [secrets, owners];
 
   async connectedCallback() {
     super.connectedCallback();
@@ -65,13 +68,15 @@ class Console extends PageElement {
     if (session.person === this.#shown) return;
     this.#shown = session.person;
     notices.clear();
+    owners.load();
     await this.#go();
   }
 
-  /** @type {import('./session.js').Person | null} */ #shown = null;
+  /** @type {Person | null} */ #shown = null;
 
-  /** Above whatever dialog is open. */
+  /** Dialogs are above whatever else is open. */
   updated() {
+    document.title = `${this.#title} · ${text.name}`;
     const dialog = /** @type {HTMLDialogElement | null} */ (this.querySelector('dialog.again'));
     if (dialog && !dialog.open) dialog.showModal();
   }
@@ -83,15 +88,21 @@ class Console extends PageElement {
     this.route = routeNow();
     const { name } = this.route;
     if (session.person && !hasKeys(session.person) && !NEEDS[name]) return location.replace('#/users');
-    document.title = `${this.#title} · ${text.name}`;
-    await this.#load(name);
+    await (isOwned(name) ? owners.awaited : this.#load(name));
     await this.#focusHeading();
   }
 
   get #title() {
     const { name, userId } = this.route;
-    if (!session.person) return signIn.title;
-    return name === 'user' ? nameOf(userId) : nav[/** @type {'keys'} */ (name)];
+    if (!session.person) return text.signIn.title;
+    if (name === 'user') return nameOf(userId);
+    const title = nav[/** @type {'keys'} */ (name)];
+    return this.#isMine ? title : `${title}: ${owners.titleOf(this.route.owner)}`;
+  }
+
+  /** Whether what is shown is of nobody else. */
+  get #isMine() {
+    return ['', session.person?.subject].includes(this.route.owner);
   }
 
   /** Whoever hears the page hears where they are, and goes on from there. */
@@ -99,7 +110,9 @@ class Console extends PageElement {
     await this.updateComplete;
     const view = /** @type {import('lit').LitElement | null} */ (this.querySelector('main > :is([data-view])'));
     await view?.updateComplete;
-    if (!document.querySelector('dialog[open]')) /** @type {any} */ (this.querySelector('main h1'))?.focus();
+    // Whoever chooses among owners goes on choosing.
+    if (document.querySelector('dialog[open], owner-switch :focus')) return;
+    /** @type {HTMLElement | null} */ (this.querySelector('main h1'))?.focus();
   }
 
   /** After a deployment, a module may be gone, or not fit those that are here. @param {string} name of a view */
@@ -122,9 +135,9 @@ class Console extends PageElement {
     const target = /** @type {HTMLElement} */ (event.target);
     if (event.ctrlKey || event.metaKey || event.altKey || target.closest('input, select, textarea, dialog, .menu'))
       return;
-    const after = this.#prefix === 'g' ? { k: '#/keys', s: '#/spending' }[event.key] : undefined;
+    const after = this.#prefix === 'g' ? { k: 'keys', s: 'spending' }[event.key] : undefined;
     this.#prefix = event.key;
-    if (after) location.hash = after;
+    if (after) location.hash = ownedHref(after, this.route.owner);
     else if (event.key === '/') this.#focus(event, '[data-filter]');
     else if (event.key === 'c')
       (event.preventDefault(), /** @type {any} */ (this.querySelector('keys-view'))?.create());
@@ -158,7 +171,7 @@ class Console extends PageElement {
 
   /** Asks first, where a secret would be lost. */
   #signOut() {
-    const { subject } = /** @type {import('./session.js').Person} */ (session.person);
+    const { subject } = /** @type {Person} */ (session.person);
     const kept = secrets.of(subject);
     if (!kept.length) return session.signOut();
     open(new ConfirmDialog(), {
@@ -183,7 +196,7 @@ class Console extends PageElement {
     const { person, failure } = session;
     if (!session.isStarted && !failure) return html`<div class="app" aria-busy="true"></div>`;
     if (!person && failure && (failure.status === 403 || !session.isStarted))
-      return html`<main class="alone">${this.#refused(failure)}</main>`;
+      return html`<main class="alone">${refused(failure)}</main>`;
     if (!person) return html`<main class="alone"><sign-in></sign-in></main>`;
     const further = FOR_SOME.filter(name => may(person, NEEDS[name]));
     const role = may(person, 'users.update') ? text.admin : further.length ? text.auditor : '';
@@ -237,42 +250,21 @@ class Console extends PageElement {
     </dialog>`;
   }
 
-  /** @param {import('./http.js').ApiError} failure */
-  #refused(failure) {
-    const isOutsider = failure.status === 403;
-    return html`<section class="sign-in">
-      <h1>${isOutsider ? signIn.outsider : signIn.title}</h1>
-      ${
-        isOutsider
-          ? html`<p>${signIn.ask(session.settings.contact)}</p>
-              <p class="sub">${failure.message}</p>
-              <button type="button" @click=${() => session.signOut()}>${text.signOut}</button>`
-          : failed(signIn.failed, failure, () => session.retry())
-      }
-    </section>`;
-  }
-
   /** @param {keyof typeof nav} name */
   #link(name) {
     const isHere = this.route.name === name || (name === 'users' && this.route.name === 'user');
-    return html`<a href="#/${name}" aria-current=${isHere ? 'page' : nothing}>${nav[name]}</a>`;
+    const owner = isOwned(name) ? this.route.owner : '';
+    return html`<a href=${ownedHref(name, owner)} aria-current=${isHere ? 'page' : nothing}>${nav[name]}</a>`;
   }
 
-  /** @param {import('./session.js').Person} person */
+  /** @param {Person} person */
   #view(person) {
-    const { subject } = person;
     const { name: route, userId, keyId } = this.route;
     if (NEEDS[route] && !may(person, NEEDS[route])) return forAdminsOnly(nav[/** @type {'users'} */ (route)]);
     const module = MODULES[route] ? this.#modules.get(route) : 'loaded';
-    if (module === 'gone')
-      return html`<div class="notice bad" role="alert">
-        <strong>${text.errors.module}.</strong
-        ><button type="button" @click=${() => location.reload()}>${text.errors.reload}</button>
-      </div>`;
-    if (module !== 'loaded') return skeleton();
+    if (module === 'gone') return outdated();
+    if (module !== 'loaded' || (isOwned(route) && owners.isAwaited)) return skeleton();
     switch (route) {
-      case 'spending':
-        return html`<spending-view .userId=${subject}></spending-view>`;
       case 'users':
         return html`<users-view></users-view>`;
       case 'user':
@@ -284,13 +276,8 @@ class Console extends PageElement {
       case 'health':
         return html`<health-view></health-view>`;
       default:
-        return html`<keys-view .userId=${subject} .me=${person}></keys-view>`;
+        return owned(person, route, this.#isMine ? person.subject : this.route.owner);
     }
   }
 }
 customElements.define('llm-console', Console);
-
-/** @param {string | undefined} title */
-const forAdminsOnly = title =>
-  html`<header class="page"><h1 tabindex="-1">${title ?? nav.users}</h1></header>
-    <div class="notice plain">${text.onlyAdmins} <a href="#/keys">${text.toKeys}</a></div>`;

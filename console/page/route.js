@@ -11,13 +11,23 @@ export const NEEDS = {
 };
 export const FOR_SOME = /** @type {const} */ (['users', 'cleanup', 'audit', 'health']);
 
-/** The route in the address, such as #/users/user:default/alice, or that with /keys/ and the id of a key. */
+/**
+ * The route in the address, such as #/users/user:default/alice, or that with /keys/ and the id of a key; or
+ * #/keys/component:default/checkout, whose `owner` is '' where it is whoever looks.
+ */
 export function routeNow() {
   const [, name = '', ...rest] = decoded(location.hash).split('/');
   if (name === 'users' && rest.length)
-    return { name: 'user', userId: rest.slice(0, 2).join('/'), keyId: rest[3] ?? '' };
-  return { name: [...FOR_ALL, ...FOR_SOME].some(known => known === name) ? name : 'keys', userId: '', keyId: '' };
+    return { name: 'user', userId: rest.slice(0, 2).join('/'), keyId: rest[3] ?? '', owner: '' };
+  const known = [...FOR_ALL, ...FOR_SOME].some(one => one === name) ? name : 'keys';
+  return { name: known, userId: '', keyId: '', owner: isOwned(known) ? rest.slice(0, 2).join('/').toLowerCase() : '' };
 }
+
+/** Whether a view shows what belongs to one owner. @param {string} name */
+export const isOwned = name => FOR_ALL.some(one => one === name);
+
+/** The address of a view of what belongs to an owner; without one, to whoever looks. @param {string} name */
+export const ownedHref = (name, owner = '') => `#/${name}${owner && `/${encodeURI(owner)}`}`;
 
 /** The address of a user's page, or of one of their keys on it. @param {string} userId @param {string} keyId */
 export const hrefOf = (userId, keyId = '') => `#/users/${encodeURI(userId)}${keyId && `/keys/${keyId}`}`;

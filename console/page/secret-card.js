@@ -2,7 +2,7 @@
 
 import { html, nothing } from './lit.js';
 import { PageElement } from './element.js';
-import { nameOf } from './format.js';
+import { owners } from './owners.js';
 import { session } from './session.js';
 import { snippets } from './snippets.js';
 import { copyButton } from './ui.js';
@@ -41,7 +41,7 @@ class SecretCard extends PageElement {
     const { keyId, secret, alias, userId, model } = this.kept;
     const address = session.settings.modelsUrl;
     const all = snippets(secret, address, model);
-    const of = userId === session.person?.subject ? '' : nameOf(userId);
+    const of = userId === session.person?.subject ? '' : owners.titleOf(userId);
     const code = all[this.chosen][1];
     return html`<section class="card secret" tabindex="-1" aria-labelledby="secret-${keyId}">
       <h2 id="secret-${keyId}">${text.secret.title(alias, of)}</h2>

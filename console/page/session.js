@@ -17,18 +17,20 @@ const settingsUrl = new URL('../settings', import.meta.url);
 /**
  * The answer of /me.
  *
- * @typedef {{subject: string, permissions?: {name: string, scope: string}[], tier: string | null, limits: any}} Person
+ * @typedef {{subject: string, permissions?: {name: string, scope: string}[], tier: string | null, limits: any,
+ *   manages?: Set<string>}} Person `manages` are the groups and components that they manage, once that is known
  */
 
 /**
- * Whether somebody may do something to what is `owner`'s; without an owner, to everybody's. Where the service is older
- * than the page it does not say, and everybody may do something to what is theirs.
+ * Whether somebody may do something to what is `owner`'s; without an owner, to everybody's. What they manage is theirs.
+ * Where the service is older than the page it does not say, and everybody may do something to what is theirs.
  *
  * @param {Person} person @param {string} permission @param {string} [owner]
  */
-export function may({ subject, permissions }, permission, owner) {
+export function may({ subject, permissions, manages }, permission, owner) {
   const scope = permissions ? permissions.find(({ name }) => name === permission)?.scope : 'own';
-  return scope === 'any' || (scope === 'own' && subject === owner);
+  const isTheirs = owner !== undefined && (subject === owner || Boolean(manages?.has(owner)));
+  return scope === 'any' || (scope === 'own' && isTheirs);
 }
 
 /** Whether there are keys of their own: an auditor has none. @param {Person} person */

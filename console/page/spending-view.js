@@ -6,7 +6,8 @@ import { budgetNotice, budgetTile } from './budget.js';
 import { exact, exactMoney, isKeyId, money, number, shortId, utcDayOf, when } from './format.js';
 import { download, empty, heads, table, tile } from './ui.js';
 import { text } from './text.js';
-import { View } from './view.js';
+import { OwnedView } from './owned-view.js';
+import { owners } from './owners.js';
 
 const { spending: words } = text;
 const DAY = 86400e3;
@@ -15,7 +16,7 @@ const PERIODS = [7, 30, 90, 365];
 
 /** @typedef {{by: string, days: number}} Choice */
 
-class SpendingView extends View {
+class SpendingView extends OwnedView {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
     asked: { state: true },
     isWaiting: { state: true },
@@ -23,7 +24,6 @@ class SpendingView extends View {
 
   heading = words.title;
   lead = words.lead;
-  userId = '';
   /** Whether what the budget means is said elsewhere on the page. */
   isNested = false;
   /** @type {Choice} what the numbers are: everything but the controls is drawn from it */ shown = {
@@ -41,6 +41,15 @@ class SpendingView extends View {
 
   async load() {
     const shown = this.asked;
+    return owners.read(
+      this.userId,
+      () => this.#read(shown),
+      owner => ({ byDay: null, report: nothingOf(owner), shown }),
+    );
+  }
+
+  /** @param {Choice} shown */
+  async #read(shown) {
     const path = ['users', this.userId, 'usage'];
     const to = new Date();
     const period = { from: dateOf(new Date(to.getTime() - (shown.days - 1) * DAY)), to: dateOf(to) };
@@ -211,6 +220,13 @@ class SpendingView extends View {
   }
 }
 customElements.define('spending-view', SpendingView);
+
+/** The report of an owner that LiteLLM does not have yet. @param {import('./owners.js').Owner} owner */
+const nothingOf = ({ maxBudget, budgetDuration }) => ({
+  groups: [],
+  total: { spend: 0, requests: 0 },
+  budget: { spend: 0, maxBudget, remaining: maxBudget, budgetDuration, resetsAt: null },
+});
 
 /** Without the dust of sums of floats. @param {number} spend */
 const usd = spend => Number(spend.toFixed(6));

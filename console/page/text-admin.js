@@ -15,10 +15,19 @@ export const forAdmins = {
     /** @param {string} name */
     gone: name => `${name} was off-boarded meanwhile`,
     title: 'Users',
-    lead: 'Everybody who has a user in LiteLLM.',
+    lead: 'The people, groups and components that have a user in LiteLLM.',
     search: 'Search by id, name or e-mail address',
     empty: 'Nobody was found.',
-    columns: { user: 'User', status: 'Status', tier: 'Tier', spend: 'Spend', budget: 'Budget', since: 'Created' },
+    columns: {
+      user: 'User',
+      status: 'Status',
+      kind: 'Kind',
+      tier: 'Tier',
+      spend: 'Spend',
+      budget: 'Budget',
+      since: 'Created',
+    },
+    anyKind: 'Any kind',
     status: { active: 'Active', overBudget: 'Over budget', offboarding: 'Leaving' },
     created: 'created',
     defaultTier: 'default',
@@ -40,14 +49,43 @@ export const forAdmins = {
     offboard: 'Off-board',
     /** @param {string} name */
     offboardTitle: name => `Off-board ${name}`,
-    /** @param {number} keys @param {string} spend @param {string} soon */
-    offboardLead: (keys, spend, soon) =>
+    /** @param {number} keys @param {string} spend @param {string} soon @param {boolean} isPerson */
+    offboardLead: (keys, spend, soon, isPerson) =>
       `${plural(keys, 'key stops', 'keys stop')} working ${soon} and ${keys === 1 ? 'is' : 'are'} deleted with the ` +
       `user. Their spending of ${spend} disappears from this page; LiteLLM’s reports keep it. ` +
       'There is no grace period. ' +
-      'If they are still in an allowed group, remove them there first, or they get a new user with their next request.',
+      (isPerson
+        ? 'If they are still in an allowed group, remove them there first, or their next request makes a new user.'
+        : 'As long as an entry of litellmOrchestrator.owners matches it, its next key makes a new user.'),
     /** @param {string} name */
     offboardButton: name => `Off-board ${name} for good`,
+    uid: 'uid in the catalog:',
+    /** @param {string} reason */
+    offboarded: reason => `Off-boarding: ${reason}.`,
+    accept: 'Accept another uid',
+    /** @param {string} name */
+    acceptTitle: name => `Accept another uid of ${name}`,
+    /** @param {string} name */
+    acceptLead: name =>
+      `${name} was registered anew in Backstage’s catalog. Accept its uid only if it is the same as before: whoever ` +
+      'manages it now has its keys and its budget then. The next run of the off-boarding unblocks what it blocked.',
+    newUid: 'Its uid now',
+    newUidHint: 'metadata.uid of the entity: Inspect entity, in Backstage.',
+    /** @param {string} name */
+    acceptButton: name => `Accept this uid of ${name}`,
+    /** @param {string} name */
+    notAccepted: name => `The uid of ${name} was not accepted`,
+  },
+  knownSecrets: {
+    title: 'Known secrets',
+    /** @param {string} name */
+    lead: name => `Keys of groups and components whose secret ${name} received. A rotation takes a key off this list.`,
+    /** @param {string} name */
+    none: name => `As far as the audit log knows, ${name} received none.`,
+    /** @param {number} count */
+    unknown: count =>
+      `${plural(count, 'other key', 'other keys')} of groups and components: nobody knows who received the secret`,
+    columns: { key: 'Key', owner: 'Owner', received: 'Received' },
   },
   cleanup: {
     notPlanned: 'The preview was not made',
@@ -86,6 +124,8 @@ export const forAdmins = {
       twoSpellings: 'Id in two spellings',
       sameAddress: 'Same e-mail address as somebody who leaves',
       childGroups: 'Child groups that the catalog does not show',
+      knownSecret: 'Leaves, and knows a secret of software',
+      unmanaged: 'Managed by nobody',
     },
     columns: {
       user: 'User',

@@ -3,7 +3,7 @@
 export const inDialogs = {
   fields: {
     alias: 'Alias',
-    aliasHint: 'What you will recognise it by. No two of your keys may have the same.',
+    aliasHint: 'What you will recognise it by. No two keys of one owner may have the same.',
     maxBudget: 'Budget in USD',
     budgetDuration: 'Budget renews',
     /** @param {string} period as LiteLLM has it */
@@ -13,15 +13,15 @@ export const inDialogs = {
     expires: 'Expires',
     models: 'Models',
     modelsMissing:
-      'The list of models is not available now. Without a choice, the key may call every model of your tier.',
-    modelsHint: 'Leave empty to allow every model of your tier.',
+      'The list of models is not available now. Without a choice, the key may call every model of the tier.',
+    modelsHint: 'Leave empty to allow every model of the tier.',
     rpmLimit: 'Requests per minute',
     tpmLimit: 'Tokens per minute',
     never: 'never',
     /** @param {string} limit */
     atMost: limit => `At most ${limit}.`,
     /** @param {string} limit */
-    atMostUntil: limit => `Your tier allows at most ${limit}.`,
+    atMostUntil: limit => `The tier allows at most ${limit}.`,
     periods: { '1d': 'daily', '7d': 'weekly', '1mo': 'monthly, on the 1st' },
     tooMuch: 'That is more than the tier allows.',
     tooMuchOfOwn: 'That is more than all keys of this user together may have.',
@@ -50,6 +50,18 @@ export const inDialogs = {
     rotateNow: 'Rotate: the old key stops now',
     /** @param {string} end */
     rotateUntil: end => `Rotate: the old key works until ${end}`,
+    transfer: 'Transfer to another owner',
+    /** @param {string} name */
+    transferTitle: name => `Transfer ${name}`,
+    transferLead:
+      'The secret goes on working, and nothing has to be deployed. The key counts for its new owner from then on, ' +
+      'within the limits of that one.',
+    transferKnown: 'Those who received the secret still know it. Rotate the key to end that.',
+    newOwner: 'New owner',
+    newOwnerHint: 'A user, group or component, such as component:default/checkout.',
+    myself: 'me',
+    /** @param {string} name */
+    transferTo: name => `Transfer to ${name}`,
     remove: 'Delete',
     /** @param {string} name */
     removeTitle: name => `Delete ${name}`,

@@ -125,12 +125,18 @@ export const text = {
     title: 'Keys',
     lead: 'Keys call models through LiteLLM and spend your budget.',
     /** @param {string} name */
-    leadOf: name => `The keys of ${name}.`,
+    leadOf: name => `The keys of ${name}, and the budget that they spend.`,
     create: 'Create key',
     report: 'Report a leaked key',
     filter: 'Filter by alias or model',
     noMatch: 'No key matches.',
     empty: 'No keys yet. A key lets your code call models.',
+    /** @param {string} name @param {string} limits */
+    emptyOf: (name, limits) => `${name} has no keys yet. With the first one it gets its limits: ${limits}.`,
+    /** @param {string} name */
+    notTransferred: name => `“${name}” was not transferred`,
+    /** @param {string} name @param {string} owner */
+    isTransferred: (name, owner) => `“${name}” belongs to ${owner} now`,
     /** @param {number | null} calls @param {number | null} tokens */
     rates: (calls, tokens) =>
       [calls === null ? '' : `${short(calls)} requests/min`, tokens === null ? '' : `${short(tokens)} tokens/min`]
@@ -167,14 +173,16 @@ export const text = {
     endsIn: rest => `Ends in ${rest}`,
     /** @param {string} name */
     actions: name => `Actions for ${name}`,
-    /** @param {number} count @param {number} limit */
-    full: (count, limit) => `You have ${count} of ${limit} keys. Delete one first.`,
+    /** @param {string} whose '' is whoever reads it @param {number} count @param {number} limit */
+    full: (whose, count, limit) =>
+      `${whose ? `${whose} has` : 'You have'} ${count} of ${limit} keys. Delete one first.`,
     tiles: {
       of: 'of',
       unlimited: 'no limit',
       resets: 'Budget renews',
       keys: 'Keys',
       noReset: 'never',
+      firstKey: 'once it has a key',
       tier: 'tier',
       missing: 'not available',
     },
@@ -209,10 +217,20 @@ export const text = {
     snippets: 'How to use it',
     where: 'Ask your platform team for the address of LiteLLM.',
   },
+  owners: {
+    label: 'Owner',
+    me: 'Me',
+    groups: { group: 'Groups', component: 'Components' },
+    /** By the kind of the ref. @type {Record<string, string>} */
+    kinds: { user: 'User', group: 'Group', component: 'Component' },
+    notLoaded: 'Your groups and components could not be loaded',
+  },
   ...inDialogs,
   spending: {
     title: 'Spending',
     lead: 'Days are UTC. New calls appear after about a minute.',
+    /** @param {string} name */
+    leadOf: name => `What the keys of ${name} spent. Days are UTC. New calls appear after about a minute.`,
     by: 'Show by',
     groups: { day: 'Day', model: 'Model', key: 'Key' },
     chart: 'Spend by day in USD',

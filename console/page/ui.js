@@ -102,8 +102,9 @@ export const table = (label, head, rows) =>
  *
  * @param {string} label of the search @param {string} query @param {(query: string) => void} search
  * @param {[string, string][]} statuses each with its word @param {(status: string) => void} choose told '' for any
+ * @param {unknown} more filters
  */
-export const rowFilters = (label, query, search, statuses, choose) =>
+export const rowFilters = (label, query, search, statuses, choose, more = nothing) =>
   html`<div class="tools">
     <input
       type="search"
@@ -113,11 +114,20 @@ export const rowFilters = (label, query, search, statuses, choose) =>
       .value=${query}
       @input=${(/** @type {any} */ event) => search(event.target.value)}
     />
-    <select aria-label=${text.status} @change=${(/** @type {any} */ event) => choose(event.target.value)}>
-      <option value="">${text.anyStatus}</option>
-      ${statuses.map(([value, word]) => html`<option value=${value}>${word}</option>`)}
-    </select>
+    ${choice(text.status, text.anyStatus, statuses, choose)} ${more}
   </div>`;
+
+/**
+ * A choice of one of some values, or of any.
+ *
+ * @param {string} label @param {string} any @param {[string, string][]} values each with its word
+ * @param {(value: string) => void} choose told '' for any
+ */
+export const choice = (label, any, values, choose) =>
+  html`<select aria-label=${label} @change=${(/** @type {any} */ event) => choose(event.target.value)}>
+    <option value="">${any}</option>
+    ${values.map(([value, word]) => html`<option value=${value}>${word}</option>`)}
+  </select>`;
 
 /** A field with its label and hint. @param {string} label @param {unknown} control @param {string} hint */
 export const field = (label, control, hint = '') =>

@@ -1,15 +1,17 @@
-// One user, for admins: limits, off-boarding, keys and spending.
+// One user, for admins: limits, off-boarding, keys, spending, and what they know or whose name they have.
 
 import { html, nothing } from './lit.js';
 import { ConfirmDialog, open } from './dialog.js';
-import { money, nameOf } from './format.js';
+import { isUser, money, nameOf } from './format.js';
 import { LimitsForm } from './limits-form.js';
 import { notices } from './notices.js';
 import { may, session } from './session.js';
+import { field, plain } from './ui.js';
 import { text } from './text.js';
 import { View } from './view.js';
 import { userPill } from './user-facts.js';
 import './keys-view.js';
+import './known-secrets.js';
 import './spending-view.js';
 
 const { users: words } = text;
@@ -22,9 +24,22 @@ class UserView extends View {
   /** @type {any} */ user = null;
   /** @type {string | null} */ etag = null;
 
+  /** @type {string | null} why the last run would off-board a group or component */ reason = null;
+
   async load() {
+    if (!this.#isPerson) void this.loadPart('reason', () => this.#readReason());
     const { body, etag } = await this.api.call('GET', ['users', this.userId]);
     return { user: body, etag };
+  }
+
+  get #isPerson() {
+    return isUser(this.userId);
+  }
+
+  async #readReason() {
+    const { lastReport } = await this.api.read(['cleanup']);
+    const isThis = (/** @type {any} */ { userId, action }) => userId === this.userId && action !== 'restore';
+    return lastReport?.plan?.entries.find(isThis)?.reason ?? null;
   }
 
   connectedCallback() {
@@ -40,8 +55,10 @@ class UserView extends View {
   }
 
   actions() {
+    const accept = html`<button type="button" @click=${() => this.#accept()}>${words.accept}</button>`;
     const edit = html`<button type="button" @click=${() => this.#edit()}>${words.editBudget}</button>
-      <button type="button" @click=${() => this.#resetSpend()}>${words.resetSpend}</button>`;
+      <button type="button" @click=${() => this.#resetSpend()}>${words.resetSpend}</button>
+      ${this.#isPerson ? nothing : accept}`;
     const offboard = html`<button type="button" class="dangerous" @click=${() => this.#offboard()}>
       ${words.offboard}
     </button>`;
@@ -50,7 +67,9 @@ class UserView extends View {
   }
 
   content() {
-    return html`<p class="summary">${userPill(this.user)}</p>
+    const isReader = this.#isPerson && may(this.me, 'audit.read');
+    return html`<p class="summary">${userPill(this.user)} ${this.#isPerson ? nothing : this.#uid()}</p>
+      ${this.reason ? plain(words.offboarded(this.reason)) : nothing}
       <div class="nested">
         <keys-view
           .userId=${this.userId}
@@ -60,7 +79,32 @@ class UserView extends View {
           .lead=${text.keys.leadOf(nameOf(this.userId))}
         ></keys-view>
         <spending-view .userId=${this.userId} .isNested=${true}></spending-view>
+        ${isReader ? html`<known-secrets .userId=${this.userId}></known-secrets>` : nothing}
       </div>`;
+  }
+
+  #uid() {
+    return html`<small>${words.uid} <code>${this.user.entityUid ?? text.none}</code></small>`;
+  }
+
+  /** Of a name that is registered anew, only an admin can say whether it is the same. */
+  #accept() {
+    const name = nameOf(this.userId);
+    const input = html`<input name="uid" required maxlength="128" autocomplete="off" spellcheck="false" autofocus />`;
+    open(new ConfirmDialog(), {
+      heading: words.acceptTitle(name),
+      lead: words.acceptLead(name),
+      more: () => field(words.newUid, input, words.newUidHint),
+      word: name,
+      button: words.acceptButton(name),
+      undone: words.notAccepted(name),
+      gone: () => this.#gone(),
+      act: async (api, form) => {
+        const body = { entityUid: String(form.get('uid')).trim() };
+        await api.call('PATCH', ['users', this.userId], { body });
+        await this.#show();
+      },
+    });
   }
 
   #edit() {
@@ -99,7 +143,7 @@ class UserView extends View {
       const name = nameOf(this.userId);
       open(new ConfirmDialog(), {
         heading: words.offboardTitle(name),
-        lead: words.offboardLead(body.keys.length, money(this.user.spend), session.soon),
+        lead: words.offboardLead(body.keys.length, money(this.user.spend), session.soon, this.#isPerson),
         word: name,
         button: words.offboardButton(name),
         undone: words.notOffboarded(name),

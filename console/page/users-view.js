@@ -1,15 +1,16 @@
-// All users, for admins: search, status, tier and spend, page by page.
+// All users, for admins: search, status, kind, tier and spend, page by page.
 
 import { html, repeat } from './lit.js';
 import { budgetBar } from './budget.js';
 import { exact, money, when } from './format.js';
 import { hrefOf } from './route.js';
-import { empty, heads, rowFilters, table } from './ui.js';
+import { choice, empty, heads, rowFilters, table } from './ui.js';
 import { userPill } from './user-facts.js';
 import { PAGE, PagedView } from './paged-view.js';
 import { text } from './text.js';
 
 const { users: words } = text;
+const { kinds } = text.owners;
 const DEFAULT_TIER = 'userDefaults';
 
 class UsersView extends PagedView {
@@ -17,6 +18,7 @@ class UsersView extends PagedView {
   lead = words.lead;
   query = '';
   status = '';
+  kind = '';
 
   /** @param {string | null} cursor */
   async page(cursor) {
@@ -24,6 +26,7 @@ class UsersView extends PagedView {
       limit: PAGE,
       query: this.query.trim(),
       status: this.status,
+      kind: this.kind,
       cursor,
     });
     return {
@@ -41,6 +44,7 @@ class UsersView extends PagedView {
         query => ((this.query = query), this.reloadSoon()),
         Object.entries(words.status),
         status => ((this.status = status), this.reload()),
+        choice(words.columns.kind, words.anyKind, Object.entries(kinds), kind => ((this.kind = kind), this.reload())),
       )}
       ${this.rows.length ? this.#table() : empty(words.empty)} ${this.moreButton()}
     </section>`;
@@ -51,6 +55,7 @@ class UsersView extends PagedView {
     const head = heads([
       [columns.user],
       [columns.status],
+      [columns.kind, 'if-3'],
       [columns.tier, 'if-4'],
       [columns.spend, 'num'],
       [columns.budget],
@@ -73,6 +78,7 @@ const row = user =>
       <div class="sub">${user.userId}</div>
     </td>
     <td class="state">${userPill(user)}</td>
+    <td class="if-3">${kinds[user.kind] ?? '–'}</td>
     <td class="if-4 part">${user.tier === DEFAULT_TIER ? words.defaultTier : (user.tier ?? '–')}</td>
     <td class="num">${money(user.spend)}</td>
     <td class="mini">

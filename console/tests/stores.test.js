@@ -58,14 +58,19 @@ test('notices: one of a title, the newest last, until they are dismissed or some
   assert.deepEqual(titles(), []);
 });
 
-test('the address: a view, a user, a key of theirs, and the keys for whatever it is not', async () => {
-  const { routeNow } = await import('../page/route.js');
+test('the address: a view, its owner, a user, a key of theirs, and the keys for whatever it is not', async () => {
+  const { ownedHref, routeNow } = await import('../page/route.js');
   const at = hash => {
     location.hash = hash;
     return routeNow();
   };
-  assert.deepEqual(at('#/spending'), { name: 'spending', userId: '', keyId: '' });
-  const jörg = { name: 'user', userId: 'user:default/jörg', keyId: '' };
+  const spending = { name: 'spending', userId: '', keyId: '', owner: '' };
+  assert.deepEqual(at('#/spending'), spending);
+  const owner = 'component:default/checkout';
+  assert.deepEqual(at(ownedHref('spending', owner)), { ...spending, owner });
+  assert.deepEqual(at('#/keys/Component:default/Checkout'), { ...spending, name: 'keys', owner });
+  assert.equal(at(`#/audit/${owner}`).owner, '');
+  const jörg = { name: 'user', userId: 'user:default/jörg', keyId: '', owner: '' };
   assert.deepEqual(at('#/users/user:default/j%C3%B6rg'), jörg);
   assert.deepEqual(at('#/users/user:default/jörg/keys/a1'), { ...jörg, keyId: 'a1' });
   for (const hash of ['', '#/', '#/nothing', '#/%E0%A4%A', '#/user']) assert.equal(at(hash).name, 'keys');

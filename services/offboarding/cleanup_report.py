@@ -58,7 +58,8 @@ def reason_of(entry: PlanEntry, plan: Plan) -> str:
         case Hold.POSTPONED:
             return f"postponed: at most {plan.max_deletions} deletions in 24 hours, unless an admin confirms this plan"
         case Hold.GRACE if entry.until is not None:
-            return f"within the grace period until {_minute(entry.until)}: their keys stay blocked"
+            why = "" if entry.departure is None else f"{_DEPARTURES[entry.departure]}; "
+            return f"{why}within the grace period until {_minute(entry.until)}: their keys stay blocked"
         case _ if entry.departure is not None:
             return f"{_DEPARTURES[entry.departure]}: {_REASONS[entry.step].partition(': ')[2]}"
         case _:

@@ -84,7 +84,12 @@ class ListUsers:
         shown = matching[:size]
         leaving = await self.directory.leaving_among(shown)
         users = await self._read([*leaving])
-        listed = [ListedUser(users[ref], _status(users[ref], is_leaving=leaving[ref])) for ref in shown if ref in users]
+        tiers = {ref: owner.entry.limits for ref, owner in owners.items()}
+        listed = [
+            ListedUser(users[ref], _status(users[ref], is_leaving=leaving[ref]), tiers.get(ref))
+            for ref in shown
+            if ref in users
+        ]
         absent = [owners[ref] for ref in shown if ref in owners and ref not in users and status is None]
         return UserPage(
             items=[row for row in listed if status in (None, row.status)],

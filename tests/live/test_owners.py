@@ -16,7 +16,7 @@ async def test_a_team_has_keys_for_its_component(live: Live) -> None:
     """The team of dave owns checkout: its first key creates the owner, and calls a model."""
     async with live.caller(await live.products.token("dave")) as dave:
         page = (await dave.get(f"{BASE}/users", params={"managedBy": "me"})).json()
-        assert {row["userId"]: row["maxBudget"] for row in page["candidates"]} == {
+        assert {row["userId"]: row["limits"]["maxBudget"] for row in page["candidates"]} == {
             CHECKOUT: 20.0,
             ASSISTANT: 20.0,
             TEAM_A: 10.0,

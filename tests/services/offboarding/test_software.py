@@ -71,6 +71,18 @@ async def test_a_component_that_was_registered_anew_is_blocked_until_an_admin_ac
     assert organisation.blocked() == set()
 
 
+async def test_a_component_in_its_grace_period_still_says_why(make_organisation: MakeOrganisation) -> None:
+    """An admin who looks at a later plan learns that its uid may be accepted."""
+    organisation = make_organisation()
+    organisation.org.components = {component("a"): Component(MEMBERS)}
+    organisation.add_user(component("a"))
+    organisation.org.uids[component("a")] = "anew"
+    await organisation.run()
+    action, reason = (await planned(organisation))[component("a")]
+    assert action == "hold"
+    assert reason.startswith("registered anew: an admin may accept its uid; within the grace period until")
+
+
 @pytest.mark.parametrize("gone", [1, 2, 3])
 async def test_more_than_half_of_the_components_at_once_is_a_refusal(organisation: Organisation, gone: int) -> None:
     """Two of three are more than half: a rebuilt catalog has new uids for all, and takes nobody's keys."""

@@ -173,7 +173,9 @@ async def test_the_page_of_what_one_manages(dave: httpx.AsyncClient, alice: http
     await dave.get(user_path(DAVE))
     page = (await dave.get(f"{BASE}/users", params={"managedBy": "me"})).json()
     assert [(row["userId"], row["displayName"]) for row in page["users"]] == [(CHECKOUT, "Checkout"), (DAVE, "Dave")]
-    candidates = {row["userId"]: row["maxBudget"] for row in page["candidates"]}
+    assert [row.get("limits", {}).get("maxKeys") for row in page["users"]] == [5, None]
+    assert {row["userId"]: row["limits"]["maxKeys"] for row in page["candidates"]}[ASSISTANT] == 5
+    candidates = {row["userId"]: row["limits"]["maxBudget"] for row in page["candidates"]}
     assert candidates == {ASSISTANT: 50.0, MEMBERS: 200.0, TEAM_A: 200.0}
     hers = (await alice.get(f"{BASE}/users", params={"managedBy": "me", "kind": "component"})).json()
     assert [row["userId"] for row in hers["candidates"]] == [ASSISTANT]
