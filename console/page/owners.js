@@ -42,7 +42,8 @@ class Owners extends EventTarget {
   /** @param {number} loading */
   async #load(loading) {
     const person = /** @type {import('./session.js').Person} */ (session.person);
-    const rowsOf = (/** @type {any} */ page) => [...page.users, ...(page.candidates ?? [])];
+    const withLimits = (/** @type {any} */ row) => ({ ...row, ...row.limits });
+    const rowsOf = (/** @type {any} */ page) => [...page.users, ...(page.candidates ?? []).map(withLimits)];
     try {
       const rows = await new Api().readAll(['users'], rowsOf, { managedBy: 'me' });
       if (loading !== this.#loading) return;
