@@ -12,20 +12,27 @@ import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from copy import copy
 from dataclasses import replace
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import httpx
+import inflection
 import pytest
+from connexion.operations import OpenAPIOperation
+from connexion.resolver import Resolver
 from connexion.spec import Specification
+from starlette import routing
 
 from app import Orchestrator, Ports, create_app
 from cli.serve import ALLOCATIONS_PER_COLLECTION
-from edge import binding
+from domain import redaction
+from edge import application, binding
 from edge.logs import configure_logging
+from edge.parameters import Parameters
 from settings.model import CleanupSettings, ServiceToken, Settings
 from standalone.backstage import BackstageStandIn
 from standalone.environment import standalone_ports, standalone_settings
@@ -161,11 +168,25 @@ def keys_path(ref: str, key_id: str = "") -> str:
     return f"{user_path(ref)}/keys" + (f"/{key_id}" if key_id else "")
 
 
+_PURE = (
+    (binding, "get_type_hints"),
+    (binding, "signature"),
+    (application, "compile_path"),
+    (routing, "compile_path"),
+    (inflection, "underscore"),
+    (redaction, "_spellings"),
+)
+"""What building an application asks again and again, with the same answers."""
+
+
 @pytest.fixture(scope="session", autouse=True)
 def contract_parsed_once() -> Iterator[None]:
-    """Connexion validates and resolves the contract for each application. Once per process is enough here."""
-    parse = Specification.from_dict.__func__
+    """What the contract says is read for each application. Once per process is enough here."""
+    # An id is that of one object only as long as something keeps that one: here `parsed` and `compiled` do.
+    parse, read = Specification.from_dict.__func__, OpenAPIOperation.from_spec.__func__
     parsed: dict[bytes, Specification] = {}
+    operations: dict[tuple[int, str, str], OpenAPIOperation] = {}
+    compiled: dict[int, tuple[object, Parameters]] = {}
 
     def parse_once(cls: type[Specification], spec: dict[str, Any], *, base_uri: str = "") -> Specification:
         content = marshal.dumps((base_uri, spec), 2)  # Without the references of newer versions: equal is equal.
@@ -173,9 +194,35 @@ def contract_parsed_once() -> Iterator[None]:
             parsed[content] = parse(cls, spec, base_uri=base_uri)
         return parsed[content]
 
+    def read_once(
+        cls: type[OpenAPIOperation],
+        /,
+        spec: Specification,
+        *,
+        path: str,
+        method: str,
+        resolver: Resolver,
+        **options: Any,
+    ) -> OpenAPIOperation:
+        """The same operation for each application, but for the handler that it calls."""
+        place = (id(spec), path, method)
+        if place not in operations:
+            operations[place] = read(cls, spec, path=path, method=method, resolver=resolver, **options)
+        operation = copy(operations[place])
+        operation._resolution = resolver.resolve(operation)
+        return operation
+
+    def compile_once(rows: list[Any]) -> Parameters:
+        if id(rows) not in compiled:
+            compiled[id(rows)] = (rows, Parameters(rows))
+        return compiled[id(rows)][1]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Specification, "from_dict", classmethod(parse_once))
-        patch.setattr(binding, "get_type_hints", cache(get_type_hints))
+        patch.setattr(OpenAPIOperation, "from_spec", classmethod(read_once))
+        patch.setattr(binding, "Parameters", compile_once)
+        for module, name in _PURE:
+            patch.setattr(module, name, cache(getattr(module, name)))
         yield
 
 
