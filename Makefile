@@ -3,6 +3,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
+# pytest rewrites each test module: six seconds of every worker's start, unless it may keep what it wrote.
+export PYTHONDONTWRITEBYTECODE :=
+
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 7007
@@ -154,9 +157,10 @@ format: $(dev_stamp) console/node_modules/.package-lock.json ## Format the code
 	$(bin)/ruff format .
 	cd console && node_modules/.bin/prettier --write --log-level warn . && node_modules/.bin/eslint --fix .
 
+# A worker for each role: in each, the fuzzer and the service take turns.
 .PHONY: fuzz
 fuzz: $(dev_stamp) ## Fuzz the running service against its contract in three roles (FUZZ_EXAMPLES=100 per operation)
-	$(bin)/python -m pytest -m fuzz -n 3 tests/fuzz # a role each: the fuzzer and the service take turns
+	$(bin)/python -m pytest -m fuzz -n 3 tests/fuzz
 
 .PHONY: soak
 soak: $(dev_stamp) ## At length: the state machines of the off-boarding and of the whole, and races on PostgreSQL (ROUNDS=200 each)

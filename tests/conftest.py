@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import gc
 import io
-import marshal
 import os
 import shutil
 import tempfile
@@ -14,7 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from copy import copy
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -179,20 +178,28 @@ _PURE = (
 """What building an application asks again and again, with the same answers."""
 
 
+def once(build: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`build`, called once for each argument. That is compared by its identity, and therefore kept."""
+    built: dict[int, tuple[Any, Any]] = {}
+
+    def build_once(argument: Any) -> Any:
+        if id(argument) not in built:
+            built[id(argument)] = (argument, build(argument))
+        return built[id(argument)][1]
+
+    return build_once
+
+
 @pytest.fixture(scope="session", autouse=True)
 def contract_parsed_once() -> Iterator[None]:
     """What the contract says is read for each application. Once per process is enough here."""
-    # An id is that of one object only as long as something keeps that one: here `parsed` and `compiled` do.
-    parse, read = Specification.from_dict.__func__, OpenAPIOperation.from_spec.__func__
-    parsed: dict[bytes, Specification] = {}
-    operations: dict[tuple[int, str, str], OpenAPIOperation] = {}
-    compiled: dict[int, tuple[object, Parameters]] = {}
+    original = Specification.from_dict
+    parse = cache(lambda base_uri: once(partial(original, base_uri=base_uri)))
+    read = OpenAPIOperation.from_spec.__func__
+    operations: dict[tuple[int, str, str], tuple[Specification, OpenAPIOperation]] = {}
 
-    def parse_once(cls: type[Specification], spec: dict[str, Any], *, base_uri: str = "") -> Specification:
-        content = marshal.dumps((base_uri, spec), 2)  # Without the references of newer versions: equal is equal.
-        if content not in parsed:
-            parsed[content] = parse(cls, spec, base_uri=base_uri)
-        return parsed[content]
+    def parse_once(_: type[Specification], spec: dict[str, Any], *, base_uri: str = "") -> Specification:
+        return parse(base_uri)(spec)
 
     def read_once(
         cls: type[OpenAPIOperation],
@@ -204,25 +211,24 @@ def contract_parsed_once() -> Iterator[None]:
         resolver: Resolver,
         **options: Any,
     ) -> OpenAPIOperation:
-        """The same operation for each application, but for the handler that it calls."""
+        """The same operation for each application that has the same handler for it."""
         place = (id(spec), path, method)
         if place not in operations:
-            operations[place] = read(cls, spec, path=path, method=method, resolver=resolver, **options)
-        operation = copy(operations[place])
-        operation._resolution = resolver.resolve(operation)
+            operations[place] = spec, read(cls, spec, path=path, method=method, resolver=resolver, **options)
+        _, operation = operations[place]
+        resolution = resolver.resolve(operation)
+        if resolution.function is not operation.function:
+            operation = copy(operation)
+            operation._resolution = resolution
         return operation
 
-    def compile_once(rows: list[Any]) -> Parameters:
-        if id(rows) not in compiled:
-            compiled[id(rows)] = (rows, Parameters(rows))
-        return compiled[id(rows)][1]
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Specification, "from_dict", classmethod(parse_once))
-        patch.setattr(OpenAPIOperation, "from_spec", classmethod(read_once))
-        patch.setattr(binding, "Parameters", compile_once)
+        patch.setattr(application, "_by_base_path", once(application._by_base_path))
+        patch.setattr(binding, "Parameters", once(Parameters))
         for module, name in _PURE:
             patch.setattr(module, name, cache(getattr(module, name)))
+        patch.setattr(Specification, "from_dict", classmethod(parse_once))
+        patch.setattr(OpenAPIOperation, "from_spec", classmethod(read_once))
         yield
 
 
