@@ -3,6 +3,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
+# pytest rewrites each test module: six seconds of every worker's start, unless it may keep what it wrote.
+export PYTHONDONTWRITEBYTECODE :=
+
 PYTHON ?= python3
 VENV ?= .venv
 PORT ?= 7007
@@ -73,11 +76,11 @@ cleanup-plan: $(run_stamp) ## Print who would be removed from LiteLLM (CONFIG=ap
 
 .PHONY: test
 test: $(dev_stamp) ## The tests that need nothing but this checkout, but for the tables of make proof (JOBS=2)
-	$(bin)/python -m pytest -m '$(here)' -n $(JOBS) --durations=10 --ignore=tests/proof
+	$(bin)/python -m pytest -m '$(here)' -n $(JOBS) --dist worksteal --durations=10 --ignore=tests/proof
 
 .PHONY: coverage
 coverage: $(dev_stamp) ## Both at once, with the coverage gate
-	$(bin)/python -m pytest -m '$(here)' -n $(JOBS) --cov --cov-report=term-missing:skip-covered
+	$(bin)/python -m pytest -m '$(here)' -n $(JOBS) --dist worksteal --cov --cov-report=term-missing:skip-covered
 
 # The packages of the tests, and one that must stay out of every other run.
 .venv-watch/bin/pytest: tests/watch/requirements.lock $(dev_stamp)
@@ -154,9 +157,10 @@ format: $(dev_stamp) console/node_modules/.package-lock.json ## Format the code
 	$(bin)/ruff format .
 	cd console && node_modules/.bin/prettier --write --log-level warn . && node_modules/.bin/eslint --fix .
 
+# A worker for each role: in each, the fuzzer and the service take turns.
 .PHONY: fuzz
 fuzz: $(dev_stamp) ## Fuzz the running service against its contract in three roles (FUZZ_EXAMPLES=100 per operation)
-	$(bin)/python -m pytest -m fuzz -n $(JOBS) tests/fuzz
+	$(bin)/python -m pytest -m fuzz -n 3 tests/fuzz
 
 .PHONY: soak
 soak: $(dev_stamp) ## At length: the state machines of the off-boarding, the whole and its owners, and races on PostgreSQL (ROUNDS=200 each)
@@ -165,7 +169,7 @@ soak: $(dev_stamp) ## At length: the state machines of the off-boarding, the who
 
 .PHONY: proof
 proof: $(dev_stamp) ## State machines; tables of authority, faults, hostile values, secrets, overload and known holes, with a line for each
-	$(bin)/python -m pytest -m '$(here)' -n $(JOBS) --durations=10 tests/proof
+	$(bin)/python -m pytest -m '$(here)' -n $(JOBS) --dist worksteal --durations=10 tests/proof
 
 .venv-mutants/bin/mutmut: requirements.lock requirements-dev.lock tests/mutants/requirements.lock
 	$(PYTHON) -m venv .venv-mutants

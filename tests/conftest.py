@@ -6,26 +6,32 @@ import asyncio
 import atexit
 import gc
 import io
-import marshal
 import os
 import shutil
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from copy import copy
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import httpx
+import inflection
 import pytest
+from connexion.operations import OpenAPIOperation
+from connexion.resolver import Resolver
 from connexion.spec import Specification
+from starlette import routing
 
 from app import Orchestrator, Ports, create_app
 from cli.serve import ALLOCATIONS_PER_COLLECTION
-from edge import binding
+from domain import redaction
+from edge import application, binding
 from edge.logs import configure_logging
+from edge.parameters import Parameters
 from settings.model import CleanupSettings, ServiceToken, Settings
 from standalone.backstage import BackstageStandIn
 from standalone.environment import standalone_ports, standalone_settings
@@ -161,21 +167,68 @@ def keys_path(ref: str, key_id: str = "") -> str:
     return f"{user_path(ref)}/keys" + (f"/{key_id}" if key_id else "")
 
 
+_PURE = (
+    (binding, "get_type_hints"),
+    (binding, "signature"),
+    (application, "compile_path"),
+    (routing, "compile_path"),
+    (inflection, "underscore"),
+    (redaction, "_spellings"),
+)
+"""What building an application asks again and again, with the same answers."""
+
+
+def once(build: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`build`, called once for each argument. That is compared by its identity, and therefore kept."""
+    built: dict[int, tuple[Any, Any]] = {}
+
+    def build_once(argument: Any) -> Any:
+        if id(argument) not in built:
+            built[id(argument)] = (argument, build(argument))
+        return built[id(argument)][1]
+
+    return build_once
+
+
 @pytest.fixture(scope="session", autouse=True)
 def contract_parsed_once() -> Iterator[None]:
-    """Connexion validates and resolves the contract for each application. Once per process is enough here."""
-    parse = Specification.from_dict.__func__
-    parsed: dict[bytes, Specification] = {}
+    """What the contract says is read for each application. Once per process is enough here."""
+    original = Specification.from_dict
+    parse = cache(lambda base_uri: once(partial(original, base_uri=base_uri)))
+    read = OpenAPIOperation.from_spec.__func__
+    operations: dict[tuple[int, str, str], tuple[Specification, OpenAPIOperation]] = {}
 
-    def parse_once(cls: type[Specification], spec: dict[str, Any], *, base_uri: str = "") -> Specification:
-        content = marshal.dumps((base_uri, spec), 2)  # Without the references of newer versions: equal is equal.
-        if content not in parsed:
-            parsed[content] = parse(cls, spec, base_uri=base_uri)
-        return parsed[content]
+    def parse_once(_: type[Specification], spec: dict[str, Any], *, base_uri: str = "") -> Specification:
+        return parse(base_uri)(spec)
+
+    def read_once(
+        cls: type[OpenAPIOperation],
+        /,
+        spec: Specification,
+        *,
+        path: str,
+        method: str,
+        resolver: Resolver,
+        **options: Any,
+    ) -> OpenAPIOperation:
+        """The same operation for each application that has the same handler for it."""
+        place = (id(spec), path, method)
+        if place not in operations:
+            operations[place] = spec, read(cls, spec, path=path, method=method, resolver=resolver, **options)
+        _, operation = operations[place]
+        resolution = resolver.resolve(operation)
+        if resolution.function is not operation.function:
+            operation = copy(operation)
+            operation._resolution = resolution
+        return operation
 
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(application, "_by_base_path", once(application._by_base_path))
+        patch.setattr(binding, "Parameters", once(Parameters))
+        for module, name in _PURE:
+            patch.setattr(module, name, cache(getattr(module, name)))
         patch.setattr(Specification, "from_dict", classmethod(parse_once))
-        patch.setattr(binding, "get_type_hints", cache(get_type_hints))
+        patch.setattr(OpenAPIOperation, "from_spec", classmethod(read_once))
         yield
 
 

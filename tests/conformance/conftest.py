@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from clients.upstream import encoded_query
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import CATALOG_TOKEN
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
+from tests.support.litellm_process import second_litellm
 from tests.support.litellm_versions import Version, version_of
 
 PATIENCE = 60
+MODELS = yaml.safe_load((Path(__file__).parent.parent / "support" / "litellm_models.yaml").read_text())
+"""What the second LiteLLM serves."""
+CACHE_SECONDS = 10
+"""For which the second LiteLLM remembers a key."""
 
 
 @dataclass
@@ -110,6 +117,14 @@ async def backstage_target(*, is_real: bool) -> AsyncIterator[Portal]:
 def portal(backstage_target: Portal) -> httpx.AsyncClient:
     """Backstage, for those who need nothing of its catalog."""
     return backstage_target.http
+
+
+@pytest.fixture(scope="session")
+def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a second process of the real LiteLLM, with models of its own; it takes half a minute to start."""
+    folder, general = tmp_path_factory.mktemp("litellm"), {"user_api_key_cache_ttl": CACHE_SECONDS}
+    with second_litellm(folder, {}, MODELS, general) as address:
+        yield address
 
 
 def litellm_database() -> str:

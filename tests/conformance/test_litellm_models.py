@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-import yaml
 
 from clients.litellm.served_models import LiteLLMModels
 from clients.upstream import Upstream
@@ -17,20 +15,10 @@ from domain.models import ServedModel
 from settings.model import Timeouts
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from standalone.litellm_models import Deployments
-from tests.conformance.conftest import PATIENCE, Proxy
+from tests.conformance.conftest import MODELS, PATIENCE, Proxy
 from tests.conftest import no_sleep
-from tests.support.litellm_process import second_litellm
 from tests.support.litellm_versions import version_of
 from tests.support.model_lists import CALLS, CASES, Case
-
-MODELS = yaml.safe_load((Path(__file__).parent.parent / "support" / "litellm_models.yaml").read_text())
-
-
-@pytest.fixture(scope="module")
-def second(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a real LiteLLM with these models."""
-    with second_litellm(tmp_path_factory.mktemp("litellm"), {}, MODELS) as address:
-        yield address
 
 
 @pytest.fixture

@@ -73,7 +73,7 @@ async def test_a_reload_asks_first(opened: Opened) -> None:
     secret = await create(page, "laptop")
     await page.locator("[data-secret]").wait_for()
     await page.evaluate("setTimeout(() => location.reload())")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not asked:
             await page.evaluate("1")
     assert asked == ["beforeunload"]

@@ -14,7 +14,7 @@ from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, CAROL, Service, keys_path, user_path
 from tests.support.adoption import planned
-from tests.support.contract import operations
+from tests.support.contract import PATIENCE_SECONDS, operations
 from tests.support.metrics import count, metrics_of
 from tests.support.raw_http import request, send, serving
 from tests.support.requests import CONDITIONAL, NO_KEY, REQUESTS
@@ -113,7 +113,7 @@ async def test_the_next_request_on_the_connection_is_answered(port: int, token: 
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     kept = request("HEAD", f"{BASE}/nothing", token, Connection="keep-alive")
     writer.write(kept + request("HEAD", user_path(ALICE), token))
-    received = await asyncio.wait_for(reader.read(), timeout=10)
+    received = await asyncio.wait_for(reader.read(), timeout=PATIENCE_SECONDS)
     writer.close()
     first, second, rest = received.split(b"\r\n\r\n")
     assert (first.split(b" ")[1], second.split(b"\r\n")[0], rest) == (b"404", b"HTTP/1.1 200 OK", b"")

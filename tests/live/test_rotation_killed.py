@@ -7,8 +7,8 @@ import json
 import os
 import signal
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -16,7 +16,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from standalone.backstage import BackstageStandIn
-from tests.conftest import ALICE, keys_path
+from tests.conftest import ALICE, BOB, ERIN, keys_path
 from tests.support.processes import listening
 from tests.support.raw_http import serving
 
@@ -111,83 +111,108 @@ def two_minutes_pass(state: Path) -> None:
     database.close()
 
 
-@pytest.fixture
-async def proxy() -> AsyncIterator[KillingProxy]:
-    """Before the real LiteLLM, where alice has nothing."""
-    async with aclosing(KillingProxy(os.environ["LITELLM_URL"])) as proxy:
-        await proxy.begin_again(ALICE)
-        yield proxy
+@dataclass
+class Lane:
+    """Rotations of one person's keys with `overlap`, killed `after` LiteLLM has done a step or before it does."""
 
+    user_id: str
+    overlap: int
+    after: bool
 
-@pytest.mark.parametrize(("overlap", "after"), [(0, False), (0, True), (1, True)])
-async def test_killed_at_every_step(
-    proxy: KillingProxy, tmp_path: Path, capsys: pytest.CaptureFixture[str], *, after: bool, overlap: int
-) -> None:
-    """One key works at every moment; sent again, one is left, whose secret the caller has; the old one ends."""
-    proxy.after = after
-    backstage, state = BackstageStandIn(), tmp_path / "state.sqlite3"
-    told, ended = [], []
-    async with serving(proxy) as litellm_port, serving(backstage.app) as backstage_port:
-        config = tmp_path / "app-config.yaml"
-        config.write_text(
-            f"""
-            liteLLM:
-              baseUrl: http://127.0.0.1:{litellm_port}
-              masterKey: ${{LITELLM_MASTER_KEY}}
-              adminGroup: admins
-              allowedGroup: litellm-users
-            backend: {{baseUrl: 'http://127.0.0.1:{backstage_port}', listen: '127.0.0.1:0'}}
-            litellmOrchestrator:
-              database: {{url: 'sqlite:///{state}'}}
-              maintenanceInterval: 0.5
-              rateLimit: {{createsPerMinute: 1000}}
-            """
-        )
-        bearer = {"Authorization": f"Bearer {backstage.user_token(ALICE)}"}
+    @property
+    def moment(self) -> str:
+        return f"overlap {self.overlap}: killed {'after' if self.after else 'before'}"
+
+    async def run(self, folder: Path) -> int:
+        """The number of steps at which the service was killed. Fails unless every rotation came to its end."""
+        backstage = BackstageStandIn()
+        async with (
+            aclosing(KillingProxy(os.environ["LITELLM_URL"])) as proxy,
+            serving(proxy) as litellm_port,
+            serving(backstage.app) as backstage_port,
+        ):
+            await proxy.begin_again(self.user_id)
+            proxy.after = self.after
+            config = folder / "app-config.yaml"
+            config.write_text(
+                f"""
+                liteLLM:
+                  baseUrl: http://127.0.0.1:{litellm_port}
+                  masterKey: ${{LITELLM_MASTER_KEY}}
+                  adminGroup: admins
+                  allowedGroup: litellm-users
+                backend: {{baseUrl: 'http://127.0.0.1:{backstage_port}', listen: '127.0.0.1:0'}}
+                litellmOrchestrator:
+                  database: {{url: 'sqlite:///{folder}/state.sqlite3'}}
+                  maintenanceInterval: 0.5
+                  rateLimit: {{createsPerMinute: 1000}}
+                """
+            )
+            bearer = {"Authorization": f"Bearer {backstage.user_token(self.user_id)}"}
+            ended = await self._killed_at_each_step(proxy, config, bearer)
+            for secret in ended:
+                assert await proxy.refuses(secret), self.moment
+            assert proxy.dark == [], f"{self.moment}: both keys were dead after these"
+        return len(ended) - 1
+
+    async def _killed_at_each_step(self, proxy: KillingProxy, config: Path, bearer: dict[str, str]) -> list[str]:
+        """The secrets that were replaced: one for each step, and one of a rotation that nobody disturbed.
+
+        Whoever finished a rotation that another began is the next victim.
+        """
+        ended: list[str] = []
+        path, named, answer = "", dict[str, str](), None
         for step in range(_MOST_STEPS):
-            proxy.victim, proxy.at, proxy.steps, proxy.was_killed = None, step, 0, False
-            proxy.secrets.clear()
             async with (
-                listening("serve", "--config", str(config)) as doomed,
-                httpx.AsyncClient(base_url=doomed.origin, headers=bearer, timeout=_PATIENCE) as alice,
+                listening("serve", "--config", str(config)) as running,
+                httpx.AsyncClient(base_url=running.origin, headers=bearer, timeout=_PATIENCE) as owner,
             ):
-                old = (await alice.post(keys_path(ALICE))).json()
-                path = f"{keys_path(ALICE, old['keyId'])}/regenerate"
+                if path:
+                    await self._finished(proxy, owner, path, named)
+                    if answer is not None:
+                        return ended
+                proxy.victim, proxy.at, proxy.steps, proxy.was_killed = None, step, 0, False
+                proxy.secrets.clear()
+                old = (await owner.post(keys_path(self.user_id))).json()
+                ended.append(old["keySecret"])
+                path = f"{keys_path(self.user_id, old['keyId'])}/regenerate"
                 named = {"Idempotency-Key": f"rotate-{step}"}
-                proxy.victim = doomed.process.pid
+                proxy.victim = running.process.pid
                 try:
-                    answer = await alice.post(path, json={"overlap": overlap}, headers=named)
+                    answer = await owner.post(path, json={"overlap": self.overlap}, headers=named)
                 except httpx.TransportError:
                     answer = None
-                await doomed.process.wait() if answer is None else None
-            if answer is None:
-                two_minutes_pass(state)
-            proxy.was_killed = True
-            async with (
-                listening("serve", "--config", str(config)) as healthy,
-                httpx.AsyncClient(base_url=healthy.origin, headers=bearer, timeout=_PATIENCE) as alice,
-            ):
-                again = await alice.post(path, json={"overlap": overlap}, headers=named)
-                assert again.status_code == 201, (step, again.text)
-                assert await proxy.chat(again.json()["keySecret"]) == 200
-                for _ in range(int(_PATIENCE / _POLL)):
-                    keys = (await alice.get(keys_path(ALICE))).json()["keys"]
-                    if len(keys) == 1:
-                        break
-                    await asyncio.sleep(_POLL)
-                assert [row["token"] for row in keys] == [again.json()["keyId"]], f"after step {step}"
-                proxy.victim = None
-                assert (await alice.delete(keys_path(ALICE, keys[0]["token"]))).status_code == 204
-            ended.append(old["keySecret"])
-            told.append(proxy.steps)
-            if answer is not None:
+                    await running.process.wait()
+                    two_minutes_pass(config.with_name("state.sqlite3"))
+                proxy.was_killed = True
+        pytest.fail(f"{self.moment}: a rotation never came to its end")
+
+    async def _finished(self, proxy: KillingProxy, owner: httpx.AsyncClient, path: str, named: dict[str, str]) -> None:
+        """Sent again, the rotation leaves one key, whose secret the owner has. Then that one is deleted."""
+        again = await owner.post(path, json={"overlap": self.overlap}, headers=named)
+        assert again.status_code == 201, (self.moment, named, again.text)
+        assert await proxy.chat(again.json()["keySecret"]) == 200
+        for _ in range(int(_PATIENCE / _POLL)):
+            keys = (await owner.get(keys_path(self.user_id))).json()["keys"]
+            if len(keys) == 1:
                 break
-        else:
-            pytest.fail("a rotation never came to its end")
-    for secret in ended:
-        assert await proxy.refuses(secret)
-    with capsys.disabled():
-        moment = "after" if after else "before"
-        print(f"\noverlap {overlap}: killed {moment} each of {len(told) - 1} requests to LiteLLM, and then not at all")
-    assert proxy.dark == [], "both keys were dead after these"
-    assert len(told) > 4
+            await asyncio.sleep(_POLL)
+        assert [row["token"] for row in keys] == [again.json()["keyId"]], (self.moment, named)
+        proxy.victim = None
+        assert (await owner.delete(keys_path(self.user_id, keys[0]["token"]))).status_code == 204
+
+
+async def test_killed_at_every_step(
+    tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One key works at every moment; sent again, one is left, whose secret the caller has; the old one ends.
+
+    Three people at once, since most of the time LiteLLM's cache has to forget what it saw in the moment of a deletion.
+    """
+    lanes = [Lane(ALICE, overlap=0, after=False), Lane(BOB, overlap=0, after=True), Lane(ERIN, overlap=1, after=True)]
+    async with asyncio.TaskGroup() as group:
+        runs = [group.create_task(lane.run(tmp_path_factory.mktemp("lane"))) for lane in lanes]
+    for lane, run in zip(lanes, runs, strict=True):
+        with capsys.disabled():
+            print(f"\n{lane.moment} each of {run.result()} requests to LiteLLM, and then not at all")
+        assert run.result() >= 4

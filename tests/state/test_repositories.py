@@ -426,7 +426,7 @@ async def test_a_change_that_ended_while_another_waited_for_it_was_not_interrupt
         assert await changes.end(ending, first, "one", DONE)
         following = asyncio.create_task(changes.open(opening))
         if is_postgresql:
-            async with asyncio.timeout(5), database.reading() as connection:
+            async with asyncio.timeout(60), database.reading() as connection:
                 waiting = sa.text("select count(*) from pg_locks where not granted and locktype = 'transactionid'")
                 while not (await connection.execute(waiting)).scalar_one():  # noqa: ASYNC110  # PostgreSQL has no event
                     await asyncio.sleep(0)

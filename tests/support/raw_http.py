@@ -13,7 +13,7 @@ import httpx
 import uvicorn
 from starlette.types import ASGIApp
 
-from tests.support.contract import check
+from tests.support.contract import PATIENCE_SECONDS, check
 
 
 def free_port() -> int:
@@ -64,7 +64,7 @@ async def send(port: int, request: bytes) -> httpx.Response:
     """Sends the bytes as they are, reads the response, and checks it against the contract if the service sent it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
-    received = await asyncio.wait_for(reader.read(), timeout=10)
+    received = await asyncio.wait_for(reader.read(), timeout=PATIENCE_SECONDS)
     writer.close()
     head, _, content = received.partition(b"\r\n\r\n")
     status_line, *lines = head.decode("latin-1").split("\r\n")

@@ -41,7 +41,7 @@ class Heart:
         """Lets that time pass, and returns when it is asked again."""
         count = len(self.asked)
         self.release()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.asked) == count:  # noqa: ASYNC110  # a port has no event for it
                 await asyncio.sleep(0)
 
