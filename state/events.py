@@ -77,22 +77,40 @@ class Events:
                 received.append(ReceivedSecret(event.actor, event.target, key_id, event.started_at))
         return received
 
-    async def history(self, user_id: str, stable_id: str | None) -> list[AuditEvent]:
+    async def owners_of_key(self, user_id: str, stable_id: str) -> list[str]:
+        """The owner of a key, and those from whom it came by transfers, the latest first."""
+        owners = [user_id]
+        for owner in owners:
+            came = (_columns.target == owner, _columns.key_stable_id == stable_id)
+            query = _EVENTS.where(*came, _columns.action == Action.KEY_TRANSFER)
+            for event in await self._events(query.order_by(_columns.id.desc())):
+                before = (event.requested or {}).get("from")
+                if before is not None and before not in owners:
+                    owners.append(before)
+        return owners
+
+    async def history(
+        self, user_id: str, stable_id: str | None, earlier_owners: Collection[str] = ()
+    ) -> list[AuditEvent]:
         """As `of_keys`, with the ends of keys, also those that a repair found.
 
-        Of one key only, as far as the events say which: those of earlier releases do not.
+        Of one key only, as far as the events say which: those of earlier releases do not. Of `earlier_owners` only what
+        is surely about that key.
         """
         ends = sa.and_(_columns.action.in_(_ENDS_KEYS), _columns.outcome.in_((Outcome.DONE, Outcome.RECONCILED)))
         known = sa.and_(_columns.action.in_(_OF_KEYS), _columns.outcome == Outcome.DONE)
-        which = [_columns.target == user_id, _columns.action.in_({*_OF_KEYS, *_ENDS_KEYS}), sa.or_(known, ends)]
+        is_key = _columns.key_stable_id == stable_id
+        theirs = _columns.target == user_id
         if stable_id is not None:
-            which.append(sa.or_(_columns.key_stable_id == stable_id, _columns.key_stable_id.is_(None)))
+            theirs = sa.and_(theirs, sa.or_(is_key, _columns.key_stable_id.is_(None)))
+        whose = sa.or_(theirs, sa.and_(_columns.target.in_(earlier_owners), is_key))
+        which = [whose, _columns.action.in_({*_OF_KEYS, *_ENDS_KEYS}), sa.or_(known, ends)]
         return (await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *which)))[::-1]
 
-    async def last_version(self, user_id: str, stable_id: str) -> int | None:
-        """The number of the last version that a rotation of this user's key made; None if the log knows of none."""
+    async def last_version(self, owners: Collection[str], stable_id: str) -> int | None:
+        """The number of the last version that a rotation of these owners' key made; None if the log knows of none."""
         is_rotation = (_columns.action == Action.KEY_REGENERATE, _columns.outcome == Outcome.DONE)
-        of_key = (_columns.target == user_id, _columns.key_stable_id == stable_id)
+        of_key = (_columns.target.in_(owners), _columns.key_stable_id == stable_id)
         query = sa.select(sa.func.max(_columns.after["version"].as_integer())).where(*of_key, *is_rotation)
         async with self._database.reading() as connection:
             return (await connection.execute(query)).scalar()

@@ -89,10 +89,10 @@ export function duration(seconds) {
 export const isUser = subject => /^user:[^\s/:]+\/[^\s/:]+$/i.test(subject);
 
 /** Whether a text is the id of a key, and no name. @param {string} word */
-export const isKeyId = word => /^[0-9a-f]{64}$/.test(word);
+export const isKeyId = word => /^(key_[0-9a-f]{32}|[0-9a-f]{64})$/.test(word);
 
 /** @param {string} id of a key */
-export const shortId = id => `${id.slice(0, 8)}…`;
+export const shortId = id => `${id.slice(0, id.startsWith('key_') ? 12 : 8)}…`;
 
 /** The name in an entity ref: alice of user:default/alice. @param {string} ref */
 export const nameOf = ref => ref.slice(ref.indexOf('/') + 1);

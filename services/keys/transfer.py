@@ -95,7 +95,7 @@ class TransferKey:
         if by_stable_id:
             await taking.find(key, {"owner": key.owner})
         giving.key_version = taking.key_version = key.key_version
-        giving.before = {**(giving.before or {}), "owner": key.owner}
+        giving.before = giving.before or {"owner": key.owner}
         taking.before = {"owner": key.owner}
 
     @asynccontextmanager

@@ -65,7 +65,8 @@ class KeyVersions:
         await self.users.ensure_own(principal, user_id)
         stable_id = await self._stable_id(user_id, key_id)
         keys = [] if stable_id is None else await self.litellm.versions_of(user_id, stable_id)
-        events = await self.events.history(user_id, stable_id)
+        earlier = await self.events.owners_of_key(user_id, stable_id) if stable_id is not None and keys else [user_id]
+        events = await self.events.history(user_id, stable_id, earlier[1:])
         lineage = Lineage.of(keys, events)
         if stable_id is None and key_id in lineage.versions:
             stable_id = lineage.version(key_id).stable_id

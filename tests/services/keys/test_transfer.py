@@ -52,6 +52,20 @@ async def test_a_team_moves_a_key_from_a_person_to_its_component(
     assert [row["token"] for row in (await dave.get(keys_path(CHECKOUT))).json()["keys"]] == [key["keyId"]]
 
 
+async def test_by_its_id_the_newest_version_moves_with_its_history(dave: httpx.AsyncClient) -> None:
+    """The id stays, who made the versions is known to the new owner too, and the next one has the next number."""
+    key = await create_key(dave, DAVE)
+    await dave.post(f"{keys_path(DAVE, key['id'])}/regenerate", json={})
+    moved = await transfer(dave, DAVE, key["id"], CHECKOUT)
+    assert (moved.status_code, moved.json()["id"], moved.json()["version"]) == (200, key["id"], 2)
+    rotated = await dave.post(f"{keys_path(CHECKOUT, key['id'])}/regenerate", json={})
+    assert (rotated.json()["id"], rotated.json()["version"]) == (key["id"], 3)
+    known = (await dave.get(f"{keys_path(CHECKOUT, key['id'])}/versions")).json()["versions"]
+    assert [(row["version"], row["createdBy"], row["isRecorded"]) for row in known] == [
+        (number, DAVE, True) for number in (3, 2, 1)
+    ]
+
+
 async def test_both_owners_audit_logs_say_it(dave: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
     """From whom to whom, and by whom."""
     key = await create_key(dave, DAVE)
