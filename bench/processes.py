@@ -17,14 +17,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from domain.directory import DirectoryEntry
 from standalone.backstage import BackstageStandIn
-from standalone.catalog import ADMINS, MEMBERS
+from standalone.catalog import ADMINS, CATALOG_TOKEN, MEMBERS, Component, Org
 from state.database import Database
+from state.directory import Directory
 
 ROOT = Path(__file__).parent.parent
 BASE = "/api/litellm-orchestrator"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _UVICORN = ["-m", "uvicorn", "--factory", "--http", "httptools", "--loop", "uvloop", "--no-access-log"]
+MANAGER, SOFTWARE = "user:default/manager", "component:default/u10"
+_SOFTWARE = DirectoryEntry(SOFTWARE, SOFTWARE, is_over_budget=False, entity_uid="uid-of-the-component")
 
 
 @dataclass
@@ -145,6 +149,8 @@ async def bench(databases: Mapping[str, str], folder: Path, *, workers: int = 1,
         for name, url in databases.items():
             async with aclosing(Database(url)) as database:
                 await database.migrate()
+                async with database.transaction() as connection:
+                    await Directory(database).put(connection, [_SOFTWARE])
             port = free_port()
             config = folder / f"{name}.yaml"
             config.write_text(_configuration(stub, backstage, url) + own)
@@ -164,6 +170,10 @@ backend: {{baseUrl: '{backstage.origin}', listen: '127.0.0.1:0'}}
 litellmOrchestrator:
   database: {{url: '{database_url}'}}
   rateLimit: {{createsPerMinute: 100000, changesPerMinute: 100000}}
+  backstage: {{catalogToken: {CATALOG_TOKEN}}}
+  membership: token
+  cleanup: {{enabled: false}}
+  owners: [{{kind: component, filter: {{spec.type: service}}}}]
 """
 
 
@@ -182,5 +192,9 @@ def pass_through() -> object:
 
 
 def backstage() -> object:
-    """The Backstage stand-in, for uvicorn."""
-    return BackstageStandIn().app
+    """The Backstage stand-in, for uvicorn: MANAGER owns a thousand components, one of which has keys."""
+    org = Org(users={MANAGER: {MEMBERS}})
+    org.components = {f"component:default/c{number:03}": Component(MANAGER) for number in range(999)}
+    org.components[SOFTWARE] = Component(MANAGER)
+    org.uids[SOFTWARE] = str(_SOFTWARE.entity_uid)
+    return BackstageStandIn(org=org).app

@@ -18,7 +18,7 @@ import click
 from bench.document import replace_table
 from bench.load import Measured, Request, load
 from bench.postgresql import database_url
-from bench.processes import BASE, ROOT, Bench, Server, bench
+from bench.processes import BASE, MANAGER, ROOT, SOFTWARE, Bench, Server, bench
 from standalone.catalog import ADMINS
 
 _RESULTS, _BUDGET = ROOT / "bench" / "results.json", ROOT / "bench" / "budget.json"
@@ -68,12 +68,16 @@ def operations(run: Bench) -> list[Operation]:
     sixteen = [_caller(run, f"caller{number:02}") for number in range(_CALLERS)]
     alice, carol = _caller(run, "alice"), ("user:default/carol", run.token("user:default/carol", "group:default/none"))
     admin = [("user:default/boss", run.token("user:default/boss", ADMINS))]
+    manager = _caller(run, MANAGER.rpartition("/")[2])
+    component, managed = (SOFTWARE, manager[1]), f"{BASE}/users?managedBy=me&kind=component&limit=100"
     rotate = Request("POST", f"{keys}/$KEY/regenerate", sixteen, 201)
     reads = [
         Operation("get user", "SQLite", Request("GET", f"{BASE}/users/$ID", ten, 200), forwarded=one_user),
         Operation("list 10 keys", "SQLite", Request("GET", keys, ten, 200)),
         Operation("list 500 keys", "SQLite", Request("GET", keys, many, 200)),
         Operation("a page of 50 users", "SQLite", Request("GET", f"{BASE}/users?limit=50", admin, 200)),
+        Operation("list 10 keys of a component", "SQLite", Request("GET", keys, [component], 200)),
+        Operation("100 of a manager's 1000 components", "SQLite", Request("GET", managed, [manager], 200), 1, calls=0),
         Operation("GET /me", "SQLite", Request("GET", f"{BASE}/me", ten, 200)),
         Operation("liveness", "SQLite", Request("GET", "/.backstage/health/v1/liveness", ten, 200)),
         Operation("401", "SQLite", Request("GET", keys, [("user:default/nobody", "-")], 401)),

@@ -112,6 +112,20 @@ class UserStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class UserFilters:
+    """Which users to list; None means any.
+
+    `query` is a part of their id, name or address, `status` a UserStatus, `kind` that of the ref. `managed_by` is `me`
+    for what the caller manages.
+    """
+
+    query: str | None = None
+    status: str | None = None
+    kind: str | None = None
+    managed_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ListedUser:
     """A user with their status. `tier` is that of a group or component that the caller manages, else None."""
 

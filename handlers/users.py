@@ -96,13 +96,9 @@ async def get_users(
     managed_by: str | None,
 ) -> Response:
     """`GET /users`: 200 with a page of users."""
-    filters = {"query": query, "status": status, "kind": kind}
-    page = await service(principal, limit=limit, cursor=cursor, managed=managed_by is not None, **filters)
-    link = next_link(("users",), page, limit=limit, managedBy=managed_by, **filters)
-    listed = [_user(_ListedUser, row.user, status=row.status, limits=_limits(row.tier)) for row in page.items]
-    candidates = {} if page.candidates is None else {"candidates": [_candidate(row) for row in page.candidates]}
-    body = {"users": listed, "nextCursor": page.next_cursor, "sweptAt": iso(page.swept_at)} | candidates
-    return json_response(body, headers=link)
+    page = await service(principal, users.UserFilters(query, status, kind, managed_by), limit=limit, cursor=cursor)
+    link = next_link(("users",), page, limit=limit, query=query, status=status, kind=kind, managedBy=managed_by)
+    return json_response(_listed(page), headers=link)
 
 
 async def create_user(
@@ -144,6 +140,12 @@ async def get_known_secrets(service: SecretsKnown, principal: Principal, user_id
     ]
     unknown = [{"owner": key.owner, "keyId": key.id, "alias": key.alias} for key in known.unknown]
     return json_response({"userId": user_id, "keys": keys, "unknown": unknown})
+
+
+def _listed(page: users.UserPage) -> dict[str, Any]:
+    listed = [_user(_ListedUser, row.user, status=row.status, limits=_limits(row.tier)) for row in page.items]
+    candidates = {} if page.candidates is None else {"candidates": [_candidate(row) for row in page.candidates]}
+    return {"users": listed, "nextCursor": page.next_cursor, "sweptAt": iso(page.swept_at)} | candidates
 
 
 def _candidate(row: users.Candidate) -> _Candidate:

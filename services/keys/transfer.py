@@ -49,6 +49,11 @@ class TransferKey:
             raise InputError(f"owner must be another one than {user_id}")
         principal = await self._managing_both(principal, to)
         await self.users.ensure_own(principal, user_id)
+        # Before the new owner gets a user: a request that is refused changes nothing.
+        async with self.changes.checking(principal, Action.KEY_TRANSFER, to):
+            pass
+        async with self.changes.checking(principal, Action.KEY_TRANSFER, user_id):
+            await self.keys.show(user_id, key_id, expected=expected)
         await self.users.ensure_for_key(principal, to)
         async with self._locked(principal, user_id, to, key_id) as (giving, taking):
             await self.users.require(taking.scope, to)

@@ -10,7 +10,7 @@ from domain.directory import Sweep, searched_text
 from domain.identity import Permission, Principal
 from domain.pages import DEFAULT_PAGE_SIZE, cursor_of, position_in
 from domain.refs import kind_of
-from domain.users import Candidate, ListedUser, User, UserPage, UserStatus
+from domain.users import Candidate, ListedUser, User, UserFilters, UserPage, UserStatus
 from services.access import authorize
 from services.owners.owners import Owners
 from services.single_flight import SingleFlight
@@ -31,27 +31,19 @@ class ListUsers:
     owners: Owners
 
     async def __call__(
-        self,
-        principal: Principal,
-        *,
-        limit: int | None = None,
-        cursor: str | None = None,
-        query: str | None = None,
-        status: str | None = None,
-        kind: str | None = None,
-        managed: bool = False,
+        self, principal: Principal, filters: UserFilters, *, limit: int | None = None, cursor: str | None = None
     ) -> UserPage:
-        """A page of users, sorted by id, or of those whom the caller `managed`. `kind` is that of the ref.
-
-        Raises NotAllowedError, InputError, UpstreamError.
+        """A page of users, sorted by id. Raises NotAllowedError, InputError, UpstreamError.
 
         Users who are gone by now, or have another status than the directory knows, are left out: a page may be shorter
         than `limit`, and is the last one only without a cursor.
         """
-        authorize(principal, Permission.USERS_READ, principal.subject if managed else None)
-        wanted = None if status is None else UserStatus(status)
-        after, text, size = position_in(cursor, str), query and query.lower(), limit or DEFAULT_PAGE_SIZE
-        if managed:
+        is_managed = filters.managed_by is not None
+        authorize(principal, Permission.USERS_READ, principal.subject if is_managed else None)
+        wanted = None if filters.status is None else UserStatus(filters.status)
+        after, text = position_in(cursor, str), filters.query and filters.query.lower()
+        size, kind = limit or DEFAULT_PAGE_SIZE, filters.kind
+        if is_managed:
             return await self._managed(principal, after=after, text=text, kind=kind, status=wanted, size=size)
         # Before the page: a sweep that ends meanwhile may have added users whom the page lacks.
         sweep = await self.first_sweep.run("directory", self.sweep.ensure_first)

@@ -195,11 +195,10 @@ CASES: dict[tuple[str, int], Case] = {
     ("regenerateUserKey", 409): on_a_key("regenerateUserKey", times=2, json={"overlap": 60}),
     **{(operation, 412): on_a_key(operation, headers=OTHER_VERSION) for operation in ON_A_KEY[1:]},
     **{(operation, 422): same_key_for_two(operation) for operation in CREATES},
-    **{(operation, 429): too_often(operation) for operation in [*CREATES, "reportKey", "deleteUser"]},
     **{
-        (operation, 429): too_often(operation, 120)
-        for operation in ["updateUser", "updateUserKey", "deleteUserKey", "transferUserKey"]
+        (operation, 429): too_often(operation) for operation in [*CREATES, "reportKey", "deleteUser", "transferUserKey"]
     },
+    **{(operation, 429): too_often(operation, 120) for operation in ["updateUser", "updateUserKey", "deleteUserKey"]},
     **{(operation, 308): with_a_slash(operation) for operation in PAGES},
     ("reportKey", 202): as_carol("reportKey"),
     ("getAudit", 200): as_bob("getAudit"),

@@ -29,7 +29,7 @@ async def ignores_the_query(principal: Principal) -> Response:
 FORGOTTEN = {
     "a service that is not registered": (wants_a_service, "service"),
     "an argument that no request has": (wants_what_no_request_has, "colour"),
-    "a parameter that the handler does not take": (ignores_the_query, "(cursor|limit|query|status)"),
+    "a parameter that the handler does not take": (ignores_the_query, "(cursor|kind|limit|managed_by|query|status)"),
 }
 
 

@@ -118,12 +118,14 @@ ORACLE: dict[str, dict[str, tuple[int, int]]] = {
     "updateUser": CHANGE_A_USER,
     "deleteUser": CHANGE_A_USER,
     "getUserUsage": READ_A_USER,
+    "getKnownSecrets": {"self": (403, 200), "other": (403, 200), "missing": (403, 200)},
     "createUserKey": {"self": (201, 201), "other": (403, 201), "missing": (403, 404)},
     "getUserKeys": READ_A_USER,
     "getUserKey": on_a_key(200),
     "updateUserKey": on_a_key(200),
     "deleteUserKey": on_a_key(204),
     "regenerateUserKey": on_a_key(201),
+    "transferUserKey": on_a_key(200),
     "reportKey": {"another's key": (202, 202)},
     # A member gets their own events, whatever they ask for.
     "getAudit": {"self": (200, 200), "other": (200, 200), "all": (200, 200)},
@@ -138,6 +140,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "createUserKey": {},
     "updateUserKey": {"alias": "mine now"},
     "regenerateUserKey": {"overlap": 60},
+    "transferUserKey": {"owner": MEMBERS},
     "runCleanup": {"dryRun": True},
 }
 
@@ -163,7 +166,7 @@ def expected(kind: str, operation: str, target: str) -> int:
 READ_BY_AUDITORS = {
     *("getMe", "getModels", "getUsers", "getUser", "getUserUsage", "getUserKeys", "getUserKey", "getAudit"),
     *("getCleanup", "getCleanupRun"),
-    "runCleanup",  # a dry run
+    *("getKnownSecrets", "runCleanup"),  # a dry run
 }
 on_a_user = {name for name, (_, path, _) in operations().items() if "{userId}" in path} | {"createUser"}
 CELLS = [

@@ -29,7 +29,7 @@ PLAIN = [
     "user:default/",
     "user:/alice", "user:default/alice ", " user:default/alice", "user:default//alice", "USER:DEFAULT/ALICE/..",
     "USER:Default/ALICE",
-    "user:default/alice,user:default/bob", "group:default/admins", "default_user_id", "alice@example.com",
+    "user:default/alice,user:default/bob", "api:default/admins", "default_user_id", "alice@example.com",
 ]  # fmt: skip
 CONTROL = [
     "\0",

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from standalone.backstage import BackstageStandIn
-from standalone.catalog import CATALOG_TOKEN, MEMBERS, Org
+from standalone.catalog import CATALOG_TOKEN, MEMBERS, Component, Org
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import BASE, BOB, keys_path, user_path
 from tests.proof.conftest import Cells
@@ -217,6 +217,86 @@ async def block_against_unblock(world: World, who: str) -> list[str]:
     )
 
 
+def component_of(world: World, who: str) -> str:
+    """A component that `who` manages."""
+    component = f"component:default/{who.rpartition('/')[2]}"
+    world.backstage.org.components[component] = Component(who)
+    return component
+
+
+async def two_managers_rotate_one_key(world: World, who: str) -> list[str]:
+    """One of them gets the new key, and it is the only one."""
+    component = component_of(world, who)
+    old = str((await world.ask(who, "POST", keys_path(component))).json()["keyId"])
+    answers = await asyncio.gather(
+        *(world.ask(manager, "POST", f"{keys_path(component, old)}/regenerate", json={}) for manager in (who, BOB))
+    )
+    new = {row.json()["keyId"] for row in answers if row.status_code == 201}
+    statuses = sorted(row.status_code for row in answers)
+    return wrong(
+        {
+            f"statuses {statuses}": statuses in ([201, 404], [201, 409]),
+            f"keys {world.keys_of(component)}, not {new}": world.keys_of(component).keys() == new,
+        }
+    )
+
+
+async def transfer_against_rotation(world: World, who: str) -> list[str]:
+    """Whichever came first: there is one key, and somebody received its secret."""
+    component, key = component_of(world, who), await world.key(who)
+    moved, rotated = await asyncio.gather(
+        world.ask(who, "POST", f"{keys_path(who, key)}/transfer", json={"owner": component}),
+        world.ask(who, "POST", f"{keys_path(who, key)}/regenerate", json={}),
+    )
+    left = [*world.keys_of(who), *world.keys_of(component)]
+    return wrong(
+        {
+            f"transfer {moved.status_code}, rotation {rotated.status_code}": (moved.status_code, rotated.status_code)
+            in {(200, 404), (404, 201), (409, 201)},
+            f"keys {left}": len(left) == 1 and {*left} <= world.received,
+            "at the wrong owner": (moved.status_code == 200) == (key in world.keys_of(component)),
+        }
+    )
+
+
+async def transfer_against_off_boarding(world: World, who: str) -> list[str]:
+    """The key went in time, or it went with its owner; it never stays with somebody who is gone."""
+    component, key = component_of(world, who), await world.key(who)
+    moved, deleted = await asyncio.gather(
+        world.ask(who, "POST", f"{keys_path(who, key)}/transfer", json={"owner": component}),
+        world.ask(BOB, "DELETE", user_path(who)),
+    )
+    return wrong(
+        {
+            f"transfer {moved.status_code}": moved.status_code in {200, 404, 409},
+            f"deletion {deleted.status_code}": deleted.status_code == 200,
+            f"keys of the leaver {world.keys_of(who)}": not world.keys_of(who),
+            f"keys of the component {world.keys_of(component)}": world.keys_of(component).keys()
+            == ({key} if moved.status_code == 200 else set()),
+        }
+    )
+
+
+async def a_component_changes_its_owner(world: World, who: str) -> list[str]:
+    """Who managed it when they asked gets a key, and everybody who got one received it."""
+    component = component_of(world, who)
+
+    async def create() -> httpx.Response:
+        created = await world.ask(who, "POST", keys_path(component))
+        world.backstage.org.components[component] = Component("group:default/others")
+        return created
+
+    created = await asyncio.gather(create(), create(), create())
+    statuses = {row.status_code for row in created}
+    return wrong(
+        {
+            f"statuses {statuses}": statuses <= {201, 403},
+            f"keys {world.keys_of(component)}": len(world.keys_of(component))
+            == sum(row.status_code == 201 for row in created),
+        }
+    )
+
+
 RACES: list[Race] = [
     first_requests,
     one_idempotency_key,
@@ -225,6 +305,10 @@ RACES: list[Race] = [
     off_boarding_against_creation,
     two_patches_of_one_version,
     block_against_unblock,
+    two_managers_rotate_one_key,
+    transfer_against_rotation,
+    transfer_against_off_boarding,
+    a_component_changes_its_owner,
 ]
 
 
@@ -253,6 +337,7 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
             backend: {{baseUrl: 'http://127.0.0.1:{backstage_port}', listen: '127.0.0.1:0'}}
             litellmOrchestrator:
               backstage: {{catalogToken: {CATALOG_TOKEN}}}
+              owners: [{{kind: component, filter: {{spec.type: service}}}}]
               database: {{url: '{database.replace("+psycopg", "")}'}}
               maintenanceInterval: 0.5
               cleanup: {{interval: 3600, gracePeriod: 0, maxDeletions: 100000}}

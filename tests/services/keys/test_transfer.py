@@ -13,9 +13,12 @@ from domain.users import Tier
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import MEMBERS
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BASE, MakeService, Service, keys_path
+from tests.conftest import ALICE, BASE, Clock, MakeService, Service, keys_path
+from tests.support.audit import nothing_is_open
+from tests.support.kill_points import Killed, KillSwitch
 from tests.support.requests import ended
 
+_MOST_STEPS = 80
 DAVE, CHECKOUT = "user:default/dave", "component:default/checkout"
 
 
@@ -145,3 +148,30 @@ async def test_two_transfers_against_each_other_do_not_wait_for_ever(dave: httpx
         transfer(dave, DAVE, mine["keyId"], CHECKOUT), transfer(dave, CHECKOUT, its["keyId"], DAVE)
     )
     assert [answer.status_code for answer in answers] == [200, 200]
+
+
+@pytest.mark.parametrize("during", [False, True], ids=["before a request", "after LiteLLM did it"])
+async def test_killed_at_every_step(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, *, during: bool
+) -> None:
+    """The key has one owner and works; the audit log of both is closed by reconciliation, and nothing was doubled."""
+    plain = make_service(changes_per_minute=100_000, creates_per_minute=100_000)
+    for step in range(_MOST_STEPS):
+        dave = plain.signed_in(DAVE)
+        key_id = (await create_key(dave, DAVE))["keyId"]
+        kill_switch = KillSwitch(litellm.app, step, during=during)
+        killed = make_service(ports={"litellm": kill_switch}).signed_in(DAVE)
+        try:
+            with kill_switch.watching():
+                answer = await transfer(killed, DAVE, key_id, CHECKOUT)
+        except Killed:
+            clock.advance(301)
+            await plain.run_background_jobs()
+            assert litellm.rows.keys[key_id]["user_id"] in (DAVE, CHECKOUT), f"after step {step}"
+            await nothing_is_open(plain)
+            owner = litellm.rows.keys[key_id]["user_id"]
+            assert (await dave.delete(keys_path(owner, key_id))).status_code == 204
+        else:
+            assert (answer.status_code, step > 5) == (200, True)
+            return
+    pytest.fail("a transfer never came to its end")
