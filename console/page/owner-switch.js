@@ -24,7 +24,7 @@ class OwnerSwitch extends PageElement {
 
   render() {
     const { failure } = owners;
-    return html`${failure ? failed(words.notLoaded, failure, () => owners.load()) : nothing}
+    return html`${failure ? failed(words.notLoaded, failure, () => owners.load(false)) : nothing}
     ${owners.all.length || this.owner !== this.subject ? this.#choice() : nothing}`;
   }
 

@@ -23,13 +23,14 @@ class Owners extends EventTarget {
   isAwaited = false;
   #loading = 0;
 
-  /** Asks what the person who is signed in now manages. */
-  load() {
+  /** Asks what the person who is signed in now manages. @param {boolean} isAwaited by what is shown */
+  load(isAwaited = true) {
     const loading = ++this.#loading;
     this.all = [];
     this.failure = null;
-    this.isAwaited = session.person !== null && hasKeys(session.person);
-    this.known = this.isAwaited ? this.#load(loading) : Promise.resolve();
+    const isAsked = session.person !== null && hasKeys(session.person);
+    this.isAwaited = isAwaited && isAsked;
+    this.known = isAsked ? this.#load(loading) : Promise.resolve();
     const late = new Promise(resolve => setTimeout(resolve, PATIENCE));
     this.awaited = Promise.race([this.known, late]).then(() => {
       if (loading !== this.#loading) return;

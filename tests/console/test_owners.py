@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
 
@@ -206,7 +207,8 @@ async def test_what_comes_late_is_never_shown_for_another_owner(opened: Opened) 
     )
     late = await hold(page, re.compile("component%3Adefault%2Fcheckout"))
     await switch(page, "Checkout")
-    await late.asked.wait()
+    async with asyncio.timeout(30):
+        await late.asked.wait()
     await switch(page, "team-a")
     await expect(page.locator("keys-table .name")).to_have_text(["of-team-a"])
     async with page.expect_response(re.compile("checkout")):
@@ -217,7 +219,8 @@ async def test_what_comes_late_is_never_shown_for_another_owner(opened: Opened) 
     await expect(page.locator("keys-table .name")).to_have_text(["of-checkout"])
     edited = await hold(page, re.compile("checkout/keys/[0-9a-f]{64}$"))
     await choose(page, "of-checkout", "Edit")
-    await edited.asked.wait()
+    async with asyncio.timeout(30):
+        await edited.asked.wait()
     await switch(page, "team-a")
     await expect(page.locator("keys-table .name")).to_have_text(["of-team-a"])
     async with page.expect_response(re.compile("checkout/keys/[0-9a-f]{64}$")):
