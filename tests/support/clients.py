@@ -46,7 +46,7 @@ def python_story(wheel: Path, url: str, tokens: Mapping[str, str] | None = None)
         Path(sys.executable).parent / "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tests,
         cwd=tests, PYTHONPATH=str(wheel), ORCHESTRATOR_URL=url, ORCHESTRATOR_TOKENS=json.dumps(tokens or {}),
     )  # fmt: skip
-    assert "13 passed" in printed
+    assert "14 passed" in printed
 
 
 def typescript_story(package: Path, url: str, tokens: Mapping[str, str] | None = None) -> None:
@@ -54,4 +54,4 @@ def typescript_story(package: Path, url: str, tokens: Mapping[str, str] | None =
     run(NODE_MODULES / ".bin" / "tsc", "--project", package, cwd=package)
     environment = {"ORCHESTRATOR_URL": url, "ORCHESTRATOR_TOKENS": json.dumps(tokens or {})}
     printed = run("node", "--test", package, cwd=package, **environment)
-    assert "# pass 13" in printed
+    assert "# pass 14" in printed
