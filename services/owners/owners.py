@@ -99,7 +99,7 @@ class Owners:
     async def all(self, each_page: Callable[[], Awaitable[None]]) -> dict[str, Owner]:
         """Every group and component that may have keys, as the catalog has them now. Raises UpstreamError."""
         found: dict[str, Owner] = {}
-        for entry in self._entries if self._catalog is not None else ():
+        for entry in self._entries:
             assert self._catalog is not None
             for entity in await self._catalog.owners(entry.kind, entry.conditions, each_page):
                 found.setdefault(entity.ref, Owner(entity, entry))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from domain.actions import Action
@@ -28,6 +30,7 @@ SERVES_ONESELF = {
     "keys.create": "own",
     "keys.update": "own",
     "keys.rotate": "own",
+    "keys.transfer": "own",
     "keys.delete": "own",
     "keys.report": "any",
     "usage.read": "own",
@@ -66,6 +69,8 @@ ROLES = [
 ]
 OUTSIDER = "user:default/alice is in neither the allowed group nor the admin group"
 READS_ONLY = "An auditor changes nothing; this takes a member of the allowed group, or an admin"
+CHECKOUT = "component:default/checkout"
+MANAGERS = f"Only an admin may do this, or a member of the group {CHECKOUT} or of the one that owns it"
 REFUSED = [
     # roles, permission, whose, why
     ([], "keys.read", ALICE, OUTSIDER),
@@ -78,6 +83,9 @@ REFUSED = [
     ([Role.MEMBER], "users.adopt", ALICE, "Only an admin may do this"),
     ([Role.AUDITOR], "users.adopt", BOB, "Only an admin may do this"),
     ([Role.AUDITOR], "keys.create", ALICE, READS_ONLY),
+    ([Role.MEMBER], "keys.read", CHECKOUT, MANAGERS),
+    ([Role.AUDITOR], "keys.create", CHECKOUT, READS_ONLY),
+    ([], "keys.read", CHECKOUT, OUTSIDER),
     ([Role.AUDITOR], "keys.delete", BOB, READS_ONLY),
     ([Role.AUDITOR], "users.delete", BOB, "Only an admin may do this"),
     ([Role.MEMBER, Role.AUDITOR], "keys.delete", BOB, "Only user:default/bob or an admin may do this"),
@@ -93,6 +101,7 @@ CHANGES = {
     "key.update": "keys.update",
     "key.regenerate": "keys.rotate",
     "key.revoke": "keys.delete",
+    "key.transfer": "keys.transfer",
     "key.delete": "keys.delete",
     "key.report": "keys.report",
     "cleanup.run": "cleanup.run",
@@ -101,6 +110,22 @@ CHANGES = {
 
 def alice(roles: list[Role]) -> Principal:
     return Principal(ALICE, frozenset(roles))
+
+
+@pytest.mark.parametrize(
+    ("roles", "permission", "scope"),
+    [
+        ([Role.MEMBER], Permission.KEYS_CREATE, Scope.MANAGED),
+        ([Role.ADMIN], Permission.KEYS_CREATE, Scope.ANY),
+        ([Role.AUDITOR], Permission.KEYS_CREATE, None),
+        ([Role.MEMBER], Permission.USERS_UPDATE, None),
+        ([], Permission.KEYS_READ, None),
+    ],
+)
+def test_what_managing_an_owner_gives(roles: list[Role], permission: Permission, scope: Scope | None) -> None:
+    """What a role gives for oneself, and nothing else: without a role nobody manages anything."""
+    manager = replace(alice(roles), manages=frozenset({CHECKOUT}))
+    assert permits(manager, permission, CHECKOUT).scope == scope
 
 
 @pytest.mark.parametrize(("roles", "permissions"), ROLES)
