@@ -99,7 +99,8 @@ class Org:
         """Entities that meet all conditions: of those with the same key any one."""
         if conditions.get("kind") == ["user"] and "relations.memberof" in conditions and len(conditions) == 2:
             return self.members({*conditions["relations.memberof"]})
-        every = [*self.users, *self.groups, *self.components]
+        by_kind = {"user": self.users, "group": self.groups, "component": self.components}
+        every = [ref for kind in conditions.get("kind", by_kind) for ref in by_kind.get(kind, ())]
         return sorted(ref for ref in every if (entity := self.entity(ref)) and _meets(entity, conditions))
 
     def members(self, groups: set[str]) -> list[str]:
