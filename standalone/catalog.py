@@ -6,7 +6,7 @@ import base64
 import json
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,7 +99,7 @@ class Org:
         """Entities that meet all conditions: of those with the same key any one."""
         if conditions.get("kind") == ["user"] and "relations.memberof" in conditions and len(conditions) == 2:
             return self.members({*conditions["relations.memberof"]})
-        by_kind = {"user": self.users, "group": self.groups, "component": self.components}
+        by_kind: dict[str, Iterable[str]] = {"user": self.users, "group": self.groups, "component": self.components}
         every = [ref for kind in conditions.get("kind", by_kind) for ref in by_kind.get(kind, ())]
         return sorted(ref for ref in every if (entity := self.entity(ref)) and _meets(entity, conditions))
 
