@@ -107,10 +107,10 @@ class Events:
         which = [whose, _columns.action.in_({*_OF_KEYS, *_ENDS_KEYS}), sa.or_(known, ends)]
         return (await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *which)))[::-1]
 
-    async def last_version(self, owners: Collection[str], stable_id: str) -> int | None:
-        """The number of the last version that a rotation of these owners' key made; None if the log knows of none."""
+    async def last_version(self, user_id: str, stable_id: str) -> int | None:
+        """The number of the last version that a rotation of this user's key made; None if the log knows of none."""
         is_rotation = (_columns.action == Action.KEY_REGENERATE, _columns.outcome == Outcome.DONE)
-        of_key = (_columns.target.in_(owners), _columns.key_stable_id == stable_id)
+        of_key = (_columns.target == user_id, _columns.key_stable_id == stable_id)
         query = sa.select(sa.func.max(_columns.after["version"].as_integer())).where(*of_key, *is_rotation)
         async with self._database.reading() as connection:
             return (await connection.execute(query)).scalar()

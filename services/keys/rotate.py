@@ -92,8 +92,7 @@ class RotateKey:
     async def _next_version(self, old: Key) -> KeyVersion:
         """That of the key that replaces it. What an earlier rotation made keeps its number, also if it is gone."""
         stable_id, number = old.key_version.stable_id, old.key_version.number
-        owners = await self.events.owners_of_key(old.owner, stable_id)
-        last = await self.events.last_version(owners, stable_id)
+        last = await self.events.last_version(old.owner, stable_id)
         return KeyVersion(stable_id, max(number, last or 0) + 1)
 
     async def _schedule(

@@ -110,7 +110,7 @@ class KeyRules:
 
     def block_by(self, principal: Principal, scope: Scope) -> Block:
         """A block of now."""
-        return Block(principal.subject, Blocker.OWNER if scope is Scope.OWN else Blocker.ADMIN, self.now())
+        return Block(principal.subject, Blocker.ADMIN if scope is Scope.ANY else Blocker.OWNER, self.now())
 
     async def require_unreported(self, key_id: str) -> None:
         """Raises NotAllowedError for a key that was reported as leaked."""

@@ -277,7 +277,7 @@ async def test_the_history_of_a_key(database: Database, changes: ChangeTable) ->
     log = Events(database)
     assert [event.operation for event in await log.history(ALICE, "key_a")] == ["0", "1", "2", "6"]
     assert [event.operation for event in await log.history(ALICE, None)] == ["0", "1", "2", "4", "6"]
-    assert [await log.last_version([ALICE], stable_id) for stable_id in ("key_a", "key_x")] == [10, None]
+    assert [await log.last_version(ALICE, stable_id) for stable_id in ("key_a", "key_x")] == [10, None]
 
 
 async def test_an_answer_is_kept_for_a_day(database: Database) -> None:
