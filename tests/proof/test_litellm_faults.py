@@ -17,6 +17,7 @@ import pytest
 
 from domain.users import Tier
 from settings.model import CircuitSettings, LiteLLMSettings, Timeouts
+from standalone.catalog import MEMBERS
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.proof.conftest import Cells
@@ -26,6 +27,7 @@ from tests.support.faults import FaultyProxy, answer, faulty
 from tests.support.raw_http import serving
 from tests.support.requests import API, DAVE, NO_KEY, REQUESTS
 
+SOFTWARE = "component:default/checkout"
 WORKS = {200, 201, 202, 204, 404}
 UNREACHABLE, SLOW, WRONG = {503}, {504}, {502}
 # Only where a call must run into a timeout is it short: elsewhere a busy machine would look like a slow LiteLLM.
@@ -92,7 +94,8 @@ class Faulty:
         )  # fmt: skip
 
     async def prepare(self) -> str:
-        """Alice has a user, and a key, whose id is the answer."""
+        """A component has a user, alice has one and a key, whose id is the answer."""
+        await self.service.signed_in(BOB).post(f"{BASE}/users", json={"userId": SOFTWARE})
         response = await self.service.signed_in(ALICE).post(keys_path(ALICE), json={})
         assert response.status_code == 201, response.text
         return self.note(response)
@@ -145,7 +148,7 @@ async def world(
 ) -> AsyncIterator[Faulty]:
     world = Faulty(make_service, proxy, log, is_real=is_real)
     yield world
-    for user_id in (ALICE, DAVE):
+    for user_id in (ALICE, DAVE, SOFTWARE, MEMBERS):
         await world.service.signed_in(BOB).delete(user_path(user_id))
 
 
