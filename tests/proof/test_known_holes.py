@@ -316,6 +316,7 @@ async def test_an_error_of_litellm_is_no_empty_list(
     service = make_service(ports={"litellm": wire})
     world = Watched(make_service(), litellm)
     await world.add(ALICE)
+    await world.service.signed_in(BOB).post(f"{BASE}/users", json={"userId": "component:default/checkout"})
 
     async def read(operation: str) -> httpx.Response:
         clock.advance(3600)  # nothing is remembered that could be answered instead
@@ -339,7 +340,8 @@ async def test_an_error_of_litellm_is_no_empty_list(
 CHANGES = {
     "createUser": {"user.create"}, "updateUser": {"user.update"}, "deleteUser": {"user.block", "user.delete"},
     "createUserKey": {"key.create"}, "updateUserKey": {"key.update"}, "deleteUserKey": {"key.delete"},
-    "regenerateUserKey": {"key.regenerate"}, "reportKey": {"key.report"},
+    "regenerateUserKey": {"key.regenerate"}, "transferUserKey": {"user.create", "key.transfer"},
+    "reportKey": {"key.report"},
 }  # fmt: skip
 """Operation to the actions of its events. Cleanups have tests of their own (test_record), and so have adoptions."""
 
@@ -401,7 +403,7 @@ async def test_no_change_is_without_its_event(
         service = make_service(ports={"litellm": OnlyChanges(litellm, FATES[fate](litellm))})
         status = await ask(world, service.signed_in(caller), operation)
         told = await events_of(plain, caller, actions)
-        new = [row["action"] for row in told[: len(told) - before]]
+        new = [(row["action"], row["target"]) for row in told[: len(told) - before]]
         wrong = [] if new and len(new) == len(set(new)) else [f"{status}: {new}"]
         wrong += [f"{status}"] if (status is None) != fate.startswith("killed") else []
         clock.advance(400)
