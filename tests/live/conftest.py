@@ -24,8 +24,8 @@ from tests.support.real_products import RealProducts, real_products
 # The live Backstage's proxy expects this service here.
 PORT = os.environ.get("ORCHESTRATOR_PORT", "7007")
 DAVE, CHECKOUT, ASSISTANT = "user:default/dave", "component:default/checkout", "component:default/assistant"
-TEAM_A = "group:default/team-a"
-OWNERS = (DAVE, CHECKOUT, ASSISTANT, TEAM_A)
+TEAM_A, EVERYBODY = "group:default/team-a", "group:default/litellm-users"
+OWNERS = (DAVE, CHECKOUT, ASSISTANT, TEAM_A, EVERYBODY)
 expect.set_options(timeout=30_000)
 _FLAGS = [
     "--headless",
