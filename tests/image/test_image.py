@@ -33,7 +33,7 @@ from tests.support.raw_http import serving
 
 pytestmark = pytest.mark.image
 
-_PATIENCE_SECONDS = 60
+_PATIENCE_SECONDS = 180
 ROOTS = ("BASE_ROOT", "IMAGE_ROOT")
 STATE = "/var/lib/litellm-orchestrator"
 CONFIG = "/etc/litellm-orchestrator"
