@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from clients.litellm.client import LiteLLM
 from domain.actions import Action, AuditEvent
-from domain.errors import ConflictError, InputError, NotFoundError, UpstreamFaultError
+from domain.errors import ConflictError, NotFoundError, UpstreamFaultError
 from domain.identity import Principal
 from domain.keys import DescribedKey, Key
 from domain.resource_versions import require_version
@@ -48,7 +48,7 @@ class TransferKey:
         RateLimitedError, OverloadedError, UpstreamError.
         """
         if to == user_id:
-            raise InputError(f"owner must be another one than {user_id}")
+            raise ConflictError(f"The key belongs to {user_id} already")
         principal = await self._managing_both(principal, to)
         await self.users.ensure_own(principal, user_id)
         # Before the new owner gets a user: a request that is refused changes nothing.

@@ -67,7 +67,7 @@ async def test_a_run_without_a_dry_run(bob: httpx.AsyncClient, litellm: LiteLLMS
     """Neither without a hash nor with one that nobody made."""
     alice_was_there(litellm)
     status, message = await refusal(await bob.post(ADOPTIONS, json={"by": "email", "dryRun": False}))
-    assert (status, "planHash is required" in message) == (400, True)
+    assert (status, "planHash is required" in message) == (409, True)
     status, message = await refusal(await bob.post(ADOPTIONS, json=UNKNOWN))
     assert (status, "make a dry run" in message, litellm.requests) == (409, True, [])
 

@@ -127,9 +127,9 @@ async def test_not_in_the_overlap_of_a_rotation(dave: httpx.AsyncClient, which: 
 
 
 async def test_not_to_itself(dave: httpx.AsyncClient) -> None:
-    """A 400 that says so."""
+    """A 409 that says so."""
     key = await create_key(dave, DAVE)
-    assert (await transfer(dave, DAVE, key["keyId"], DAVE)).status_code == 400
+    assert (await transfer(dave, DAVE, key["keyId"], DAVE)).status_code == 409
 
 
 async def test_another_version_of_the_key_is_a_412(dave: httpx.AsyncClient) -> None:
