@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from typing import Any
+from urllib.parse import unquote
 
 import schemathesis
 
@@ -17,7 +18,7 @@ LINK_BODIES: dict[str, Any] = {
 @schemathesis.hook
 def filter_path_parameters(_context: Any, path_parameters: dict[str, Any] | None) -> bool:
     """Leaves out names with code points that Unicode has not assigned: no pattern says which those are."""
-    user_id = str((path_parameters or {}).get("userId", ""))
+    user_id = unquote(str((path_parameters or {}).get("userId", "")))
     return all(unicodedata.category(character) != "Cn" for character in user_id)
 
 
