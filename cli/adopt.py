@@ -13,9 +13,9 @@ from rich.table import Table
 
 from app import Orchestrator, Ports
 from cli.configuration import config_option, settings_or_exit
+from cli.operator import OPERATOR, TRIGGER
 from domain.adoption import MOST_PEOPLE, AdoptionOrder, AdoptionPlan, AdoptionReport
 from domain.errors import OrchestratorError
-from domain.identity import Principal, Role
 from domain.offboarding import RunOutcome
 from edge.logs import configure_logging
 from services.adoption.report import report_as_json
@@ -23,9 +23,6 @@ from settings.model import Settings
 from settings.secrets import secrets_in
 
 EXIT_DONE, EXIT_FAILED, EXIT_REFUSED = 0, 1, 3
-_TRIGGER = "command line"
-_OPERATOR = Principal(_TRIGGER, frozenset({Role.SYSTEM}))
-"""Whoever has the settings, and so the master key."""
 
 
 @click.command()
@@ -75,9 +72,9 @@ async def _run(orchestrator: Orchestrator, order: AdoptionOrder, *, apply: bool,
             return EXIT_FAILED
         if apply:
             held = await adoption.take(order)
-            report = await adoption.run(held, await adoption.begin(_TRIGGER, order, held), _OPERATOR)
+            report = await adoption.run(held, await adoption.begin(TRIGGER, order, held), OPERATOR)
         else:
-            report = await adoption.plan(await adoption.begin(_TRIGGER, replace(order, plan_hash=None), None))
+            report = await adoption.plan(await adoption.begin(TRIGGER, replace(order, plan_hash=None), None))
     except OrchestratorError as error:
         click.echo(error.message, err=True)
         return EXIT_FAILED

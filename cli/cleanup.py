@@ -14,8 +14,8 @@ from rich.table import Table
 
 from app import Orchestrator, Ports
 from cli.configuration import config_option, settings_or_exit
+from cli.operator import OPERATOR, TRIGGER
 from domain.errors import OrchestratorError
-from domain.identity import Principal, Role
 from domain.offboarding import CleanupReport, Plan, RunOutcome
 from edge.logs import configure_logging
 from services.offboarding.account import Order
@@ -25,9 +25,6 @@ from settings.model import Settings
 from settings.secrets import secrets_in
 
 EXIT_DONE, EXIT_FAILED, EXIT_UNSAFE = 0, 1, 3
-_TRIGGER = "command line"
-_OPERATOR = Principal(_TRIGGER, frozenset({Role.SYSTEM}))
-"""Whoever has the settings, and so the master key."""
 
 
 @click.command()
@@ -55,7 +52,7 @@ async def _run(orchestrator: Orchestrator, *, apply: bool, plan_hash: str | None
         if apply:
             report = await _apply(orchestrator.cleanup, plan_hash, as_json=as_json)
         else:
-            report = await orchestrator.cleanup.plan(await orchestrator.cleanup.begin(_TRIGGER, None))
+            report = await orchestrator.cleanup.plan(await orchestrator.cleanup.begin(TRIGGER, None))
     except OrchestratorError as error:
         click.echo(error.message, err=True)
         return EXIT_FAILED
@@ -76,7 +73,7 @@ async def _apply(cleanup: Cleanup, plan_hash: str | None, *, as_json: bool) -> C
         def progress(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        return await cleanup.run(held, await cleanup.begin(_TRIGGER, held), Order(_OPERATOR, plan_hash, progress))
+        return await cleanup.run(held, await cleanup.begin(TRIGGER, held), Order(OPERATOR, plan_hash, progress))
 
 
 def _exit_code(report: CleanupReport) -> int:

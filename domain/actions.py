@@ -40,6 +40,10 @@ class Action(StrEnum):
     CLEANUP_RUN = "cleanup.run", Permission.CLEANUP_RUN
 
 
+CREATES_KEYS = frozenset({Action.KEY_CREATE, Action.KEY_REGENERATE})
+"""The actions that create a key, and give the caller its secret."""
+
+
 class Outcome(StrEnum):
     """How a change ended."""
 

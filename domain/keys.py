@@ -151,7 +151,7 @@ class KeyAnnotations:
 
 
 def key_version_of(key_id: str, annotations: KeyAnnotations | None) -> KeyVersion:
-    """Which version of which key the key with this hash is, whoever made it."""
+    """Which version of which key the key with this hash is, made here or elsewhere."""
     written = annotations or KeyAnnotations()
     return written.version or KeyVersion.derived(key_id, written.replaces)
 

@@ -41,7 +41,7 @@ class OwnerEntry:
 class CatalogOwner:
     """A group or component as the catalog has it, with its `ref` in lower case.
 
-    `uid` is the catalog's own id: another one under the same ref was registered anew. `belongs_to` are, in lower case,
+    `uid` is the catalog's own id: another one under the same ref was registered again. `belongs_to` are, in lower case,
     the refs that own a component, and the parents of a group.
     """
 
@@ -69,7 +69,7 @@ class Departure(StrEnum):
 
     MISSING = "missing"
     UNMATCHED = "unmatched"
-    REGISTERED_ANEW = "registeredAnew"
+    REGISTERED_AGAIN = "registeredAgain"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from clients.backstage.catalog import Catalog, CatalogRefusedError, GroupMissingError
+from clients.backstage.catalog import Catalog, CatalogRefusedError, GroupMissingError, no_pause
 from clients.backstage.tokens import TokenVerifier
 from clients.litellm.client import LiteLLM
 from clients.litellm.rows import MasterKeyRefusedError
@@ -152,7 +152,7 @@ class BackstageCheck:
 
     async def _group(self, catalog: Catalog, setting: str, group: str) -> Finding:
         try:
-            members = (await catalog.members_of(group, _no_pause)).users
+            members = (await catalog.members_of(group, no_pause)).users
         except CatalogRefusedError as error:
             remedy = "Give Backstage's backend.auth.externalAccess a static token, and set catalogToken to it."
             return _failed(setting, error.message, remedy)
@@ -169,7 +169,7 @@ class BackstageCheck:
     async def _entry(self, catalog: Catalog, entry: OwnerEntry) -> Finding:
         subject = f"owners, {entry.name}"
         try:
-            entities = await catalog.owners(entry.kind, entry.conditions, _no_pause)
+            entities = await catalog.owners(entry.kind, entry.conditions, no_pause)
         except UpstreamError as error:
             return _failed(subject, error.message, "Correct what is said about Backstage first.")
         if not entities:
@@ -221,7 +221,3 @@ class DatabaseCheck:
 
 def _failed(subject: str, found: str, remedy: str) -> Finding:
     return Finding(subject, Verdict.FAILED, found, remedy)
-
-
-async def _no_pause() -> None:
-    """Nothing has to be renewed between two pages."""

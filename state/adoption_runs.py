@@ -21,10 +21,10 @@ from domain.adoption import (
 )
 from domain.offboarding import Progress, RunOutcome
 from state.database import Database
-from state.tables import adoption_run, lease
+from state.lease import is_alive
+from state.tables import adoption_run
 
 _KEPT_SECONDS = 30 * 86400.0
-_PATIENCE_SECONDS = 60.0
 _columns = adoption_run.c
 
 
@@ -72,12 +72,8 @@ class AdoptionRuns:
 
     async def report(self, adoption_id: int) -> AdoptionReport | None:
         """The report, so far if it is running. One whose process died counts as failed."""
-        now = self._database.now()
-        is_held = sa.exists().where(
-            lease.c.fence == _columns.fence, lease.c.owner.is_not(None), lease.c.expires_at > now
-        )
-        is_alive = sa.or_(is_held, sa.and_(_columns.fence.is_(None), _columns.alive_at > now - _PATIENCE_SECONDS))
-        query = sa.select(adoption_run, is_alive.label("is_alive")).where(_columns.id == adoption_id)
+        alive = is_alive(adoption_run, self._database.now()).label("is_alive")
+        query = sa.select(adoption_run, alive).where(_columns.id == adoption_id)
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
         if row is None:

@@ -19,11 +19,11 @@ from domain.offboarding import (
     Step,
 )
 from state.database import Database
+from state.lease import is_alive
 from state.plan_entries import PackedEntries, entry_from, pack
-from state.tables import cleanup_run, lease
+from state.tables import cleanup_run
 
 _KEPT_SECONDS = 30 * 86400.0
-_PATIENCE_SECONDS = 60.0
 _RUNNING, _DIED = "running", "died"
 _columns = cleanup_run.c
 
@@ -81,12 +81,8 @@ class CleanupRuns:
 
     async def report(self, run_id: int) -> CleanupReport | None:
         """The report of a run or dry run, so far if it is running. One that died counts as failed."""
-        now = self._database.now()
-        is_held = sa.exists().where(
-            lease.c.fence == _columns.fence, lease.c.owner.is_not(None), lease.c.expires_at > now
-        )
-        is_alive = sa.or_(is_held, sa.and_(_columns.fence.is_(None), _columns.alive_at > now - _PATIENCE_SECONDS))
-        query = sa.select(cleanup_run, is_alive.label("is_alive")).where(_columns.id == run_id)
+        alive = is_alive(cleanup_run, self._database.now()).label("is_alive")
+        query = sa.select(cleanup_run, alive).where(_columns.id == run_id)
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
         if row is None:

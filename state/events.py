@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from domain.actions import Action, AuditEvent, AuditFilters, Outcome
+from domain.actions import CREATES_KEYS, Action, AuditEvent, AuditFilters, Outcome
 from domain.owners import ReceivedSecret
 from state.database import Database
 from state.tables import change, repetition
@@ -15,7 +15,6 @@ from state.tables import change, repetition
 FORGOTTEN_AT_ONCE = 1000
 _MAX_OF_KEYS = 10_000
 _OF_KEYS = (Action.KEY_CREATE, Action.KEY_UPDATE, Action.KEY_REGENERATE, Action.KEY_DELETE)
-_GIVING = (Action.KEY_CREATE, Action.KEY_REGENERATE)
 _ENDS_KEYS = (Action.KEY_DELETE, Action.KEY_REVOKE)
 _columns = change.c
 _EVENTS = sa.select(change, sa.func.coalesce(repetition.c.times, 0).label("repetitions")).select_from(
@@ -68,7 +67,7 @@ class Events:
         return {key_id: latest.get(key_id) or owner for key_id, owner in owners.items()}
 
     async def _received(self, condition: sa.ColumnElement[bool]) -> list[ReceivedSecret]:
-        given = (_columns.action.in_(_GIVING), _columns.outcome == Outcome.DONE, condition)
+        given = (_columns.action.in_(CREATES_KEYS), _columns.outcome == Outcome.DONE, condition)
         received: list[ReceivedSecret] = []
         for event in await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *given)):
             is_new = event.action is Action.KEY_CREATE

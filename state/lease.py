@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from state.database import Database
 from state.tables import lease
 
+_DRY_RUN_SECONDS = 60.0
+
 
 class LeaseLostError(Exception):
     """Another replica holds the lease now: stop at once and change nothing more."""
@@ -29,6 +31,12 @@ class Schedule:
 
     next_run_at: float | None
     running: bool
+
+
+def is_alive(run: sa.Table, now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+    """Whether a row of `run` goes on: its holder has the lease, or it is a dry run that said so within a minute."""
+    is_held = sa.exists().where(lease.c.fence == run.c.fence, lease.c.owner.is_not(None), lease.c.expires_at > now)
+    return sa.or_(is_held, sa.and_(run.c.fence.is_(None), run.c.alive_at > now - _DRY_RUN_SECONDS))
 
 
 class Lease:

@@ -174,7 +174,7 @@ class Catalog:
         """The group or component `ref`, if it meets all `conditions`."""
         parsed = EntityRef.parse(ref)
         itself = [f"metadata.namespace={parsed.namespace}", f"metadata.name={parsed.name}"]
-        owners = await self.owners(parsed.kind, [*itself, *conditions], _no_pause)
+        owners = await self.owners(parsed.kind, [*itself, *conditions], no_pause)
         return next((owner for owner in owners if owner.ref == ref), None)
 
     async def owners_of(self, groups: Iterable[str], kind: str, conditions: Sequence[str]) -> list[CatalogOwner]:
@@ -183,7 +183,7 @@ class Catalog:
         found: dict[str, CatalogOwner] = {}
         for some in chunks(sorted(groups), prefix=f",{relation}", longest=_MAX_FILTER_BYTES, most=_GROUPS_PER_QUERY):
             theirs = [f"{relation}{group}" for group in some]
-            found |= {owner.ref: owner for owner in await self.owners(kind, [*conditions, *theirs], _no_pause)}
+            found |= {owner.ref: owner for owner in await self.owners(kind, [*conditions, *theirs], no_pause)}
         return [*found.values()]
 
     async def existing(self, refs: Sequence[str]) -> frozenset[str]:
@@ -278,7 +278,7 @@ def _owner(entity: Any) -> CatalogOwner:
     return CatalogOwner(ref, uid, title, frozenset(_related(entity, _BELONGS_TO[kind_of(ref)])))
 
 
-async def _no_pause() -> None:
+async def no_pause() -> None:
     """Nothing has to be renewed between two pages."""
 
 

@@ -87,7 +87,7 @@ class KeysView extends OwnedView {
     return this.#count >= (this.limits.maxKeys ?? Infinity);
   }
 
-  /** '' is whoever looks. */
+  /** '' is the person who is signed in. */
   get #whose() {
     return this.isOwn ? '' : owners.titleOf(this.userId);
   }

@@ -110,7 +110,7 @@ class Console extends PageElement {
     await this.updateComplete;
     const view = /** @type {import('lit').LitElement | null} */ (this.querySelector('main > :is([data-view])'));
     await view?.updateComplete;
-    // Whoever chooses among owners goes on choosing.
+    // The focus stays in the list of owners while somebody chooses there.
     if (document.querySelector('dialog[open], owner-switch :focus')) return;
     /** @type {HTMLElement | null} */ (this.querySelector('main h1'))?.focus();
   }

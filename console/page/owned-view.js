@@ -1,4 +1,4 @@
-// A view of what belongs to one owner of keys. Each has a view anew: no answer about one is drawn for another.
+// A view of what belongs to one owner of keys. Each owner has its own view: no answer about one is drawn for another.
 
 import { html } from './lit.js';
 import { owners } from './owners.js';

@@ -9,7 +9,7 @@ import './owner-switch.js';
 import './spending-view.js';
 
 /**
- * The switch stays, and keeps the focus; the view is made anew for each owner.
+ * The switch stays, and keeps the focus; each owner has a view of its own.
  *
  * @param {import('./session.js').Person} person @param {string} name of the view @param {string} owner
  */

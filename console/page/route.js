@@ -13,7 +13,7 @@ export const FOR_SOME = /** @type {const} */ (['users', 'cleanup', 'audit', 'hea
 
 /**
  * The route in the address, such as #/users/user:default/alice, or that with /keys/ and the id of a key; or
- * #/keys/component:default/checkout, whose `owner` is '' where it is whoever looks.
+ * #/keys/component:default/checkout, whose `owner` is '' for the person who is signed in.
  */
 export function routeNow() {
   const [, name = '', ...rest] = decoded(location.hash).split('/');
@@ -26,7 +26,7 @@ export function routeNow() {
 /** Whether a view shows what belongs to one owner. @param {string} name */
 export const isOwned = name => FOR_ALL.some(one => one === name);
 
-/** The address of a view of what belongs to an owner; without one, to whoever looks. @param {string} name */
+/** The address of a view; without an owner, that of the person who is signed in. @param {string} name */
 export const ownedHref = (name, owner = '') => `#/${name}${owner && `/${encodeURI(owner)}`}`;
 
 /** The address of a user's page, or of one of their keys on it. @param {string} userId @param {string} keyId */

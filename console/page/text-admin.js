@@ -67,8 +67,8 @@ export const forAdmins = {
     acceptTitle: name => `Accept another uid of ${name}`,
     /** @param {string} name */
     acceptLead: name =>
-      `${name} was registered anew in Backstage’s catalog. Accept its uid only if it is the same as before: whoever ` +
-      'manages it now has its keys and its budget then. The next run of the off-boarding unblocks what it blocked.',
+      `${name} was registered again in Backstage’s catalog. Accept its uid only if it is the same as before: those ` +
+      'who manage it now get its keys and its budget. The next run of the off-boarding unblocks what it blocked.',
     newUid: 'Its uid now',
     newUidHint: 'metadata.uid of the entity: Inspect entity, in Backstage.',
     /** @param {string} name */

@@ -173,7 +173,7 @@ export const text = {
     endsIn: rest => `Ends in ${rest}`,
     /** @param {string} name */
     actions: name => `Actions for ${name}`,
-    /** @param {string} whose '' is whoever reads it @param {number} count @param {number} limit */
+    /** @param {string} whose '' is the reader @param {number} count @param {number} limit */
     full: (whose, count, limit) =>
       `${whose ? `${whose} has` : 'You have'} ${count} of ${limit} keys. Delete one first.`,
     tiles: {

@@ -87,7 +87,7 @@ class UserView extends View {
     return html`<small>${words.uid} <code>${this.user.entityUid ?? text.none}</code></small>`;
   }
 
-  /** Of a name that is registered anew, only an admin can say whether it is the same. */
+  /** Of a name that is registered again, only an admin can say whether it is the same. */
   #accept() {
     const name = nameOf(this.userId);
     const input = html`<input name="uid" required maxlength="128" autocomplete="off" spellcheck="false" autofocus />`;
@@ -126,7 +126,7 @@ class UserView extends View {
     });
   }
 
-  /** Anew, with what is below. */
+  /** Reads again what is shown here and below. */
   async #show() {
     await this.reload();
     for (const view of this.querySelectorAll('keys-view, spending-view')) /** @type {View} */ (view).reload();

@@ -39,10 +39,10 @@ class Adoption:
         return await self.runs.start(trigger=trigger, order=order, fence=held.fence if held else None)
 
     async def take(self, order: AdoptionOrder) -> HeldLease:
-        """The lease for a run. Raises InputError without a confirmed plan.
+        """The lease for a run.
 
-        Raises ConflictError if no dry run of the last hour made that plan, BusyError while a cleanup or another
-        adoption is in progress.
+        Raises ConflictError without a hash, or if no dry run of the last hour made that plan; BusyError while a cleanup
+        or another adoption is in progress.
         """
         if order.plan_hash is None:
             raise ConflictError("planHash is required: make a dry run, and confirm the hash of its plan")

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clients.litellm.client import LiteLLM
-from domain.actions import Action, AuditEvent
+from domain.actions import CREATES_KEYS, AuditEvent
 from domain.due import Kind
 from domain.errors import CallerError, ConflictError, NotFoundError, UpstreamFaultError
 from domain.keys import CreatedKey, KeyVersion, NewKey
@@ -19,9 +19,6 @@ from services.changes.change import Repaired
 from state.changes import OpenChange
 from state.due import DueQueue
 from state.revocations import payload_of
-
-CREATING = frozenset({Action.KEY_CREATE, Action.KEY_REGENERATE})
-"""The actions that create a key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +64,7 @@ class KeyIssuer:
 
     async def delete_abandoned(self, user_id: str, interrupted: Sequence[OpenChange]) -> None:
         """Deletes the keys that interrupted changes created; nobody received their secrets."""
-        await self.delete_created_by(user_id, {row.operation for row in interrupted if row.action in CREATING})
+        await self.delete_created_by(user_id, {row.operation for row in interrupted if row.action in CREATES_KEYS})
 
     async def repair(self, event: AuditEvent) -> Repaired:
         """Deletes what an interrupted change created. Nobody received the secret: it is given after the outcome."""

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
-import structlog
-
-from domain.errors import ConflictError, NotFoundError, OrchestratorError
+from domain.errors import ConflictError, NotFoundError
 from domain.identity import Permission, Principal
 from domain.offboarding import CleanupReport, CleanupStatus
 from services.access import authorize
+from services.background_runs import BackgroundRuns
 from services.offboarding.account import Order
 from services.offboarding.cleanup import Cleanup
-
-log = structlog.get_logger(__name__)
 
 
 class CleanupAdministration:
@@ -28,7 +23,7 @@ class CleanupAdministration:
         self._cleanup = cleanup
         self._scheduled = scheduled
         self._patience = patience
-        self._running: set[asyncio.Task[CleanupReport]] = set()
+        self._runs: BackgroundRuns[CleanupReport] = BackgroundRuns("unexpected error in a run of the cleanup")
 
     async def status(self, principal: Principal) -> CleanupStatus:
         """The last report and the next run. Raises NotAllowedError."""
@@ -47,7 +42,7 @@ class CleanupAdministration:
         """
         cleanup = self._configured(principal, Permission.CLEANUP_READ)
         report = await cleanup.begin(principal.subject, None)
-        task = self._in_background(cleanup.plan(report))
+        task = self._runs.start(cleanup.plan(report))
         await asyncio.wait({task}, timeout=self._patience)
         return task.result() if task.done() else report
 
@@ -56,7 +51,7 @@ class CleanupAdministration:
         cleanup = self._configured(principal, Permission.CLEANUP_RUN)
         held = await cleanup.take(plan_hash)
         report = await cleanup.begin(principal.subject, held)
-        self._in_background(cleanup.run(held, report, Order(principal, plan_hash)))
+        self._runs.start(cleanup.run(held, report, Order(principal, plan_hash)))
         return report
 
     async def report(self, principal: Principal, run_id: int) -> CleanupReport:
@@ -69,19 +64,7 @@ class CleanupAdministration:
 
     async def finish(self) -> None:
         """Waits for the runs that were started here."""
-        await asyncio.gather(*self._running, return_exceptions=True)
-
-    def _in_background(self, run: Coroutine[Any, Any, CleanupReport]) -> asyncio.Task[CleanupReport]:
-        task = asyncio.create_task(run)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[CleanupReport]) -> None:
-        self._running.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, OrchestratorError):  # those stand in the report
-            log.error("unexpected error in a run of the cleanup", exc_info=error)
+        await self._runs.finish()
 
     def _configured(self, principal: Principal, permission: Permission) -> Cleanup:
         authorize(principal, permission)

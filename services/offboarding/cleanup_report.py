@@ -13,10 +13,16 @@ from domain.owners import Departure
 Row = dict[str, Any]
 
 _REASONS = {
-    Step.BLOCK: "in neither group any more: their keys are blocked",
-    Step.HOLD: "in neither group, within the grace period: their keys stay blocked",
-    Step.DELETE: "in neither group since the grace period began: user and keys are deleted",
-    Step.RESTORE: "back in a group: the keys that were blocked are unblocked",
+    Step.BLOCK: ("in neither group any more", "their keys are blocked"),
+    Step.HOLD: ("in neither group, within the grace period", "their keys stay blocked"),
+    Step.DELETE: ("in neither group since the grace period began", "user and keys are deleted"),
+    Step.RESTORE: ("back in a group", "the keys that were blocked are unblocked"),
+}
+"""Why a person gets a step, and what it does."""
+_DEPARTURES = {
+    Departure.MISSING: "not in the catalog any more",
+    Departure.UNMATCHED: "no entry of litellmOrchestrator.owners matches it any more",
+    Departure.REGISTERED_AGAIN: "registered again: an admin may accept its uid",
 }
 
 
@@ -60,17 +66,9 @@ def reason_of(entry: PlanEntry, plan: Plan) -> str:
         case Hold.GRACE if entry.until is not None:
             why = "" if entry.departure is None else f"{_DEPARTURES[entry.departure]}; "
             return f"{why}within the grace period until {_minute(entry.until)}: their keys stay blocked"
-        case _ if entry.departure is not None:
-            return f"{_DEPARTURES[entry.departure]}: {_REASONS[entry.step].partition(': ')[2]}"
         case _:
-            return _REASONS[entry.step]
-
-
-_DEPARTURES = {
-    Departure.MISSING: "not in the catalog any more",
-    Departure.UNMATCHED: "no entry of litellmOrchestrator.owners matches it any more",
-    Departure.REGISTERED_ANEW: "registered anew: an admin may accept its uid",
-}
+            why, what = _REASONS[entry.step]
+            return f"{why if entry.departure is None else _DEPARTURES[entry.departure]}: {what}"
 
 
 def figures(result: ExecutionResult | None) -> dict[str, int]:

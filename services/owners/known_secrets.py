@@ -1,4 +1,4 @@
-"""Who knows the secrets of software: whoever received one when the key was created or rotated, by the audit log."""
+"""Who knows the secrets of software: those who created or rotated the key, by the audit log."""
 
 from __future__ import annotations
 

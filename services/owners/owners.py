@@ -55,8 +55,9 @@ class Owners:
         Asks the catalog for nobody who may do it anyway, or may not in any case. Raises nothing of an outage: that is
         the `refusal` then.
         """
-        may_do_anything = permits(principal, Permission.KEYS_CREATE).scope is Scope.ANY
-        if not refs.is_software(owner) or may_do_anything or not may_manage(principal):
+        if not refs.is_software(owner):
+            return principal
+        if permits(principal, Permission.KEYS_CREATE).scope is Scope.ANY or not may_manage(principal):
             return principal
         try:
             refusal = await self._refusal(principal, owner)
@@ -110,7 +111,7 @@ class Owners:
         unmatched = sorted(gone.keys() - owners.keys())
         existing = frozenset() if self._catalog is None else await self._catalog.existing(unmatched)
         reasons = {ref: Departure.UNMATCHED if ref in existing else Departure.MISSING for ref in unmatched}
-        return reasons | dict.fromkeys(gone.keys() & owners.keys(), Departure.REGISTERED_ANEW)
+        return reasons | dict.fromkeys(gone.keys() & owners.keys(), Departure.REGISTERED_AGAIN)
 
     async def _refusal(self, principal: Principal, owner: str) -> OrchestratorError | None:
         """Why the principal does not manage the owner; None if they do. Raises UpstreamError."""
@@ -143,7 +144,7 @@ class Owners:
         if uid == owner.entity.uid:
             return None
         return NotAllowedError(
-            f"{ref} was registered anew in Backstage's catalog; an admin has to accept its uid first"
+            f"{ref} was registered again in Backstage's catalog; an admin has to accept its uid first"
         )
 
     async def _find(self, ref: str) -> Owner | None:

@@ -64,7 +64,7 @@ class UpdateUser:
         return (await self.dates.fill_in([after]))[0]
 
     async def _require_uid(self, user_id: str, entity_uid: str | None) -> None:
-        """An admin accepts a group or component that was registered anew by the uid that the catalog has now."""
+        """An admin accepts a group or component that was registered again by the uid that the catalog has now."""
         if entity_uid is None:
             return
         if not is_software(user_id):

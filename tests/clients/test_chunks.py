@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.backstage.catalog import Catalog
+from clients.backstage.catalog import Catalog, no_pause
 from clients.chunks import chunks
 from clients.litellm.client import LiteLLM
 from clients.upstream import Upstream
@@ -70,9 +70,5 @@ async def test_request_lines_to_the_catalog(name: str) -> None:
     catalog = Catalog(
         Upstream("Backstage", "http://x", timeouts=Timeouts(), transport=wire), include_nested_groups=True
     )
-    await catalog.members_of("group:default/root", _no_pause)
+    await catalog.members_of("group:default/root", no_pause)
     assert max(wire.lines) < LINE_BYTES * 3 / 4
-
-
-async def _no_pause() -> None:
-    """Between two pages."""

@@ -94,7 +94,7 @@ async def test_an_owner_without_a_user_gets_it_with_the_first_key(opened: Opened
 
 
 async def test_the_form_has_the_limits_of_the_owner(opened: Opened) -> None:
-    """Of the component's tier and not of the tier of whoever makes its keys."""
+    """They are of the component's tier, and not of the tier of the person who makes its keys."""
     page = opened.page
     await opened.sign_in("dave", f"#/keys/{CHECKOUT}")
     await describe(page, "one")
@@ -322,7 +322,7 @@ async def test_a_link_to_what_others_manage(opened: Opened, view: str) -> None:
 
 
 async def test_what_one_manages_is_not_the_next_ones(opened: Opened) -> None:
-    """Whoever signs in afterwards in this window has a list of their own."""
+    """The next person who signs in in this window has a list of their own."""
     page = opened.page
     await opened.sign_in("dave", f"#/keys/{CHECKOUT}")
     await expect(page.get_by_role("button", name="Create key").first).to_be_visible()
@@ -455,7 +455,7 @@ async def test_no_transfer_in_the_overlap_of_a_rotation(opened: Opened) -> None:
 
 
 async def test_an_admin_names_the_new_owner(opened: Opened) -> None:
-    """Whoever it is; somebody whom LiteLLM does not have is an error in the dialog, and the key stays."""
+    """Any user may get it; one whom LiteLLM does not have is an error in the dialog, and the key stays."""
     page, rows = opened.page, opened.portal.litellm.rows
     key_id = await add_key(opened.portal, DAVE, "ci")
     await opened.sign_in("bob", f"#/users/{DAVE}")
@@ -516,7 +516,7 @@ async def test_an_admin_accepts_what_was_registered_anew(opened: Opened) -> None
     async with opened.portal.as_person(BOB) as bob:
         await bob.post(f"{BASE}/cleanup", json={"dryRun": True})
     await opened.sign_in("bob", f"#/users/{CHECKOUT}")
-    await expect(page.get_by_text("Off-boarding: registered anew: an admin may accept its uid")).to_be_visible()
+    await expect(page.get_by_text("Off-boarding: registered again: an admin may accept its uid")).to_be_visible()
     await page.get_by_role("button", name="Accept another uid").click()
     send = page.get_by_role("button", name="Accept this uid of checkout")
     await expect(page.get_by_label("Its uid now")).to_be_focused()

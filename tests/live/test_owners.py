@@ -49,7 +49,7 @@ async def test_a_key_moves_from_a_person_to_the_component(live: Live) -> None:
 
 
 async def test_another_uid_has_to_be_accepted(live: Live) -> None:
-    """Nobody but an admin touches what was registered anew; accepting takes the uid that the catalog has."""
+    """Nobody but an admin touches what was registered again; accepting takes the uid that the catalog has."""
     async with live.caller(await live.products.token("dave")) as dave:
         await dave.post(keys_path(CHECKOUT))
         uid = (await dave.get(user_path(CHECKOUT))).json()["entityUid"]

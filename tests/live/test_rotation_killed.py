@@ -158,7 +158,7 @@ class Lane:
     async def _killed_at_each_step(self, proxy: KillingProxy, config: Path, bearer: dict[str, str]) -> list[str]:
         """The secrets that were replaced: one for each step, and one of a rotation that nobody disturbed.
 
-        Whoever finished a rotation that another began is the next victim.
+        The process that finished another's rotation is killed next.
         """
         ended: list[str] = []
         path, named, answer = "", dict[str, str](), None

@@ -59,7 +59,7 @@ async def test_killed_at_every_step(
     exists: bool,
     delete_emptied: bool,
 ) -> None:
-    """At each moment the secrets work; afterwards all is alice's, once, whoever goes on with it."""
+    """At each moment the secrets work; afterwards all is alice's, once, whichever process goes on."""
     service = make_service()
     orchestrator = Orchestrator(service.settings, service.ports)
     for step in range(_MOST_STEPS):

@@ -6,7 +6,6 @@ The model knows nothing of how the service works: it says what a caller is told,
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from dataclasses import replace
 from datetime import datetime
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -27,8 +25,8 @@ from standalone.environment import standalone_settings
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import BASE, BOB, Clock, Service, keys_path, service_on, user_path
 from tests.proof.model import COME_AGAIN, PARTS, YEAR, Heard, Key, Model, Token, Wanted
+from tests.support.stateful import stateful
 
-SOAK = "SOAK" in os.environ
 PEOPLE = [f"user:default/{name}" for name in ("alice", "dave", "erin")]
 WITHOUT_ENT = "user:default/erin"
 """Whose tokens name no groups, as those of the newest Backstage."""
@@ -432,13 +430,5 @@ class Whole(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-Whole.TestCase.settings = settings(
-    max_examples=200 if SOAK else 30,
-    stateful_step_count=50 if SOAK else 30,
-    derandomize=not SOAK,
-    deadline=None,
-    database=None,
-    # A step may be a whole run of the cleanup.
-    suppress_health_check=[HealthCheck.too_slow],
-)
+Whole.TestCase.settings = stateful(usually=30, at_length=200)
 TestTheWhole = Whole.TestCase

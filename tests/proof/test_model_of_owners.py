@@ -1,9 +1,8 @@
-"""Components that come, go, change hands, are registered anew and return, against a small model of who has keys."""
+"""Components that come, go, change hands, are registered again and return, against a small model of who has keys."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from dataclasses import dataclass, field
 from itertools import count
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -20,8 +18,8 @@ from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS, Component, Org
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import BASE, BOB, Clock, keys_path, service_on, user_path
+from tests.support.stateful import stateful
 
-SOAK = "SOAK" in os.environ
 PEOPLE = [f"user:default/{name}" for name in ("dave", "erin", "gina")]
 TEAMS = ["group:default/team-a", "group:default/team-b"]
 COMPONENTS = [f"component:default/{name}" for name in ("one", "two", "three", "four")]
@@ -87,7 +85,7 @@ class Owners(RuleBasedStateMachine):
         return self.may_have_keys(ref) and self.owners[ref].uid == self.org.uids[ref]
 
     def manages(self, who: str, ref: str) -> bool:
-        """Nobody manages what was registered anew."""
+        """Nobody manages what was registered again."""
         is_theirs = self.may_have_keys(ref) and self.org.components[ref].owner in self.org.users[who]
         return is_theirs and (ref not in self.owners or self.stands(ref))
 
@@ -234,12 +232,5 @@ class Owners(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-Owners.TestCase.settings = settings(
-    max_examples=200 if SOAK else 30,
-    stateful_step_count=50 if SOAK else 30,
-    derandomize=not SOAK,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+Owners.TestCase.settings = stateful(usually=30, at_length=200)
 TestOwners = Owners.TestCase

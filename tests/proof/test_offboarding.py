@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import httpx
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -17,9 +15,9 @@ from domain.errors import ConflictError
 from settings.model import CleanupSettings
 from standalone.catalog import ADMINS, MEMBERS
 from tests.support.organisation import INTERVAL, LEASE, Crash, Organisation
+from tests.support.stateful import stateful
 from tests.support.user_list import listing
 
-SOAK = "SOAK" in os.environ
 NAMES = [f"m{number}" for number in range(6)]
 FOREIGN = {"m4", "m5"}
 """The names of those whom this service did not create; the others are its own."""
@@ -200,14 +198,6 @@ class ComeAndGoAtOnce(ComeAndGo):
     cleanup = CleanupSettings(interval=INTERVAL, grace_period=0)
 
 
-ComeAndGo.TestCase.settings = ComeAndGoAtOnce.TestCase.settings = settings(
-    max_examples=500 if SOAK else 40,
-    stateful_step_count=50 if SOAK else 30,
-    derandomize=not SOAK,
-    deadline=None,
-    database=None,
-    # Each step may be a whole run of the cleanup.
-    suppress_health_check=[HealthCheck.too_slow],
-)
+ComeAndGo.TestCase.settings = ComeAndGoAtOnce.TestCase.settings = stateful(usually=40, at_length=500)
 TestPeopleComeAndGo = ComeAndGo.TestCase
 TestPeopleComeAndGoAtOnce = ComeAndGoAtOnce.TestCase

@@ -42,7 +42,7 @@ async def test_planned_revocations_and_marks_are_carried_over(database: Database
     await migrate(database, "0002")
     names = ", ".join(OLD)
     values = ", ".join(f":{name}" for name in OLD)
-    await execute(database, f"insert into key_revocation ({names}) values ({values})", **OLD)  # noqa: S608  # all ours
+    await execute(database, f"insert into key_revocation ({names}) values ({values})", **OLD)  # noqa: S608  # names from here
     await execute(database, "insert into reported_key (key_id, at) values ('leaked', 5)")
     await migrate(database, "head")
     queue = DueQueue(database)
@@ -67,12 +67,12 @@ async def test_an_event_of_an_earlier_release_is_left_as_it_is(database: Databas
     await migrate(database, "0003")
     names = ", ".join(EVENT)
     values = ", ".join(f":{name}" for name in EVENT)
-    await execute(database, f"insert into change ({names}) values ({values})", **EVENT)  # noqa: S608  # all ours
+    await execute(database, f"insert into change ({names}) values ({values})", **EVENT)  # noqa: S608  # names from here
     for revision, back in (("0004", False), ("0003", True), ("0004", False)):
         await migrate(database, revision, back=back)
         with pytest.raises(sa.exc.DBAPIError, match="append-only"):
             await execute(database, "update change set key_id = 'another'")
-        assert await execute(database, f"select {names} from change") == [EVENT]  # noqa: S608  # all ours
+        assert await execute(database, f"select {names} from change") == [EVENT]  # noqa: S608  # names from here
     assert await execute(database, "select key_stable_id, key_version from change") == [
         {"key_stable_id": None, "key_version": None}
     ]
@@ -85,7 +85,7 @@ async def test_the_way_back_keeps_what_an_open_change_may_say(database: Database
     names = ", ".join(name for name in EVENT if name != "outcome")
     values = ", ".join(f":{name}" for name in EVENT if name != "outcome")
     known = {name: value for name, value in EVENT.items() if name != "outcome"}
-    await execute(database, f"insert into change ({names}) values ({values})", **known)  # noqa: S608  # all ours
+    await execute(database, f"insert into change ({names}) values ({values})", **known)  # noqa: S608  # names from here
     with pytest.raises(sa.exc.DBAPIError, match="append-only"):
         await execute(database, "update change set key_id = 'a'")
     await execute(database, "update change set key_id = 'a', outcome = 'done'")

@@ -262,7 +262,7 @@ async def test_a_key_that_litellm_does_not_show_may_be_one_of_the_versions(
 
 @pytest.mark.parametrize("operation", ["DELETE", "PATCH"])
 async def test_a_rotation_at_the_same_time(service: Service, litellm: LiteLLMStandIn, operation: str) -> None:
-    """The id is looked up under the owner's lock: no version that works slips through, whoever comes first."""
+    """The id is looked up under the owner's lock: no version that works slips through, in either order."""
     alice = service.signed_in(ALICE)
     for _ in range(5):
         stable_id = id_of(await made(alice))

@@ -15,6 +15,7 @@ from standalone.catalog import MEMBERS
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, Clock, MakeService, Service, keys_path
 from tests.support.audit import nothing_is_open
+from tests.support.keys import id_of, made
 from tests.support.kill_points import Killed, KillSwitch
 from tests.support.requests import ended
 
@@ -28,13 +29,6 @@ def dave(service: Service) -> httpx.AsyncClient:
     return service.signed_in(DAVE)
 
 
-async def create_key(caller: httpx.AsyncClient, owner: str, **asked: Any) -> dict[str, Any]:
-    answer = await caller.post(keys_path(owner), json=asked)
-    assert answer.status_code == 201, answer.text
-    created: dict[str, Any] = answer.json()
-    return created
-
-
 async def transfer(caller: httpx.AsyncClient, owner: str, key_id: str, to: str, **options: Any) -> httpx.Response:
     return await caller.post(f"{keys_path(owner, key_id)}/transfer", json={"owner": to}, **options)
 
@@ -43,24 +37,24 @@ async def test_a_team_moves_a_key_from_a_person_to_its_component(
     dave: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
     """The secret and all properties stay; only the lists and the budget are another's."""
-    key = await create_key(dave, DAVE, alias="ci", maxBudget=5)
-    before = dict(litellm.rows.keys[key["keyId"]])
-    moved = await transfer(dave, DAVE, key["keyId"], CHECKOUT)
+    key = await made(dave, DAVE, alias="ci", maxBudget=5)
+    before = dict(litellm.rows.keys[key])
+    moved = await transfer(dave, DAVE, key, CHECKOUT)
     assert (moved.status_code, moved.json()["user_id"], moved.json()["key_alias"]) == (200, CHECKOUT, "ci")
-    assert litellm.rows.keys[key["keyId"]] == before | {"user_id": CHECKOUT}
+    assert litellm.rows.keys[key] == before | {"user_id": CHECKOUT}
     assert (await dave.get(keys_path(DAVE))).json()["keys"] == []
-    assert [row["token"] for row in (await dave.get(keys_path(CHECKOUT))).json()["keys"]] == [key["keyId"]]
+    assert [row["token"] for row in (await dave.get(keys_path(CHECKOUT))).json()["keys"]] == [key]
 
 
 async def test_by_its_id_the_newest_version_moves_with_its_history(dave: httpx.AsyncClient) -> None:
     """The id stays, who made the versions is known to the new owner too, and the next one has the next number."""
-    key = await create_key(dave, DAVE)
-    await dave.post(f"{keys_path(DAVE, key['id'])}/regenerate", json={})
-    moved = await transfer(dave, DAVE, key["id"], CHECKOUT)
-    assert (moved.status_code, moved.json()["id"], moved.json()["version"]) == (200, key["id"], 2)
-    rotated = await dave.post(f"{keys_path(CHECKOUT, key['id'])}/regenerate", json={})
-    assert (rotated.json()["id"], rotated.json()["version"]) == (key["id"], 3)
-    known = (await dave.get(f"{keys_path(CHECKOUT, key['id'])}/versions")).json()["versions"]
+    key = await made(dave, DAVE)
+    await dave.post(f"{keys_path(DAVE, id_of(key))}/regenerate", json={})
+    moved = await transfer(dave, DAVE, id_of(key), CHECKOUT)
+    assert (moved.status_code, moved.json()["id"], moved.json()["version"]) == (200, id_of(key), 2)
+    rotated = await dave.post(f"{keys_path(CHECKOUT, id_of(key))}/regenerate", json={})
+    assert (rotated.json()["id"], rotated.json()["version"]) == (id_of(key), 3)
+    known = (await dave.get(f"{keys_path(CHECKOUT, id_of(key))}/versions")).json()["versions"]
     assert [(row["version"], row["createdBy"], row["isRecorded"]) for row in known] == [
         (number, DAVE, True) for number in (3, 2, 1)
     ]
@@ -68,8 +62,8 @@ async def test_by_its_id_the_newest_version_moves_with_its_history(dave: httpx.A
 
 async def test_both_owners_audit_logs_say_it(dave: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
     """From whom to whom, and by whom."""
-    key = await create_key(dave, DAVE)
-    await transfer(dave, DAVE, key["keyId"], CHECKOUT)
+    key = await made(dave, DAVE)
+    await transfer(dave, DAVE, key, CHECKOUT)
     events = (await bob.get(f"{BASE}/audit", params={"action": "key.transfer"})).json()["events"]
     said = {(row["target"], row["actor"], row["before"]["owner"], row["after"]["owner"]) for row in events}
     assert said == {(owner, DAVE, DAVE, CHECKOUT) for owner in (DAVE, CHECKOUT)}
@@ -78,16 +72,16 @@ async def test_both_owners_audit_logs_say_it(dave: httpx.AsyncClient, bob: httpx
 @pytest.mark.parametrize(("owner", "to"), [(DAVE, ALICE), (DAVE, "component:default/abandoned"), (CHECKOUT, ALICE)])
 async def test_it_takes_managing_both(dave: httpx.AsyncClient, alice: httpx.AsyncClient, owner: str, to: str) -> None:
     """A person gives a key to nobody else, and a manager gives none of a component's to another person."""
-    key = await create_key(dave, owner)
-    assert (await transfer(dave, owner, key["keyId"], to)).status_code == 403
-    assert (await transfer(alice, owner, key["keyId"], MEMBERS)).status_code == 403
+    key = await made(dave, owner)
+    assert (await transfer(dave, owner, key, to)).status_code == 403
+    assert (await transfer(alice, owner, key, MEMBERS)).status_code == 403
 
 
 async def test_an_admin_gives_any_key_to_any_owner(dave: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
     """But not to a person whom LiteLLM does not have."""
-    key = await create_key(dave, DAVE)
-    assert (await transfer(bob, DAVE, key["keyId"], CHECKOUT)).status_code == 200
-    assert (await transfer(bob, CHECKOUT, key["keyId"], ALICE)).status_code == 404
+    key = await made(dave, DAVE)
+    assert (await transfer(bob, DAVE, key, CHECKOUT)).status_code == 200
+    assert (await transfer(bob, CHECKOUT, key, ALICE)).status_code == 404
 
 
 async def test_the_new_owners_tier_applies(make_service: MakeService) -> None:
@@ -101,41 +95,41 @@ async def test_the_new_owners_tier_applies(make_service: MakeService) -> None:
         "no end": {"maxBudget": 1},
         "too long": {"expiresIn": 7200},
     }.items():
-        key = await create_key(dave, DAVE, **asked)
-        refusals[name] = (await transfer(dave, DAVE, key["keyId"], CHECKOUT)).status_code
+        key = await made(dave, DAVE, **asked)
+        refusals[name] = (await transfer(dave, DAVE, key, CHECKOUT)).status_code
     assert refusals == {"budget": 403, "no end": 403, "too long": 403}
-    await create_key(dave, CHECKOUT)
-    key = await create_key(dave, DAVE, expiresIn=60)
-    assert (await transfer(dave, DAVE, key["keyId"], CHECKOUT)).status_code == 409
+    await made(dave, CHECKOUT)
+    key = await made(dave, DAVE, expiresIn=60)
+    assert (await transfer(dave, DAVE, key, CHECKOUT)).status_code == 409
 
 
 async def test_a_taken_alias_is_a_conflict(dave: httpx.AsyncClient) -> None:
     """Aliases name keys of one owner."""
-    await create_key(dave, CHECKOUT, alias="ci")
-    key = await create_key(dave, DAVE, alias="ci")
-    assert (await transfer(dave, DAVE, key["keyId"], CHECKOUT)).status_code == 409
+    await made(dave, CHECKOUT, alias="ci")
+    key = await made(dave, DAVE, alias="ci")
+    assert (await transfer(dave, DAVE, key, CHECKOUT)).status_code == 409
 
 
 @pytest.mark.parametrize("which", ["old", "new"])
 async def test_not_in_the_overlap_of_a_rotation(dave: httpx.AsyncClient, which: str) -> None:
     """Neither the key that ends nor the one that replaced it."""
-    old = await create_key(dave, DAVE)
-    new = (await dave.post(f"{keys_path(DAVE, old['keyId'])}/regenerate", json={"overlap": 60})).json()
-    key_id = {"old": old["keyId"], "new": new["keyId"]}[which]
+    old = await made(dave, DAVE)
+    new = (await dave.post(f"{keys_path(DAVE, old)}/regenerate", json={"overlap": 60})).json()
+    key_id = {"old": old, "new": new["keyId"]}[which]
     refused = await transfer(dave, DAVE, key_id, CHECKOUT)
     assert (refused.status_code, "overlap" in refused.text) == (409, True)
 
 
 async def test_not_to_itself(dave: httpx.AsyncClient) -> None:
     """A 409 that says so."""
-    key = await create_key(dave, DAVE)
-    assert (await transfer(dave, DAVE, key["keyId"], DAVE)).status_code == 409
+    key = await made(dave, DAVE)
+    assert (await transfer(dave, DAVE, key, DAVE)).status_code == 409
 
 
 async def test_another_version_of_the_key_is_a_412(dave: httpx.AsyncClient) -> None:
     """`If-Match` is compared under the lock."""
-    key = await create_key(dave, DAVE)
-    refused = await transfer(dave, DAVE, key["keyId"], CHECKOUT, headers={"If-Match": f'"{"0" * 32}"'})
+    key = await made(dave, DAVE)
+    refused = await transfer(dave, DAVE, key, CHECKOUT, headers={"If-Match": f'"{"0" * 32}"'})
     assert refused.status_code == 412
 
 
@@ -143,24 +137,22 @@ async def test_nobody_transfers_while_an_owner_is_being_off_boarded(
     service: Service, dave: httpx.AsyncClient, bob: httpx.AsyncClient, backstage: BackstageStandIn
 ) -> None:
     """A key would escape with it."""
-    key = await create_key(dave, DAVE)
-    await create_key(dave, CHECKOUT)
-    await create_key(dave, MEMBERS)
+    key = await made(dave, DAVE)
+    await made(dave, CHECKOUT)
+    await made(dave, MEMBERS)
     del backstage.org.components[CHECKOUT]
     plan = (await bob.post(f"{BASE}/cleanup", json={"dryRun": True})).json()["plan"]
     assert [(row["userId"], row["action"]) for row in plan["entries"]] == [(CHECKOUT, "block")]
     assert (await bob.post(f"{BASE}/cleanup", json={"dryRun": False})).status_code == 202
     await ended(bob)
-    refused = await transfer(bob, DAVE, key["keyId"], CHECKOUT)
+    refused = await transfer(bob, DAVE, key, CHECKOUT)
     assert (refused.status_code, "off-boarded" in refused.text) == (409, True)
 
 
 async def test_two_transfers_against_each_other_do_not_wait_for_ever(dave: httpx.AsyncClient) -> None:
     """Both owners are locked in one order."""
-    mine, its = await create_key(dave, DAVE), await create_key(dave, CHECKOUT)
-    answers = await asyncio.gather(
-        transfer(dave, DAVE, mine["keyId"], CHECKOUT), transfer(dave, CHECKOUT, its["keyId"], DAVE)
-    )
+    mine, its = await made(dave, DAVE), await made(dave, CHECKOUT)
+    answers = await asyncio.gather(transfer(dave, DAVE, mine, CHECKOUT), transfer(dave, CHECKOUT, its, DAVE))
     assert [answer.status_code for answer in answers] == [200, 200]
 
 
@@ -172,7 +164,7 @@ async def test_killed_at_every_step(
     plain = make_service(changes_per_minute=100_000, creates_per_minute=100_000)
     for step in range(_MOST_STEPS):
         dave = plain.signed_in(DAVE)
-        key_id = (await create_key(dave, DAVE))["keyId"]
+        key_id = await made(dave, DAVE)
         kill_switch = KillSwitch(litellm.app, step, during=during)
         killed = make_service(ports={"litellm": kill_switch}).signed_in(DAVE)
         try:

@@ -63,7 +63,7 @@ async def test_a_component_that_was_registered_anew_is_blocked_until_an_admin_ac
 ) -> None:
     """Then the next run restores it."""
     organisation.org.uids[component("a")] = "anew"
-    assert (await planned(organisation))[component("a")][1].startswith("registered anew: an admin may accept its uid")
+    assert (await planned(organisation))[component("a")][1].startswith("registered again: an admin may accept its uid")
     await organisation.run()
     assert organisation.blocked() == {component("a")}
     await organisation.orchestrator.foundation.litellm.annotate_user(component("a"), "anew")
@@ -80,7 +80,7 @@ async def test_a_component_in_its_grace_period_still_says_why(make_organisation:
     await organisation.run()
     action, reason = (await planned(organisation))[component("a")]
     assert action == "hold"
-    assert reason.startswith("registered anew: an admin may accept its uid; within the grace period until")
+    assert reason.startswith("registered again: an admin may accept its uid; within the grace period until")
 
 
 @pytest.mark.parametrize("gone", [1, 2, 3])

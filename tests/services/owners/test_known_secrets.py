@@ -10,14 +10,9 @@ from standalone.backstage import BackstageStandIn
 from standalone.catalog import MEMBERS
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, Service, keys_path, user_path
+from tests.support.keys import made
 
 DAVE, CHECKOUT, ASSISTANT = "user:default/dave", "component:default/checkout", "component:default/assistant"
-
-
-async def create_key(caller: httpx.AsyncClient, owner: str, alias: str) -> str:
-    answer = await caller.post(keys_path(owner), json={"alias": alias})
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["keyId"])
 
 
 async def known(bob: httpx.AsyncClient, user: str) -> dict[str, Any]:
@@ -30,9 +25,9 @@ async def known(bob: httpx.AsyncClient, user: str) -> dict[str, Any]:
 async def test_who_created_or_rotated_a_key_knows_its_secret(service: Service, bob: httpx.AsyncClient) -> None:
     """A rotation by another takes it off the list; keys of people are not on it."""
     dave, alice = service.signed_in(DAVE), service.signed_in(ALICE)
-    await create_key(dave, CHECKOUT, "ci")
-    shared = await create_key(dave, MEMBERS, "shared")
-    await create_key(dave, DAVE, "mine")
+    await made(dave, CHECKOUT, alias="ci")
+    shared = await made(dave, MEMBERS, alias="shared")
+    await made(dave, DAVE, alias="mine")
     daves = await known(bob, DAVE)
     assert {(row["owner"], row["alias"]) for row in daves["keys"]} == {(CHECKOUT, "ci"), (MEMBERS, "shared")}
     await alice.post(f"{keys_path(MEMBERS, shared)}/regenerate", json={})
@@ -43,7 +38,7 @@ async def test_who_created_or_rotated_a_key_knows_its_secret(service: Service, b
 async def test_a_transfer_leaves_the_old_owner_on_the_list(service: Service, bob: httpx.AsyncClient) -> None:
     """They still have the secret."""
     dave = service.signed_in(DAVE)
-    key_id = await create_key(dave, DAVE, "ci")
+    key_id = await made(dave, DAVE, alias="ci")
     assert (await known(bob, DAVE))["keys"] == []
     await dave.post(f"{keys_path(DAVE, key_id)}/transfer", json={"owner": CHECKOUT})
     assert [(row["owner"], row["keyId"]) for row in (await known(bob, DAVE))["keys"]] == [(CHECKOUT, key_id)]
@@ -53,7 +48,7 @@ async def test_a_key_of_which_the_log_knows_nothing_is_listed_as_unknown(
     service: Service, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
     """Made elsewhere, or older than the log."""
-    await create_key(service.signed_in(DAVE), CHECKOUT, "ci")
+    await made(service.signed_in(DAVE), CHECKOUT, alias="ci")
     elsewhere = litellm.rows.add_key({"user_id": CHECKOUT, "key_alias": "elsewhere"})[0]["token"]
     assert [row["keyId"] for row in (await known(bob, DAVE))["unknown"]] == [elsewhere]
 
@@ -64,7 +59,7 @@ async def test_a_report_names_what_a_leaver_knows(
     """As a finding, until the key is rotated."""
     dave, alice = service.signed_in(DAVE), service.signed_in(ALICE)
     await dave.get(user_path(DAVE))
-    key_id = await create_key(dave, ASSISTANT, "ci")
+    key_id = await made(dave, ASSISTANT, alias="ci")
     backstage.org.users[DAVE] = set()
 
     async def findings() -> list[tuple[str, str]]:

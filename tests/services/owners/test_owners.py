@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import httpx
 import pytest
 
@@ -14,6 +12,7 @@ from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A, Component
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
+from tests.support.keys import made
 from tests.support.upstreams import Answer, Overriding, respond
 
 DAVE = "user:default/dave"
@@ -27,17 +26,11 @@ def dave(service: Service) -> httpx.AsyncClient:
     return service.signed_in(DAVE)
 
 
-async def create_key(caller: httpx.AsyncClient, owner: str, **asked: Any) -> str:
-    answer = await caller.post(keys_path(owner), json=asked)
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["keyId"])
-
-
 async def test_a_teams_first_key_for_its_component_creates_the_owner(
     dave: httpx.AsyncClient, litellm: LiteLLMStandIn, backstage: BackstageStandIn
 ) -> None:
     """With the tier of the first entry that matches, the title, and the uid of the entity."""
-    await create_key(dave, CHECKOUT, alias="ci")
+    await made(dave, CHECKOUT, alias="ci")
     user = (await dave.get(user_path(CHECKOUT))).json()
     assert (user["kind"], user["maxBudget"], user["tier"]) == ("component", 50.0, "component spec.type=service")
     assert user["entityUid"] == backstage.org.uids[CHECKOUT]
@@ -46,7 +39,7 @@ async def test_a_teams_first_key_for_its_component_creates_the_owner(
 
 async def test_all_operations_of_keys_serve_a_component(dave: httpx.AsyncClient) -> None:
     """List, read, change, block, unblock, rotate, usage and delete."""
-    key_id = await create_key(dave, CHECKOUT, alias="ci")
+    key_id = await made(dave, CHECKOUT, alias="ci")
     path = keys_path(CHECKOUT, key_id)
     assert [row["token"] for row in (await dave.get(keys_path(CHECKOUT))).json()["keys"]] == [key_id]
     assert (await dave.patch(path, json={"maxBudget": 5, "blocked": True})).json()["blockedBy"] == "owner"
@@ -59,8 +52,8 @@ async def test_all_operations_of_keys_serve_a_component(dave: httpx.AsyncClient)
 
 async def test_members_of_a_group_manage_its_keys(alice: httpx.AsyncClient, dave: httpx.AsyncClient) -> None:
     """A member of a group below it, too, but nobody who is only above."""
-    await create_key(dave, MEMBERS)
-    await create_key(alice, MEMBERS)
+    await made(dave, MEMBERS)
+    await made(alice, MEMBERS)
     assert (await alice.post(keys_path(TEAM_A))).status_code == 403
 
 
@@ -69,7 +62,7 @@ async def test_who_manages_it_not_is_refused(
     service: Service, alice: httpx.AsyncClient, dave: httpx.AsyncClient, method: str
 ) -> None:
     """Alice is in another group, carol has no role; the refusal says who manages it."""
-    await create_key(dave, CHECKOUT)
+    await made(dave, CHECKOUT)
     refused = await alice.request(method, keys_path(CHECKOUT))
     message = refused.json()["error"]["message"]
     assert (refused.status_code, message) == (403, f"{CHECKOUT} is managed by {TEAM_A}, admins")
@@ -78,7 +71,7 @@ async def test_who_manages_it_not_is_refused(
 
 
 async def test_managing_takes_a_role(service: Service, backstage: BackstageStandIn) -> None:
-    """Whoever is only in the owning group has none."""
+    """Being in the owning group alone gives none."""
     backstage.org.users[CAROL] = {"group:default/others"}
     backstage.org.groups["group:default/others"] = None
     backstage.org.components[CHECKOUT] = Component("group:default/others")
@@ -87,7 +80,7 @@ async def test_managing_takes_a_role(service: Service, backstage: BackstageStand
 
 async def test_an_admin_manages_every_owner(bob: httpx.AsyncClient) -> None:
     """Beyond the tier, and the first key creates the owner as well."""
-    await create_key(bob, CHECKOUT, maxBudget=500)
+    await made(bob, CHECKOUT, maxBudget=500)
     assert (await bob.get(user_path(CHECKOUT))).json()["maxBudget"] == 50.0
 
 
@@ -96,7 +89,7 @@ async def test_the_tier_limits_who_manages(dave: httpx.AsyncClient) -> None:
     refused = await dave.post(keys_path(CHECKOUT), json={"maxBudget": 51})
     assert (refused.status_code, "maxBudget must be at most 50" in refused.text) == (403, True)
     for _ in range(5):
-        await create_key(dave, CHECKOUT)
+        await made(dave, CHECKOUT)
     assert (await dave.post(keys_path(CHECKOUT))).status_code == 409
 
 
@@ -124,7 +117,7 @@ async def test_leaving_the_group_ends_managing_within_a_minute(
     dave: httpx.AsyncClient, backstage: BackstageStandIn, clock: Clock
 ) -> None:
     """The catalog's answers about owners are remembered as long as those about people."""
-    await create_key(dave, CHECKOUT)
+    await made(dave, CHECKOUT)
     backstage.org.users[DAVE] = {MEMBERS}
     assert (await dave.get(keys_path(CHECKOUT))).status_code == 200
     clock.advance(_MINUTE)
@@ -135,7 +128,7 @@ async def test_the_new_owner_manages_it_and_the_old_does_not(
     service: Service, alice: httpx.AsyncClient, dave: httpx.AsyncClient, backstage: BackstageStandIn, clock: Clock
 ) -> None:
     """A component that another group takes over keeps its keys."""
-    key_id = await create_key(dave, CHECKOUT)
+    key_id = await made(dave, CHECKOUT)
     backstage.org.components[CHECKOUT] = Component(ALICE)
     clock.advance(_MINUTE)
     assert (await dave.delete(keys_path(CHECKOUT, key_id))).status_code == 403
@@ -145,12 +138,12 @@ async def test_the_new_owner_manages_it_and_the_old_does_not(
 async def test_a_name_that_is_taken_over_inherits_nothing(
     dave: httpx.AsyncClient, bob: httpx.AsyncClient, backstage: BackstageStandIn, clock: Clock
 ) -> None:
-    """Until an admin accepts the uid of the component that was registered anew, by that uid alone."""
-    await create_key(dave, CHECKOUT)
+    """Until an admin accepts the uid of the component that was registered again, by that uid alone."""
+    await made(dave, CHECKOUT)
     backstage.org.uids[CHECKOUT] = "registered-anew"
     clock.advance(_MINUTE)
     refused = await dave.get(keys_path(CHECKOUT))
-    assert (refused.status_code, "registered anew" in refused.text) == (403, True)
+    assert (refused.status_code, "registered again" in refused.text) == (403, True)
     assert (await dave.patch(user_path(CHECKOUT), json={"entityUid": "registered-anew"})).status_code == 403
     assert (await bob.patch(user_path(CHECKOUT), json={"entityUid": "another"})).status_code == 409
     accepted = await bob.patch(user_path(CHECKOUT), json={"entityUid": "registered-anew"})
@@ -169,7 +162,7 @@ async def test_a_user_that_was_made_elsewhere_under_the_name_of_a_component_is_n
 
 async def test_the_page_of_what_one_manages(dave: httpx.AsyncClient, alice: httpx.AsyncClient) -> None:
     """Oneself, groups and components, in the order of ids; those without a user are candidates with their limits."""
-    await create_key(dave, CHECKOUT)
+    await made(dave, CHECKOUT)
     await dave.get(user_path(DAVE))
     page = (await dave.get(f"{BASE}/users", params={"managedBy": "me"})).json()
     assert [(row["userId"], row["displayName"]) for row in page["users"]] == [(CHECKOUT, "Checkout"), (DAVE, "Dave")]
@@ -196,8 +189,8 @@ async def test_pages_of_what_one_manages(dave: httpx.AsyncClient) -> None:
 
 async def test_an_admin_filters_by_kind(bob: httpx.AsyncClient, dave: httpx.AsyncClient) -> None:
     """Users, groups and components stand in one directory."""
-    await create_key(dave, CHECKOUT)
-    await create_key(dave, TEAM_A)
+    await made(dave, CHECKOUT)
+    await made(dave, TEAM_A)
     await dave.get(user_path(DAVE))
     pages = {kind: await bob.get(f"{BASE}/users", params={"kind": kind}) for kind in ("user", "group", "component")}
     listed = {kind: [row["userId"] for row in page.json()["users"]] for kind, page in pages.items()}
@@ -211,12 +204,12 @@ async def test_a_group_may_have_so_many_owners(make_service: MakeService, backst
     for name in ("a", "b", "c", "d"):
         backstage.org.components[f"component:default/{name}"] = Component(TEAM_A)
     dave = service.signed_in(DAVE)
-    await create_key(dave, "component:default/a")
-    await create_key(dave, "component:default/b")
+    await made(dave, "component:default/a")
+    await made(dave, "component:default/b")
     refused = await dave.post(keys_path("component:default/c"))
     assert (refused.status_code, f"{TEAM_A} has 2 owners" in refused.text) == (409, True)
-    await create_key(dave, "component:default/a")
-    await create_key(service.signed_in(BOB), "component:default/d")
+    await made(dave, "component:default/a")
+    await made(service.signed_in(BOB), "component:default/d")
 
 
 async def test_without_the_catalog_nobody_becomes_a_manager(
@@ -227,7 +220,7 @@ async def test_without_the_catalog_nobody_becomes_a_manager(
     away = Overriding(httpx.ASGITransport(backstage.app), answers)
     service = make_service(ports={"backstage": away})
     dave = service.signed_in(DAVE)
-    await create_key(dave, CHECKOUT)
+    await made(dave, CHECKOUT)
     answers["/api/catalog/entities/by-query"] = respond(503)
     assert (await dave.get(keys_path(CHECKOUT))).status_code == 200
     assert (await dave.get(keys_path(ASSISTANT))).status_code == 503
@@ -238,7 +231,7 @@ async def test_managers_see_the_audit_log_of_what_they_manage(
     alice: httpx.AsyncClient, dave: httpx.AsyncClient, bob: httpx.AsyncClient
 ) -> None:
     """Also what others did to it; nobody else's."""
-    key_id = await create_key(bob, CHECKOUT)
+    key_id = await made(bob, CHECKOUT)
     page = (await dave.get(f"{BASE}/audit", params={"target": CHECKOUT})).json()
     assert {(row["actor"], row["action"]) for row in page["events"]} == {(BOB, "user.create"), (BOB, "key.create")}
     assert key_id in {row["keyId"] for row in page["events"]}
@@ -253,7 +246,7 @@ async def test_auditors_read_every_owner_and_change_none(
     backstage.org.users[CAROL] = {"group:default/auditors"}
     groups = GroupRefs(allowed=(MEMBERS,), admin=(ADMINS,), auditor=("group:default/auditors",))
     service = make_service(groups=groups)
-    await create_key(service.signed_in(DAVE), CHECKOUT)
+    await made(service.signed_in(DAVE), CHECKOUT)
     backstage.org.components[CHECKOUT] = Component("group:default/auditors")
     carol = service.signed_in(CAROL)
     assert (await carol.get(keys_path(CHECKOUT))).status_code == 200
