@@ -101,6 +101,19 @@ class VerifiedToken:
 
 
 @dataclass(frozen=True)
+class KeysHealth:
+    """How many keys of an issuer are known, and when they were last read, with the last failure, also if it is over.
+
+    Times are in seconds since the epoch, None if it never happened. Keys that the settings have are not read.
+    """
+
+    count: int
+    read_at: float | None = None
+    failed_at: float | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True)
 class Mismatch:
     """The first check of a rule that a token does not meet. For admins: no caller learns it.
 
