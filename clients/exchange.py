@@ -7,7 +7,8 @@ standalone mode and tests. Why, in figures: `docs/adr/0013-calls-and-rows.md`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import ssl
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
 from urllib.request import getproxies, proxy_bypass
@@ -81,10 +82,18 @@ class Exchange(Protocol):
 
 
 class NetworkExchange:
-    """Exchanges over the network, at most 100 at a time and 400 that wait. Errors call the other side `name`."""
+    """Exchanges over the network, at most 100 at a time and 400 that wait. Errors call the other side `name`.
 
-    def __init__(self, name: str, timeouts: Timeouts) -> None:
+    `authorities` is the path of a PEM file with those that may vouch for its host, in place of the system's. A body of
+    more than `max_bytes` is not read.
+    """
+
+    def __init__(
+        self, name: str, timeouts: Timeouts, *, authorities: str | None = None, max_bytes: int | None = None
+    ) -> None:
         self._name = name
+        self._authorities = authorities
+        self._max_bytes = max_bytes
         self._timeout = aiohttp.ClientTimeout(connect=timeouts.connect, sock_read=timeouts.read)
         # Aiohttp's own queue has no limit, and its timeout there looks like one of a connection.
         self._free = asyncio.Semaphore(_MAX_CONNECTIONS)
@@ -104,7 +113,12 @@ class NetworkExchange:
             async with session.request(
                 method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
             ) as response:
-                return Reply(response.status, response.headers, await response.read())
+                content = (
+                    await response.read()
+                    if self._max_bytes is None
+                    else await _at_most(self._max_bytes, self._name, response.content.iter_any())
+                )
+                return Reply(response.status, response.headers, content)
         except (aiohttp.ClientError, ValueError) as error:
             raise self._translated(error) from error
         finally:
@@ -133,7 +147,11 @@ class NetworkExchange:
         # Not in the constructor: a session belongs to the event loop in which it is made. The proxy is looked up once,
         # because an exchange serves one host, and aiohttp would read the environment for every request.
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE_SECONDS),
+            connector=aiohttp.TCPConnector(
+                limit=_MAX_CONNECTIONS,
+                keepalive_timeout=_KEEPALIVE_SECONDS,
+                ssl=True if self._authorities is None else _trusting(self._name, self._authorities),
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=self._timeout,
             proxy=_proxy_for(URL(url)),
@@ -149,10 +167,13 @@ class NetworkExchange:
 
 
 class TransportExchange:
-    """Exchanges over a transport of httpx, which may answer within this process."""
+    """Exchanges over a transport of httpx, which may answer within this process. `max_bytes`: see `NetworkExchange`."""
 
-    def __init__(self, name: str, timeouts: Timeouts, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(
+        self, name: str, timeouts: Timeouts, transport: httpx.AsyncBaseTransport, *, max_bytes: int | None = None
+    ) -> None:
         self._name = name
+        self._max_bytes = max_bytes
         self._transport = transport
         timeout = httpx.Timeout(timeouts.read, connect=timeouts.connect, pool=timeouts.pool)
         self._extensions = {"timeout": timeout.as_dict()}
@@ -164,7 +185,12 @@ class TransportExchange:
             request = httpx.Request(method, url, content=body, headers=headers, extensions=self._extensions)
             response = await self._transport.handle_async_request(request)
             async with aclosing(response):
-                return Reply(response.status_code, response.headers, await response.aread())
+                content = (
+                    await response.aread()
+                    if self._max_bytes is None
+                    else await _at_most(self._max_bytes, self._name, response.aiter_bytes())
+                )
+                return Reply(response.status_code, response.headers, content)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise self._translated(error) from error
 
@@ -176,6 +202,22 @@ class TransportExchange:
         if isinstance(error, httpx.TimeoutException):
             return _timed_out(self._name)
         return _unreachable(self._name) if isinstance(error, httpx.NetworkError) else _not_http(self._name)
+
+
+async def _at_most(max_bytes: int, name: str, parts: AsyncIterator[bytes]) -> bytes:
+    content = bytearray()
+    async for part in parts:
+        content += part
+        if len(content) > max_bytes:
+            raise UpstreamFaultError(f"{name} returned a response of more than {max_bytes} bytes")
+    return bytes(content)
+
+
+def _trusting(name: str, authorities: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except (OSError, ValueError) as error:
+        raise UpstreamFaultError(f"The file with the authorities for {name} cannot be read") from error
 
 
 def _proxy_for(url: URL) -> str | None:

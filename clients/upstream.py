@@ -50,6 +50,8 @@ _OUTCOMES: dict[type, str] = {
 class Upstream:
     """Calls the service at `base_url`. Error messages call it `name`.
 
+    `authorities` and `max_bytes` are those of `NetworkExchange`.
+
     The outcome of an attempt is the class of its status, such as 2xx, or why there is none: `timeout`, `unreachable`,
     `not_http`, `cancelled`, or, if it was not made, `busy` or `paused` (see `Breaker`).
     """
@@ -66,6 +68,8 @@ class Upstream:
         observe: ObserveCall = lambda *_: None,
         breaker: Breaker | None = None,
         tracing: Tracing | None = None,
+        authorities: str | None = None,
+        max_bytes: int | None = None,
     ) -> None:
         self.name = name
         self._base_url = base_url
@@ -73,9 +77,9 @@ class Upstream:
         self._sleep = sleep
         self._observe = observe
         self._breaker = breaker or Breaker(name, CircuitSettings(failures=0), time.monotonic)
-        self._exchange: Exchange = NetworkExchange(name, timeouts)
+        self._exchange: Exchange = NetworkExchange(name, timeouts, authorities=authorities, max_bytes=max_bytes)
         if transport is not None:
-            self._exchange = TransportExchange(name, timeouts, transport)
+            self._exchange = TransportExchange(name, timeouts, transport, max_bytes=max_bytes)
         if tracing is not None:
             self._exchange = TracedExchange(name, self._exchange, tracing)
         self._headers = _authorization(token) if token else {}

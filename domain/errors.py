@@ -4,6 +4,7 @@ OrchestratorError
 ├── CallerError                       the caller can correct it
 │   ├── InputError                    the request is malformed
 │   ├── AuthenticationError           no valid credentials
+│   │   └── UnverifiedTokenError      the token of a workload does not verify
 │   ├── NotAllowedError               valid credentials, but not enough authority
 │   ├── NotFoundError                 no such user, or no such key of this user
 │   ├── ConflictError                 the current state does not allow it
@@ -47,6 +48,14 @@ class InputError(CallerError):
 
 class AuthenticationError(CallerError):
     """The caller's own credentials are missing or invalid. Never for ours: it would sign the user out."""
+
+
+class UnverifiedTokenError(AuthenticationError):
+    """The token of a workload does not verify. `reason` is for the log, never for a caller: it helps who forges one."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("The token cannot be verified")
+        self.reason = reason
 
 
 class NotAllowedError(CallerError):

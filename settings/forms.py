@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from domain.refs import EntityRef
+from domain.workloads import Claims, KeySource
 
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "w": 7 * 86400, "mo": 30 * 86400, "y": 365 * 86400}
 _MOST_OF_A_UNIT = 99999
@@ -47,6 +49,41 @@ def filter_of(conditions: Iterable[str]) -> dict[str, list[str]]:
         name, _, value = condition.partition("=")
         given.setdefault(name, []).append(value)
     return given
+
+
+def key_source(given: str | Mapping[str, Any]) -> KeySource:
+    """Where an issuer's keys are: `discovery`, `{"url": …}` or `{"inline": {"keys": […]}}`."""
+    return KeySource() if isinstance(given, str) else KeySource(given.get("url"), given.get("inline"))
+
+
+def jwks(held: KeySource) -> str | dict[str, Any]:
+    """The same as it is written."""
+    given = {"url": held.url, "inline": held.inline}
+    return {name: value for name, value in given.items() if value is not None} or "discovery"
+
+
+def claims(given: Mapping[str, Any]) -> Claims:
+    """The claims of a mapping, in which one may be in another: `{"kubernetes.io": {"namespace": "ci"}}`."""
+    return tuple(_leaves(given, ()))
+
+
+def claims_tree(held: Claims) -> dict[str, Any]:
+    """The mapping with these claims."""
+    tree: dict[str, Any] = {}
+    for (*above, last), value in held:
+        block = tree
+        for key in above:
+            block = block.setdefault(key, {})
+        block[last] = value
+    return tree
+
+
+def _leaves(given: Mapping[str, Any], above: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in given.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, (*above, key))
+        else:
+            yield (*above, key), value
 
 
 def litellm_duration(duration: str | None) -> str | None:

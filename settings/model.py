@@ -18,6 +18,7 @@ from domain.owners import OwnerEntry, SoftwareKind
 from domain.redaction import MASK
 from domain.refs import canonical
 from domain.users import Tier
+from domain.workloads import KeySource, KeyTerms, Match, Rule
 from settings import forms
 from settings.tree import At, Default, Form
 
@@ -61,6 +62,10 @@ Filter = Annotated[
     ),
 ]
 Digits = Annotated[str, Meta(pattern="^[0-9]{1,5}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+# What is in these is checked in `settings/workloads.py`, with sentences that a schema cannot say.
+Anything = Annotated[Any, Meta(extra_json_schema={})]
+AnyClaims = Annotated[dict[str, Any], Meta(extra_json_schema={"maxProperties": 50})]
 
 
 @dataclass(frozen=True)
@@ -302,6 +307,84 @@ class DirectorySettings:
 
 
 @dataclass(frozen=True)
+class Issuer:
+    """Who signs tokens of workloads. `ca_file` is a path, `max_token_life` in seconds."""
+
+    name: Name
+    """A list of who signs tokens of workloads: a name for the rules, of small letters, digits, `.`, `_` and `-`."""
+    url: Text
+    """The `iss` of its tokens, to the letter: https, or http on this machine."""
+    audience: Annotated[Text, Meta(max_length=500)]
+    """The `aud` that its tokens must have, and no other beside it. Choose one that no other service accepts."""
+    jwks: Annotated[KeySource, Form(Anything, forms.key_source, forms.jwks), Default("`discovery`")] = field(
+        default_factory=KeySource
+    )
+    """Where its public keys are. `discovery`: where `<url>/.well-known/openid-configuration` says; `{url: https://…}`:
+    there; `{inline: {keys: […]}}`: here, as a JSON Web Key Set, for an issuer that this service cannot reach."""
+    max_token_life: Annotated[int, Meta(ge=60, le=86400)] = 3600
+    """Seconds between the `iat` and the `exp` of a token above which it is refused."""
+    ca_file: Annotated[Text | None, Default("the system's authorities")] = None
+    """The path of a PEM file with the authorities that alone may vouch for the issuer's host, such as
+    `/var/run/secrets/kubernetes.io/serviceaccount/ca.crt`."""
+
+
+@dataclass(frozen=True)
+class MatchSettings:
+    """What an operator writes for a `Match`, which has the same fields."""
+
+    sub: Annotated[Text | None, Default("any")] = None
+    """The `sub` of the tokens; with a `*` at the end, right after a `:` or `/`, all that begin like this."""
+    claims: Annotated[tuple[Any, ...], Form(AnyClaims, forms.claims, forms.claims_tree), Default("none")] = ()
+    """What else the tokens must say, each compared to the letter and by type: `repository_owner_id: "123"`; a mapping
+    in it is one in the token: `kubernetes.io: {namespace: ci}`. `sub` or `claims` is required, and for an issuer that
+    serves everybody (GitHub, GitLab.com, Google, Buildkite, HCP Terraform) the number of your organization or
+    project."""
+
+
+@dataclass(frozen=True)
+class KeyTermsSettings:
+    """What an operator writes for `KeyTerms`, which has the same fields."""
+
+    life: Annotated[int, Meta(ge=60, le=3600)] = 900
+    """Seconds for which a key works; never longer than the token itself."""
+    models: Annotated[tuple[Text, ...], Default("those of the owner")] = ()
+    """What a key may call: of the owner's models these."""
+    max_budget: Annotated[Budget | None, Default("that of the owner")] = None
+    """USD that one key may spend."""
+    tpm_limit: Annotated[Rate | None, Default("that of the owner")] = None
+    """Tokens per minute of one key."""
+    rpm_limit: Annotated[Rate | None, Default("that of the owner")] = None
+    """Requests per minute of one key."""
+
+
+@dataclass(frozen=True)
+class RuleSettings:
+    """What an operator writes for a `Rule`, which has the same fields."""
+
+    name: Name
+    """A list of whose tokens are exchanged for keys, and for which: the name by which a workload asks (`client_id`)."""
+    issuer: Text
+    """The name of the issuer."""
+    owner: Annotated[Text, Form(read=canonical)]
+    """The entity ref of the user, group or component whose keys they are. A group or component needs an entry in
+    `owners`."""
+    match: Annotated[Match, Form(MatchSettings)]
+    key: Annotated[KeyTerms, Form(KeyTermsSettings)] = field(default_factory=KeyTerms)
+    per_minute: PerMinute = 60
+    """Keys that may be made per minute, across all replicas."""
+    max_living: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    """Keys that may work at a time."""
+
+
+@dataclass(frozen=True)
+class WorkloadSettings:
+    """Which workloads exchange tokens of their own for keys."""
+
+    issuers: tuple[Issuer, ...] = ()
+    rules: Annotated[tuple[Rule, ...], Form(tuple[RuleSettings, ...])] = ()
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings, as this service holds them: `audit_retention` in seconds, `database_url` for SQLAlchemy."""
 
@@ -328,6 +411,7 @@ class Settings:
     """A secret of at least 32 random characters under which kept answers are sealed, so that they outlive a change of
     the master key. While it is replaced, a list of the new and the old one: the first seals, both open."""
     owners: Annotated[tuple[OwnerEntry, ...], Form(tuple[OwnerSettings, ...])] = ()
+    workloads: WorkloadSettings = WorkloadSettings()
     timeouts: Timeouts = Timeouts()
     circuit_breaker: CircuitSettings = CircuitSettings()
     connections: ConnectionLimits = ConnectionLimits()

@@ -9,7 +9,8 @@ from typing import Any
 import jsonschema
 
 from settings.model import OtherForms, Settings
-from settings.tree import find, schema
+from settings.tree import find, rows_of, schema
+from settings.workloads import problems_of_workloads
 
 _DECIDED_HERE = ("kind", "metadata.name", "metadata.namespace", "relations.ownedby", "relations.childof")
 """What this service asks for beside the filter. The catalog takes two conditions with one key for alternatives."""
@@ -41,13 +42,14 @@ def problems_of(tree: Mapping[str, Any]) -> Iterator[str]:
     if find(ours, "membership") == "catalog" and not find(ours, "backstage", "catalogToken"):
         yield "litellmOrchestrator.backstage.catalogToken: missing; membership: catalog needs it"
     yield from _problems_of_owners(ours)
-    tokens = [row.get("token") for row in _rows(ours, "serviceTokens") if isinstance(row, dict)]
+    yield from problems_of_workloads(ours)
+    tokens = [row.get("token") for row in rows_of(ours, "serviceTokens") if isinstance(row, dict)]
     if len(set(map(str, tokens))) != len(tokens):
         yield "litellmOrchestrator.serviceTokens: the same token appears twice"
 
 
 def _problems_of_owners(ours: Any) -> Iterator[str]:
-    owners = _rows(ours, "owners")
+    owners = rows_of(ours, "owners")
     if owners and not find(ours, "backstage", "catalogToken"):
         yield "litellmOrchestrator.backstage.catalogToken: missing; owners need it"
     for number, entry in enumerate(owners):
@@ -65,15 +67,12 @@ def _missing_groups(litellm: Any) -> Iterator[str]:
 
 def _tiers(tree: Any) -> Iterator[tuple[str, Any]]:
     yield "liteLLM.userDefaults", find(tree, "liteLLM", "userDefaults")
-    for number, tier in enumerate(_rows(tree, "liteLLM", "groupDefaults")):
+    for number, tier in enumerate(rows_of(tree, "liteLLM", "groupDefaults")):
         yield f"liteLLM.groupDefaults[{number}]", tier
-    for number, tier in enumerate(_rows(tree, "litellmOrchestrator", "owners")):
+    for number, tier in enumerate(rows_of(tree, "litellmOrchestrator", "owners")):
         yield f"litellmOrchestrator.owners[{number}]", tier
-
-
-def _rows(tree: Any, *place: str) -> list[Any]:
-    rows = find(tree, *place)
-    return rows if isinstance(rows, list) else []
+    for number, rule in enumerate(rows_of(tree, "litellmOrchestrator", "workloads", "rules")):
+        yield f"litellmOrchestrator.workloads.rules[{number}].key", find(rule, "key")
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:

@@ -103,6 +103,12 @@ def find(tree: Any, *place: str) -> Any:
     return tree
 
 
+def rows_of(tree: Any, *place: str) -> list[Any]:
+    """The rows at `place` in a tree, valid or not. Empty if there are none."""
+    rows = find(tree, *place)
+    return rows if isinstance(rows, list) else []
+
+
 def _block(tree: dict[str, Any], place: Place) -> dict[str, Any]:
     for name in place:
         tree = tree.setdefault(name, {})

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from clients.backstage.algorithms import Algorithms, Key
+from clients.algorithms import Algorithms, Key
 from domain.identity import PLUGIN_ID, Caller
 from standalone.catalog import CatalogStandIn, Org
 

@@ -25,9 +25,10 @@ from cachetools import LRUCache
 from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 
-from clients.backstage.algorithms import ALGORITHMS, Algorithms, Key
+from clients.algorithms import ALGORITHMS, Algorithms, Key
+from clients.backstage.plugin_keys import PluginKeys
 from clients.backstage.replies import error_name
-from clients.backstage.signing_keys import PluginKeys, SigningKeys, UnknownKeyError
+from clients.signing_keys import Published, SigningKeys, UnknownKeyError
 from clients.upstream import Upstream
 from domain import refs
 from domain.errors import AuthenticationError, UpstreamError, UpstreamFaultError
@@ -72,7 +73,7 @@ class TokenVerifier:
             (_digest(row.token), Caller(row.subject, service_role=row.role)) for row in service_tokens
         ]
         self._now = now
-        self._user_keys = SigningKeys(backstage, _USER_KEYS, now)
+        self._user_keys = SigningKeys(Published(backstage, _USER_KEYS), now)
         self._plugin_keys = PluginKeys(backstage, now, allowed=plugins)
         self._verified: LRUCache[bytes, tuple[Caller, float]] = LRUCache(_CACHED_TOKENS)
 

@@ -11,7 +11,7 @@ import pytest
 from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 
-from clients.backstage.algorithms import ALGORITHMS, Algorithms, Key
+from clients.algorithms import ALGORITHMS, Algorithms, Key
 from domain.errors import UpstreamFaultError
 from standalone.backstage import BackstageStandIn
 from tests.clients.backstage.conftest import JWKS, Setup, forged, refused

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from clients.backstage.signing_keys import KeyNotReadYetError
+from clients.signing_keys import KeyNotReadYetError
 from domain.errors import AuthenticationError, UpstreamError, UpstreamFaultError, UpstreamUnavailableError
 from domain.identity import PLUGIN_ID, Caller
 from standalone.backstage import BackstageStandIn

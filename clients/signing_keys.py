@@ -1,25 +1,22 @@
-"""Signing keys that Backstage publishes (RFC 7517), fetched when needed and kept through its outages."""
+"""Signing keys that an issuer of tokens publishes (RFC 7517), fetched when needed and kept through its outages."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
-from cachetools import LRUCache
-
-from clients.backstage.algorithms import Key, PublishedKeys, published_keys
+from clients.algorithms import Key, PublishedKeys, published_keys
 from clients.exchange import Reply
 from clients.upstream import Upstream
-from domain.errors import AuthenticationError, UpstreamError, UpstreamFaultError, UpstreamUnavailableError
+from domain.errors import UpstreamError, UpstreamFaultError, UpstreamUnavailableError
+from domain.workloads import KeysHealth
 
 _MAX_AGE_SECONDS = 600.0
 _MIN_INTERVAL_SECONDS = 10.0
 _MIN_INTERVAL_WITHOUT_KEYS_SECONDS = 1.0
-_MAX_UNCONFIRMED_PLUGINS = 256
-_UNCONFIRMED_FETCHES = 20
-_UNCONFIRMED_WINDOW_SECONDS = 60.0
 
 
 class UnknownKeyError(Exception):
@@ -34,8 +31,46 @@ class KeyNotReadYetError(UpstreamUnavailableError):
         self.retry_after = retry_after
 
 
+class Source(Protocol):
+    """Where a set of keys is published. Errors call it `name`."""
+
+    @property
+    def name(self) -> str:
+        """The name of the issuer."""
+        ...
+
+    async def read(self) -> Reply:
+        """What is published there now. Raises UpstreamError."""
+        ...
+
+    async def watch(self) -> Reply:
+        """The same, for those who only want to know how the issuer is. Raises UpstreamError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Published:
+    """A set of keys at a `path` of an upstream."""
+
+    upstream: Upstream
+    path: str
+
+    @property
+    def name(self) -> str:
+        """See `Source`."""
+        return self.upstream.name
+
+    async def read(self) -> Reply:
+        """See `Source`."""
+        return await self.upstream.read(self.path)
+
+    async def watch(self) -> Reply:
+        """See `Source`."""
+        return await self.upstream.watch(self.path)
+
+
 class SigningKeys:
-    """The keys published at `path`, by `kid`. `now` is a clock in seconds since the epoch.
+    """The keys published at `source`, by `kid`. `now` is a clock in seconds since the epoch.
 
     An unknown `kid` causes a fetch: keys rotate, and each replica of an issuer signs with its own. Anybody can make one
     up, so a fetch begins 10 seconds after the end of the last one; a second, while no set was ever fetched. All who
@@ -46,20 +81,19 @@ class SigningKeys:
 
     def __init__(
         self,
-        upstream: Upstream,
-        path: str,
+        source: Source,
         now: Callable[[], float],
         *,
         is_optional: bool = False,
     ) -> None:
-        self._upstream = upstream
-        self._path = path
+        self._source = source
         self._now = now
         self._is_optional = is_optional
         self.before_fetch: Callable[[], None] = lambda: None
         self._keys: PublishedKeys | None = None
         self._read_at = self._ended_at = -math.inf
         self._failure: UpstreamError | None = None
+        self._last_failure: tuple[float, str] | None = None
         self._fetch: asyncio.Task[None] | None = None
 
     async def get(self, kid: str, *, signed_by: float) -> Mapping[str, Key]:
@@ -87,8 +121,18 @@ class SigningKeys:
 
     async def are_published(self) -> bool:
         """Whether the issuer publishes a set now. Raises UpstreamError. Only watches: `get` learns nothing from it."""
-        self._parsed(await self._upstream.watch(self._path))
+        self._parsed(await self._source.watch())
         return True
+
+    @property
+    def health(self) -> KeysHealth:
+        """How many keys there are, and how the fetches went."""
+        return KeysHealth(
+            count=sum(len(set(map(id, keys.values()))) for keys in (self._keys or {}).values()),
+            read_at=None if math.isinf(self._read_at) else self._read_at,
+            failed_at=self._last_failure and self._last_failure[0],
+            failure=self._last_failure and self._last_failure[1],
+        )
 
     def _begin_fetch(self) -> bool:
         """Begins a fetch, unless one is running or has just ended. Whether it did. Raises UpstreamError."""
@@ -110,10 +154,11 @@ class SigningKeys:
     async def _run(self) -> None:
         began_at = self._now()
         try:
-            self._keys = self._parsed(await self._upstream.read(self._path))
+            self._keys = self._parsed(await self._source.read())
             self._read_at, self._failure = began_at, None
         except UpstreamError as error:
             self._failure = error
+            self._last_failure = (self._now(), error.message)
         finally:
             self._ended_at, self._fetch = self._now(), None
 
@@ -123,11 +168,12 @@ class SigningKeys:
         body = reply.parsed()
         rows = body.get("keys") if reply.status == 200 and isinstance(body, dict) else None
         if not isinstance(rows, list):
-            raise UpstreamFaultError("Backstage returned an unexpected response (expected: signing keys)")
+            raise UpstreamFaultError(f"{self._source.name} returned an unexpected response (expected: signing keys)")
         keys = published_keys(rows)
         if rows and not keys:
             # Every token would be refused for what its holder cannot help.
-            raise UpstreamFaultError("Backstage publishes signing keys of kinds that this service does not know")
+            message = f"{self._source.name} publishes signing keys of kinds that this service does not know"
+            raise UpstreamFaultError(message)
         return keys
 
     @property
@@ -140,61 +186,3 @@ class SigningKeys:
 
     def _retry_after(self) -> int:
         return max(1, math.ceil(self._ended_at + self._interval - self._now()))
-
-
-class PluginKeys:
-    """The signing keys of Backstage's plugins, one set per plugin. `now` is a clock in seconds since the epoch.
-
-    The plugin's name comes from a token that is not verified yet. So fetches for plugins that have never presented a
-    valid token share one budget, and they cannot displace the keys of those that have. Calls on behalf of a user, whose
-    token is verified first, have a budget of their own: who has no token of a user cannot use it up. `allowed` lists
-    the plugins that may call; None means any.
-    """
-
-    def __init__(self, upstream: Upstream, now: Callable[[], float], *, allowed: Collection[str] | None) -> None:
-        self._upstream = upstream
-        self._now = now
-        self._allowed = allowed
-        self._confirmed: dict[str, SigningKeys] = {}
-        self._unconfirmed: LRUCache[str, SigningKeys] = LRUCache(_MAX_UNCONFIRMED_PLUGINS)
-        self._budgets = {has_user: _Budget(now) for has_user in (False, True)}
-
-    def of(self, plugin: str, *, has_user: bool) -> SigningKeys:
-        """The keys of `plugin`, which calls on behalf of a user or for itself.
-
-        Raises AuthenticationError if it may not call.
-        """
-        if self._allowed is not None and plugin not in self._allowed:
-            raise AuthenticationError(f"The plugin {plugin} may not call this service")
-        if plugin in self._confirmed:
-            return self._confirmed[plugin]
-        keys = self._unconfirmed.get(plugin)
-        if keys is None:
-            path = f"/api/{plugin}/.backstage/auth/v1/jwks.json"
-            keys = self._unconfirmed[plugin] = SigningKeys(self._upstream, path, self._now, is_optional=True)
-        if self._allowed is None:
-            keys.before_fetch = self._budgets[has_user].take
-        return keys
-
-    def confirm(self, plugin: str, keys: SigningKeys) -> None:
-        """Records that `plugin` presented a valid token."""
-        if plugin not in self._confirmed:
-            keys.before_fetch = lambda: None
-            self._confirmed[plugin] = keys
-            self._unconfirmed.pop(plugin, None)
-
-
-class _Budget:
-    """Twenty fetches a minute."""
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self._fetches: deque[float] = deque()
-
-    def take(self) -> None:
-        """Takes one. Raises UpstreamUnavailableError if none is left."""
-        while self._fetches and self._now() - self._fetches[0] > _UNCONFIRMED_WINDOW_SECONDS:
-            self._fetches.popleft()
-        if len(self._fetches) >= _UNCONFIRMED_FETCHES:
-            raise UpstreamUnavailableError("Too many unknown plugins are calling; retry later")
-        self._fetches.append(self._now())

@@ -1,4 +1,4 @@
-"""The algorithms with which Backstage may sign, and the keys that it publishes for each (RFC 7517, 7518, 8037)."""
+"""The algorithms with which an issuer of tokens may sign, and the keys that it publishes (RFC 7517, 7518, 8037)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ALGORITHMS = (*(name for names in _OF_A_CURVE.values() for name in names), *_OF_
 
 
 class Algorithms(JWSRegistry):
-    """joserfc's algorithms. It warns of the name EdDSA (RFC 9864), by which Backstage calls what is Ed25519."""
+    """joserfc's algorithms. It warns of the name EdDSA (RFC 9864), by which issuers call what is Ed25519."""
 
     algorithms = JWSRegistry.algorithms | {"EdDSA": JWSRegistry.algorithms["Ed25519"]}
 
@@ -50,6 +50,14 @@ def published_keys(rows: Iterable[Any]) -> PublishedKeys:
                 for algorithm in algorithms:
                     keys.setdefault(row["kid"], {}).setdefault(algorithm, key)
     return keys
+
+
+def is_signature(signature: bytes, of: bytes, key: Key, algorithm: str) -> bool:
+    """Whether `signature` is one of `of`, by `key` with `algorithm`, for which it must have been published."""
+    try:
+        return Algorithms.algorithms[algorithm].verify(of, signature, key)
+    except (JoseError, ValueError, TypeError):
+        return False
 
 
 def _algorithms_of(row: Mapping[str, Any]) -> tuple[str, ...]:
