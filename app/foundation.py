@@ -20,6 +20,7 @@ from clients.litellm.client import LiteLLM
 from clients.litellm.daily_usage import LiteLLMUsage
 from clients.litellm.odd import OddRows
 from clients.litellm.served_models import LiteLLMModels
+from clients.oidc.issuers import Issuers
 from clients.upstream import Upstream
 from domain.circuits import Circuit
 from settings.model import Settings
@@ -35,9 +36,11 @@ from state.kept_answers import KeptAnswers
 from state.lease import Lease
 from state.offboardings import Offboardings
 from state.rates import Rates
+from state.refused_exchanges import RefusedExchanges
 from state.repetitions import Repetitions
 from state.revocations import ReportedKeys, Revocations
 from state.root import Root
+from state.short_keys import ShortKeys
 from telemetry.metrics import Metrics
 
 _LONGEST_LEASE_SECONDS = 60.0
@@ -69,6 +72,15 @@ class Foundation:
             now=ports.wall_clock,
             observe=lambda result: self.metrics.token_checks.add((result,)),
         )
+        calls = self.metrics.upstream_calls
+        self.issuers = Issuers(
+            settings.workloads.issuers,
+            timeouts=settings.timeouts,
+            now=ports.wall_clock,
+            transport=ports.issuers,
+            sleep=ports.sleep,
+            observe=lambda outcome, seconds: calls.observe(("issuer", outcome), seconds),
+        )
         self.catalog: Catalog | None = None
         if settings.backstage.catalog_token is not None:
             to_catalog = self._backstage(settings.backstage.catalog_token)
@@ -87,6 +99,8 @@ class Foundation:
         self.due = DueQueue(self.database)
         self.revocations = Revocations(self.due, ports.clock)
         self.reported = ReportedKeys(self.database, self.due)
+        self.short_keys = ShortKeys(self.database, self.due, self.kept_answers)
+        self.refused_exchanges = RefusedExchanges(self.database, self.due, self.rates)
         self.repetitions = Repetitions(self.database)
         replica = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         lease_life = min(_LONGEST_LEASE_SECONDS, settings.cleanup.interval)

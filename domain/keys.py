@@ -10,6 +10,7 @@ from typing import Any, Self, TypedDict
 
 from domain.resource_versions import version_of
 from domain.users import USER_LIMITS
+from domain.workloads import KeyTerms
 
 KEY_LIMITS = USER_LIMITS
 """The limits of a key, under LiteLLM's names: those that a user can have."""
@@ -325,31 +326,18 @@ class CreatedKey:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyLimits:
-    """The limits of a short key, within its owner's tier. None, and empty `models`, mean no limit of its own.
-
-    Money is in USD, `life` in seconds, rates are per minute.
-    """
-
-    life: int
-    models: tuple[str, ...] = ()
-    max_budget: float | None = None
-    tpm_limit: int | None = None
-    rpm_limit: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class MintRequest:
     """A short key to make for `owner`. `source` is what it is made for, `token` names the token that it is given for.
 
-    `per_minute` and `most_living` bound the keys of the source. `evidence` is for the audit log.
+    `terms` hold within the tier of the owner. `per_minute` and `most_living` bound the keys of the source. `evidence`
+    is for the audit log.
     """
 
     source: str
     owner: str
     token: str
     alias: str
-    limits: KeyLimits
+    terms: KeyTerms
     per_minute: int
     most_living: int
     evidence: Mapping[str, Any]

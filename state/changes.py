@@ -182,11 +182,13 @@ class ChangeTable:
     async def open_mints(self, owner: str) -> list[OpenChange]:
         """The short keys that are being made for the owner, or were when their process died."""
         running = sa.and_(_columns.holder.is_not(None), _columns.lease_until > self._database.now())
-        query = sa.select(_columns.operation, _columns.action, running.label("is_running"))
+        query = sa.select(_columns.operation, running.label("is_running"))
         query = query.where(_is_open, _columns.action == Action.KEY_MINT, _columns.target == owner)
         async with self._database.reading() as connection:
             rows = await connection.execute(query)
-            return [OpenChange(row.operation, Action(row.action), None, row.is_running, same_request=False) for row in rows]
+            return [
+                OpenChange(row.operation, Action.KEY_MINT, None, row.is_running, same_request=False) for row in rows
+            ]
 
     async def count_open(self, connection: AsyncConnection, action: Action, actor: str) -> int:
         """How many changes of this kind the actor has begun that have no outcome yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.due import Kind, Task
 from state.database import Database
@@ -49,7 +50,7 @@ class RefusedExchanges:
             rows = await connection.execute(query.order_by(_columns.times.desc(), _columns.reason))
             return {row.reason: row.times for row in rows}
 
-    async def remove(self, connection: sa.ext.asyncio.AsyncConnection, task: Task) -> None:
+    async def remove(self, connection: AsyncConnection, task: Task) -> None:
         """Removes what is in the audit log, in the caller's transaction."""
         source, _, minute = task.subject.rpartition(" ")
         counted = (_columns.source == source, _columns.minute == int(minute))

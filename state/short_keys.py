@@ -22,7 +22,7 @@ _columns = short_key.c
 
 @dataclass(frozen=True, slots=True)
 class ShortKey:
-    """A short key. `source` is what it was made for, such as `workload:ci`; `token` names the token that it was given for.
+    """A short key. `source` is what it was made for, such as `workload:ci`, `token` names the token it was given for.
 
     `attempt` counts the keys for one token, from 1.
     """

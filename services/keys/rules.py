@@ -20,7 +20,6 @@ from domain.keys import (
     DescribedKey,
     Key,
     KeyChanges,
-    KeyLimits,
     KeyRequest,
     KeyStatus,
     RotationRequest,
@@ -28,6 +27,7 @@ from domain.keys import (
 from domain.models import ServedModels
 from domain.times import seconds_of
 from domain.users import Tier
+from domain.workloads import KeyTerms
 from services.access import permits
 from services.keys.keys import Keys
 from services.users.models import Models
@@ -97,8 +97,8 @@ class KeyRules:
         _require_free_alias(key.alias, keys)
         _require_room(tier, keys, self.now())
 
-    async def narrowed(self, principal: Principal, owner: str, asked: KeyLimits) -> KeyLimits:
-        """The limits of a short key: what is `asked`, as far as the owner's tier allows it.
+    async def narrowed(self, principal: Principal, owner: str, asked: KeyTerms) -> KeyTerms:
+        """The terms of a short key: what is `asked`, as far as the owner's tier allows it.
 
         Raises ConflictError if the tier allows none of its models, UpstreamError.
         """
@@ -108,7 +108,7 @@ class KeyRules:
             models = tuple(name for name in models if name not in beyond)
             if not models:
                 raise ConflictError(f"The tier {tier.name} allows none of {', '.join(asked.models)}")
-        return KeyLimits(
+        return KeyTerms(
             life=asked.life if tier.max_key_life is None else min(asked.life, tier.max_key_life),
             models=models,
             max_budget=_smaller(asked.max_budget, tier.max_budget),

@@ -17,9 +17,10 @@ from domain import refs
 from domain.actions import Action
 from domain.errors import ConflictError, RateLimitedError
 from domain.identity import Principal, Role
-from domain.keys import KeyAnnotations, KeyLimits, KeyVersion, MintRequest, NewKey, ShortLivedKey
+from domain.keys import KeyAnnotations, KeyVersion, MintRequest, NewKey, ShortLivedKey
 from domain.rates import RateLimit
 from domain.resource_versions import version_of
+from domain.workloads import KeyTerms
 from services.changes.change import Change
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
@@ -66,7 +67,7 @@ class MintKey:
         request is running), UpstreamError.
         """
         principal, owner = _principal(request), request.owner
-        limits = await self.rules.narrowed(principal, owner, request.limits)
+        terms = await self.rules.narrowed(principal, owner, request.terms)
         given = await self.short_keys.of_token(request.source, request.token)
         attempt = _attempt(given)
         async with self.changes.begin(
@@ -84,39 +85,38 @@ class MintKey:
                 return ShortLivedKey(**change.kept_answer)
             await self.issuer.delete_abandoned(owner, change.interrupted)
             ended = await self._end_oldest(given)
-            ends_at = self.now() + limits.life
-            created = await self.issuer.create(owner, _new_key(request, limits, change.operation))
+            ends_at = self.now() + terms.life
+            created = await self.issuer.create(owner, _new_key(request, terms, change.operation))
             key = ShortLivedKey(created.key_id, created.secret, ends_at)
+            row = ShortKey(key.key_id, request.source, request.token, attempt)
             try:
-                await self._record(change, request, ShortKey(key.key_id, request.source, request.token, attempt), key, ended)
+                await self._record(change, request.owner, row, key, ended)
             except ConflictError:
                 await self.issuer.delete(key.key_id)
                 raise
             return key
 
-    async def _record(
-        self, change: Change, request: MintRequest, row: ShortKey, key: ShortLivedKey, ended: list[str]
-    ) -> None:
+    async def _record(self, change: Change, owner: str, row: ShortKey, key: ShortLivedKey, ended: list[str]) -> None:
         """Transaction 2. Raises ConflictError, and records nothing, if the owner is leaving."""
         change.key_version = version = KeyVersion.derived(key.key_id, None)
         async with change.transaction() as connection:
-            await self._require_staying(connection, request.owner, change.operation)
+            await self._require_staying(connection, owner, change.operation)
             for key_id in ended:
                 await self.short_keys.remove(connection, key_id)
             life = key.ends_at - self.now()
-            await self.short_keys.add(connection, row, owner=request.owner, life=life, key_version=version)
-            await self.issuer.schedule_owner_check(connection, key.key_id, request.owner, version)
+            await self.short_keys.add(connection, row, owner=owner, life=life, key_version=version)
+            await self.issuer.schedule_owner_check(connection, key.key_id, owner, version)
             after = {"endedKeys": ended} if ended else None
             await change.done(key, key_id=key.key_id, after=after, connection=connection)
 
     async def _require_room(self, request: MintRequest, connection: AsyncConnection) -> None:
-        """Part of transaction 1, after the rate: its row makes the others of this source wait for their turn to count."""
+        """Part of transaction 1, after the rate, whose row makes the others of this source wait until it commits."""
         living, first_end = await self.short_keys.living(connection, request.source)
         # This one is open, too.
         being_made = await self.changes.table.count_open(connection, Action.KEY_MINT, request.source)
         if living + being_made > request.most_living:
             wait = max(1, round(first_end))
-            raise RateLimitedError(RateLimit("living", request.most_living, request.limits.life, 0, wait, wait))
+            raise RateLimitedError(RateLimit("living", request.most_living, request.terms.life, 0, wait, wait))
 
     async def _require_staying(self, connection: AsyncConnection, owner: str, operation: str) -> None:
         if await self.changes.table.is_leaving(connection, owner, since=operation):
@@ -143,9 +143,9 @@ def _attempt(given: list[GivenKey]) -> int:
     return newest.attempt if is_same else newest.attempt + 1
 
 
-def _new_key(request: MintRequest, limits: KeyLimits, operation: str) -> NewKey:
+def _new_key(request: MintRequest, terms: KeyTerms, operation: str) -> NewKey:
     annotations = KeyAnnotations(request.alias, {}, operation, source=request.source)
-    return NewKey(annotations, **asdict(limits))
+    return NewKey(annotations, **asdict(terms))
 
 
 def _leaving(owner: str) -> ConflictError:
