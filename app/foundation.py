@@ -20,6 +20,7 @@ from clients.litellm.client import LiteLLM
 from clients.litellm.daily_usage import LiteLLMUsage
 from clients.litellm.odd import OddRows
 from clients.litellm.served_models import LiteLLMModels
+from clients.oidc.issuers import Issuers
 from clients.upstream import Upstream
 from domain.circuits import Circuit
 from settings.model import Settings
@@ -68,6 +69,15 @@ class Foundation:
             plugins=settings.backstage.allowed_plugins,
             now=ports.wall_clock,
             observe=lambda result: self.metrics.token_checks.add((result,)),
+        )
+        calls = self.metrics.upstream_calls
+        self.issuers = Issuers(
+            settings.workloads.issuers,
+            timeouts=settings.timeouts,
+            now=ports.wall_clock,
+            transport=ports.issuers,
+            sleep=ports.sleep,
+            observe=lambda outcome, seconds: calls.observe(("issuers", outcome), seconds),
         )
         self.catalog: Catalog | None = None
         if settings.backstage.catalog_token is not None:

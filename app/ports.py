@@ -33,6 +33,7 @@ class Ports:
 
     litellm: httpx.AsyncBaseTransport | None = None
     backstage: httpx.AsyncBaseTransport | None = None
+    issuers: httpx.AsyncBaseTransport | None = None
     wall_clock: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
     new_id: Callable[[], str] = _random_id
