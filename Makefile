@@ -67,7 +67,7 @@ serve: $(run_stamp) ## Serve for real (CONFIG=app-config.yaml WORKERS=1)
 	exec $(bin)/python -m cli serve --config $(CONFIG) --workers $(WORKERS)
 
 .PHONY: check
-check: $(run_stamp) ## Try LiteLLM, Backstage and the database, and say what to do about each problem (CONFIG=app-config.yaml)
+check: $(run_stamp) ## Try LiteLLM, Backstage, issuers and the database, and say what to do about each problem (CONFIG=app-config.yaml)
 	$(bin)/python -m cli check --config $(CONFIG)
 
 .PHONY: cleanup-plan

@@ -79,7 +79,7 @@ class Foundation:
             now=ports.wall_clock,
             transport=ports.issuers,
             sleep=ports.sleep,
-            observe=lambda outcome, seconds: calls.observe(("issuer", outcome), seconds),
+            observe=lambda outcome, seconds: calls.observe(("issuers", outcome), seconds),
         )
         self.catalog: Catalog | None = None
         if settings.backstage.catalog_token is not None:

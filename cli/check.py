@@ -14,7 +14,7 @@ import click
 from app import Foundation, Ports
 from cli.configuration import config_option, settings_or_exit
 from edge.logs import configure_logging
-from services.diagnosis import BackstageCheck, DatabaseCheck, Finding, LiteLLMCheck, Verdict
+from services.diagnosis import BackstageCheck, DatabaseCheck, Finding, IssuersCheck, LiteLLMCheck, Verdict
 from settings.model import CircuitSettings, Settings
 from settings.secrets import secrets_in
 
@@ -25,7 +25,7 @@ EXIT_FAILED = 1
 @config_option
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(paths: tuple[Path, ...], *, as_json: bool) -> None:
-    """Try LiteLLM, Backstage and the database, and change nothing. Exits with 1 if something does not work."""
+    """Try LiteLLM, Backstage, issuers and the database, and change nothing. Exits with 1 if something does not work."""
     settings = settings_or_exit(paths)
     with Path(os.devnull).open("w") as nowhere:
         # The findings say everything that a log line would.
@@ -49,6 +49,7 @@ async def _findings(settings: Settings, ports: Ports, *, as_json: bool) -> list[
     checks = (
         LiteLLMCheck(settings=settings.litellm, litellm=foundation.litellm, models=foundation.litellm_models),
         BackstageCheck(settings=settings, tokens=foundation.tokens, catalog=foundation.catalog),
+        IssuersCheck(settings=settings.workloads.issuers, issuers=foundation.issuers),
         DatabaseCheck(database=foundation.database, directory=foundation.directory),
     )
     findings = []

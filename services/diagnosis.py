@@ -1,9 +1,9 @@
-"""A check before the start: what this service needs of LiteLLM, Backstage and its database, and what to do about it."""
+"""A check before the start: what this service needs of LiteLLM, Backstage, issuers and its database, and what to do."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -12,11 +12,12 @@ from clients.backstage.tokens import TokenVerifier
 from clients.litellm.client import LiteLLM
 from clients.litellm.rows import MasterKeyRefusedError
 from clients.litellm.served_models import LiteLLMModels
+from clients.oidc.issuers import Issuers
 from domain.errors import UpstreamError
 from domain.owners import OwnerEntry
 from services.litellm_version import advice_about
 from services.users.models import not_served
-from settings.model import LiteLLMSettings, Settings
+from settings.model import Issuer, LiteLLMSettings, Settings
 from state.database import Database, DatabaseUnavailableError
 from state.directory import Directory
 
@@ -178,6 +179,32 @@ class BackstageCheck:
             )
             return Finding(subject, Verdict.WARNING, "it matches nothing in the catalog", remedy)
         return Finding(subject, Verdict.OK, f"it matches {len(entities)} in the catalog")
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuersCheck:
+    """The issuers of tokens of workloads: whether their keys can be had, and are of use."""
+
+    settings: Sequence[Issuer]
+    issuers: Issuers
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """Each finding, as soon as it is there."""
+        for issuer in self.settings:
+            yield await self._keys(issuer)
+
+    async def _keys(self, issuer: Issuer) -> Finding:
+        subject, block = f"issuer {issuer.name}", "litellmOrchestrator.workloads.issuers"
+        try:
+            algorithms = await self.issuers.algorithms(issuer.name)
+        except UpstreamError as error:
+            remedy = f"Correct its url ({issuer.url}), jwks or caFile in {block}: its workloads get no keys."
+            return Finding(subject, Verdict.WARNING, error.message, remedy)
+        if not algorithms:
+            remedy = f"Correct its jwks in {block}: its workloads get no keys."
+            return Finding(subject, Verdict.WARNING, "it has no keys that this service knows", remedy)
+        count = self.issuers.health(issuer.name).count
+        return Finding(subject, Verdict.OK, f"{issuer.url} has {count} keys, for {', '.join(sorted(algorithms))}")
 
 
 @dataclass(frozen=True, kw_only=True)

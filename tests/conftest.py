@@ -35,6 +35,7 @@ from edge.parameters import Parameters
 from settings.model import CleanupSettings, ServiceToken, Settings
 from standalone.backstage import BackstageStandIn
 from standalone.environment import standalone_ports, standalone_settings
+from standalone.issuer import IssuerStandIn
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from state.database import Database
 from tests.support.contract import checked_client
@@ -284,6 +285,12 @@ def backstage(clock: Clock) -> BackstageStandIn:
 MakeService = Callable[..., Service]
 
 
+@pytest.fixture
+def issuer(clock: Clock) -> IssuerStandIn:
+    """Who signs tokens of workloads."""
+    return IssuerStandIn(clock)
+
+
 def service_on(
     folder: Path,
     clock: Clock,
@@ -293,11 +300,12 @@ def service_on(
     *,
     numbers: Iterator[int],
     ports: dict[str, Any] | None = None,
+    issuer: IssuerStandIn | None = None,
     **changes: Any,
 ) -> Service:
     """A service on stand-ins, with its state in `folder`, and `changes` to the settings and the ports of `make run`."""
     usual = Ports(wall_clock=clock, clock=clock, new_id=lambda: f"request-{next(numbers)}", sleep=no_sleep, pause=never)
-    on_stand_ins = standalone_ports(litellm, backstage, usual)
+    on_stand_ins = standalone_ports(litellm, backstage, usual, issuer or IssuerStandIn(clock))
     tokens = (ServiceToken(SERVICE_TOKEN, "service:ci", "admin"),)
     # Tests run the background jobs themselves.
     by_hand = CleanupSettings(enabled=False)
@@ -308,14 +316,16 @@ def service_on(
 
 @pytest.fixture
 async def make_service(
-    clock: Clock, litellm: LiteLLMStandIn, backstage: BackstageStandIn, tmp_path: Path
+    clock: Clock, litellm: LiteLLMStandIn, backstage: BackstageStandIn, issuer: IssuerStandIn, tmp_path: Path
 ) -> AsyncIterator[MakeService]:
     """Build services with other settings or transports than usual: `make_service(ports={...}, port=...)`."""
     built: list[Service] = []
     numbers = count(1)
 
     def make(ports: dict[str, Any] | None = None, **changes: Any) -> Service:
-        service = service_on(tmp_path, clock, litellm, backstage, numbers=numbers, ports=ports, **changes)
+        service = service_on(
+            tmp_path, clock, litellm, backstage, numbers=numbers, ports=ports, issuer=issuer, **changes
+        )
         built.append(service)
         return service
 

@@ -86,8 +86,9 @@ class Workloads:
         return TokenVerdict(verified=True, issuer=named, problem=None, rules=self._rules(verified))
 
     def _rules(self, token: VerifiedToken) -> Sequence[RuleVerdict]:
-        found = [(rule, mismatch(rule, token)) for rule in self.settings.rules]
-        return [
-            RuleVerdict(rule.name, problem is None, None if problem is None else problem.reason)
-            for rule, problem in found
-        ]
+        return [_verdict(rule, token) for rule in self.settings.rules]
+
+
+def _verdict(rule: Rule, token: VerifiedToken) -> RuleVerdict:
+    problem = mismatch(rule, token)
+    return RuleVerdict(rule.name, matched=problem is None, problem=None if problem is None else problem.reason)
