@@ -14,9 +14,12 @@ from services.tokens.endpoint import TokenEndpoint
 from services.tokens.workloads import IssuerState, RuleState, Workloads
 
 
-class _TokenRequest(TypedDict, total=False):
+class _TokenParameters(TypedDict):
     grant_type: str
     client_id: str
+
+
+class _TokenRequest(_TokenParameters, total=False):
     subject_token: str
     subject_token_type: str
     requested_token_type: str

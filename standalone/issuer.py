@@ -1,4 +1,4 @@
-"""Stands in for an issuer of workloads' tokens, as a forge or a cluster has one: discovery, keys, and tokens for anybody."""
+"""Stands in for an issuer of workloads' tokens, such as a forge: discovery, keys, and tokens for anybody."""
 
 from __future__ import annotations
 

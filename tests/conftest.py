@@ -86,8 +86,16 @@ async def never(_: float) -> None:
 class Service:
     """The service under test, with its stand-ins within reach."""
 
-    def __init__(self, settings: Settings, ports: Ports, litellm: LiteLLMStandIn, backstage: BackstageStandIn) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ports: Ports,
+        litellm: LiteLLMStandIn,
+        backstage: BackstageStandIn,
+        issuer: IssuerStandIn,
+    ) -> None:
         self.settings, self.ports, self.litellm, self.backstage = settings, ports, litellm, backstage
+        self.issuer = issuer
         self._clients: list[httpx.AsyncClient] = []
         self._app: Any = None
         self._background: Orchestrator | None = None
@@ -305,13 +313,15 @@ def service_on(
 ) -> Service:
     """A service on stand-ins, with its state in `folder`, and `changes` to the settings and the ports of `make run`."""
     usual = Ports(wall_clock=clock, clock=clock, new_id=lambda: f"request-{next(numbers)}", sleep=no_sleep, pause=never)
-    on_stand_ins = standalone_ports(litellm, backstage, usual, issuer or IssuerStandIn(clock))
+    issuer = issuer or IssuerStandIn(clock)
+    on_stand_ins = standalone_ports(litellm, backstage, usual, issuer)
     tokens = (ServiceToken(SERVICE_TOKEN, "service:ci", "admin"),)
     # Tests run the background jobs themselves.
     by_hand = CleanupSettings(enabled=False)
     migrated_database(folder)
     settings = replace(standalone_settings(str(folder)), service_tokens=tokens, cleanup=by_hand, maintenance_interval=0)
-    return Service(replace(settings, **changes), replace(on_stand_ins, **(ports or {})), litellm, backstage)
+    ports_given = replace(on_stand_ins, **(ports or {}))
+    return Service(replace(settings, **changes), ports_given, litellm, backstage, issuer)
 
 
 @pytest.fixture

@@ -267,5 +267,5 @@ def test_the_guide_lists_every_error_with_its_status() -> None:
     listed = {name.strip(" `"): int(status) for name, status in rows}
     responses = CONTRACT_DOCUMENT["components"]["responses"].values()
     examples = [row["content"]["application/json"]["example"] for row in responses if "content" in row]
-    known = {row["error"]["name"]: row["response"]["statusCode"] for row in examples}
+    known = {row["error"]["name"]: row["response"]["statusCode"] for row in examples if "response" in row}
     assert listed == known | {"MethodNotAllowedError": 405, "RequestHeaderFieldsTooLargeError": 431}

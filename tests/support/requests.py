@@ -84,6 +84,11 @@ async def run_cleanup(bob: httpx.AsyncClient) -> None:
     await ended(bob)
 
 
+async def exchange(client: httpx.AsyncClient, token: str, **changes: str) -> httpx.Response:
+    """Of a workload's token for a key."""
+    return await client.post(f"{BASE}/oauth/token", data=EXCHANGE | {"subject_token": token} | changes)
+
+
 async def send(client: httpx.AsyncClient, operation: str, **changes: Any) -> httpx.Response:
     method, path, options = REQUESTS[operation]
     return await client.request(method, path, **(options | changes))
