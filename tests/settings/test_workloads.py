@@ -27,7 +27,13 @@ FORMS = "expected discovery, {url: https://…} or {inline: {keys: […]}}"
 PUBLIC_KEY = {"kty": "EC", "crv": "P-256", "kid": "k", "x": "AA", "y": "AA"}
 KEY_SET = {"keys": [PUBLIC_KEY]}
 NO_KEY_SETS: tuple[Any, ...] = ({}, {"keys": []}, {"keys": {}}, [PUBLIC_KEY], "x", None)
-NO_PUBLIC_KEYS = (5, {}, PUBLIC_KEY | {"kid": 5}, {"kty": "oct", "kid": "k", "k": "AA"}, PUBLIC_KEY | {"kty": None})
+NO_PUBLIC_KEYS: tuple[Any, ...] = (
+    5,
+    {},
+    PUBLIC_KEY | {"kid": 5},
+    {"kty": "oct", "kid": "k", "k": "AA"},
+    PUBLIC_KEY | {"kty": None},
+)
 ISSUER = {"name": "ci", "url": CLUSTER, "audience": "llm"}
 RULE = {"name": "build", "issuer": "ci", "owner": "component:default/shop", "match": {"sub": "repo:acme/shop:*"}}
 
