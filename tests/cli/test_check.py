@@ -17,13 +17,16 @@ import pytest
 from app import Ports
 from cli import check
 from domain.users import Tier
-from settings.model import BackstageSettings, LiteLLMSettings, Settings
+from domain.workloads import KeySource
+from settings.model import BackstageSettings, Issuer, LiteLLMSettings, Settings, WorkloadSettings
 from standalone.backstage import BASE_URL, BackstageStandIn
 from standalone.catalog import CATALOG_TOKEN
 from standalone.environment import standalone_settings
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from state.database import REVISION
 from tests.conftest import Clock, migrated_database
+from tests.support.issuers import AUDIENCE, DISCOVERY, URL, SigningIssuer
+from tests.support.issuers import JWKS as OIDC_JWKS
 from tests.support.processes import output
 from tests.support.upstreams import Answer, Overriding, refuse, respond
 
@@ -43,6 +46,7 @@ class Place:
     clock: Clock = field(default_factory=Clock)
     litellm: dict[str, Answer] = field(default_factory=dict)
     backstage: dict[str, Answer] = field(default_factory=dict)
+    issuer: dict[str, Answer] = field(default_factory=dict)
     ahead: float = 0
 
     def run(self, *, as_json: bool = False, change: Change = lambda settings: settings) -> int:
@@ -55,7 +59,9 @@ class Place:
 
         to_litellm = Overriding(httpx.ASGITransport(LiteLLMStandIn(now=self.clock).app), self.litellm)
         to_backstage = Overriding(httpx.ASGITransport(stand_in.app), {JWKS: dated} | self.backstage)
-        ports = Ports(litellm=to_litellm, backstage=to_backstage, wall_clock=self.clock)
+        issuer = SigningIssuer(self.clock)
+        issuer.answers = self.issuer
+        ports = Ports(litellm=to_litellm, backstage=to_backstage, issuers=issuer, wall_clock=self.clock)
         return check.run(change(standalone_settings(str(self.folder))), as_json=as_json, ports=ports)
 
 
@@ -102,6 +108,11 @@ def with_auditors_of(group: str) -> Change:
     return lambda settings: replace(settings, groups=replace(settings.groups, auditor=(group,)))
 
 
+def with_issuer(**of_settings: Any) -> Change:
+    issuer = Issuer(**{"name": "ci", "url": URL, "audience": AUDIENCE} | of_settings)
+    return lambda settings: replace(settings, workloads=WorkloadSettings((issuer,)))
+
+
 def database(url: str) -> Change:
     return lambda settings: replace(settings, database_url=url)
 
@@ -135,6 +146,15 @@ def database(url: str) -> Change:
          ["failed   allowedGroup: Backstage's catalog has no group"]),
         ({}, with_auditors_of("group:default/gone"), 1, ["failed   auditorGroups: Backstage's catalog has no group"]),
         ({}, without_catalog_token, 0, ["warning  Backstage's catalog: there is no token", "keep their keys"]),
+        ({}, with_issuer(), 0, [f"ok       issuer ci: {URL} has 1 keys, for ES256\n"]),
+        ({}, with_issuer(jwks=KeySource(inline={"keys": [{"kty": "EC", "kid": "k"}]})), 0,
+         ["warning  issuer ci: it has no keys that this service knows", "Correct its jwks"]),
+        ({"issuer": {DISCOVERY: refuse}}, with_issuer(), 0,
+         ["warning  issuer ci: The issuer ci cannot be reached", f"Correct its url ({URL}), jwks or caFile"]),
+        ({"issuer": {DISCOVERY: respond(200, json={"issuer": f"{URL}/", "jwks_uri": URL})}}, with_issuer(), 0,
+         ["warning  issuer ci: The issuer ci has a discovery document of another issuer than its url"]),
+        ({"issuer": {OIDC_JWKS: respond(200, json={"keys": []})}}, with_issuer(), 0,
+         ["warning  issuer ci: it has no keys that this service knows"]),
         ({}, database("postgresql+psycopg://u:canary@127.0.0.1:9/state"), 1, ["127.0.0.1:9/state cannot be used"]),
         ({}, database("sqlite+aiosqlite:////no/such/folder/state.sqlite3"), 1, ["failed   database"]),
     ],

@@ -66,6 +66,10 @@ ROOMS = {
     ],
     "services/owners/*.py": ["tests/services/owners", "tests/services/offboarding/test_software.py"],
     "clients/backstage/*.py": ["tests/clients/backstage"],
+    "clients/algorithms.py": ["tests/clients/backstage", "tests/clients/oidc"],
+    "clients/signing_keys.py": ["tests/clients/backstage", "tests/clients/oidc"],
+    "clients/oidc/*.py": ["tests/clients/oidc"],
+    "domain/workloads.py": ["tests/domain/test_workloads.py", "tests/settings/test_workloads.py", "tests/clients/oidc"],
 }
 """What is mutated, and the tests that have to notice."""
 FEWEST_KILLED = 0.95
