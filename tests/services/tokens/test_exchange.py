@@ -19,7 +19,7 @@ from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_p
 from tests.support.audit import events, nothing_is_open
 from tests.support.keys import chat, id_of
 from tests.support.kill_points import Killed, KillSwitch
-from tests.support.requests import exchange
+from tests.support.requests import exchange, run_cleanup
 
 DAVE = "user:default/dave"
 NOT_ACCEPTED = {"error": "invalid_grant", "error_description": "The token is not accepted for this client_id"}
@@ -75,7 +75,7 @@ async def test_it_stays_within_the_tier_of_the_owner(
     service = ruled(make_service, key=KeyTerms(900, ("gpt-fake", "claude-fake"), 500.0, 9000, 90))
     tier = Tier(max_budget=2.0, models=("gpt-fake",), tpm_limit=100, rpm_limit=10, max_key_life=120)
     (component, *others) = service.settings.owners
-    service = make_service(owners=(replace(component, limits=tier), *others), workloads=service.settings.workloads)
+    service = make_service(owners=(replace(component, tier=tier), *others), workloads=service.settings.workloads)
     assert (await given(service.client(), issuer.token()))["expires_in"] == 120
     (row,) = litellm.rows.keys.values()
     assert [row[name] for name in ("models", "max_budget", "tpm_limit", "rpm_limit")] == [["gpt-fake"], 2.0, 100, 10]
@@ -87,8 +87,8 @@ async def test_a_rule_none_of_whose_models_the_owner_may_call_gives_nothing(
     """An empty list would allow all of them."""
     service = ruled(make_service, key=KeyTerms(models=("claude-fake",)))
     (component, *others) = service.settings.owners
-    tier = replace(component.limits, models=("gpt-fake",))
-    service = make_service(owners=(replace(component, limits=tier), *others), workloads=service.settings.workloads)
+    tier = replace(component.tier, models=("gpt-fake",))
+    service = make_service(owners=(replace(component, tier=tier), *others), workloads=service.settings.workloads)
     response = await exchange(service.client(), issuer.token())
     assert (response.status_code, response.json()) == (400, NOT_ACCEPTED)
     assert litellm.rows.keys == {}
@@ -115,19 +115,14 @@ async def test_a_rule_none_of_whose_models_the_owner_may_call_gives_nothing(
     ids=str,
 )
 async def test_what_is_refused(
-    nobody: httpx.AsyncClient,
-    issuer: IssuerStandIn,
-    litellm: LiteLLMStandIn,
-    changes: dict[str, str],
-    claims: dict[str, Any],
-    error: str,
+    service: Service, issuer: IssuerStandIn, changes: dict[str, str], claims: dict[str, Any], error: str
 ) -> None:
     """In the words of RFC 6749 and RFC 8693; of a token never which check failed."""
-    response = await exchange(nobody, issuer.token(**claims), **changes)
+    response = await exchange(service.client(), issuer.token(**claims), **changes)
     assert (response.status_code, response.json()["error"]) == (400, error)
     if error == "invalid_grant":
         assert response.json() == NOT_ACCEPTED
-    assert litellm.rows.keys == {}
+    assert service.litellm.rows.keys == {}
 
 
 @pytest.mark.parametrize(
@@ -214,7 +209,7 @@ async def test_a_key_is_gone_after_its_end(
     await service.run_background_jobs()
     assert litellm.rows.keys == {}
     listed = (await service.signed_in(BOB).get(f"{BASE}/workloads")).json()
-    assert (listed["rules"][0]["livingKeys"], listed["rules"][0]["lastUsedAt"]) == (0, "2027-01-15T08:00:00.000000Z")
+    assert (listed["rules"][0]["livingKeys"], listed["rules"][0]["lastUsedAt"]) == (0, "2027-01-15T08:00:00Z")
 
 
 async def test_the_rate_of_a_rule(make_service: MakeService, issuer: IssuerStandIn, clock: Clock) -> None:
@@ -248,18 +243,25 @@ async def test_an_owner_that_is_being_off_boarded_gets_none(
     litellm: LiteLLMStandIn,
 ) -> None:
     """Its living short keys are blocked with the rest, and a repetition gives none of them."""
-    token = issuer.token()
+    token, bob = issuer.token(), service.signed_in(BOB)
     secret = (await given(nobody, token))["access_token"]
-    backstage.org.remove(CHECKOUT)
-    bob = service.signed_in(BOB)
-    plan = (await bob.post(f"{BASE}/cleanup", json={"dryRun": True})).json()["plan"]
-    await bob.post(f"{BASE}/cleanup", json={"dryRun": False, "planHash": plan["hash"]})
-    for _ in range(200):
-        if await chat(litellm, secret) == 401:
-            break
-        await asyncio.sleep(0)
+    for name in "abc":
+        backstage.org.components[f"component:default/{name}"] = backstage.org.components[CHECKOUT]
+        assert (await bob.post(f"{BASE}/users", json={"userId": f"component:default/{name}"})).status_code == 201
+    del backstage.org.components[CHECKOUT]
+    await run_cleanup(bob)
     assert await chat(litellm, secret) == 401
-    assert (await exchange(nobody, token)).json() == NOT_ACCEPTED
+    for again in (token, issuer.token(jti="another")):
+        assert (await exchange(nobody, again)).json() == NOT_ACCEPTED
+
+
+async def test_a_name_that_was_taken_over_gives_none(
+    nobody: httpx.AsyncClient, issuer: IssuerStandIn, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """Who registers a component again under the name of a rule's owner inherits nothing."""
+    await given(nobody, issuer.token())
+    backstage.org.uids[CHECKOUT] = "registered-again"
+    clock.advance(61)
     assert (await exchange(nobody, issuer.token(jti="another"))).json() == NOT_ACCEPTED
 
 
@@ -270,6 +272,7 @@ async def test_a_short_key_can_be_blocked_and_deleted_only(
     await given(nobody, issuer.token())
     (key_id,) = litellm.rows.keys
     bob, path = service.signed_in(BOB), keys_path(CHECKOUT, key_id)
+    await service.signed_in(ALICE).get(user_path(ALICE))
     key = (await bob.get(path)).json()
     assert (key["source"], key["id"], key["key_alias"]) == (f"workload:{PIPELINE}", id_of(key_id), key["key_alias"])
     assert (await bob.patch(path, json={"alias": "mine"})).status_code == 409
@@ -386,8 +389,8 @@ async def test_killed_at_every_step(
             await plain.run_background_jobs()
             await nothing_is_open(plain)
             # One that was recorded may have been given.
-            recorded = [event for event in await events(plain.signed_in(BOB), action="key.mint", limit=1)]
-            is_given = recorded[0]["outcome"] == "done" and recorded[0]["at"] > "2027-01-15T08:01"
+            (last,) = await events(plain.signed_in(BOB), action="key.mint", limit=1)
+            is_given = last["outcome"] == "done" and last["at"] > "2027-01-15T08:01"
             assert len(litellm.rows.keys) <= int(is_given), f"after step {step}"
             assert (await exchange(plain.client(), token)).status_code == 200
         else:
