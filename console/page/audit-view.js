@@ -20,6 +20,7 @@ const ACTIONS = [
   'user.block',
   'user.restore',
   'key.create',
+  'key.mint',
   'key.update',
   'key.delete',
   'key.regenerate',

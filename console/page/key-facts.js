@@ -13,6 +13,15 @@ const SOON = 24 * 3600;
 export const keyName = key =>
   key.key_alias || (key.isSession && text.keys.session) || key.key_name || text.keys.unnamed;
 
+/** Whether a key was made for a workload, in exchange for its token: it ends by itself. @param {Key} key */
+export const isShort = key => Boolean(key.source);
+
+/** What the page calls the source of a short key, which usage has as a group. @param {string} source */
+export const workloadOf = source => text.keys.workload(source.slice(source.indexOf(':') + 1));
+
+/** Whether LiteLLM takes calls with it. @param {Key} key */
+export const isActive = key => statusOf(key) === 'active';
+
 /**
  * Whether LiteLLM refuses calls because of a budget. 0 is a budget.
  *
@@ -60,11 +69,11 @@ export const mayRotate = key =>
   statusOf(key) !== 'expired' && (!key.blocked || [undefined, 'report'].includes(key.blockedBy));
 
 /**
- * Whether a tier's number of keys includes it: not if it has expired, was replaced, or is a sign-in.
+ * Whether a tier's number of keys includes it: not if it has expired, was replaced, or ends by itself.
  *
  * @param {Key} key
  */
-export const takesRoom = key => statusOf(key) !== 'expired' && !key.replacedBy && !key.isSession;
+export const takesRoom = key => statusOf(key) !== 'expired' && !key.replacedBy && !key.isSession && !isShort(key);
 
 /** @param {Key} key @param {number} now milliseconds */
 export function statusPill(key, now = Date.now()) {

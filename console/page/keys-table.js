@@ -4,8 +4,20 @@ import { html, nothing, repeat } from './lit.js';
 import { PageElement } from './element.js';
 import { budgetBar } from './budget.js';
 import { exact, exactMoney, money, when } from './format.js';
-import { SORTABLE, directionOf, isOdd, keyName, matches, rates, sorted, statusPill } from './key-facts.js';
-import { empty, rowFilters, table } from './ui.js';
+import {
+  SORTABLE,
+  directionOf,
+  isActive,
+  isOdd,
+  isShort,
+  keyName,
+  matches,
+  rates,
+  sorted,
+  statusPill,
+  workloadOf,
+} from './key-facts.js';
+import { empty, pill, rowFilters, table } from './ui.js';
 import { text } from './text.js';
 
 const { keys: words } = text;
@@ -28,6 +40,7 @@ class KeysTable extends PageElement {
     status: { state: true },
     by: { state: true },
     isReversed: { state: true },
+    unfolded: { state: true },
   };
 
   /** What may be done to a key, if anything. @type {((event: MouseEvent, row: any) => void) | null} */ menu = null;
@@ -41,6 +54,14 @@ class KeysTable extends PageElement {
     this.status = '';
     this.by = '';
     this.isReversed = false;
+    /** @type {Set<string>} the workloads whose keys are shown */ this.unfolded = new Set();
+  }
+
+  /** What is looked for is not folded away. */
+  willUpdate() {
+    if (this.hasUpdated) return;
+    const wanted = this.rows.find(row => row.token === this.keyId);
+    if (wanted && isShort(wanted)) this.unfolded = new Set([wanted.source]);
   }
 
   /** What is looked for is where the eye and the focus are. */
@@ -68,14 +89,66 @@ class KeysTable extends PageElement {
         words.title,
         html`${COLUMNS.map(([name, kind]) => this.#head(name, kind))}
           <td></td>`,
-        repeat(
-          shown,
-          row => row.token,
-          row => this.#row(row),
-        ),
+        [this.#rows(shown.filter(row => !isShort(row))), this.#groups(shown.filter(isShort))],
       )}
       ${shown.length ? nothing : empty(words.noMatch)}
     </section>`;
+  }
+
+  /** @param {any[]} rows */
+  #rows(rows) {
+    return repeat(
+      rows,
+      row => row.token,
+      row => this.#row(row),
+    );
+  }
+
+  /**
+   * Short keys come and go by themselves: a row for each workload, and its keys below it on demand.
+   *
+   * @param {any[]} rows
+   */
+  #groups(rows) {
+    const sources = [...new Set(rows.map(row => row.source))].toSorted();
+    return sources.map(source =>
+      this.#group(
+        source,
+        rows.filter(row => row.source === source),
+      ),
+    );
+  }
+
+  /** @param {string} source @param {any[]} rows */
+  #group(source, rows) {
+    const name = workloadOf(source);
+    const isOpen = this.unfolded.has(source);
+    const spend = rows.reduce((sum, row) => sum + row.spend, 0);
+    const used = latest(rows.map(row => row.last_active));
+    return html`<tr class="group">
+        <td class="first">
+          <button type="button" class="quiet fold" aria-expanded=${isOpen} @click=${() => this.#fold(source)}>
+            ${name}
+          </button>
+          <div class="sub">${words.short(rows.length, rows.filter(row => isActive(row)).length)}</div>
+        </td>
+        <td class="state">${pill('plain', words.isShort, words.shortHint)}</td>
+        <td class="if-3 nothing"></td>
+        <td class="num" title=${exactMoney(spend)}>${money(spend)}</td>
+        <td class="nothing"></td>
+        <td class="if-4 nothing"></td>
+        <td class="if-2 ${used ? '' : 'nothing'}" data-label=${words.used} title=${exact(used)}>${when(used)}</td>
+        <td class="if-2 nothing"></td>
+        <td class="act nothing"></td>
+      </tr>
+      ${isOpen ? this.#rows(rows) : nothing}`;
+  }
+
+  /** @param {string} source */
+  #fold(source) {
+    const unfolded = new Set(this.unfolded);
+    if (!unfolded.delete(source)) unfolded.add(source);
+    this.unfolded = unfolded;
   }
 
   /** @param {typeof COLUMNS[number][0]} name @param {string} kind */
@@ -133,6 +206,9 @@ class KeysTable extends PageElement {
   }
 }
 customElements.define('keys-table', KeysTable);
+
+/** The last of some times. @param {(string | null | undefined)[]} times */
+const latest = times => times.filter(Boolean).toSorted().at(-1);
 
 /** @param {any} row */
 function budget(row) {

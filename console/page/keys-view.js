@@ -9,7 +9,7 @@ import { KeyRotate } from './key-rotate.js';
 import { mayTransfer, transferKey } from './key-transfer.js';
 import { keyTiles } from './key-tiles.js';
 import { budgetNotice, limitsOf } from './budget.js';
-import { isOver, keyName, mayRotate, mayUnblock, takesRoom } from './key-facts.js';
+import { isOver, isShort, keyName, mayRotate, mayUnblock, takesRoom } from './key-facts.js';
 import { showMenu } from './menu.js';
 import { notices } from './notices.js';
 import { may, session } from './session.js';
@@ -143,7 +143,7 @@ class KeysView extends OwnedView {
     const tier = this.isOwn ? this.me.tier : this.user.tier;
     const most = this.limits.maxKeys;
     const { user, budget } = this;
-    const count = most ? this.#count : this.rows.length;
+    const count = most ? this.#count : this.rows.filter(row => !isShort(row)).length;
     return keyTiles({ user, budget, missing: this.missing.budget, count, most, tier }, () => this.#loadBudget());
   }
 
@@ -168,10 +168,13 @@ class KeysView extends OwnedView {
       label: dialogs.transfer,
       act: () => transferKey(this, row, () => this.#forget(row), after.gone),
     };
-    const actions = [
+    const changes = [
       { label: dialogs.edit, act: () => this.#edit(row) },
       ...(mayRotate(row) ? [rotate] : []),
       ...(mayTransfer(this.me, this.userId, row) ? [transfer] : []),
+    ];
+    const actions = [
+      ...(isShort(row) ? [] : changes),
       ...(row.blocked && !mayUnblock(row, may(this.me, 'keys.unblock')) ? [] : [blocking]),
       { label: dialogs.remove, danger: true, act: () => this.#remove(row) },
     ];

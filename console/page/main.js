@@ -23,6 +23,7 @@ const { nav } = text;
 const MODULES = {
   users: () => import('./users-view.js'),
   user: () => import('./user-view.js'),
+  workloads: () => import('./workloads-view.js'),
   cleanup: () => import('./cleanup-view.js'),
   audit: () => import('./audit-view.js'),
   health: () => import('./health-view.js'),
@@ -269,6 +270,8 @@ class Console extends PageElement {
         return html`<users-view></users-view>`;
       case 'user':
         return keyed(location.hash, html`<user-view .userId=${userId} .me=${person} .keyId=${keyId}></user-view>`);
+      case 'workloads':
+        return html`<workloads-view></workloads-view>`;
       case 'cleanup':
         return html`<cleanup-view .me=${person}></cleanup-view>`;
       case 'audit':

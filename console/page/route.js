@@ -7,9 +7,10 @@ export const NEEDS = {
   user: 'users.read',
   cleanup: 'cleanup.read',
   audit: 'audit.read',
+  workloads: 'workloads.read',
   health: 'cleanup.read',
 };
-export const FOR_SOME = /** @type {const} */ (['users', 'cleanup', 'audit', 'health']);
+export const FOR_SOME = /** @type {const} */ (['users', 'workloads', 'cleanup', 'audit', 'health']);
 
 /**
  * The route in the address, such as #/users/user:default/alice, or that with /keys/ and the id of a key; or

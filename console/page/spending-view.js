@@ -4,6 +4,7 @@ import { html, nothing } from './lit.js';
 import { SERIES, chart, daysBetween } from './chart.js';
 import { budgetNotice, budgetTile } from './budget.js';
 import { exact, exactMoney, isKeyId, money, number, shortId, utcDayOf, when } from './format.js';
+import { workloadOf } from './key-facts.js';
 import { download, empty, heads, table, tile } from './ui.js';
 import { text } from './text.js';
 import { OwnedView } from './owned-view.js';
@@ -235,4 +236,7 @@ const usd = spend => Number(spend.toFixed(6));
 const dateOf = date => date.toISOString().slice(0, 10);
 
 /** @param {any} row */
-const groupName = row => row.alias ?? (isKeyId(row.group) ? shortId(row.group) : row.group);
+const groupName = row => {
+  if (row.group.startsWith('workload:')) return workloadOf(row.group);
+  return row.alias ?? (isKeyId(row.group) ? shortId(row.group) : row.group);
+};

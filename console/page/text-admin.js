@@ -87,6 +87,58 @@ export const forAdmins = {
       `${plural(count, 'other key', 'other keys')} of groups and components: nobody knows who received the secret`,
     columns: { key: 'Key', owner: 'Owner', received: 'Received' },
   },
+  workloads: {
+    title: 'Workloads',
+    lead: 'Software that shows an OpenID token of its own gets a key of minutes, by these rules: no secret is stored.',
+    none: 'There are no rules: litellmOrchestrator.workloads is not set.',
+    test: {
+      title: 'Try a token',
+      label: 'A token, or its claims as JSON',
+      hint: 'A token is sent for this test only, and removed from the page at once. Nothing is changed.',
+      button: 'Try it',
+      notTried: 'The rules were not asked',
+      noJson: 'This begins like claims, and is no JSON.',
+      /** @param {string} issuer */
+      verified: issuer => `The token is one of ${issuer}.`,
+      /** @param {string} reason */
+      unverified: reason => `The token does not verify: ${reason}.`,
+      claims: 'Taken as if they were verified.',
+      noIssuer: 'Their iss is no issuer of the settings.',
+      rule: 'Rule',
+      result: 'Result',
+      reason: 'First check that does not match',
+      matched: 'Matches',
+      not: 'Does not match',
+    },
+    issuers: {
+      title: 'Issuers',
+      name: 'Issuer',
+      health: 'Keys',
+      audience: 'Audience',
+      read: 'Read',
+      /** @param {number} count */
+      keys: count => plural(count, 'key', 'keys'),
+      unread: 'Not read yet',
+      failed: 'Cannot be read',
+      inSettings: 'in the settings',
+    },
+    rules: {
+      title: 'Rules',
+      name: 'Rule',
+      owner: 'Owner',
+      match: 'Matches',
+      limits: 'Limits of a key',
+      living: 'Living keys',
+      used: 'Last key',
+      /** @param {string} life */
+      life: life => `at most ${life}`,
+      /** @param {string} budget */
+      budget: budget => `budget ${budget}`,
+      /** @param {number} count */
+      perMinute: count => `${plural(count, 'key', 'keys')} a minute`,
+      of: 'of',
+    },
+  },
   cleanup: {
     notPlanned: 'The preview was not made',
     notApplied: 'The plan was not carried out',

@@ -30,6 +30,7 @@ export const text = {
     spending: 'Spending',
     admin: 'Admin',
     users: 'Users',
+    workloads: 'Workloads',
     cleanup: 'Off-boarding',
     audit: 'Audit log',
     health: 'Health',
@@ -154,6 +155,12 @@ export const text = {
     },
     unnamed: 'unnamed',
     session: 'sign-in to LiteLLM',
+    /** @param {string} rule */
+    workload: rule => `Workload ${rule}`,
+    /** @param {number} count @param {number} active */
+    short: (count, active) => `${plural(count, 'key', 'keys')} of minutes, ${active} active`,
+    isShort: 'Short',
+    shortHint: 'It ends by itself, and can be blocked or deleted only.',
     allModels: 'All models',
     /** @param {number} count */
     models: count => plural(count, 'model', 'models'),

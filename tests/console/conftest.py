@@ -32,6 +32,7 @@ from domain.identity import Caller
 from settings.model import Settings
 from standalone.backstage import BackstageStandIn
 from standalone.environment import standalone_ports, standalone_settings
+from standalone.issuer import IssuerStandIn
 from standalone.litellm import LiteLLMStandIn
 from standalone.litellm_usage import calls_for
 from tests.conftest import ALICE, BASE, keys_path, migrated_database
@@ -53,6 +54,7 @@ class Portal:
     origin: str
     litellm: LiteLLMStandIn
     backstage: BackstageStandIn
+    issuer: IssuerStandIn = field(default_factory=IssuerStandIn)
     is_expired: bool = False
 
     def as_person(self, ref: str) -> Any:
@@ -135,7 +137,7 @@ async def portal(tmp_path: Path, configured: Configure) -> AsyncIterator[Portal]
     portal = Portal("", litellm, backstage)
     migrated_database(tmp_path)
     settings = replace(standalone_settings(str(tmp_path)), creates_per_minute=100_000, maintenance_interval=0)
-    ports = replace(standalone_ports(litellm, backstage, Ports()), sign_in=portal.sign_in)
+    ports = replace(standalone_ports(litellm, backstage, Ports(), portal.issuer), sign_in=portal.sign_in)
     async with serving(create_app(configured(settings), ports)) as port:
         portal.origin = f"http://127.0.0.1:{port}"
         yield portal

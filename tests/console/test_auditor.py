@@ -35,7 +35,7 @@ async def test_an_auditor_reads_without_buttons(audited: Opened) -> None:
     async with audited.portal.as_person(ALICE) as alice:
         await alice.post(keys_path(ALICE), json={"alias": "laptop"})
     await audited.sign_in("dave")
-    await expect(page.locator("nav a")).to_have_text(["Users", "Off-boarding", "Audit log", "Health"])
+    await expect(page.locator("nav a")).to_have_text(["Users", "Workloads", "Off-boarding", "Audit log", "Health"])
     await expect(page.locator(".who")).to_contain_text("auditor")
     await page.get_by_role("link", name="alice").first.click()
     await expect(page.get_by_text("laptop")).to_be_visible()

@@ -25,6 +25,7 @@ VIEWS = {
     "spending": ("alice", "#/spending"),
     "users": ("bob", "#/users"),
     "user": ("bob", "#/users/user:default/alice"),
+    "workloads": ("bob", "#/workloads"),
     "cleanup": ("bob", "#/cleanup"),
     "audit": ("bob", "#/audit"),
     "health": ("bob", "#/health"),

@@ -35,7 +35,7 @@ async def crowded(portal: Portal) -> None:
     row |= {"spend": 1_234_567.89, "max_budget": 2_000_000, "rpm_limit": 1_000_000, "tpm_limit": 100_000_000}
 
 
-@pytest.mark.parametrize("route", ["", "#/spending", "#/users", "#/audit", "#/cleanup"])
+@pytest.mark.parametrize("route", ["", "#/spending", "#/users", "#/workloads", "#/audit", "#/cleanup"])
 async def test_tables_fit_at_every_width(open_page: Open, portal: Portal, route: str) -> None:
     """No cell is covered, or out of sight, from the smallest phone to the widest screen."""
     await crowded(portal)
