@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import httpx
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import Ports
@@ -21,6 +22,8 @@ from standalone.litellm import LiteLLMStandIn
 CHECKOUT, PIPELINE = "component:default/checkout", "checkout-pipeline"
 CALLS_PATH = "/litellm"
 """Where `with_model_calls` serves the paths that keys are for."""
+TOKEN_PATH = "/issuer/token"  # noqa: S105  # a path
+"""Where `with_workload_tokens` serves tokens that the rule PIPELINE takes."""
 
 
 def standalone_settings(folder: str) -> Settings:
@@ -74,5 +77,15 @@ def with_model_calls(service: ASGIApp, litellm_stand_in: LiteLLMStandIn) -> ASGI
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         is_call = scope["type"] == "http" and scope["path"].startswith(f"{CALLS_PATH}/")
         await (calls if is_call else service)(scope, receive, send)
+
+    return application
+
+
+def with_workload_tokens(service: ASGIApp, issuer_stand_in: IssuerStandIn) -> ASGIApp:
+    """`service`, and beside it, for anybody, tokens as a forge gives them to its pipelines."""
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        is_token = scope["type"] == "http" and scope["path"] == TOKEN_PATH
+        await (PlainTextResponse(issuer_stand_in.token()) if is_token else service)(scope, receive, send)
 
     return application

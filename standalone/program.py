@@ -20,7 +20,16 @@ from edge.logs import configure_logging
 from settings.model import ConnectionLimits, Settings
 from standalone.backstage import BackstageStandIn
 from standalone.demo import Demo, DemoClock, demo_settings
-from standalone.environment import CALLS_PATH, standalone_ports, standalone_settings, with_model_calls
+from standalone.environment import (
+    CALLS_PATH,
+    PIPELINE,
+    TOKEN_PATH,
+    standalone_ports,
+    standalone_settings,
+    with_model_calls,
+    with_workload_tokens,
+)
+from standalone.issuer import IssuerStandIn
 from standalone.litellm import LiteLLMStandIn
 from standalone.seed import SeedError, seeded_stand_ins
 from state.database import Database
@@ -30,6 +39,13 @@ _RATE_VARIABLE = "LITELLM_ORCHESTRATOR_RATE_PER_MINUTE"
 _SEED_VARIABLE = "LITELLM_ORCHESTRATOR_SEED"
 _BASE = "{origin}/api/litellm-orchestrator"
 _ALICE = f"{_BASE}/users/user%3Adefault%2Falice"
+
+
+_OAUTH = "urn:ietf:params:oauth"
+_EXCHANGE = (
+    f"-d client_id={PIPELINE} -d grant_type={_OAUTH}:grant-type:token-exchange "
+    f"-d subject_token_type={_OAUTH}:token-type:jwt"
+)
 
 
 def _curl(person: str, arguments: str) -> str:
@@ -53,6 +69,8 @@ _BANNER = "\n".join(
         f"KEY=$({_curl('alice', f'-X POST {_ALICE}/keys')} | {_CUT_OUT})",
         f"""curl -sS -H "Authorization: Bearer $KEY" {{origin}}{CALLS_PATH}/v1/chat/completions {_CALL}""",
         _curl("alice", f"{_ALICE}/usage"),
+        "# a pipeline without a secret: its own token for a key of minutes",
+        f"curl -sS {_BASE}/oauth/token {_EXCHANGE} -d subject_token=$(curl -sS {{origin}}{TOKEN_PATH})",
         "# bob, an admin: alice's keys, and who changed what",
         _curl("bob", f"{_ALICE}/keys"),
         _curl("bob", f"{_BASE}/audit"),
@@ -93,15 +111,18 @@ def application() -> ASGIApp:
     folder = tempfile.mkdtemp(prefix="litellm-orchestrator-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     settings = _settings(folder)
+    issuer = IssuerStandIn()
     if seed := os.environ.get(_SEED_VARIABLE):
         litellm, backstage = seeded_stand_ins(Path(seed))
-        return with_model_calls(create_app(settings, standalone_ports(litellm, backstage)), litellm)
+        service = create_app(settings, standalone_ports(litellm, backstage, issuer_stand_in=issuer))
+        return with_workload_tokens(with_model_calls(service, litellm), issuer)
     clock = DemoClock()
     litellm, backstage = LiteLLMStandIn(clock), BackstageStandIn()
     settings = demo_settings(settings)
-    service = create_app(settings, standalone_ports(litellm, backstage, Ports(wall_clock=clock)))
+    service = create_app(settings, standalone_ports(litellm, backstage, Ports(wall_clock=clock), issuer))
     demo = Demo(service, litellm, backstage.org, clock)
-    return _after(demo, settings.database_url, with_model_calls(service, litellm))
+    served = with_workload_tokens(with_model_calls(service, litellm), issuer)
+    return _after(demo, settings.database_url, served)
 
 
 def _settings(folder: str) -> Settings:

@@ -16,17 +16,18 @@ _IMPORTED = "import cli.main, sys; print([name for name in sys.modules if name.p
 
 
 async def test_the_printed_lines_work() -> None:
-    """Pasted from top to bottom: alice's user, a key, her keys, herself; a call; bob's view of it all; no carol."""
+    """Pasted from top to bottom: alice, a key, her keys; a call; a pipeline; bob's view of it all; no carol."""
     async with listening("--port", "0", program="standalone") as running:
         lines = [line for line in running.printed if line.startswith(("curl ", "KEY="))]
         answers = [json.loads(answer) for answer in await answers_of(lines)]
-        user, created, keys, me, call, usage, seen, audit, refused = answers
+        user, created, keys, me, call, usage, exchanged, seen, audit, refused = answers
         assert (user["userId"], me["roles"], refused["name"]) == ("user:default/alice", ["member"], "NotAllowedError")
         assert keys["keys"][0]["token"] == created["keyId"]
         assert call["choices"][0]["message"]["content"] == "hi"
         assert usage["budget"]["spend"] > user["spend"]
         assert [key["spend"] for key in seen["keys"][:2]] == [CALL_COST, 0]
-        assert [event["action"] for event in audit["events"][:2]] == ["key.create", "key.create"]
+        assert [event["action"] for event in audit["events"][:2]] == ["key.mint", "user.create"]
+        assert (exchanged["access_token"][:3], exchanged["token_type"]) == ("sk-", "Bearer")
         printed = await running.stop()
     assert running.process.returncode == 0
     assert created["keySecret"] not in printed

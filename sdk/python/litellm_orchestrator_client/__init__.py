@@ -1,5 +1,5 @@
 """A typed client of litellm-orchestrator. `api` has a module for each operation, `models` the bodies."""
 
-from .client import Client, OrchestratorError, async_pages, pages, result
+from .client import Client, OrchestratorError, TokenError, async_pages, exchange, pages, result
 
-__all__ = ("Client", "OrchestratorError", "async_pages", "pages", "result")
+__all__ = ("Client", "OrchestratorError", "TokenError", "async_pages", "exchange", "pages", "result")

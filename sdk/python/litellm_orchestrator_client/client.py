@@ -11,6 +11,8 @@ from typing import Any, Protocol, TypeVar
 import httpx
 
 from .models.api_error import ApiError
+from .models.o_auth_error import OAuthError
+from .models.token_request import TokenRequest
 from .types import UNSET, Unset
 
 
@@ -26,12 +28,15 @@ P = TypeVar("P", bound=_Page)
 class Client:
     """Calls the service at `base_url`. `token` is asked for a Backstage token before each request.
 
-    `attempts`: how often a request is sent that may be repeated. `options`: those of httpx; the timeout is 30 s.
+    Without `token` it is a workload's, which can exchange its own token. `attempts`: how often a request is sent that
+    may be repeated. `options`: those of httpx; the timeout is 30 s.
     """
 
     raise_on_unexpected_status = True
 
-    def __init__(self, base_url: str, token: Callable[[], str], *, attempts: int = 4, **options: Any) -> None:
+    def __init__(
+        self, base_url: str, token: Callable[[], str] | None = None, *, attempts: int = 4, **options: Any
+    ) -> None:
         self.token, self.attempts = token, attempts
         self._options: dict[str, Any] = {"base_url": base_url, "timeout": 30.0, **options}
         self._sync: httpx.Client | None = None
@@ -47,9 +52,16 @@ class Client:
         self._async = self._async or _AsyncClient(self, self._options)
         return self._async
 
+    def sign(self, request: httpx.Request) -> None:
+        """Adds the caller's token, if there is one."""
+        if self.token is not None:
+            request.headers["Authorization"] = f"Bearer {self.token()}"
+
     def pause(self, request: httpx.Request, outcome: httpx.Response | httpx.TransportError, sent: int) -> float | None:
         """Seconds until a request is sent again, after `sent` times; None if not: it would not help, or act twice."""
-        again, wait = request.method == "GET" or "Idempotency-Key" in request.headers, ""
+        # A workload's token gets the same key again.
+        is_exchange = request.url.path.endswith("/oauth/token")
+        again, wait = request.method == "GET" or "Idempotency-Key" in request.headers or is_exchange, ""
         if isinstance(outcome, httpx.Response):
             status, wait = outcome.status_code, outcome.headers.get("Retry-After", "")
             ends_by_itself = status >= 500 or (status == 409 and wait != "")
@@ -69,7 +81,7 @@ class _Client(httpx.Client):
     def send(self, request: httpx.Request, **how: Any) -> httpx.Response:
         sent = 0
         while True:
-            request.headers["Authorization"] = f"Bearer {self._owner.token()}"
+            self._owner.sign(request)
             sent += 1
             try:
                 response = super().send(request, **how)
@@ -89,7 +101,7 @@ class _AsyncClient(httpx.AsyncClient):
     async def send(self, request: httpx.Request, **how: Any) -> httpx.Response:
         sent = 0
         while True:
-            request.headers["Authorization"] = f"Bearer {self._owner.token()}"
+            self._owner.sign(request)
             sent += 1
             try:
                 response = await super().send(request, **how)
@@ -109,10 +121,30 @@ class OrchestratorError(Exception):
         super().__init__(f"{self.name} ({self.status}): {self.message}")
 
 
-def result(answer: T | ApiError | None) -> T:
-    """The answer of a call that succeeded. Raises OrchestratorError for one that did not."""
+class TokenError(Exception):
+    """No key was given for a token. `error` is a code of OAuth, such as `invalid_grant`; `description` a sentence."""
+
+    def __init__(self, error: OAuthError) -> None:
+        self.error, self.description = error.error, error.error_description
+        super().__init__(f"{self.error}: {self.description}")
+
+
+def exchange(rule: str, token: str) -> TokenRequest:
+    """The body that asks for a key in exchange for a workload's token: `issue_token.sync(client=client, body=…)`."""
+    return TokenRequest(
+        grant_type="urn:ietf:params:oauth:grant-type:token-exchange",
+        client_id=rule,
+        subject_token=token,
+        subject_token_type="urn:ietf:params:oauth:token-type:jwt",  # noqa: S106  # no secret
+    )
+
+
+def result(answer: T | ApiError | OAuthError | None) -> T:
+    """The answer of a call that succeeded. Raises OrchestratorError or TokenError for one that did not."""
     if isinstance(answer, ApiError):
         raise OrchestratorError(answer)
+    if isinstance(answer, OAuthError):
+        raise TokenError(answer)
     assert answer is not None, "a 204 or 304 has no body: call sync_detailed"
     return answer
 

@@ -7,10 +7,11 @@ from itertools import count
 
 import httpx
 import pytest
-from litellm_orchestrator_client import Client, OrchestratorError, async_pages, pages, result
+from litellm_orchestrator_client import Client, OrchestratorError, TokenError, async_pages, exchange, pages, result
 from litellm_orchestrator_client.api.cleanup import run_cleanup
 from litellm_orchestrator_client.api.keys import create_user_key
 from litellm_orchestrator_client.api.users import get_users
+from litellm_orchestrator_client.api.workloads import issue_token
 from litellm_orchestrator_client.models import UserKey, UserList
 
 ALICE = "user:default/alice"
@@ -127,6 +128,33 @@ def test_a_token_is_asked_for_before_each_request_and_once_more_after_a_401() ->
     with pytest.raises(OrchestratorError):
         result(get_users.sync(client=client_of(service)))
     assert len(service.requests) == 2
+
+
+def test_an_exchange_is_a_form_and_needs_no_backstage_token() -> None:
+    """It is repeated after an outage: the same token gets the same key again."""
+    issued = {"access_token": "sk-short", "issued_token_type": "t", "token_type": "Bearer", "expires_in": 900}
+    service = Service(
+        httpx.Response(503, json={"error": "temporarily_unavailable", "error_description": "busy"}),
+        httpx.Response(200, json=issued),
+    )
+    client = Client("http://service/api/litellm-orchestrator", transport=httpx.MockTransport(service))
+    assert result(issue_token.sync(client=client, body=exchange("shop-main", "a.b.c"))).access_token == "sk-short"
+    assert service.sent("Authorization") == [None, None]
+    assert service.sent("Content-Type") == ["application/x-www-form-urlencoded"] * 2
+    assert httpx.QueryParams(service.requests[1].content.decode()) == httpx.QueryParams(
+        grant_type="urn:ietf:params:oauth:grant-type:token-exchange",
+        client_id="shop-main",
+        subject_token="a.b.c",
+        subject_token_type="urn:ietf:params:oauth:token-type:jwt",
+    )
+
+
+def test_a_refused_exchange_has_the_form_of_oauth() -> None:
+    """With the code and the sentence of the service."""
+    refused = httpx.Response(400, json={"error": "invalid_grant", "error_description": "The token is not accepted"})
+    with pytest.raises(TokenError, match=r"^invalid_grant: The token is not accepted$") as raised:
+        result(issue_token.sync(client=client_of(Service(refused)), body=exchange("shop-main", "a.b.c")))
+    assert (raised.value.error, raised.value.description) == ("invalid_grant", "The token is not accepted")
 
 
 def page(cursor: str | None) -> httpx.Response:

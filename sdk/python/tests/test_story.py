@@ -1,6 +1,7 @@
 """The whole story of a key, against the service at ORCHESTRATOR_URL (`make mock`).
 
 ORCHESTRATOR_TOKENS has Backstage tokens by user ref, as JSON; for whom it has none, the mock's are used.
+ORCHESTRATOR_WORKLOAD_TOKEN is one that the rule `checkout-pipeline` takes; without it there is no workload.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from litellm_orchestrator_client import Client, OrchestratorError, pages, result
+from litellm_orchestrator_client import Client, OrchestratorError, TokenError, exchange, pages, result
 from litellm_orchestrator_client.api.audit import get_audit
 from litellm_orchestrator_client.api.keys import (
     create_user_key,
@@ -27,6 +28,7 @@ from litellm_orchestrator_client.api.keys import (
 )
 from litellm_orchestrator_client.api.usage import get_models, get_user_usage
 from litellm_orchestrator_client.api.users import get_me, get_user, get_users, update_user
+from litellm_orchestrator_client.api.workloads import get_workloads, issue_token
 from litellm_orchestrator_client.models import (
     ApiError,
     CreateUserKeyRequest,
@@ -43,6 +45,8 @@ from litellm_orchestrator_client.types import Unset
 
 ALICE, BOB, CAROL = (f"user:default/{name}" for name in ("alice", "bob", "carol"))
 ASSISTANT = "component:default/assistant"
+CHECKOUT, PIPELINE = "component:default/checkout", "checkout-pipeline"
+WORKLOAD_TOKEN = os.environ.get("ORCHESTRATOR_WORKLOAD_TOKEN", "")
 TOKENS: dict[str, str] = json.loads(os.environ.get("ORCHESTRATOR_TOKENS", "{}"))
 
 
@@ -172,6 +176,25 @@ def test_an_admin_manages_everybody(bob: Client) -> None:
     assert changed.max_budget == 250
     events = result(get_audit.sync(client=bob, target=ALICE, limit=1)).events
     assert [(event.actor, event.action, event.outcome) for event in events] == [(BOB, "user.update", "done")]
+
+
+@pytest.mark.skipif(not WORKLOAD_TOKEN, reason="there is no ORCHESTRATOR_WORKLOAD_TOKEN")
+def test_a_workload_exchanges_its_token(bob: Client) -> None:
+    """For a key of minutes of its component, which is seen by an admin; another token gets nothing."""
+    workload = Client(os.environ["ORCHESTRATOR_URL"], event_hooks={"response": [accepted]})
+    with workload.get_httpx_client():
+        key = result(issue_token.sync(client=workload, body=exchange(PIPELINE, WORKLOAD_TOKEN)))
+        assert key.access_token.startswith("sk-")
+        assert 0 < key.expires_in <= 900
+        again = result(issue_token.sync(client=workload, body=exchange(PIPELINE, WORKLOAD_TOKEN)))
+        assert again.access_token == key.access_token
+        with pytest.raises(TokenError) as refused:
+            result(issue_token.sync(client=workload, body=exchange(PIPELINE, WORKLOAD_TOKEN[:-8] + "AAAAAAAA")))
+        assert refused.value.error == "invalid_grant"
+    [rule] = [row for row in result(get_workloads.sync(client=bob)).rules if row.name == PIPELINE]
+    assert (rule.owner, rule.living_keys > 0) == (CHECKOUT, True)
+    sources = [row.source for row in result(get_user_keys.sync(CHECKOUT, client=bob)).keys]
+    assert f"workload:{PIPELINE}" in sources
 
 
 def test_an_outsider_is_refused() -> None:

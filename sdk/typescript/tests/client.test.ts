@@ -1,7 +1,7 @@
 /** The client itself: tokens, retries, pages and errors. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connect, OrchestratorError, pages, result } from "litellm-orchestrator-client";
+import { connect, exchange, OrchestratorError, pages, result, TokenError } from "litellm-orchestrator-client";
 
 const userId = "user:default/alice";
 const key = { userId, keyId: "0".repeat(64), keySecret: "sk-once" };
@@ -111,6 +111,39 @@ test("a token is asked for before each request, and once more after a 401", asyn
   const refused = service(failed(401));
   assert.equal((await refused.client.GET("/users")).error?.response.statusCode, 401);
   assert.equal(refused.requests.length, 2);
+});
+
+test("an exchange is a form, needs no Backstage token, and is repeated", async () => {
+  const issued = { access_token: "sk-short", issued_token_type: "t", token_type: "Bearer", expires_in: 900 };
+  const busy = json(503, { error: "temporarily_unavailable", error_description: "busy" });
+  const requests: Request[] = [];
+  const answers = [busy, json(200, issued)];
+  const client = connect({
+    baseUrl: "http://service/api/litellm-orchestrator",
+    sleep: async () => {},
+    fetch: async (request) => (requests.push(request), answers.shift()!),
+  });
+  assert.deepEqual(result(await client.POST("/oauth/token", exchange("shop-main", "a.b.c"))), issued);
+  assert.deepEqual(
+    requests.map(({ headers }) => headers.get("Authorization")),
+    [null, null],
+  );
+  assert.deepEqual(Object.fromEntries(new URLSearchParams(await requests[1]!.text())), {
+    grant_type: "urn:ietf:params:oauth:grant-type:token-exchange",
+    client_id: "shop-main",
+    subject_token: "a.b.c",
+    subject_token_type: "urn:ietf:params:oauth:token-type:jwt",
+  });
+});
+
+test("a refused exchange has the form of OAuth", async () => {
+  const { client } = service(json(400, { error: "invalid_grant", error_description: "The token is not accepted" }));
+  const answer = await client.POST("/oauth/token", exchange("shop-main", "a.b.c"));
+  assert.throws(
+    () => result(answer),
+    (error) =>
+      error instanceof TokenError && error.error === "invalid_grant" && error.message === "The token is not accepted",
+  );
 });
 
 test("pages follow the cursor to the end", async () => {

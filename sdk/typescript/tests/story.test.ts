@@ -1,27 +1,36 @@
 /**
  * The whole story of a key, against the service at ORCHESTRATOR_URL (`make mock`).
  * ORCHESTRATOR_TOKENS has Backstage tokens by user ref, as JSON; for whom it has none, the mock's are used.
+ * ORCHESTRATOR_WORKLOAD_TOKEN is one that the rule `checkout-pipeline` takes; without it there is no workload.
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { connect, OrchestratorError, pages, result, type Key, type UsageReport } from "litellm-orchestrator-client";
+import {
+  connect,
+  exchange,
+  OrchestratorError,
+  pages,
+  result,
+  TokenError,
+  type Key,
+  type UsageReport,
+} from "litellm-orchestrator-client";
 
 const baseUrl = process.env["ORCHESTRATOR_URL"] ?? "";
+const workloadToken = process.env["ORCHESTRATOR_WORKLOAD_TOKEN"] ?? "";
 const tokens: Record<string, string> = JSON.parse(process.env["ORCHESTRATOR_TOKENS"] ?? "{}");
 const [alice, bob, carol] = ["alice", "bob", "carol"].map((name) => `user:default/${name}`) as [string, string, string];
 
-/** A caller. A proxy that compares responses with the contract, if there is one in between, must find nothing. */
+/** A proxy that compares responses with the contract, if there is one in between, must find nothing. */
+const compared = async (request: Request) => {
+  const response = await fetch(request);
+  const violations: { location: string[] }[] = JSON.parse(response.headers.get("sl-violations") ?? "[]");
+  assert.deepEqual(violations.filter(({ location }) => location[0] === "response"), []);
+  return response;
+};
+
 const signedIn = (user: string) =>
-  connect({
-    baseUrl,
-    token: () => tokens[user] ?? `mock-user-token:{"sub":"${user}"}`,
-    fetch: async (request) => {
-      const response = await fetch(request);
-      const violations: { location: string[] }[] = JSON.parse(response.headers.get("sl-violations") ?? "[]");
-      assert.deepEqual(violations.filter(({ location }) => location[0] === "response"), []);
-      return response;
-    },
-  });
+  connect({ baseUrl, token: () => tokens[user] ?? `mock-user-token:{"sub":"${user}"}`, fetch: compared });
 
 test("a member manages a key", async () => {
   const client = signedIn(alice);
@@ -144,6 +153,28 @@ test("an admin manages everybody", async () => {
     events.map(({ actor, action, outcome }) => [actor, action, outcome]),
     [[bob, "user.update", "done"]],
   );
+});
+
+const unless = { skip: workloadToken ? false : "there is no ORCHESTRATOR_WORKLOAD_TOKEN" };
+test("a workload exchanges its token for a key of minutes", unless, async () => {
+  const rule = "checkout-pipeline";
+  const workload = connect({ baseUrl, fetch: compared });
+  const issue = (token: string) => workload.POST("/oauth/token", exchange(rule, token));
+  const key = result(await issue(workloadToken));
+  assert.match(key.access_token, /^sk-/);
+  assert.ok(key.expires_in > 0 && key.expires_in <= 900, String(key.expires_in));
+  assert.equal(result(await issue(workloadToken)).access_token, key.access_token);
+  const refused = await issue(`${workloadToken.slice(0, -8)}AAAAAAAA`);
+  assert.throws(
+    () => result(refused),
+    (error) => error instanceof TokenError && error.error === "invalid_grant",
+  );
+  const { rules } = result(await signedIn(bob).GET("/workloads"));
+  const living = rules.filter(({ name }) => name === rule).map((row) => [row.owner, row.livingKeys > 0]);
+  assert.deepEqual(living, [["component:default/checkout", true]]);
+  const path = { userId: "component:default/checkout" };
+  const { keys } = result(await signedIn(bob).GET("/users/{userId}/keys", { params: { path } }));
+  assert.ok(keys.some(({ source }) => source === `workload:${rule}`));
 });
 
 test("an outsider is refused", async () => {
