@@ -33,7 +33,9 @@ def code(section: str, language: str) -> str:
 
 def test_the_settings_of_the_guide_are_read() -> None:
     """With an issuer and a rule for each platform that it is about."""
-    read = from_app_config(config(**yaml.safe_load(code("The settings", "yaml")))).workloads
+    ours = yaml.safe_load(code("The settings", "yaml"))["litellmOrchestrator"]
+    token = {"backstage": {"catalogToken": "catalog-token"}}
+    read = from_app_config(config(litellmOrchestrator=ours | token)).workloads
     assert [issuer.name for issuer in read.issuers] == ["github", "gitlab", "cluster"]
     assert [rule.name for rule in read.rules] == ["shop-main", "shop-gitlab", "shop-pod"]
 
