@@ -53,8 +53,6 @@ class ShortKeys:
         # Built once: SQLAlchemy takes longer to build these than to execute them.
         now = database.now()
         of_source = _columns.source == sa.bindparam("source")
-        alive = sa.select(sa.func.count(), sa.func.min(_columns.expires_at) - now)
-        self._living = alive.where(of_source, _columns.expires_at > now)
         age, left = (now - _columns.created_at).label("age"), (_columns.expires_at - now).label("left")
         given = sa.select(_columns.key_id, _columns.attempt, age, left).order_by(_columns.attempt.desc())
         self._of_token = given.where(of_source, _columns.token == sa.bindparam("token"))
@@ -82,11 +80,6 @@ class ShortKeys:
         await connection.execute(sa.delete(short_key).where(_columns.key_id == key_id))
         await self._due.remove(connection, Kind.SHORT_KEY_END, key_id)
         await self._kept_answers.drop(connection, key_id)
-
-    async def living(self, connection: AsyncConnection, source: str) -> tuple[int, float]:
-        """How many keys of the source have not ended, and the seconds until the first of them does."""
-        row = (await connection.execute(self._living, {"source": source})).one()
-        return int(row[0]), float(row[1] or 0.0)
 
     async def counts(self) -> dict[str, int]:
         """How many keys of each source have not ended."""
