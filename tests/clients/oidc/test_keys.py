@@ -29,7 +29,7 @@ from tests.support.issuers import AUDIENCE, DISCOVERY, JWKS, RSA, SUBJECT, URL, 
 from tests.support.raw_http import free_port, serving
 from tests.support.upstreams import Answer, Holding, hang, refuse, respond
 
-NAME = "The issuer ci"
+NAME = "Issuer ci"
 
 
 async def failed(issuers: Issuers, token: str) -> UpstreamError:
