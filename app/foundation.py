@@ -36,9 +36,11 @@ from state.kept_answers import KeptAnswers
 from state.lease import Lease
 from state.offboardings import Offboardings
 from state.rates import Rates
+from state.refused_exchanges import RefusedExchanges
 from state.repetitions import Repetitions
 from state.revocations import ReportedKeys, Revocations
 from state.root import Root
+from state.short_keys import ShortKeys
 from telemetry.metrics import Metrics
 
 _LONGEST_LEASE_SECONDS = 60.0
@@ -97,6 +99,8 @@ class Foundation:
         self.due = DueQueue(self.database)
         self.revocations = Revocations(self.due, ports.clock)
         self.reported = ReportedKeys(self.database, self.due)
+        self.short_keys = ShortKeys(self.database, self.due, self.kept_answers)
+        self.refused_exchanges = RefusedExchanges(self.database, self.due, self.rates)
         self.repetitions = Repetitions(self.database)
         replica = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         lease_life = min(_LONGEST_LEASE_SECONDS, settings.cleanup.interval)

@@ -51,6 +51,11 @@ from services.offboarding.snapshot import SnapshotReader
 from services.owners.known_secrets import SecretsKnown
 from services.owners.owners import Owners
 from services.single_flight import SingleFlight
+from services.tokens.endpoint import TokenEndpoint
+from services.tokens.ends import EndShortKeys, RecordRefusals
+from services.tokens.exchange import GRANT_TYPE, TokenExchange
+from services.tokens.mint import MintKey
+from services.tokens.workloads import Workloads
 from services.usage_report import Usage
 from services.users.dates import CreationDates
 from services.users.list import ListUsers
@@ -98,7 +103,11 @@ class Orchestrator:
                 lease=self.foundation.lease,
             ),
             deletion=UserDeletion(
-                litellm=self.foundation.litellm, deletions=self.foundation.deletions, lease=self.foundation.lease
+                litellm=self.foundation.litellm,
+                deletions=self.foundation.deletions,
+                lease=self.foundation.lease,
+                changes=self.foundation.change_table,
+                sleep=self.ports.sleep,
             ),
             offboardings=self.foundation.offboardings,
             lease=self.foundation.lease,
@@ -305,6 +314,7 @@ class Orchestrator:
             litellm=litellm,
             issuer=issuer,
             revocations=foundation.revocations,
+            short_keys=foundation.short_keys,
             rate=updates,
         )
         transfer_key = TransferKey(
@@ -326,6 +336,26 @@ class Orchestrator:
             blocking=foundation.litellm_blocking,
             rules=rules,
             rate=updates,
+        )
+        mint = MintKey(
+            changes=changes,
+            users=users,
+            owners=self._owners,
+            rules=rules,
+            issuer=issuer,
+            short_keys=foundation.short_keys,
+            offboardings=foundation.offboardings,
+            now=now,
+        )
+        workload_rules = {rule.name: rule for rule in self.settings.workloads.rules}
+        exchange = TokenExchange(
+            rules=workload_rules,
+            issuers=foundation.issuers,
+            mint=mint,
+            refused=foundation.refused_exchanges,
+            running=SingleFlight(),
+            metrics=foundation.metrics,
+            now=now,
         )
         report_key = ReportKey(changes=changes, leaked=leaked, rate=reports)
 
@@ -369,6 +399,13 @@ class Orchestrator:
             ),
             transfer_key,
             report_key,
+            TokenEndpoint(grants={GRANT_TYPE: exchange}),
+            Workloads(
+                settings=self.settings.workloads,
+                issuers=foundation.issuers,
+                short_keys=foundation.short_keys,
+                events=foundation.events,
+            ),
             KeyVersions(
                 litellm=litellm,
                 users=users,
@@ -392,6 +429,7 @@ class Orchestrator:
             repairs={
                 Action.KEY_CREATE: issuer.repair,
                 Action.KEY_REGENERATE: issuer.repair,
+                Action.KEY_MINT: issuer.repair,
                 Action.KEY_UPDATE: update_key.repair,
                 Action.KEY_DELETE: delete_key.repair,
                 Action.KEY_REPORT: report_key.repair,
@@ -415,6 +453,10 @@ class Orchestrator:
             ),
             Kind.OWNER_CHECK: owner_check,
             Kind.MARK_REVIEW: leaked.review,
+            Kind.SHORT_KEY_END: EndShortKeys(changes=changes, issuer=issuer, short_keys=foundation.short_keys),
+            Kind.REFUSED_EXCHANGES: RecordRefusals(
+                changes=changes, refused=foundation.refused_exchanges, rules=workload_rules
+            ),
         }
         return BackgroundJobs(
             due=DueWork(queue=foundation.due, handlers=handlers, now=self.ports.clock),

@@ -31,6 +31,8 @@ class Action(StrEnum):
     USER_RESTORE = "user.restore", Permission.USERS_BLOCK
     USER_ADOPT = "user.adopt", Permission.USERS_ADOPT
     KEY_CREATE = "key.create", Permission.KEYS_CREATE
+    KEY_MINT = "key.mint", Permission.KEYS_CREATE
+    """A short key, for a workload's token."""
     KEY_UPDATE = "key.update", Permission.KEYS_UPDATE
     KEY_DELETE = "key.delete", Permission.KEYS_DELETE
     KEY_REGENERATE = "key.regenerate", Permission.KEYS_ROTATE
@@ -40,7 +42,7 @@ class Action(StrEnum):
     CLEANUP_RUN = "cleanup.run", Permission.CLEANUP_RUN
 
 
-CREATES_KEYS = frozenset({Action.KEY_CREATE, Action.KEY_REGENERATE})
+CREATES_KEYS = frozenset({Action.KEY_CREATE, Action.KEY_REGENERATE, Action.KEY_MINT})
 """The actions that create a key, and give the caller its secret."""
 
 

@@ -10,6 +10,7 @@ OrchestratorError
 │   ├── ConflictError                 the current state does not allow it
 │   │   └── BusyError                 the same request, or a cleanup, is in progress; retry
 │   ├── PreconditionFailedError       the resource changed since the caller read it
+│   ├── TokenRequestError             a token request, in OAuth's words
 │   ├── IdempotencyKeyReusedError     the Idempotency-Key belongs to another request
 │   └── RateLimitedError              too many requests from this caller
 ├── OverloadedError                   too much is waiting for the same thing; retry
@@ -74,6 +75,14 @@ class BusyError(ConflictError):
     """The same request, or a cleanup, is in progress. `retry_after` is in seconds."""
 
     retry_after = 1
+
+
+class TokenRequestError(CallerError):
+    """No token is given. `code` is that of RFC 6749, section 5.2, or RFC 8693."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class PreconditionFailedError(CallerError):

@@ -15,12 +15,16 @@ ServiceRole = Literal["member", "auditor", "admin"]
 
 
 class Role(StrEnum):
-    """A set of permissions. `SYSTEM` is for the background jobs of this service, never for a caller."""
+    """A set of permissions. `SYSTEM` is for the background jobs of this service, never for a caller.
+
+    `WORKLOAD` is for the holder of a token that a rule accepts, within what the rule says.
+    """
 
     MEMBER = "member"
     AUDITOR = "auditor"
     ADMIN = "admin"
     SYSTEM = "system"
+    WORKLOAD = "workload"
 
 
 class Permission(StrEnum):
@@ -49,6 +53,7 @@ class Permission(StrEnum):
     CLEANUP_READ = "cleanup.read"
     CLEANUP_RUN = "cleanup.run"
     ADOPTIONS_READ = "adoptions.read"
+    WORKLOADS_READ = "workloads.read"
 
 
 class Scope(StrEnum):

@@ -10,6 +10,7 @@ from typing import Any, Self, TypedDict
 
 from domain.resource_versions import version_of
 from domain.users import USER_LIMITS
+from domain.workloads import KeyTerms
 
 KEY_LIMITS = USER_LIMITS
 """The limits of a key, under LiteLLM's names: those that a user can have."""
@@ -138,8 +139,8 @@ class KeyAnnotations:
     """What this service stores in a key's metadata.
 
     `operation` is the id of the change that created the key, `replaces` the hash of the key that it replaced, `version`
-    which version it is, if it is a later one. `block` outlives an unblocking elsewhere: see `Key.block`. `metadata` is
-    the owner's.
+    which version it is, if it is a later one. `block` outlives an unblocking elsewhere: see `Key.block`. `source` is
+    what a short key was made for: `workload:` and the name of a rule. `metadata` is the owner's.
     """
 
     alias: str | None = None
@@ -148,6 +149,7 @@ class KeyAnnotations:
     replaces: str | None = None
     version: KeyVersion | None = None
     block: Block | None = None
+    source: str | None = None
 
 
 def key_version_of(key_id: str, annotations: KeyAnnotations | None) -> KeyVersion:
@@ -203,6 +205,11 @@ class Key:
     def block(self) -> Block | None:
         """By whom it is blocked; None if it is not, or was blocked elsewhere."""
         return self.annotations.block if self.is_blocked and self.annotations else None
+
+    @property
+    def source(self) -> str | None:
+        """What a short key was made for; None for every other key."""
+        return self.annotations.source if self.annotations else None
 
     @property
     def to_annotate(self) -> KeyAnnotations:
@@ -316,6 +323,33 @@ class CreatedKey:
     def key_version(self) -> KeyVersion:
         """It is the first one."""
         return KeyVersion.derived(self.key_id, None)
+
+
+@dataclass(frozen=True, slots=True)
+class MintRequest:
+    """A short key to make for `owner`. `source` is what it is made for, `token` names the token that it is given for.
+
+    `terms` hold within the tier of the owner. `per_minute` and `most_living` bound the keys of the source. `evidence`
+    is for the audit log.
+    """
+
+    source: str
+    owner: str
+    token: str
+    alias: str
+    terms: KeyTerms
+    per_minute: int
+    most_living: int
+    evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ShortLivedKey:
+    """A short key with its secret, which LiteLLM does not store. `ends_at` is in seconds since the epoch."""
+
+    key_id: str
+    secret: str = field(repr=False)
+    ends_at: float
 
 
 @dataclass(frozen=True, slots=True)

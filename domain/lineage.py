@@ -14,7 +14,7 @@ class Lineage:
     """Keys by hash. `successors` are the keys that replaced them, `aliases` what their owner called them last.
 
     `versions` says which versions of which keys they are; `created` and `ended` have the events that made and deleted
-    them, as far as the audit log has them.
+    them, as far as the audit log has them. `sources` says what short keys were made for.
     """
 
     successors: dict[str, str] = field(default_factory=dict)
@@ -22,6 +22,7 @@ class Lineage:
     versions: dict[str, KeyVersion] = field(default_factory=dict)
     created: dict[str, AuditEvent] = field(default_factory=dict)
     ended: dict[str, AuditEvent] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, keys: Iterable[Key], events: Iterable[AuditEvent] = ()) -> Lineage:
@@ -32,6 +33,8 @@ class Lineage:
         for key in keys:
             lineage.aliases[key.id] = key.alias
             lineage.versions[key.id] = key.key_version
+            if key.source is not None:
+                lineage.sources[key.id] = key.source
             if key.annotations and key.annotations.replaces:
                 lineage.successors[key.annotations.replaces] = key.id
         return lineage
@@ -71,7 +74,7 @@ class Lineage:
             made = own and KeyVersion(own.stable_id, after.get("version", own.number + 1))
             self.versions[successor] = made or KeyVersion.derived(successor, event.key_id)
             self.created[successor] = event
-        elif event.action is Action.KEY_CREATE:
+        elif event.action in (Action.KEY_CREATE, Action.KEY_MINT):
             self.aliases[event.key_id] = requested.get("alias")
             self.versions[event.key_id] = KeyVersion.derived(event.key_id, None)
             self.created[event.key_id] = event

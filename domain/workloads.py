@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,6 +105,15 @@ class VerifiedToken:
     expires_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class IssuedToken:
+    """A token of this service's, which is a key for LiteLLM. `expires_in` is in seconds from now on."""
+
+    access_token: str = field(repr=False)
+    issued_token_type: str
+    expires_in: int
+
+
 @dataclass(frozen=True)
 class KeysHealth:
     """How many keys of an issuer are known, and when they were last read, with the last failure, also if it is over.
@@ -128,6 +137,33 @@ class Mismatch:
 
     check: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RuleVerdict:
+    """Whether a rule matches a token, and the first check that does not."""
+
+    name: str
+    matched: bool
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenVerdict:
+    """What the rules say of a token. `verified` is None for claims that were not signed; `problem`: why it is not.
+
+    `issuer` is the name of the one that `iss` names, None if none is configured.
+    """
+
+    verified: bool | None
+    issuer: str | None
+    problem: str | None
+    rules: Sequence[RuleVerdict]
+
+
+def source_of(rule: Rule) -> str:
+    """The actor of what is done by the rule, and the source of its keys."""
+    return f"workload:{rule.name}"
 
 
 def mismatch(rule: Rule, token: VerifiedToken) -> Mismatch | None:

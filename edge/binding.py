@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from domain.errors import InputError
 from domain.identity import Principal
-from edge.bodies import ABSENT, read_json
+from edge.bodies import ABSENT, FORM, JSON, read_form, read_json
 from edge.checks import ContractValidator, check
 from edge.conditional import tagged, unless_matched, versions
 from edge.parameters import Parameters
@@ -54,7 +54,9 @@ class BoundOperation:
         self._body_required = bool(body.get("required"))
         self._moves = "308" in operation.responses
         self._is_conditional = any(row["name"] == "If-None-Match" for row in operation.parameters)
-        self._body = ContractValidator(operation.body_schema("application/json")) if body else None
+        self._is_form = FORM in body.get("content", {})
+        self._read = read_form if self._is_form else read_json
+        self._body = ContractValidator(operation.body_schema(FORM if self._is_form else JSON)) if body else None
         self._require_callable(operation.operation_id)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +68,7 @@ class BoundOperation:
             owner = arguments.get("user_id") or arguments.get("target")
             arguments["principal"] = await self._principal(scope, owner)
         if self._body is not None:
-            body = self._checked_body(await read_json(Headers(scope=scope), receive, self._body_seconds))
+            body = self._checked_body(await self._read(Headers(scope=scope), receive, self._body_seconds))
             if self._takes_body:
                 arguments["body"] = body
         if "if_match" in arguments:
@@ -96,12 +98,14 @@ class BoundOperation:
             raise TypeError(f"The handler of {operation_id} and what its requests give it differ: {error}") from error
 
     def _checked_body(self, body: Any) -> dict[str, Any]:
-        """The fields of the body in snake_case: none of them if it is absent and may be."""
+        """The fields of the body in snake_case, as OAuth's are anyway: none of them if it is absent and may be."""
         if body is ABSENT and not self._body_required:
             return {}
         if body is ABSENT:
-            raise InputError("A JSON body is required")
+            raise InputError("A form is required" if self._is_form else "A JSON body is required")
         check(self._body, body, "The body")
+        if self._is_form:
+            return dict(body)
         return {inflection.underscore(name): value for name, value in body.items()}
 
 

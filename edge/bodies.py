@@ -1,4 +1,4 @@
-"""Reads JSON bodies strictly: rejects what two parsers could read differently (RFC 8259)."""
+"""Reads bodies strictly, JSON (RFC 8259) and forms: rejects what two parsers could read differently."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -15,6 +16,8 @@ from domain.errors import InputError
 from edge.errors import RoutingError
 
 MAX_BYTES = 64 * 1024
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
 ABSENT: Any = object()
 """No body at all, as opposed to `null`."""
 
@@ -24,16 +27,34 @@ _CLOSE = {"Connection": "close"}
 
 async def read_json(headers: Headers, receive: Receive, seconds: float) -> Any:
     """The parsed body, or ABSENT. Raises InputError; RoutingError for 413 and 415, and for 408 after `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            content = await _read(headers, receive)
-    except TimeoutError as error:
-        message = f"The body did not arrive within {seconds:g} s"
-        raise RoutingError(HTTPStatus.REQUEST_TIMEOUT, "RequestTimeoutError", message, _CLOSE) from error
+    content = await _read_in_time(headers, receive, seconds)
     if not content:
         return ABSENT
-    _require_json(headers)
+    _require(headers, JSON, "JSON")
     return parse_json(content)
+
+
+async def read_form(headers: Headers, receive: Receive, seconds: float) -> Any:
+    """The fields of a form, or ABSENT. Raises as `read_json` does; a field must not appear twice."""
+    content = await _read_in_time(headers, receive, seconds)
+    if not content:
+        return ABSENT
+    _require(headers, FORM, "a form")
+    return parse_form(content)
+
+
+def parse_form(content: bytes) -> dict[str, str]:
+    """Parses an `application/x-www-form-urlencoded` body in UTF-8. Raises InputError."""
+    fields: dict[str, str] = {}
+    try:
+        pairs = parse_qsl(content.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict")
+    except ValueError as error:  # UnicodeDecodeError among them
+        raise InputError("The body is not a form in UTF-8: name=value pairs, joined by &, percent-encoded") from error
+    for name, value in pairs:
+        if name in fields:
+            raise InputError("The form has a field more than once")
+        fields[name] = value
+    return fields
 
 
 def parse_json(content: bytes) -> Any:
@@ -55,6 +76,15 @@ def parse_json(content: bytes) -> Any:
     return parsed
 
 
+async def _read_in_time(headers: Headers, receive: Receive, seconds: float) -> bytes:
+    try:
+        async with asyncio.timeout(seconds):
+            return await _read(headers, receive)
+    except TimeoutError as error:
+        message = f"The body did not arrive within {seconds:g} s"
+        raise RoutingError(HTTPStatus.REQUEST_TIMEOUT, "RequestTimeoutError", message, _CLOSE) from error
+
+
 async def _read(headers: Headers, receive: Receive) -> bytes:
     declared = headers.get("content-length", "0")
     if declared.isdecimal() and int(declared[:20]) > MAX_BYTES:
@@ -72,14 +102,14 @@ async def _read(headers: Headers, receive: Receive) -> bytes:
     return bytes(content)
 
 
-def _require_json(headers: Headers) -> None:
+def _require(headers: Headers, wanted: str, noun: str) -> None:
     media_type, *parameters = (part.strip().lower() for part in headers.get("content-type", "").split(";"))
     charsets = [value.strip('"') for name, _, value in (p.partition("=") for p in parameters) if name == "charset"]
-    if media_type != "application/json" or any(charset not in ("utf-8", "utf8") for charset in charsets):
+    if media_type != wanted or any(charset not in ("utf-8", "utf8") for charset in charsets):
         raise RoutingError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "UnsupportedMediaTypeError",
-            "The body must be JSON in UTF-8, with Content-Type: application/json",
+            f"The body must be {noun} in UTF-8, with Content-Type: {wanted}",
         )
 
 

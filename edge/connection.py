@@ -14,7 +14,7 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from edge.browsers import FOR_BROWSERS
-from edge.errors import error_body
+from edge.errors import error_body, is_oauth, oauth_error_body
 from settings.model import ConnectionLimits
 
 CROWDED = "orchestrator.crowded"
@@ -148,11 +148,17 @@ class Connection(HttpToolsProtocol):
         message = f"The path and the headers did not arrive within {self._limits.head_seconds:g} s"
         self._refuse(HTTPStatus.REQUEST_TIMEOUT, "RequestTimeoutError", message)
 
+    def _error(self, status: HTTPStatus, name: str, message: str) -> dict[str, Any]:
+        # There is none before a request has begun, and a part of one while its line arrives.
+        if is_oauth(getattr(self, "url", b"")):
+            return oauth_error_body(status, message)
+        return error_body(status, name, message, method="", url="")
+
     def _refuse(self, status: HTTPStatus, name: str, message: str) -> None:
         """Answers without a request, and closes. While a response is under way, it only closes."""
         self._expect(_Part.NONE)
         if not self._is_responding and not self.transport.is_closing():
-            body = orjson.dumps(error_body(status, name, message, method="", url=""))
+            body = orjson.dumps(self._error(status, name, message))
             head = [f"HTTP/1.1 {status.value} {status.phrase}", "Content-Type: application/json", "Connection: close"]
             head += [f"Content-Length: {len(body)}", "Cache-Control: no-store"]
             head += [f"{name}: {value}" for name, value in FOR_BROWSERS.items()]

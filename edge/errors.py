@@ -1,6 +1,7 @@
 """Renders every error as Backstage's error body. The only place that maps errors to HTTP statuses.
 
-Backstage's clients parse this body (`ResponseError.fromResponse` in `@backstage/errors`).
+Backstage's clients parse this body (`ResponseError.fromResponse` in `@backstage/errors`). Under `/oauth/` it is OAuth's
+(RFC 6749, section 5.2), which every OAuth client parses.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _STATUS_OF: dict[type, tuple[HTTPStatus, str]] = {
     errors.NotAllowedError: (HTTPStatus.FORBIDDEN, "NotAllowedError"),
     errors.NotFoundError: (HTTPStatus.NOT_FOUND, "NotFoundError"),
     errors.ConflictError: (HTTPStatus.CONFLICT, "ConflictError"),
+    errors.TokenRequestError: (HTTPStatus.BAD_REQUEST, "InputError"),
     errors.PreconditionFailedError: (HTTPStatus.PRECONDITION_FAILED, "PreconditionFailedError"),
     errors.IdempotencyKeyReusedError: (HTTPStatus.UNPROCESSABLE_ENTITY, "UnprocessableError"),
     errors.RateLimitedError: (HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequestsError"),
@@ -35,6 +37,9 @@ _STATUS_OF: dict[type, tuple[HTTPStatus, str]] = {
     errors.UpstreamUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     errors.UpstreamTimeoutError: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutError"),
 }
+_OAUTH = b"/api/litellm-orchestrator/oauth/"
+_TEMPORARY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+_NOT_STORED = {"Cache-Control": "no-store"}
 _INTERNAL = "Internal error; the log has details under this request's id"
 
 
@@ -83,6 +88,8 @@ def _known(scope: Mapping[str, Any], error: Exception, status: HTTPStatus, name:
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.UpstreamError):
         log.warning("upstream failed", error=error.message, cause=type(error.__cause__).__name__)
+    if isinstance(error, errors.TokenRequestError):
+        return JSONResponse(oauth_error_body(status, error.message, error.code), status.value, headers=_NOT_STORED)
     return _response(scope, status, name, str(error), headers)
 
 
@@ -91,8 +98,26 @@ def _response(
 ) -> JSONResponse:
     # The server leaves out the body of a HEAD; its length must be that of the GET (RFC 9110, section 8.6).
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
-    body = error_body(status, name, BY_FORM.text(message), method=method, url=redacted_path(scope["raw_path"]))
-    return JSONResponse(body, status.value, headers={**headers, "Cache-Control": "no-store"})
+    message, path = BY_FORM.text(message), scope["raw_path"]
+    if is_oauth(path):
+        body = oauth_error_body(status, message)
+    else:
+        body = error_body(status, name, message, method=method, url=redacted_path(path))
+    return JSONResponse(body, status.value, headers={**headers, **_NOT_STORED})
+
+
+def is_oauth(raw_path: bytes) -> bool:
+    """Whether errors of this path have OAuth's form."""
+    return raw_path.startswith(_OAUTH)
+
+
+def oauth_error_body(status: HTTPStatus, message: str, code: str | None = None) -> dict[str, Any]:
+    """OAuth's error body. Without a `code` the status says which it is (RFC 6749, sections 5.2 and 4.1.2.1)."""
+    if code is None and status in _TEMPORARY:
+        code = "temporarily_unavailable"
+    elif code is None:
+        code = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request"
+    return {"error": code, "error_description": message}
 
 
 def error_body(status: HTTPStatus, name: str, message: str, *, method: str, url: str) -> dict[str, Any]:

@@ -201,5 +201,6 @@ def _key(described: DescribedKey) -> dict[str, Any]:
         "replacedBy": revocation.replaced_by if revocation else None,
         "blockedBy": block.blocker if block else None,
         "blockedAt": iso(block.since) if block else None,
+        "source": described.key.source,
         "isSession": described.key.is_session,
     } | ({"oddFields": sorted(described.key.odd)} if described.key.odd else {})

@@ -33,8 +33,10 @@ _READING = frozenset(
         Permission.AUDIT_READ,
         Permission.CLEANUP_READ,
         Permission.ADOPTIONS_READ,
+        Permission.WORKLOADS_READ,
     }
 )
+_MINTING = frozenset({Permission.USERS_CREATE, Permission.KEYS_CREATE})
 _EVERYBODY = {Permission.KEYS_REPORT: Scope.ANY}
 _EVERYTHING = dict.fromkeys(Permission, Scope.ANY)
 _ROLES: Mapping[Role, Mapping[Permission, Scope]] = {
@@ -42,6 +44,7 @@ _ROLES: Mapping[Role, Mapping[Permission, Scope]] = {
     Role.AUDITOR: dict.fromkeys(_READING, Scope.ANY),
     Role.ADMIN: _EVERYTHING,
     Role.SYSTEM: _EVERYTHING,
+    Role.WORKLOAD: dict.fromkeys(_MINTING, Scope.OWN),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -86,14 +86,18 @@ class Usage:
             return Lineage()
         keys = await self.litellm.show_keys(user_id)
         gone = used - {key.id for key in keys}
-        return Lineage.of(keys, await self._history(user_id) if gone else ())
+        events, sources = await self._history(user_id, gone) if gone else ((), {})
+        lineage = Lineage.of(keys, events)
+        lineage.sources.update(sources)
+        return lineage
 
-    async def _history(self, user_id: str) -> Sequence[AuditEvent]:
+    async def _history(self, user_id: str, gone: Collection[str]) -> tuple[Sequence[AuditEvent], Mapping[str, str]]:
+        """What is known of the user's keys, and what those that are gone were made for, if they were short."""
         try:
-            return await self.events.of_keys(user_id)
+            return await self.events.of_keys(user_id), await self.events.sources_of(gone)
         except DatabaseUnavailableError:
             log.warning("usage is reported without the aliases of keys that are gone", user=user_id)
-            return ()
+            return (), {}
 
 
 def _sums(days: Sequence[DailyUsage], group_by: str, lineage: Lineage) -> dict[str, UsageFigures]:
@@ -109,13 +113,16 @@ def _sums(days: Sequence[DailyUsage], group_by: str, lineage: Lineage) -> dict[s
 
 
 def _id_of(name: str, lineage: Lineage) -> str:
-    """The stable id of a key; LiteLLM has other names too, of what is no key."""
+    """The stable id of a key, or what a short one was made for; LiteLLM has other names too, of what is no key."""
+    if name in lineage.sources:
+        return lineage.sources[name]
     return lineage.version(lineage.current(name)).stable_id if is_key_id(name) else name
 
 
 def _newest(days: Sequence[DailyUsage], lineage: Lineage) -> dict[str, str]:
     """The newest version that is known of each key that was used, by its stable id."""
-    used = {lineage.current(name) for day in days for name in day.keys if is_key_id(name)}
+    keys = {name for day in days for name in day.keys if is_key_id(name) and name not in lineage.sources}
+    used = {lineage.current(name) for name in keys}
     by_age = sorted(used, key=lambda key_id: lineage.version(key_id).number)
     return {lineage.version(key_id).stable_id: key_id for key_id in by_age}
 

@@ -11,11 +11,14 @@ from app import Ports
 from domain.identity import GroupRefs
 from domain.owners import OwnerEntry
 from domain.users import Tier
-from settings.model import BackstageSettings, ConsoleSettings, LiteLLMSettings, Settings
-from standalone import backstage, catalog, litellm
+from domain.workloads import KeyTerms, Match, Rule
+from settings.model import BackstageSettings, ConsoleSettings, Issuer, LiteLLMSettings, Settings, WorkloadSettings
+from standalone import backstage, catalog, issuer, litellm
 from standalone.backstage import BackstageStandIn
+from standalone.issuer import IssuerStandIn
 from standalone.litellm import LiteLLMStandIn
 
+CHECKOUT, PIPELINE = "component:default/checkout", "checkout-pipeline"
 CALLS_PATH = "/litellm"
 """Where `with_model_calls` serves the paths that keys are for."""
 
@@ -35,6 +38,12 @@ def standalone_settings(folder: str) -> Settings:
             ),
             OwnerEntry("group", ("spec.type=team",), None, Tier(max_budget=200.0, budget_duration="30d")),
         ),
+        workloads=WorkloadSettings(
+            issuers=(Issuer("standalone", issuer.URL, issuer.AUDIENCE),),
+            rules=(
+                Rule(PIPELINE, "standalone", CHECKOUT, Match(sub="repo:acme/checkout:*"), KeyTerms(max_budget=1.0)),
+            ),
+        ),
         database_url=f"sqlite+aiosqlite:///{folder}/state.sqlite3",
     )
 
@@ -43,14 +52,16 @@ def standalone_ports(
     litellm_stand_in: LiteLLMStandIn | None = None,
     backstage_stand_in: BackstageStandIn | None = None,
     ports: Ports | None = None,
+    issuer_stand_in: IssuerStandIn | None = None,
 ) -> Ports:
-    """`ports` with both upstreams in this process, and mock sign-in."""
+    """`ports` with LiteLLM, Backstage and an issuer of workloads' tokens in this process, and mock sign-in."""
     litellm_stand_in = litellm_stand_in or LiteLLMStandIn()
     backstage_stand_in = backstage_stand_in or BackstageStandIn()
     return replace(
         ports or Ports(),
         litellm=httpx.ASGITransport(litellm_stand_in.app),
         backstage=httpx.ASGITransport(backstage_stand_in.app),
+        issuers=issuer_stand_in or IssuerStandIn(),
         sign_in=backstage_stand_in.sign_in,
         people=backstage_stand_in.org.people(),
     )

@@ -25,7 +25,7 @@ from domain.rates import RateLimit
 from state.database import Database
 from state.kept_answers import IdempotentRequest, KeptAnswer, KeptAnswers
 from state.rates import RatePolicy, Rates
-from state.tables import change
+from state.tables import change, offboarding
 
 Write = Callable[[AsyncConnection], Awaitable[None]]
 LEASE_SECONDS = 30.0
@@ -178,6 +178,35 @@ class ChangeTable:
             OpenChange(row.operation, Action(row.action), row.fingerprint, row.is_running, row.request_name in names)
             for row in rows
         ]
+
+    async def open_mints(self, owner: str) -> list[OpenChange]:
+        """The short keys that are being made for the owner, or were when their process died."""
+        running = sa.and_(_columns.holder.is_not(None), _columns.lease_until > self._database.now())
+        query = sa.select(_columns.operation, running.label("is_running"))
+        query = query.where(_is_open, _columns.action == Action.KEY_MINT, _columns.target == owner)
+        async with self._database.reading() as connection:
+            rows = await connection.execute(query)
+            return [
+                OpenChange(row.operation, Action.KEY_MINT, None, row.is_running, same_request=False) for row in rows
+            ]
+
+    async def count_open(self, connection: AsyncConnection, action: Action, actor: str) -> int:
+        """How many changes of this kind the actor has begun that have no outcome yet."""
+        query = sa.select(sa.func.count()).where(_is_open, _columns.action == action, _columns.actor == actor)
+        return int((await connection.execute(query)).scalar_one())
+
+    async def is_leaving(self, connection: AsyncConnection, owner: str, *, since: str) -> bool:
+        """Whether the owner is being off-boarded, or was while the change with the operation `since` ran.
+
+        A deletion that began and ended in the meantime found nothing of what that change was making.
+        """
+        began = sa.select(_columns.started_at).where(_columns.operation == since).scalar_subquery()
+        takes_away = _columns.action.in_((Action.USER_BLOCK, Action.USER_DELETE))
+        in_the_meantime = sa.or_(_is_open, _columns.ended_at >= began)
+        changes = sa.select(_columns.id).where(_columns.target == owner, takes_away, in_the_meantime)
+        rows = sa.select(offboarding.c.user_id).where(offboarding.c.user_id == owner)
+        query = sa.select(sa.or_(sa.exists(changes), sa.exists(rows)))
+        return bool((await connection.execute(query)).scalar_one())
 
     async def release_expired(
         self, connection: AsyncConnection, lock: str | None, request: IdempotentRequest | None

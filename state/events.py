@@ -7,13 +7,16 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from domain.actions import CREATES_KEYS, Action, AuditEvent, AuditFilters, Outcome
+from domain.actions import Action, AuditEvent, AuditFilters, Outcome
 from domain.owners import ReceivedSecret
 from state.database import Database
 from state.tables import change, repetition
 
 FORGOTTEN_AT_ONCE = 1000
 _MAX_OF_KEYS = 10_000
+_IDS_AT_ONCE = 500
+_GIVES_SECRETS = (Action.KEY_CREATE, Action.KEY_REGENERATE)
+"""To a person: who exchanges a token is software."""
 _OF_KEYS = (Action.KEY_CREATE, Action.KEY_UPDATE, Action.KEY_REGENERATE, Action.KEY_DELETE)
 _ENDS_KEYS = (Action.KEY_DELETE, Action.KEY_REVOKE)
 _columns = change.c
@@ -67,7 +70,7 @@ class Events:
         return {key_id: latest.get(key_id) or owner for key_id, owner in owners.items()}
 
     async def _received(self, condition: sa.ColumnElement[bool]) -> list[ReceivedSecret]:
-        given = (_columns.action.in_(CREATES_KEYS), _columns.outcome == Outcome.DONE, condition)
+        given = (_columns.action.in_(_GIVES_SECRETS), _columns.outcome == Outcome.DONE, condition)
         received: list[ReceivedSecret] = []
         for event in await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *given)):
             is_new = event.action is Action.KEY_CREATE
@@ -103,8 +106,30 @@ class Events:
         if stable_id is not None:
             theirs = sa.and_(theirs, sa.or_(is_key, _columns.key_stable_id.is_(None)))
         whose = sa.or_(theirs, sa.and_(_columns.target.in_(earlier_owners), is_key))
-        which = [whose, _columns.action.in_({*_OF_KEYS, *_ENDS_KEYS}), sa.or_(known, ends)]
+        # Of one key only: there may be many short ones.
+        mints = sa.and_(_columns.action == Action.KEY_MINT, _columns.outcome == Outcome.DONE, is_key)
+        actions = {*_OF_KEYS, *_ENDS_KEYS, Action.KEY_MINT}
+        which = [whose, _columns.action.in_(actions), sa.or_(known, ends, mints)]
         return (await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *which)))[::-1]
+
+    async def sources_of(self, key_ids: Collection[str]) -> dict[str, str]:
+        """What the short keys among these were made for."""
+        found: dict[str, str] = {}
+        wanted = sorted(key_ids)
+        for start in range(0, len(wanted), _IDS_AT_ONCE):
+            some = wanted[start : start + _IDS_AT_ONCE]
+            minted = (_columns.key_id.in_(some), _columns.action == Action.KEY_MINT, _columns.outcome == Outcome.DONE)
+            async with self._database.reading() as connection:
+                rows = await connection.execute(sa.select(_columns.key_id, _columns.actor).where(*minted))
+                found |= {row.key_id: row.actor for row in rows}
+        return found
+
+    async def last_minted(self, sources: Collection[str]) -> dict[str, float]:
+        """When the last key was made for each of the sources, in seconds since the epoch."""
+        minted = (_columns.action == Action.KEY_MINT, _columns.outcome == Outcome.DONE)
+        query = sa.select(_columns.actor, sa.func.max(_columns.started_at)).where(_columns.actor.in_(sources), *minted)
+        async with self._database.reading() as connection:
+            return {row[0]: row[1] for row in await connection.execute(query.group_by(_columns.actor))}
 
     async def last_version(self, user_id: str, stable_id: str) -> int | None:
         """The number of the last version that a rotation of this user's key made; None if the log knows of none."""

@@ -166,6 +166,25 @@ due = sa.Table(
     sa.Column("next_attempt_at", sa.Float, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
 )
+short_key = sa.Table(
+    "short_key",
+    metadata,
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("token", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),
+    sa.Index("ix_short_key_source", "source", "token"),
+)
+refused_exchange = sa.Table(
+    "refused_exchange",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("minute", sa.BigInteger, primary_key=True),
+    sa.Column("reason", sa.Text, primary_key=True),
+    sa.Column("times", sa.BigInteger, nullable=False),
+)
 reported_key = sa.Table(
     "reported_key",
     metadata,

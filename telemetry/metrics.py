@@ -50,6 +50,9 @@ class Metrics:
         self.changes = counter("changes", "Changes that ended, as in the audit log.", ["action", "outcome"])
         self.idempotent_replays = counter("idempotent_replays", "Requests that got the answer to an earlier one.")
         self.rate_limited = counter("rate_limited", "Requests above a rate limit.", ["limit"])
+        self.token_exchanges = counter(
+            "token_exchanges", "Exchanges of tokens for keys, by rule and result.", ["rule", "result"]
+        )
         self.cleanup_runs = counter("cleanup_runs", "Runs and dry runs of the cleanup.", ["kind", "outcome"])
         self.cleanup_planned = counter("cleanup_planned_users", "Users in the plans of runs, by step.", ["step"])
         self.cleanup_users = counter("cleanup_users", "Users by step that a run took, or failed.", ["step"])

@@ -35,6 +35,7 @@ from edge.parameters import Parameters
 from settings.model import CleanupSettings, ServiceToken, Settings
 from standalone.backstage import BackstageStandIn
 from standalone.environment import standalone_ports, standalone_settings
+from standalone.issuer import IssuerStandIn
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from state.database import Database
 from tests.support.contract import checked_client
@@ -85,8 +86,16 @@ async def never(_: float) -> None:
 class Service:
     """The service under test, with its stand-ins within reach."""
 
-    def __init__(self, settings: Settings, ports: Ports, litellm: LiteLLMStandIn, backstage: BackstageStandIn) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        ports: Ports,
+        litellm: LiteLLMStandIn,
+        backstage: BackstageStandIn,
+        issuer: IssuerStandIn,
+    ) -> None:
         self.settings, self.ports, self.litellm, self.backstage = settings, ports, litellm, backstage
+        self.issuer = issuer
         self._clients: list[httpx.AsyncClient] = []
         self._app: Any = None
         self._background: Orchestrator | None = None
@@ -284,6 +293,12 @@ def backstage(clock: Clock) -> BackstageStandIn:
 MakeService = Callable[..., Service]
 
 
+@pytest.fixture
+def issuer(clock: Clock) -> IssuerStandIn:
+    """Who signs tokens of workloads."""
+    return IssuerStandIn(clock)
+
+
 def service_on(
     folder: Path,
     clock: Clock,
@@ -293,29 +308,34 @@ def service_on(
     *,
     numbers: Iterator[int],
     ports: dict[str, Any] | None = None,
+    issuer: IssuerStandIn | None = None,
     **changes: Any,
 ) -> Service:
     """A service on stand-ins, with its state in `folder`, and `changes` to the settings and the ports of `make run`."""
     usual = Ports(wall_clock=clock, clock=clock, new_id=lambda: f"request-{next(numbers)}", sleep=no_sleep, pause=never)
-    on_stand_ins = standalone_ports(litellm, backstage, usual)
+    issuer = issuer or IssuerStandIn(clock)
+    on_stand_ins = standalone_ports(litellm, backstage, usual, issuer)
     tokens = (ServiceToken(SERVICE_TOKEN, "service:ci", "admin"),)
     # Tests run the background jobs themselves.
     by_hand = CleanupSettings(enabled=False)
     migrated_database(folder)
     settings = replace(standalone_settings(str(folder)), service_tokens=tokens, cleanup=by_hand, maintenance_interval=0)
-    return Service(replace(settings, **changes), replace(on_stand_ins, **(ports or {})), litellm, backstage)
+    ports_given = replace(on_stand_ins, **(ports or {}))
+    return Service(replace(settings, **changes), ports_given, litellm, backstage, issuer)
 
 
 @pytest.fixture
 async def make_service(
-    clock: Clock, litellm: LiteLLMStandIn, backstage: BackstageStandIn, tmp_path: Path
+    clock: Clock, litellm: LiteLLMStandIn, backstage: BackstageStandIn, issuer: IssuerStandIn, tmp_path: Path
 ) -> AsyncIterator[MakeService]:
     """Build services with other settings or transports than usual: `make_service(ports={...}, port=...)`."""
     built: list[Service] = []
     numbers = count(1)
 
     def make(ports: dict[str, Any] | None = None, **changes: Any) -> Service:
-        service = service_on(tmp_path, clock, litellm, backstage, numbers=numbers, ports=ports, **changes)
+        service = service_on(
+            tmp_path, clock, litellm, backstage, numbers=numbers, ports=ports, issuer=issuer, **changes
+        )
         built.append(service)
         return service
 

@@ -62,6 +62,7 @@ SIGN_INS = "litellm-dashboard"
 _NOT_IN_ALIAS = re.compile(r"[^A-Za-z0-9._-]+")
 _OPERATION_DIGITS = 8
 _BLOCKER = re.compile(r"[a-z]{1,64}")
+_SOURCE = re.compile(r"[a-z]{1,16}:[a-z0-9._-]{1,63}")
 _SHOWN_AS = {"user_alias": "display_name", "user_email": "email", "metadata": "tier"}
 _NOT_SHOWN = ("updated_at", "budget_reset_at")
 _MOST_VERSIONS = 1_000_000
@@ -253,7 +254,8 @@ def annotated(annotations: KeyAnnotations, other_metadata: Mapping[str, Any]) ->
     replaces = {} if annotations.replaces is None else {"replaces": annotations.replaces}
     version = annotations.version
     named = {} if version is None else {"id": version.stable_id, "version": version.number}
-    return with_block({**other_metadata, ANNOTATIONS: written | replaces | named}, annotations.block)
+    source = {} if annotations.source is None else {"source": annotations.source}
+    return with_block({**other_metadata, ANNOTATIONS: written | replaces | named | source}, annotations.block)
 
 
 def is_annotated(metadata: Any) -> bool:
@@ -334,12 +336,13 @@ def _annotations(value: Any, owner: str) -> KeyAnnotations | None:
     if not isinstance(value, dict):
         return None
     texts = {name: value.get(name) for name in ("alias", "operation")}
-    metadata, replaces = value.get("metadata"), value.get("replaces")
+    metadata, replaces, source = (value.get(name) for name in ("metadata", "replaces", "source"))
     return KeyAnnotations(
         metadata=metadata if isinstance(metadata, dict) else {},
         replaces=replaces if is_key_id(replaces) else None,
         version=_version(value),
         block=_block(value, owner),
+        source=source if isinstance(source, str) and _SOURCE.fullmatch(source) else None,
         **{name: text if isinstance(text, str) else None for name, text in texts.items()},
     )
 

@@ -90,8 +90,11 @@ class Changes:
         takes_away_within: float | None = None,
         is_worth_it: Callable[[], Awaitable[bool]] | None = None,
         also: Write | None = None,
+        in_turn: bool = True,
     ) -> AsyncIterator[Change]:
         """One change to the resources of the user `target`, on behalf of `principal`. Without a target it never waits.
+
+        Neither does it if it need not be `in_turn`: then others of the same user run at the same time.
 
         `key_id` is the hash of a key, or its stable id: then the change has to find which version that is. If the same
         request was answered before, `change.kept_answer` is set, and nothing may be changed. What `also` writes is
@@ -105,6 +108,7 @@ class Changes:
         begins another change of the same user.
         """
         intent = self._intent(principal, action, target, _names(key_id, key_version), requested)
+        intent = intent if in_turn else replace(intent, lock=None)
         scope = await self._authorize(principal, intent)
         request = None
         if idempotency_key is not None:

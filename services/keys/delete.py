@@ -20,6 +20,7 @@ from services.keys.keys import Keys
 from services.users.users import Users
 from state.rates import RatePolicy
 from state.revocations import Revocations
+from state.short_keys import ShortKeys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class DeleteKey:
     litellm: LiteLLM
     issuer: KeyIssuer
     revocations: Revocations
+    short_keys: ShortKeys
     rate: RatePolicy
 
     async def __call__(
@@ -110,9 +112,10 @@ class DeleteKey:
             await self.issuer.delete(key_id)
 
     async def _release(self, connection: AsyncConnection, key_ids: Sequence[str]) -> None:
-        """Removes their revocations, in the caller's transaction: they are gone, or stay."""
+        """Removes what is due for them, in the caller's transaction: they are gone, or stay."""
         for key_id in key_ids:
             await self.revocations.remove(connection, key_id)
+            await self.short_keys.remove(connection, key_id)
 
     async def _exists(self, user_id: str, key_id: str) -> bool:
         if is_stable_id(key_id):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from domain.errors import ConflictError, InputError, NotAllowedError
 from domain.identity import Permission, Principal, Scope
@@ -27,12 +27,14 @@ from domain.keys import (
 from domain.models import ServedModels
 from domain.times import seconds_of
 from domain.users import Tier
+from domain.workloads import KeyTerms
 from services.access import permits
 from services.keys.keys import Keys
 from services.users.models import Models
 from services.users.tiers import Tiers
 from state.revocations import ReportedKeys
 
+N = TypeVar("N", int, float)
 _SHORTEST_LIFE_SECONDS = 60
 _LONGEST_LIFE_SECONDS = 315_360_000
 _LONGEST_METADATA_NAME = 64
@@ -83,6 +85,7 @@ class KeyRules:
 
     async def check_transfer(self, principal: Principal, scope: Scope, key: Key, owner: str) -> None:
         """Whether `owner` may have `key` as it is. Raises as `check_creation` does."""
+        _require_lasting(key)
         tier = await self.tiers.of(principal, owner)
         if scope is not Scope.ANY:
             limits = cast("KeyRequest", {name: key.fields.get(name) for name in KEY_LIMITS})
@@ -94,6 +97,25 @@ class KeyRules:
         _require_free_alias(key.alias, keys)
         _require_room(tier, keys, self.now())
 
+    async def narrowed(self, principal: Principal, owner: str, asked: KeyTerms) -> KeyTerms:
+        """The terms of a short key: what is `asked`, as far as the owner's tier allows it.
+
+        Raises ConflictError if the tier allows none of its models, UpstreamError.
+        """
+        tier, models = await self.tiers.of(principal, owner), asked.models
+        if models and tier.models:
+            beyond = (await self.models.served()).exceeding(models, tier.models)
+            models = tuple(name for name in models if name not in beyond)
+            if not models:
+                raise ConflictError(f"The tier {tier.name} allows none of {', '.join(asked.models)}")
+        return KeyTerms(
+            life=asked.life if tier.max_key_life is None else min(asked.life, tier.max_key_life),
+            models=models,
+            max_budget=_smaller(asked.max_budget, tier.max_budget),
+            tpm_limit=_smaller(asked.tpm_limit, tier.tpm_limit),
+            rpm_limit=_smaller(asked.rpm_limit, tier.rpm_limit),
+        )
+
     async def check_change(
         self, principal: Principal, scope: Scope, key: Key, requested: KeyChanges, active: Sequence[Key]
     ) -> Block | None:
@@ -102,6 +124,8 @@ class KeyRules:
         `active` are the keys whose aliases are taken. Raises InputError, NotAllowedError (beyond the tier, or a block
         that is not theirs to lift), ConflictError (alias taken), UpstreamError.
         """
+        if requested.keys() - {"blocked"}:
+            _require_lasting(key)
         await self._check_properties(scope, await self.tiers.of(principal, key.owner), requested)
         _require_free_alias(requested.get("alias"), active, except_id=key.id)
         if key.is_blocked and requested.get("blocked") is False:
@@ -129,6 +153,7 @@ class KeyRules:
             _require_within(tier, requested, served)
 
     async def _require_replaceable(self, old: DescribedKey) -> None:
+        _require_lasting(old.key)
         if await self.keys.is_replaced(old):
             raise ConflictError("This key was replaced already; rotate the key that replaced it")
         if old.key.status(self.now()) is KeyStatus.EXPIRED:
@@ -150,6 +175,11 @@ class KeyRules:
             return key.block
         block = self.block_by(principal, scope)
         return block if not key.is_blocked or block.takes_over(key.block) else key.block
+
+
+def _smaller(asked: N | None, limit: N | None) -> N | None:
+    """What is asked, or the limit if that is smaller. None if nothing is asked: the limit is the owner's."""
+    return asked if asked is None or limit is None else min(asked, limit)
 
 
 def _require_within(tier: Tier, requested: KeyRequest | KeyChanges, served: ServedModels) -> None:
@@ -201,10 +231,20 @@ def _life_within(tier: Tier, life: int | None) -> int | None:
 
 
 def _require_room(tier: Tier, keys: Sequence[Key], now: float) -> None:
-    """Raises ConflictError if the user has as many keys as `tier` allows. Expired keys and sign-ins do not count."""
-    counted = [key for key in keys if key.status(now) is not KeyStatus.EXPIRED and not key.is_session]
+    """Raises ConflictError if the user has as many keys as `tier` allows.
+
+    Expired keys, sign-ins and short keys do not count.
+    """
+    lasting = [key for key in keys if not key.is_session and key.source is None]
+    counted = [key for key in lasting if key.status(now) is not KeyStatus.EXPIRED]
     if tier.max_keys is not None and len(counted) >= tier.max_keys:
         raise ConflictError(f"The user has {len(counted)} keys; the tier {tier.name} allows {tier.max_keys}")
+
+
+def _require_lasting(key: Key) -> None:
+    """Raises ConflictError for a short key."""
+    if key.source is not None:
+        raise ConflictError(f"This key was made for {key.source} and ends by itself; it can be blocked or deleted only")
 
 
 def _require_free_alias(alias: str | None, keys: Sequence[Key], *, except_id: str | None = None) -> None:

@@ -48,8 +48,9 @@ class SecretsKnown:
         return [_known(living[row.key_id], row) for row in received if row.key_id in living]
 
     async def _living(self, owners: Iterable[str]) -> Mapping[str, Key]:
-        """All keys of the owners, by id."""
-        return {key.id: key for owner in owners for key in await self.litellm.show_keys(owner)}
+        """The keys of the owners by id, without the short ones, which only software receives."""
+        found = [key for owner in owners for key in await self.litellm.show_keys(owner)]
+        return {key.id: key for key in found if key.source is None}
 
 
 def _known(key: Key, received: ReceivedSecret) -> KnownSecret:

@@ -84,6 +84,14 @@ class Owners:
             raise InputError(_no_owner(owner))
         return found
 
+    async def require_unchanged(self, owner: str) -> None:
+        """Raises InputError if the group or component may have no keys, NotAllowedError if it was registered again.
+
+        UpstreamError if that cannot be told.
+        """
+        if refusal := await self._changed_hands(await self.require(owner)):
+            raise refusal
+
     async def require_room(self, owner: Owner) -> None:
         """Raises ConflictError if its group has as many owners of keys of the entry as it may; UpstreamError."""
         entry, entity = owner.entry, owner.entity

@@ -36,7 +36,8 @@ def test_an_answer_has_the_fields_of_its_schema(kind: type[Answer]) -> None:
 def test_a_handler_takes_the_fields_of_its_body(operation: str) -> None:
     """Those and no other, absent where the contract allows it, and null where it does."""
     taken = get_type_hints(HANDLERS[handler_name(operation)])["body"]
-    schema = resolved(operations()[operation][2]["requestBody"]["content"]["application/json"]["schema"])
+    (content,) = operations()[operation][2]["requestBody"]["content"].values()
+    schema = resolved(content["schema"])
     assert taken.__annotations__.keys() == {underscore(name) for name in schema["properties"]}
     assert taken.__required_keys__ == {underscore(name) for name in schema.get("required", [])}
     nullable = {underscore(name) for name, row in schema["properties"].items() if resolved(row).get("nullable")}

@@ -17,7 +17,7 @@ from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_p
 from tests.support.adoption import planned
 from tests.support.application import application_of
 from tests.support.contract import check, operations
-from tests.support.requests import API, CONDITIONAL, NO_KEY, OPEN, PAGES, REQUESTS, WITH_BODY, ended, send
+from tests.support.requests import API, CONDITIONAL, NO_KEY, OPEN, PAGES, REQUESTS, WITH_BODY, ended, exchange, send
 from tests.support.upstreams import Hanging, answering
 
 Case = Callable[[Service], Awaitable[httpx.Response]]
@@ -33,6 +33,8 @@ ASK_BACKSTAGE_ONLY = [
     "getAudit",
     "getAdoption",
     "startAdoption",
+    "getWorkloads",
+    "testWorkload",
 ]
 
 
@@ -42,6 +44,17 @@ def as_bob(operation: str, **changes: Any) -> Case:
 
 async def alice_has_a_user(service: Service) -> None:
     await service.signed_in(ALICE).get(user_path(ALICE))
+
+
+def exchanged(times: int = 1) -> Case:
+    """As many tokens of a workload; the last answer."""
+
+    async def case(service: Service) -> httpx.Response:
+        for number in range(times):
+            response = await exchange(service.client(), service.issuer.token(jti=f"run-{number}"))
+        return response
+
+    return case
 
 
 def after_alice(operation: str, **changes: Any) -> Case:
@@ -230,7 +243,11 @@ CASES: dict[tuple[str, int], Case] = {
     ("runCleanup", 200): as_bob("runCleanup"),
     ("runCleanup", 202): begin_a_cleanup,
     ("runCleanup", 409): as_bob("runCleanup", json={"dryRun": False, "planHash": "0" * 64}),
-    **{(operation, 200): as_nobody(operation) for operation in OPEN},
+    **{(operation, 200): as_nobody(operation) for operation in OPEN if operation != "issueToken"},
+    ("issueToken", 200): exchanged(),
+    ("issueToken", 429): exchanged(times=61),
+    ("getWorkloads", 200): as_bob("getWorkloads"),
+    ("testWorkload", 200): as_bob("testWorkload"),
     **{(operation, 400): as_bob(operation, params={"unknown": "1"}) for operation in REQUESTS},
     **{(operation, 401): as_nobody(operation) for operation in API},
     **{(operation, 403): as_carol(operation) for operation in API if operation != "reportKey"},
@@ -259,7 +276,7 @@ def contract_pairs() -> set[tuple[str, int]]:
 
 
 def fault_pairs() -> set[tuple[str, int]]:
-    return {(operation, status) for operation in API for status in FAULTS}
+    return {(operation, status) for operation in [*API, "issueToken"] for status in FAULTS}
 
 
 def test_every_operation_and_status_is_tested_and_no_other() -> None:
@@ -282,7 +299,12 @@ async def test_upstream_status(make_service: MakeService, pair: tuple[str, int])
     if operation in ASK_BACKSTAGE_ONLY:
         # It asks LiteLLM nothing; who is asking can be told with Backstage's help only.
         fault = fault | {"ports": {"backstage": fault["ports"]["litellm"]}}
-    assert (await send(make_service(**fault).signed_in(BOB), operation)).status_code == status
+    service = make_service(**fault)
+    if operation == "issueToken":
+        response = await exchange(service.client(), service.issuer.token())
+    else:
+        response = await send(service.signed_in(BOB), operation)
+    assert response.status_code == status
 
 
 @pytest.mark.parametrize("operation", WITH_BODY)
@@ -296,7 +318,9 @@ async def test_a_body_that_is_late(make_service: MakeService, operation: str) ->
     service = make_service(connections=ConnectionLimits(body_seconds=0))
     response = await send(service.signed_in(BOB), operation, json=None, content=half_a_body())
     assert (response.status_code, response.headers["connection"]) == (408, "close")
-    assert response.json()["error"]["message"] == "The body did not arrive within 0 s"
+    body = response.json()
+    message = body["error_description"] if operation == "issueToken" else body["error"]["message"]
+    assert message == "The body did not arrive within 0 s"
 
 
 @pytest.mark.parametrize("operation", sorted(REQUESTS))

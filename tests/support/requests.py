@@ -8,11 +8,18 @@ import httpx
 import pytest
 
 from standalone.catalog import MEMBERS
+from standalone.environment import PIPELINE
 from tests.conftest import ALICE, BASE, keys_path, user_path
 from tests.support.contract import operations
 
 NO_KEY = "0" * 64
 DAVE = "user:default/dave"
+EXCHANGE = {
+    "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+    "client_id": PIPELINE,
+    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+}
+"""An exchange without its token."""
 
 REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "getMe": ("GET", f"{BASE}/me", {}),
@@ -33,6 +40,9 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "regenerateUserKey": ("POST", f"{keys_path(ALICE, NO_KEY)}/regenerate", {"json": {}}),
     "transferUserKey": ("POST", f"{keys_path(ALICE, NO_KEY)}/transfer", {"json": {"owner": MEMBERS}}),
     "reportKey": ("POST", f"{BASE}/keys/report", {"json": {"key": "sk-nobody-has-this"}}),
+    "issueToken": ("POST", f"{BASE}/oauth/token", {"data": EXCHANGE | {"subject_token": "no-token"}}),
+    "getWorkloads": ("GET", f"{BASE}/workloads", {}),
+    "testWorkload": ("POST", f"{BASE}/workloads/test", {"json": {"claims": {"sub": "repo:acme/checkout:main"}}}),
     "getAudit": ("GET", f"{BASE}/audit", {}),
     "getCleanup": ("GET", f"{BASE}/cleanup", {}),
     "getCleanupRun": ("GET", f"{BASE}/cleanup/runs/1", {}),
@@ -72,6 +82,11 @@ async def run_cleanup(bob: httpx.AsyncClient) -> None:
     """A whole run."""
     assert (await bob.post(f"{BASE}/cleanup", json={"dryRun": False})).status_code == 202
     await ended(bob)
+
+
+async def exchange(client: httpx.AsyncClient, token: str, **changes: str) -> httpx.Response:
+    """Of a workload's token for a key."""
+    return await client.post(f"{BASE}/oauth/token", data=EXCHANGE | {"subject_token": token} | changes)
 
 
 async def send(client: httpx.AsyncClient, operation: str, **changes: Any) -> httpx.Response:

@@ -1,0 +1,32 @@
+"""`POST /oauth/token`: the grants, by their names (RFC 6749, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from domain.errors import TokenRequestError
+from domain.workloads import IssuedToken
+
+Grant = Callable[[Mapping[str, str]], Awaitable[IssuedToken]]
+"""Gets the parameters of a request that has a `client_id`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenEndpoint:
+    """Gives tokens."""
+
+    grants: Mapping[str, Grant]
+
+    async def __call__(self, parameters: Mapping[str, str]) -> IssuedToken:
+        """What the grant gives. An empty parameter counts as absent.
+
+        Raises TokenRequestError, RateLimitedError, OverloadedError, UpstreamError.
+        """
+        given = {name: value for name, value in parameters.items() if value}
+        if missing := [name for name in ("grant_type", "client_id") if name not in given]:
+            raise TokenRequestError("invalid_request", f"The form lacks {' and '.join(missing)}")
+        grant = self.grants.get(given["grant_type"])
+        if grant is None:
+            raise TokenRequestError("unsupported_grant_type", f"grant_type must be {' or '.join(self.grants)}")
+        return await grant(given)

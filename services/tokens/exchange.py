@@ -1,0 +1,158 @@
+"""Token exchange (RFC 8693): a workload's own token becomes a key of the rule's owner.
+
+Outside nobody learns which check failed: what is refused always has the same answer. Inside, the log line has the
+reason, and an admin tries a token at `POST /workloads/test`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import structlog
+
+from clients.oidc.issuers import Issuers
+from domain.errors import (
+    BusyError,
+    CallerError,
+    OverloadedError,
+    RateLimitedError,
+    TokenRequestError,
+    UnverifiedTokenError,
+)
+from domain.keys import MintRequest, ShortLivedKey
+from domain.workloads import IssuedToken, Rule, VerifiedToken, compared, mismatch, source_of
+from services.single_flight import SingleFlight
+from services.tokens.mint import MintKey
+from state.rates import RatePolicy
+from state.refused_exchanges import RefusedExchanges
+from telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
+_TYPES = "urn:ietf:params:oauth:token-type:"
+_ACCESS_TOKEN = f"{_TYPES}access_token"
+_TAKEN = (f"{_TYPES}jwt", f"{_TYPES}id_token")
+_REFUSALS = RatePolicy("refused exchanges", 600)
+"""How many of one issuer are counted in a minute: anybody has a token of a public issuer."""
+_RUNS = (("run_id",), ("job_id",), ("pipeline_id",), ("kubernetes.io", "pod", "name"), ("build_number",))
+"""Where issuers name what is running: GitHub, GitLab (twice), Kubernetes, Buildkite."""
+_LONGEST_ALIAS = 64
+_DIGITS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenExchange:
+    """Exchanges tokens by the rules, by their names. `now` is in seconds since the epoch."""
+
+    rules: Mapping[str, Rule]
+    issuers: Issuers
+    mint: MintKey
+    refused: RefusedExchanges
+    running: SingleFlight[ShortLivedKey]
+    metrics: Metrics
+    now: Callable[[], float]
+
+    async def __call__(self, parameters: Mapping[str, str]) -> IssuedToken:
+        """The key as an access token. `parameters`: see `TokenEndpoint`.
+
+        Raises TokenRequestError, RateLimitedError, OverloadedError, UpstreamError.
+        """
+        _require_plain(parameters)
+        rule = self.rules.get(parameters["client_id"])
+        if rule is None:
+            raise TokenRequestError("invalid_client", "client_id must be the name of a rule")
+        result = "unavailable"
+        try:
+            key = await self._key(rule, parameters["subject_token"])
+            result = "issued"
+        except UnverifiedTokenError as error:
+            result = "unverified"
+            log.info("a token did not verify", rule=rule.name, reason=error.reason)
+            raise _not_accepted() from error
+        except RateLimitedError:
+            result = "limited"
+            raise
+        except TokenRequestError:
+            result = "refused"
+            raise
+        finally:
+            self.metrics.token_exchanges.labels(rule.name, result).inc()
+        return IssuedToken(key.secret, _ACCESS_TOKEN, max(1, int(key.ends_at - self.now())))
+
+    async def _key(self, rule: Rule, subject_token: str) -> ShortLivedKey:
+        token = await self.issuers.verify(rule.issuer, subject_token)
+        found, left = mismatch(rule, token), int(token.expires_at - self.now())
+        if found is not None:
+            log.info("a token does not match the rule", rule=rule.name, check=found.check, reason=found.reason)
+            raise await self._refused(rule, f"{found.check} does not match")
+        if left < 1:
+            raise await self._refused(rule, "the token is about to expire")
+        request = _request(rule, token, left)
+        try:
+            await self.mint.require_owner(request)
+        except RateLimitedError:
+            raise
+        except CallerError as error:
+            log.info("the owner of a rule may have no key", rule=rule.name, reason=error.message)
+            raise await self._refused(rule, error.message) from error
+        try:
+            return await self.running.run(f"{rule.name} {token.replay_id}", lambda: self.mint(request))
+        except BusyError as error:
+            raise OverloadedError("The same exchange is running; retry", BusyError.retry_after) from error
+        except RateLimitedError:
+            raise
+        except CallerError as error:  # the audit log has it
+            log.info("no key was made", rule=rule.name, reason=error.message)
+            raise _not_accepted() from error
+
+    async def _refused(self, rule: Rule, reason: str) -> TokenRequestError:
+        """Counts a refusal of a verified token for the audit log, and makes the answer."""
+        await self.refused.count(source_of(rule), reason, issuer=rule.issuer, rate=_REFUSALS)
+        return _not_accepted()
+
+
+def _require_plain(given: Mapping[str, str]) -> None:
+    """Raises TokenRequestError for what this service does not give, whoever asks (RFC 8693, section 2.1)."""
+    if missing := [name for name in ("subject_token", "subject_token_type") if name not in given]:
+        raise TokenRequestError("invalid_request", f"The form lacks {' and '.join(missing)}")
+    if given["subject_token_type"] not in _TAKEN:
+        raise TokenRequestError("invalid_request", f"subject_token_type must be {' or '.join(_TAKEN)}")
+    if given.get("requested_token_type", _ACCESS_TOKEN) != _ACCESS_TOKEN:
+        raise TokenRequestError("invalid_request", f"requested_token_type must be {_ACCESS_TOKEN}, or absent")
+    if "actor_token" in given or "actor_token_type" in given:
+        raise TokenRequestError("invalid_request", "actor_token is not taken: a workload acts for itself")
+    if "scope" in given:
+        raise TokenRequestError("invalid_scope", "There are no scopes: the rule says what the key may do")
+    if "audience" in given or "resource" in given:
+        raise TokenRequestError("invalid_target", "The key is for LiteLLM, and for nothing else")
+
+
+def _not_accepted() -> TokenRequestError:
+    return TokenRequestError("invalid_grant", "The token is not accepted for this client_id")
+
+
+def _request(rule: Rule, token: VerifiedToken, left: int) -> MintRequest:
+    return MintRequest(
+        source=source_of(rule),
+        owner=rule.owner,
+        token=token.replay_id,
+        alias=f"{rule.name} {_run_of(token)}"[:_LONGEST_ALIAS].strip(),
+        terms=replace(rule.key, life=min(rule.key.life, left)),
+        per_minute=rule.per_minute,
+        most_living=rule.max_living,
+        evidence={"rule": rule.name, "issuer": rule.issuer, "claims": compared(rule, token)},
+    )
+
+
+def _run_of(token: VerifiedToken) -> str:
+    """What is running, as its issuer names it; else the beginning of what names the token."""
+    for path in _RUNS:
+        value: Any = token.claims
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if isinstance(value, str | int) and str(value).isprintable() and str(value).strip():
+            return str(value).strip()
+    return token.replay_id[:_DIGITS]

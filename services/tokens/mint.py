@@ -1,0 +1,152 @@
+"""Makes short keys: what every grant ends in.
+
+Many are made at once for one owner, so they wait for no turn. That none escapes an off-boarding: the second transaction
+fails if the owner is leaving, or was since the first one, and the key is deleted; a deletion waits for those that are
+being made. Why: `docs/adr/0036-short-keys.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain import refs
+from domain.actions import Action
+from domain.errors import ConflictError, RateLimitedError
+from domain.identity import Principal, Role
+from domain.keys import KeyAnnotations, KeyVersion, MintRequest, NewKey, ShortLivedKey
+from domain.rates import RateLimit
+from domain.resource_versions import version_of
+from domain.workloads import KeyTerms
+from services.changes.change import Change
+from services.changes.changes import Changes
+from services.keys.issuer import KeyIssuer
+from services.keys.rules import KeyRules
+from services.owners.owners import Owners
+from services.users.users import Users
+from state.offboardings import Offboardings
+from state.rates import RatePolicy
+from state.short_keys import GivenKey, ShortKey, ShortKeys
+
+_SAME_ANSWER_SECONDS = 60.0
+_MOST_OF_A_TOKEN = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class MintKey:
+    """Makes short keys. `now` is in seconds since the epoch."""
+
+    changes: Changes
+    users: Users
+    owners: Owners
+    rules: KeyRules
+    issuer: KeyIssuer
+    short_keys: ShortKeys
+    offboardings: Offboardings
+    now: Callable[[], float]
+
+    async def require_owner(self, request: MintRequest) -> None:
+        """Creates the LiteLLM user of a group or component that has none.
+
+        Raises CallerError if the owner may have no keys, is being off-boarded, or was registered again; UpstreamError.
+        """
+        if await self.offboardings.among([request.owner]):
+            raise _leaving(request.owner)
+        if refs.is_software(request.owner):
+            await self.owners.require_unchanged(request.owner)
+        await self.users.ensure_for_key(_principal(request), request.owner)
+        await self.users.require_known(request.owner)
+
+    async def __call__(self, request: MintRequest) -> ShortLivedKey:
+        """The key. Within a minute the same token gets the same key again; later it ends the oldest of two.
+
+        Raises ConflictError (the owner is leaving, or the tier allows no model), RateLimitedError, BusyError (the same
+        request is running), UpstreamError.
+        """
+        principal, owner = _principal(request), request.owner
+        terms = await self.rules.narrowed(principal, owner, request.terms)
+        given = await self.short_keys.of_token(request.source, request.token)
+        attempt = _attempt(given)
+        async with self.changes.begin(
+            principal,
+            Action.KEY_MINT,
+            owner,
+            requested=request.evidence,
+            # What was asked is part of it: a setting that has changed since is no reason to refuse a repetition.
+            idempotency_key=f"{request.token} {attempt} {version_of([owner, request.evidence])}",
+            rate=RatePolicy("exchanges", request.per_minute),
+            also=partial(self._require_room, request),
+            in_turn=False,
+        ) as change:
+            if change.kept_answer is not None:
+                return ShortLivedKey(**change.kept_answer)
+            await self.issuer.delete_abandoned(owner, change.interrupted)
+            ended = await self._end_oldest(given)
+            ends_at = self.now() + terms.life
+            created = await self.issuer.create(owner, _new_key(request, terms, change.operation))
+            key = ShortLivedKey(created.key_id, created.secret, ends_at)
+            row = ShortKey(key.key_id, request.source, request.token, attempt)
+            try:
+                await self._record(change, request.owner, row, key, ended)
+            except ConflictError:
+                await self.issuer.delete(key.key_id)
+                raise
+            return key
+
+    async def _record(self, change: Change, owner: str, row: ShortKey, key: ShortLivedKey, ended: list[str]) -> None:
+        """Transaction 2. Raises ConflictError, and records nothing, if the owner is leaving."""
+        change.key_version = version = KeyVersion.derived(key.key_id, None)
+        async with change.transaction() as connection:
+            await self._require_staying(connection, owner, change.operation)
+            for key_id in ended:
+                await self.short_keys.remove(connection, key_id)
+            life = key.ends_at - self.now()
+            await self.short_keys.add(connection, row, owner=owner, life=life, key_version=version)
+            await self.issuer.schedule_owner_check(connection, key.key_id, owner, version)
+            after = {"endedKeys": ended} if ended else None
+            await change.done(key, key_id=key.key_id, after=after, connection=connection)
+
+    async def _require_room(self, request: MintRequest, connection: AsyncConnection) -> None:
+        """Part of transaction 1, after the rate, whose row makes the others of this source wait until it commits."""
+        living, first_end = await self.short_keys.living(connection, request.source)
+        # This one is open, too.
+        being_made = await self.changes.table.count_open(connection, Action.KEY_MINT, request.source)
+        if living + being_made > request.most_living:
+            wait = max(1, round(first_end))
+            raise RateLimitedError(RateLimit("living", request.most_living, request.terms.life, 0, wait, wait))
+
+    async def _require_staying(self, connection: AsyncConnection, owner: str, operation: str) -> None:
+        if await self.changes.table.is_leaving(connection, owner, since=operation):
+            raise _leaving(owner)
+
+    async def _end_oldest(self, given: list[GivenKey]) -> list[str]:
+        """Deletes what is too much with one more key for this token. Returns the ids of what is gone."""
+        oldest = [row.key_id for row in given[_MOST_OF_A_TOKEN - 1 :]]
+        for key_id in oldest:
+            await self.issuer.delete(key_id)
+        return oldest
+
+
+def _principal(request: MintRequest) -> Principal:
+    return Principal(request.source, frozenset({Role.WORKLOAD}), manages=frozenset({request.owner}))
+
+
+def _attempt(given: list[GivenKey]) -> int:
+    """The number of the key for a token: that of the newest while it is the same request, else the next one."""
+    if not given:
+        return 1
+    newest = given[0]
+    is_same = newest.age < _SAME_ANSWER_SECONDS and newest.left > 1
+    return newest.attempt if is_same else newest.attempt + 1
+
+
+def _new_key(request: MintRequest, terms: KeyTerms, operation: str) -> NewKey:
+    annotations = KeyAnnotations(request.alias, {}, operation, source=request.source)
+    return NewKey(annotations, **asdict(terms))
+
+
+def _leaving(owner: str) -> ConflictError:
+    return ConflictError(f"{owner} is being off-boarded")

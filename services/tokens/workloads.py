@@ -1,0 +1,94 @@
+"""What an admin sees of workloads: issuers, rules, and what a token would get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clients.oidc.issuers import Issuers
+from domain.errors import InputError, UnverifiedTokenError
+from domain.identity import Permission, Principal
+from domain.workloads import KeysHealth, Rule, RuleVerdict, TokenVerdict, VerifiedToken, mismatch, source_of
+from services.access import authorize
+from settings.model import WorkloadSettings
+from state.events import Events
+from state.short_keys import ShortKeys
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerState:
+    """An issuer, and whether its keys can be had. Times are in seconds since the epoch."""
+
+    name: str
+    url: str
+    audience: str
+    health: KeysHealth
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """A rule, and its keys. `last_used_at` is in seconds since the epoch, None if the audit log knows of none."""
+
+    rule: Rule
+    living_keys: int
+    last_used_at: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workloads:
+    """Reads, and changes nothing."""
+
+    settings: WorkloadSettings
+    issuers: Issuers
+    short_keys: ShortKeys
+    events: Events
+
+    async def all(self, principal: Principal) -> tuple[list[IssuerState], list[RuleState]]:
+        """The issuers and the rules, in the order of the settings. Raises NotAllowedError, UpstreamError."""
+        authorize(principal, Permission.WORKLOADS_READ)
+        living = await self.short_keys.counts()
+        used = await self.events.last_minted([source_of(rule) for rule in self.settings.rules])
+        issuers = [
+            IssuerState(row.name, row.url, row.audience, self.issuers.health(row.name)) for row in self.settings.issuers
+        ]
+        rules = [
+            RuleState(rule, living.get(source_of(rule), 0), used.get(source_of(rule))) for rule in self.settings.rules
+        ]
+        return issuers, rules
+
+    async def test(self, principal: Principal, token: str | None, claims: Mapping[str, Any] | None) -> TokenVerdict:
+        """What each rule says of a token, or of claims as if they were verified.
+
+        Raises NotAllowedError, InputError (neither, or both), UpstreamError if the keys of the issuer cannot be had.
+        """
+        authorize(principal, Permission.WORKLOADS_READ)
+        if (token is None) == (claims is None):
+            raise InputError("Send either token or claims")
+        if token is not None:
+            return await self._of_token(token)
+        assert claims is not None
+        issuer = next((row.name for row in self.settings.issuers if row.url == claims.get("iss")), None)
+        subject = claims.get("sub")
+        if not isinstance(subject, str):
+            raise InputError("claims must have sub, a text")
+        shown = VerifiedToken(issuer or "", subject, claims, "", 0, 0)
+        return TokenVerdict(None, issuer, None, self._rules(shown))
+
+    async def _of_token(self, token: str) -> TokenVerdict:
+        named = self.issuers.issuer_of(token)
+        if named is None:
+            return TokenVerdict(verified=False, issuer=None, problem="its iss is no issuer of the settings", rules=())
+        try:
+            verified = await self.issuers.verify(named, token)
+        except UnverifiedTokenError as error:
+            return TokenVerdict(verified=False, issuer=named, problem=error.reason, rules=())
+        return TokenVerdict(verified=True, issuer=named, problem=None, rules=self._rules(verified))
+
+    def _rules(self, token: VerifiedToken) -> Sequence[RuleVerdict]:
+        return [_verdict(rule, token) for rule in self.settings.rules]
+
+
+def _verdict(rule: Rule, token: VerifiedToken) -> RuleVerdict:
+    problem = mismatch(rule, token)
+    return RuleVerdict(rule.name, matched=problem is None, problem=None if problem is None else problem.reason)

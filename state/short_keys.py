@@ -1,0 +1,97 @@
+"""The table `short_key`: keys of minutes, which end by themselves, as a task of the due queue."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from domain.due import Kind
+from domain.keys import KeyVersion
+from state.database import Database
+from state.due import DueQueue
+from state.kept_answers import KeptAnswers
+from state.revocations import payload_of
+from state.tables import short_key
+
+_SECONDS_AFTER_THE_END = 2.0
+"""LiteLLM's clock may be behind: no key ends before its time."""
+_columns = short_key.c
+
+
+@dataclass(frozen=True, slots=True)
+class ShortKey:
+    """A short key. `source` is what it was made for, such as `workload:ci`, `token` names the token it was given for.
+
+    `attempt` counts the keys for one token, from 1.
+    """
+
+    key_id: str
+    source: str
+    token: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class GivenKey:
+    """A short key as it is now: its `age`, and what is `left` of its life, in seconds."""
+
+    key_id: str
+    attempt: int
+    age: float
+    left: float
+
+
+class ShortKeys:
+    """The rows. Methods with a `connection` run in the caller's transaction."""
+
+    def __init__(self, database: Database, due: DueQueue, kept_answers: KeptAnswers) -> None:
+        self._database = database
+        self._due = due
+        self._kept_answers = kept_answers
+
+    async def of_token(self, source: str, token: str) -> list[GivenKey]:
+        """The keys that were given for a token and that are in LiteLLM, as far as known; the newest first."""
+        now = self._database.now()
+        query = sa.select(
+            _columns.key_id,
+            _columns.attempt,
+            (now - _columns.created_at).label("age"),
+            (_columns.expires_at - now).label("left"),
+        ).where(_columns.source == source, _columns.token == token)
+        async with self._database.reading() as connection:
+            rows = await connection.execute(query.order_by(_columns.attempt.desc()))
+            return [GivenKey(row.key_id, row.attempt, row.age, row.left) for row in rows]
+
+    async def add(
+        self, connection: AsyncConnection, key: ShortKey, *, owner: str, life: float, key_version: KeyVersion
+    ) -> None:
+        """Records a key that ends in `life` seconds, and schedules its deletion."""
+        now = self._database.now()
+        row = asdict(key) | {"created_at": now, "expires_at": now + life}
+        await connection.execute(sa.insert(short_key).values(row))
+        due_in, payload = life + _SECONDS_AFTER_THE_END, payload_of(key_version)
+        await self._due.schedule(
+            connection, Kind.SHORT_KEY_END, key.key_id, owner=owner, due_in=due_in, payload=payload
+        )
+
+    async def remove(self, connection: AsyncConnection, key_id: str) -> None:
+        """Forgets a key that is gone, and its secret, which was kept for repetitions."""
+        await connection.execute(sa.delete(short_key).where(_columns.key_id == key_id))
+        await self._due.remove(connection, Kind.SHORT_KEY_END, key_id)
+        await self._kept_answers.drop(connection, key_id)
+
+    async def living(self, connection: AsyncConnection, source: str) -> tuple[int, float]:
+        """How many keys of the source have not ended, and the seconds until the first of them does."""
+        now = self._database.now()
+        query = sa.select(sa.func.count(), sa.func.min(_columns.expires_at) - now)
+        row = (await connection.execute(query.where(_columns.source == source, _columns.expires_at > now))).one()
+        return int(row[0]), float(row[1] or 0.0)
+
+    async def counts(self) -> dict[str, int]:
+        """How many keys of each source have not ended."""
+        query = sa.select(_columns.source, sa.func.count()).group_by(_columns.source)
+        async with self._database.reading() as connection:
+            rows = await connection.execute(query.where(_columns.expires_at > self._database.now()))
+            return {row[0]: int(row[1]) for row in rows}

@@ -1,0 +1,399 @@
+"""Exchanging a workload's token for a key of minutes."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+
+from domain.users import Tier
+from domain.workloads import KeyTerms
+from standalone.backstage import BackstageStandIn
+from standalone.environment import CHECKOUT, PIPELINE
+from standalone.issuer import IssuerStandIn
+from standalone.litellm import LiteLLMStandIn
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
+from tests.support.audit import events, nothing_is_open
+from tests.support.keys import chat, id_of
+from tests.support.kill_points import Killed, KillSwitch
+from tests.support.requests import exchange, run_cleanup
+
+DAVE = "user:default/dave"
+NOT_ACCEPTED = {"error": "invalid_grant", "error_description": "The token is not accepted for this client_id"}
+_MOST_STEPS = 60
+
+
+async def given(client: httpx.AsyncClient, token: str) -> dict[str, Any]:
+    response = await exchange(client, token)
+    assert response.status_code == 200, response.text
+    return dict(response.json())
+
+
+def ruled(make_service: MakeService, **changes: Any) -> Service:
+    """A service whose rule for the pipeline is changed."""
+    workloads = make_service().settings.workloads
+    (rule,) = workloads.rules
+    return make_service(workloads=replace(workloads, rules=(replace(rule, **changes),)))
+
+
+async def test_a_pipeline_gets_a_key_that_works(
+    nobody: httpx.AsyncClient, issuer: IssuerStandIn, litellm: LiteLLMStandIn
+) -> None:
+    """It is the component's, for model calls only, with the limits of the rule, and named after rule and run."""
+    response = await exchange(nobody, issuer.token(run_id="8142"))
+    body = response.json()
+    assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
+    assert body | {"access_token": "?"} == {
+        "access_token": "?",
+        "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+        "token_type": "Bearer",
+        "expires_in": 300,
+    }
+    assert await chat(litellm, body["access_token"]) == 200
+    (row,) = litellm.rows.keys.values()
+    assert (row["user_id"], row["max_budget"], row["key_type"]) == (CHECKOUT, 1.0, "llm_api")
+    assert row["key_alias"].startswith("checkout.checkout-pipeline-8142.")
+
+
+async def test_it_lives_no_longer_than_the_rule_says_and_the_token(
+    nobody: httpx.AsyncClient, issuer: IssuerStandIn, clock: Clock
+) -> None:
+    """Whichever is less."""
+    now = int(clock())
+    long = await given(nobody, issuer.token(exp=now + 3600, jti="long"))
+    short = await given(nobody, issuer.token(exp=now + 30, jti="short"))
+    assert (long["expires_in"], short["expires_in"]) == (900, 30)
+
+
+async def test_it_stays_within_the_tier_of_the_owner(
+    make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn
+) -> None:
+    """What the rule says beyond it is cut, also the models."""
+    service = ruled(make_service, key=KeyTerms(900, ("gpt-fake", "claude-fake"), 500.0, 9000, 90))
+    tier = Tier(max_budget=2.0, models=("gpt-fake",), tpm_limit=100, rpm_limit=10, max_key_life=120)
+    (component, *others) = service.settings.owners
+    service = make_service(owners=(replace(component, tier=tier), *others), workloads=service.settings.workloads)
+    assert (await given(service.client(), issuer.token()))["expires_in"] == 120
+    (row,) = litellm.rows.keys.values()
+    assert [row[name] for name in ("models", "max_budget", "tpm_limit", "rpm_limit")] == [["gpt-fake"], 2.0, 100, 10]
+
+
+async def test_a_rule_none_of_whose_models_the_owner_may_call_gives_nothing(
+    make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn
+) -> None:
+    """An empty list would allow all of them."""
+    service = ruled(make_service, key=KeyTerms(models=("claude-fake",)))
+    (component, *others) = service.settings.owners
+    tier = replace(component.tier, models=("gpt-fake",))
+    service = make_service(owners=(replace(component, tier=tier), *others), workloads=service.settings.workloads)
+    response = await exchange(service.client(), issuer.token())
+    assert (response.status_code, response.json()) == (400, NOT_ACCEPTED)
+    assert litellm.rows.keys == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "claims", "error"),
+    [
+        ({"grant_type": "password"}, {}, "unsupported_grant_type"),
+        ({"grant_type": ""}, {}, "invalid_request"),
+        ({"client_id": "nobody"}, {}, "invalid_client"),
+        ({"subject_token_type": "urn:ietf:params:oauth:token-type:saml2"}, {}, "invalid_request"),
+        ({"subject_token": ""}, {}, "invalid_request"),
+        ({"scope": "all"}, {}, "invalid_scope"),
+        ({"audience": "https://elsewhere"}, {}, "invalid_target"),
+        ({"resource": "https://elsewhere"}, {}, "invalid_target"),
+        ({"requested_token_type": "urn:ietf:params:oauth:token-type:refresh_token"}, {}, "invalid_request"),
+        ({"actor_token": "x"}, {}, "invalid_request"),
+        ({}, {"sub": "repo:mallory/checkout:main"}, "invalid_grant"),
+        ({}, {"aud": "somebody-else"}, "invalid_grant"),
+        ({}, {"exp": 1}, "invalid_grant"),
+        ({"subject_token": "no-token"}, {}, "invalid_grant"),
+    ],
+    ids=str,
+)
+async def test_what_is_refused(
+    service: Service, issuer: IssuerStandIn, changes: dict[str, str], claims: dict[str, Any], error: str
+) -> None:
+    """In the words of RFC 6749 and RFC 8693; of a token never which check failed."""
+    response = await exchange(service.client(), issuer.token(**claims), **changes)
+    assert (response.status_code, response.json()["error"]) == (400, error)
+    if error == "invalid_grant":
+        assert response.json() == NOT_ACCEPTED
+    assert service.litellm.rows.keys == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "status"),
+    [
+        (b"grant_type=a&grant_type=b", "application/x-www-form-urlencoded", 400),
+        (b"grant_type", "application/x-www-form-urlencoded", 400),
+        (b"grant_type=%FF&client_id=a", "application/x-www-form-urlencoded", 400),
+        (b"", "application/x-www-form-urlencoded", 400),
+        (b"{}", "application/json", 415),
+        (b"a=" + b"b" * 70_000, "application/x-www-form-urlencoded", 413),
+    ],
+    ids=["twice", "no value", "no UTF-8", "nothing", "JSON", "too large"],
+)
+async def test_what_is_no_form_is_refused_in_oauths_words(
+    nobody: httpx.AsyncClient, content: bytes, media_type: str, status: int
+) -> None:
+    """The edge's own errors too, which are Backstage's everywhere else."""
+    response = await nobody.post(f"{BASE}/oauth/token", content=content, headers={"Content-Type": media_type})
+    assert (response.status_code, response.json()["error"]) == (status, "invalid_request")
+
+
+async def test_an_unknown_parameter_is_ignored(nobody: httpx.AsyncClient, issuer: IssuerStandIn) -> None:
+    """RFC 6749, section 3.2; and an empty one counts as absent."""
+    response = await exchange(nobody, issuer.token(), scope="", hello="world")
+    assert response.status_code == 200
+
+
+async def test_the_same_token_gets_the_same_key_within_a_minute(
+    nobody: httpx.AsyncClient, issuer: IssuerStandIn, clock: Clock, litellm: LiteLLMStandIn
+) -> None:
+    """Its life goes on meanwhile."""
+    token = issuer.token(exp=int(clock()) + 3600)
+    first = await given(nobody, token)
+    clock.advance(59)
+    again = await given(nobody, token)
+    assert again == first | {"expires_in": first["expires_in"] - 59}
+    assert len(litellm.rows.keys) == 1
+
+
+async def test_later_it_gets_a_second_one_and_a_third_ends_the_first(
+    nobody: httpx.AsyncClient, issuer: IssuerStandIn, clock: Clock, litellm: LiteLLMStandIn
+) -> None:
+    """A pod restarts with the token that it had."""
+    token = issuer.token(exp=int(clock()) + 3600)
+    secrets = []
+    for _ in range(3):
+        secrets.append((await given(nobody, token))["access_token"])
+        clock.advance(60)
+    assert len(set(secrets)) == 3
+    assert [await chat(litellm, secret) for secret in secrets] == [401, 200, 200]
+
+
+async def test_many_at_once_with_one_token_get_one_key(
+    nobody: httpx.AsyncClient, issuer: IssuerStandIn, litellm: LiteLLMStandIn
+) -> None:
+    """A matrix build does that."""
+    token = issuer.token()
+    answers = await asyncio.gather(*(given(nobody, token) for _ in range(20)))
+    assert len({answer["access_token"] for answer in answers}) == len(litellm.rows.keys) == 1
+
+
+async def test_an_ended_key_is_not_given_again(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, clock: Clock, litellm: LiteLLMStandIn
+) -> None:
+    """Neither while it is being cleared away, nor after that; also if an admin ended it."""
+    token = issuer.token(exp=int(clock()) + 30)
+    secret = (await given(nobody, token))["access_token"]
+    (key_id,) = litellm.rows.keys
+    assert (await service.signed_in(BOB).delete(keys_path(CHECKOUT, key_id))).status_code == 204
+    again = await given(nobody, token)
+    assert again["access_token"] != secret
+    assert await chat(litellm, again["access_token"]) == 200
+
+
+async def test_a_key_is_gone_after_its_end(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, clock: Clock, litellm: LiteLLMStandIn
+) -> None:
+    """LiteLLM keeps expired rows; a hundred leave none, and no answer is kept either."""
+    for number in range(50):
+        await given(nobody, issuer.token(jti=f"run-{number}"))
+    assert len(litellm.rows.keys) == 50
+    clock.advance(303)
+    await service.run_background_jobs()
+    assert litellm.rows.keys == {}
+    listed = (await service.signed_in(BOB).get(f"{BASE}/workloads")).json()
+    assert (listed["rules"][0]["livingKeys"], listed["rules"][0]["lastUsedAt"]) == (0, "2027-01-15T08:00:00Z")
+
+
+async def test_the_rate_of_a_rule(make_service: MakeService, issuer: IssuerStandIn, clock: Clock) -> None:
+    """A pipeline that runs away fills nothing; what is repeated costs nothing."""
+    service = ruled(make_service, per_minute=2)
+    tokens = [issuer.token(jti=f"run-{number}") for number in range(3)]
+    answers = [await exchange(service.client(), token) for token in [tokens[0], *tokens]]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert (answers[-1].json()["error"], answers[-1].headers["retry-after"]) == ("temporarily_unavailable", "30")
+    clock.advance(30)
+    assert (await exchange(service.client(), tokens[2])).status_code == 200
+
+
+async def test_the_most_living_keys_of_a_rule(make_service: MakeService, issuer: IssuerStandIn, clock: Clock) -> None:
+    """However many ask at once; the answer says when the first of them ends."""
+    service = ruled(make_service, max_living=3)
+    caller = service.client()
+    answers = await asyncio.gather(*(exchange(caller, issuer.token(jti=f"run-{number}")) for number in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 5
+    late = await exchange(caller, issuer.token(jti="late"))
+    assert (late.status_code, late.headers["retry-after"]) == (429, "300")
+    clock.advance(301)
+    assert (await exchange(caller, issuer.token(jti="later"))).status_code == 200
+
+
+async def test_an_owner_that_is_being_off_boarded_gets_none(
+    nobody: httpx.AsyncClient,
+    service: Service,
+    issuer: IssuerStandIn,
+    backstage: BackstageStandIn,
+    litellm: LiteLLMStandIn,
+) -> None:
+    """Its living short keys are blocked with the rest, and a repetition gives none of them."""
+    token, bob = issuer.token(), service.signed_in(BOB)
+    secret = (await given(nobody, token))["access_token"]
+    for name in "abc":
+        backstage.org.components[f"component:default/{name}"] = backstage.org.components[CHECKOUT]
+        assert (await bob.post(f"{BASE}/users", json={"userId": f"component:default/{name}"})).status_code == 201
+    del backstage.org.components[CHECKOUT]
+    await run_cleanup(bob)
+    assert await chat(litellm, secret) == 401
+    for again in (token, issuer.token(jti="another")):
+        assert (await exchange(nobody, again)).json() == NOT_ACCEPTED
+
+
+async def test_a_name_that_was_taken_over_gives_none(
+    nobody: httpx.AsyncClient, issuer: IssuerStandIn, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """Who registers a component again under the name of a rule's owner inherits nothing."""
+    await given(nobody, issuer.token())
+    backstage.org.uids[CHECKOUT] = "registered-again"
+    clock.advance(61)
+    assert (await exchange(nobody, issuer.token(jti="another"))).json() == NOT_ACCEPTED
+
+
+async def test_a_short_key_can_be_blocked_and_deleted_only(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, litellm: LiteLLMStandIn
+) -> None:
+    """It is marked, has an id, and does not count against `maxKeys`."""
+    await given(nobody, issuer.token())
+    (key_id,) = litellm.rows.keys
+    bob, path = service.signed_in(BOB), keys_path(CHECKOUT, key_id)
+    await service.signed_in(ALICE).get(user_path(ALICE))
+    key = (await bob.get(path)).json()
+    assert (key["source"], key["id"], key["key_alias"]) == (f"workload:{PIPELINE}", id_of(key_id), key["key_alias"])
+    assert (await bob.patch(path, json={"alias": "mine"})).status_code == 409
+    assert (await bob.patch(path, json={"maxBudget": 5})).status_code == 409
+    assert (await bob.post(f"{path}/regenerate", json={})).status_code == 409
+    assert (await bob.post(f"{path}/transfer", json={"owner": ALICE})).status_code == 409
+    blocked = await bob.patch(path, json={"blocked": True})
+    assert (blocked.status_code, blocked.json()["source"]) == (200, f"workload:{PIPELINE}")
+    assert (await bob.patch(keys_path(CHECKOUT, id_of(key_id)), json={"blocked": False})).status_code == 200
+    assert (await bob.delete(path)).status_code == 204
+
+
+async def test_short_keys_leave_room_for_others(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn
+) -> None:
+    """The tier of components allows five."""
+    for number in range(6):
+        await given(nobody, issuer.token(jti=f"run-{number}"))
+    made = [await service.signed_in(DAVE).post(keys_path(CHECKOUT), json={}) for _ in range(6)]
+    assert [response.status_code for response in made] == [201] * 5 + [409]
+
+
+async def test_each_key_is_in_the_audit_log(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, litellm: LiteLLMStandIn
+) -> None:
+    """With the rule and the verified claims that were compared, and no other."""
+    await given(nobody, issuer.token(secret_claim="canary"))
+    (event,) = await events(service.signed_in(BOB), action="key.mint")
+    assert (event["actor"], event["target"], event["outcome"]) == (f"workload:{PIPELINE}", CHECKOUT, "done")
+    claims = {"sub": "repo:acme/checkout:ref:refs/heads/main"}
+    assert event["requested"] == {"rule": PIPELINE, "issuer": "standalone", "claims": claims}
+    assert [event["keyId"]] == list(litellm.rows.keys)
+
+
+async def test_what_a_rule_refused_is_one_event_a_minute(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, clock: Clock
+) -> None:
+    """With the number and the reasons, and without what anybody on a public forge could write into the log."""
+    for number in range(5):
+        assert (await exchange(nobody, issuer.token(sub=f"repo:mallory/{number}:main"))).json() == NOT_ACCEPTED
+    await exchange(nobody, "no-token")
+    clock.advance(60)
+    await service.run_background_jobs()
+    await service.run_background_jobs()
+    (event,) = await events(service.signed_in(BOB), action="key.mint")
+    assert (event["actor"], event["outcome"], event["keyId"]) == (f"workload:{PIPELINE}", "denied", None)
+    assert event["detail"] == "5 verified tokens were refused within a minute: sub does not match (5)"
+
+
+async def test_a_public_issuer_cannot_fill_the_database(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, clock: Clock
+) -> None:
+    """Above 600 a minute they are refused all the same, and counted by the metrics only."""
+    for number in range(605):
+        await exchange(nobody, issuer.token(sub=f"repo:mallory/{number}:main"))
+    clock.advance(60)
+    await service.run_background_jobs()
+    (event,) = await events(service.signed_in(BOB), action="key.mint")
+    assert event["detail"].startswith("600 verified tokens were refused")
+    metrics = (await nobody.get("/metrics")).text
+    assert f'token_exchanges_total{{result="refused",rule="{PIPELINE}"}} 605.0' in metrics
+
+
+async def test_the_rule_of_a_person_needs_their_user(
+    make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn
+) -> None:
+    """A person's LiteLLM user is created by themselves; a rule gives keys of one who is there."""
+    service = ruled(make_service, owner=ALICE)
+    assert (await exchange(service.client(), issuer.token())).json() == NOT_ACCEPTED
+    await service.signed_in(ALICE).get(user_path(ALICE))
+    await given(service.client(), issuer.token())
+    assert [row["user_id"] for row in litellm.rows.keys.values()] == [ALICE]
+
+
+async def test_what_no_rule_matches_and_who_may_ask(service: Service, issuer: IssuerStandIn) -> None:
+    """An admin tries a token, or claims; nothing is changed, and nobody else learns anything."""
+    bob, path = service.signed_in(BOB), f"{BASE}/workloads/test"
+    tried = (await bob.post(path, json={"token": issuer.token()})).json()
+    assert tried == {
+        "verified": True,
+        "issuer": "standalone",
+        "problem": None,
+        "rules": [{"name": PIPELINE, "matched": True, "problem": None}],
+    }
+    other = (await bob.post(path, json={"token": issuer.token(sub="repo:mallory/x:main")})).json()
+    assert "repo:mallory/x:main" in other["rules"][0]["problem"]
+    forged = (await bob.post(path, json={"token": issuer.token(aud="elsewhere")})).json()
+    assert (forged["verified"], "aud" in forged["problem"], forged["rules"]) == (False, True, [])
+    claims = (await bob.post(path, json={"claims": {"iss": "https://issuer.standalone", "sub": "x"}})).json()
+    assert (claims["verified"], claims["rules"][0]["matched"]) == (None, False)
+    assert (await bob.post(path, json={})).status_code == 400
+    assert (await service.signed_in(ALICE).post(path, json={"claims": {"sub": "x"}})).status_code == 403
+
+
+@pytest.mark.parametrize("during", [False, True], ids=["before a request", "after LiteLLM did it"])
+async def test_killed_at_every_step(
+    make_service: MakeService, litellm: LiteLLMStandIn, issuer: IssuerStandIn, clock: Clock, *, during: bool
+) -> None:
+    """No key stays that nobody was given; the audit log is closed, and the same token gets a key from the next one."""
+    plain = make_service()
+    await exchange(plain.client(), issuer.token(jti="first use"))
+    for step in range(_MOST_STEPS):
+        clock.advance(1000)
+        await plain.run_background_jobs()
+        token = issuer.token(jti=f"step {step}", exp=int(clock()) + 3600)
+        kill_switch = KillSwitch(litellm.app, step, during=during)
+        killed = make_service(ports={"litellm": kill_switch})
+        await killed.client().get(f"{BASE}/openapi.json")
+        try:
+            with kill_switch.watching():
+                answer = await exchange(killed.client(), token)
+        except Killed:
+            clock.advance(301)
+            await plain.run_background_jobs()
+            await nothing_is_open(plain)
+            # One that was recorded may have been given.
+            (last,) = await events(plain.signed_in(BOB), action="key.mint", limit=1)
+            is_given = last["outcome"] == "done" and last["at"] > "2027-01-15T08:01"
+            assert len(litellm.rows.keys) <= int(is_given), f"after step {step}"
+            assert (await exchange(plain.client(), token)).status_code == 200
+        else:
+            assert (answer.status_code, step > 3) == (200, True)
+            return
+    pytest.fail("an exchange never came to its end")
