@@ -76,7 +76,7 @@ class Issuers:
         return self._keys[issuer_name].health
 
     def _keys_of(self, issuer: Issuer) -> SigningKeys | _InlineKeys:
-        name = f"The issuer {issuer.name}"
+        name = f"Issuer {issuer.name}"
 
         def connect(url: str) -> Upstream:
             return Upstream(
