@@ -301,7 +301,8 @@ class ChangeTable:
 
 def _room(now: sa.ColumnElement[float]) -> sa.Select[Any]:
     """See `ChangeTable.room`. Built once: SQLAlchemy takes longer to build it than to execute it."""
-    source, owner = sa.bindparam("source"), sa.bindparam("owner")
+    source: sa.BindParameter[str] = sa.bindparam("source", type_=sa.Text)
+    owner: sa.BindParameter[str] = sa.bindparam("owner", type_=sa.Text)
     living = (short_key.c.source == source, short_key.c.expires_at > now)
     made = sa.select(sa.func.count()).where(_is_open, _columns.action == Action.KEY_MINT, _columns.actor == source)
     ending = sa.select(sa.func.min(short_key.c.expires_at) - now).where(*living)
@@ -315,7 +316,7 @@ def _room(now: sa.ColumnElement[float]) -> sa.Select[Any]:
 
 def _leaving() -> sa.Select[bool]:
     """See `ChangeTable.is_leaving`."""
-    owner = sa.bindparam("owner")
+    owner: sa.BindParameter[str] = sa.bindparam("owner", type_=sa.Text)
     began = sa.select(_columns.started_at).where(_columns.operation == sa.bindparam("since")).scalar_subquery()
     changes = sa.select(_columns.id).where(*_takes_away(owner), sa.or_(_is_open, _columns.ended_at >= began))
     return sa.select(sa.or_(sa.exists(changes), sa.exists().where(offboarding.c.user_id == owner)))
@@ -323,8 +324,8 @@ def _leaving() -> sa.Select[bool]:
 
 def _takes_away(owner: sa.BindParameter[str]) -> tuple[sa.ColumnElement[bool], ...]:
     # Written out: SQLite uses the index of these only if it sees that they are meant.
-    actions = [sa.literal_column(f"'{action}'") for action in (Action.USER_BLOCK, Action.USER_DELETE)]
-    return (_columns.target == owner, _columns.action.in_(actions))
+    actions = (f"'{action}'" for action in (Action.USER_BLOCK, Action.USER_DELETE))
+    return (_columns.target == owner, _columns.action.in_([sa.literal_column(text, sa.Text) for text in actions]))
 
 
 def _same(lock: str | None, request: IdempotentRequest | None) -> tuple[tuple[bool, bool], dict[str, Any]]:

@@ -78,8 +78,8 @@ class MintKey:
     async def __call__(self, request: MintRequest) -> ShortLivedKey:
         """The key. Within a minute the same token gets the same key again; later it ends the oldest of two.
 
-        Raises CallerError if the owner may have no keys, is leaving or was registered again, or the tier allows no model;
-        RateLimitedError, BusyError (the same request is running), UpstreamError.
+        Raises CallerError if the owner may have no keys, is leaving or was registered again, or if its tier allows none
+        of the models; RateLimitedError, BusyError (the same request is running), UpstreamError.
         """
         await self._require_owner(request)
         principal, owner = _principal(request), request.owner

@@ -10,13 +10,11 @@ import asyncio
 import shutil
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
-import httpx
 import pytest
 
-from standalone.environment import TOKEN_PATH
 from tests.conftest import BASE
 from tests.support.clients import (
     DIST,
@@ -81,14 +79,15 @@ def proxied(request: pytest.FixtureRequest) -> bool:
 
 async def test_the_whole_story(wheel: Path, package: Path, proxied: bool, unused_tcp_port: int) -> None:
     """In Python and in TypeScript, with no response that violates the contract."""
-    mock = listening("--port", "0", "--seed", "docs/mock.yaml", program="standalone")
-    async with mock as running, httpx.AsyncClient() as http:
+    async with listening("--port", "0", "--seed", "docs/mock.yaml", program="standalone") as running:
         url = running.origin + BASE
-        async with AsyncExitStack() as stack:
-            address = await stack.enter_async_context(through_prism(url, unused_tcp_port)) if proxied else url
-            for story, client in ((python_story, wheel), (typescript_story, package)):
-                token = (await http.get(running.origin + TOKEN_PATH)).text
-                await asyncio.to_thread(story, client, address, None, token)
+        if not proxied:
+            await asyncio.to_thread(python_story, wheel, url)
+            await asyncio.to_thread(typescript_story, package, url)
+            return
+        async with through_prism(url, unused_tcp_port) as proxy:
+            await asyncio.to_thread(python_story, wheel, proxy)
+            await asyncio.to_thread(typescript_story, package, proxy)
 
 
 def test_the_wheel_needs_what_it_declares(tmp_path: Path) -> None:
