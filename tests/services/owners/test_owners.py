@@ -212,6 +212,45 @@ async def test_a_group_may_have_so_many_owners(make_service: MakeService, backst
     await made(service.signed_in(BOB), "component:default/d")
 
 
+async def test_an_owner_counts_for_the_first_entry_that_it_meets(
+    make_service: MakeService, backstage: BackstageStandIn
+) -> None:
+    """`maxOwners` of a later one, whose conditions it meets as well, has room."""
+    entries = (
+        OwnerEntry("component", ("spec.lifecycle=experimental",), 1, Tier(max_budget=5)),
+        OwnerEntry("group", ("spec.type=team",), 1, Tier(max_budget=5)),
+        OwnerEntry("component", ("spec.type=service",), 1, Tier(max_budget=5)),
+    )
+    dave = make_service(owners=entries).signed_in(DAVE)
+    backstage.org.components |= {
+        "component:default/a": Component(TEAM_A, lifecycle="experimental"),
+        "component:default/b": Component(TEAM_A, lifecycle="experimental"),
+        "component:default/c": Component(TEAM_A),
+    }
+    await made(dave, "component:default/a")
+    assert (await dave.post(keys_path("component:default/b"))).status_code == 409
+    await made(dave, CHECKOUT)
+    assert (await dave.post(keys_path("component:default/c"))).status_code == 409
+
+
+async def test_each_group_has_room_of_its_own(
+    make_service: MakeService, backstage: BackstageStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a component that two own, both groups have to have room; what another group has, counts for that one."""
+    shared, a, b = (f"component:default/{name}" for name in ("shared", "a", "b"))
+    org, plain = backstage.org, backstage.org._relations
+    org.components |= {shared: Component(TEAM_A), a: Component(TEAM_A), b: Component(MEMBERS)}
+    both = [{"type": "ownedBy", "targetRef": group} for group in (TEAM_A, MEMBERS)]
+    monkeypatch.setattr(org, "_relations", lambda ref: both if ref == shared else plain(ref))
+    service = make_service(owners=(OwnerEntry("component", ("spec.type=service",), 2, Tier()),))
+    dave = service.signed_in(DAVE)
+    await made(dave, a)
+    await made(dave, b)
+    await made(dave, shared)
+    refused = await dave.post(keys_path(CHECKOUT))
+    assert (refused.status_code, f"{TEAM_A} has 2 owners of keys" in refused.text) == (409, True)
+
+
 async def test_without_the_catalog_nobody_becomes_a_manager(
     make_service: MakeService, backstage: BackstageStandIn
 ) -> None:
