@@ -76,14 +76,16 @@ class Workloads:
         return TokenVerdict(None, issuer, None, self._rules(shown))
 
     async def _of_token(self, token: str) -> TokenVerdict:
-        named = self.issuers.issuer_of(token)
-        if named is None:
-            return TokenVerdict(verified=False, issuer=None, problem="its iss is no issuer of the settings", rules=())
-        try:
-            verified = await self.issuers.verify(named, token)
-        except UnverifiedTokenError as error:
-            return TokenVerdict(verified=False, issuer=named, problem=error.reason, rules=())
-        return TokenVerdict(verified=True, issuer=named, problem=None, rules=self._rules(verified))
+        verdict = TokenVerdict(verified=False, issuer=None, problem="its iss is no issuer of the settings", rules=())
+        # Several may have one url, each with an audience of its own.
+        for named in self.issuers.named_by(token):
+            try:
+                verified = await self.issuers.verify(named, token)
+            except UnverifiedTokenError as error:
+                verdict = TokenVerdict(verified=False, issuer=named, problem=error.reason, rules=())
+            else:
+                return TokenVerdict(verified=True, issuer=named, problem=None, rules=self._rules(verified))
+        return verdict
 
     def _rules(self, token: VerifiedToken) -> Sequence[RuleVerdict]:
         return [_verdict(rule, token) for rule in self.settings.rules]
