@@ -21,7 +21,7 @@ from tests.support.requests import exchange
 pytestmark = pytest.mark.live
 
 EXCHANGES = int(os.environ.get("EXCHANGES", "100"))
-"""The workflow of every night asks for a thousand."""
+"""`EXCHANGES=1000 make live` for more."""
 LIFE_SECONDS = 60
 _GONE_WITHIN_SECONDS = 180
 RULE = "shop"
