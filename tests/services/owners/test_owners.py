@@ -290,8 +290,23 @@ async def test_auditors_read_every_owner_and_change_none(
     carol = service.signed_in(CAROL)
     assert (await carol.get(keys_path(CHECKOUT))).status_code == 200
     assert (await carol.post(keys_path(CHECKOUT))).status_code == 403
+    page = (await carol.get(f"{BASE}/users", params={"managedBy": "me"})).json()
+    assert (page["users"], page["candidates"]) == ([], [])
 
 
 async def test_a_service_token_manages_no_owner(service: Service) -> None:
     """A member's token does what it did; an admin's may do everything."""
     assert (await service.client("service-token-for-tests").post(keys_path(CHECKOUT))).status_code == 201
+
+
+async def test_nobody_manages_what_a_group_owns_that_is_gone(
+    dave: httpx.AsyncClient, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """Its members still name it; neither is it on the page of what they manage."""
+    await made(dave, CHECKOUT)
+    del backstage.org.groups[TEAM_A]
+    backstage.org.users[DAVE] |= {MEMBERS}
+    clock.advance(_MINUTE)
+    assert (await dave.get(keys_path(CHECKOUT))).status_code == 403
+    page = (await dave.get(f"{BASE}/users", params={"managedBy": "me"})).json()
+    assert {row["userId"] for row in (*page["users"], *page["candidates"])} == {ASSISTANT, MEMBERS}
