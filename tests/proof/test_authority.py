@@ -295,9 +295,8 @@ async def wrong(world: World, backstage: BackstageStandIn, caller: str, operatio
     if response.status_code == wanted >= 400:
         error = response.json()["error"]
         named = error if operation == "issueToken" else error["name"]
-        found += (
-            [] if named == ("invalid_grant" if operation == "issueToken" else NAMES[wanted]) else [f"named {named}"]
-        )
+        name = "invalid_grant" if operation == "issueToken" else NAMES[wanted]
+        found += [] if named == name else [f"named {named}"]
     if wanted in (400, 401, 403, 404):
         found += [f"asked LiteLLM for {row.url.path}" for row in world.wire.seen if row.method != "GET"]
         found += ["shows a secret"] if "sk-" in response.text else []
