@@ -21,7 +21,7 @@ import { text } from './text.js';
 import { COUNTDOWN } from './view.js';
 import './keys-table.js';
 
-const { keys: words } = text;
+const { dialogs, keys: words } = text;
 
 class KeysView extends OwnedView {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
@@ -158,15 +158,13 @@ class KeysView extends OwnedView {
 
   /** @param {MouseEvent} event @param {any} row */
   #menu(event, row) {
-    const versions = { label: text.dialogs.versions, act: () => showVersions(this.userId, row) };
+    const versions = { label: dialogs.versions, act: () => showVersions(this.userId, row) };
     const changes = may(this.me, 'keys.update', this.userId) ? this.#changesOf(row) : [];
-    // What ends a key is the last.
-    showMenu(event, keyName(row), [...changes.slice(0, -1), versions, ...changes.slice(-1)]);
+    showMenu(event, keyName(row), changes.toSpliced(-1, 0, versions));
   }
 
   /** @param {any} row */
   #changesOf(row) {
-    const { dialogs } = text;
     const blocking = row.blocked
       ? { label: dialogs.unblock, act: () => this.#unblock(row) }
       : { label: dialogs.block, act: () => this.#block(row) };
@@ -291,7 +289,7 @@ class KeysView extends OwnedView {
   }
 
   #report() {
-    open(new KeyReport(), { reported: () => ((this.note = text.dialogs.reported), this.reload()) });
+    open(new KeyReport(), { reported: () => ((this.note = dialogs.reported), this.reload()) });
   }
 
   #saved() {

@@ -478,11 +478,12 @@ async def test_admins_filter_users_by_kind(opened: Opened) -> None:
     await add_key(opened.portal, CHECKOUT, "ci")
     await add_key(opened.portal, TEAM_A, "shared")
     await opened.sign_in("bob", "#/users")
-    kinds = page.locator("tbody td:nth-child(3)")
+    users = page.locator("users-view > section tbody")
+    kinds = users.locator("td:nth-child(3)")
     await expect(kinds).to_have_text(["Component", "Group", "User"])
     for kind, name in (("Component", "Checkout"), ("Group", "team-a"), ("User", "Dave")):
         await page.get_by_label("Kind", exact=True).select_option(label=kind)
-        await expect(page.locator("tbody .name")).to_have_text([name])
+        await expect(users.locator(".name")).to_have_text([name])
         await expect(kinds).to_have_text([kind])
 
 

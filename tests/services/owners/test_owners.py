@@ -212,6 +212,31 @@ async def test_a_group_may_have_so_many_owners(make_service: MakeService, backst
     await made(service.signed_in(BOB), "component:default/d")
 
 
+async def test_what_went_and_comes_again_does_not_count_twice(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Deleted in LiteLLM, and still in the directory: its own place is free."""
+    service = make_service(owners=(OwnerEntry("component", ("spec.type=service",), 1, Tier()),), known_user_seconds=0)
+    dave = service.signed_in(DAVE)
+    await made(dave, CHECKOUT)
+    litellm.rows.users.clear()
+    litellm.rows.keys.clear()
+    clock.advance(1)
+    await made(dave, CHECKOUT)
+
+
+async def test_what_no_entry_matches_any_more_gets_no_more_keys(
+    dave: httpx.AsyncClient, bob: httpx.AsyncClient, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """From an admin neither; its keys can be read and deleted until the cleanup takes it."""
+    key_id = await made(dave, CHECKOUT)
+    backstage.org.components[CHECKOUT] = Component(TEAM_A, type="library")
+    clock.advance(_MINUTE)
+    refused = await bob.post(keys_path(CHECKOUT))
+    assert (refused.status_code, "0" in refused.json()["error"]["message"]) == (409, True)
+    assert (await bob.delete(keys_path(CHECKOUT, key_id))).status_code == 204
+
+
 async def test_an_owner_counts_for_the_first_entry_that_it_meets(
     make_service: MakeService, backstage: BackstageStandIn
 ) -> None:
@@ -264,6 +289,21 @@ async def test_without_the_catalog_nobody_becomes_a_manager(
     assert (await dave.get(keys_path(CHECKOUT))).status_code == 200
     assert (await dave.get(keys_path(ASSISTANT))).status_code == 503
     assert (await service.signed_in(BOB).get(keys_path(CHECKOUT))).status_code == 200
+
+
+async def test_a_refusal_that_is_old_is_no_refusal(
+    make_service: MakeService, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """While the catalog is away: whom it did not allow may manage by now. What it allowed goes on."""
+    answers: dict[str, Answer] = {}
+    service = make_service(ports={"backstage": Overriding(httpx.ASGITransport(backstage.app), answers)})
+    dave, alice = service.signed_in(DAVE), service.signed_in(ALICE)
+    await made(dave, CHECKOUT)
+    assert (await alice.get(keys_path(CHECKOUT))).status_code == 403
+    answers["/api/catalog/entities/by-query"] = respond(503)
+    clock.advance(_MINUTE)
+    assert (await alice.get(keys_path(CHECKOUT))).status_code == 503
+    assert (await dave.get(keys_path(CHECKOUT))).status_code == 200
 
 
 async def test_managers_see_the_audit_log_of_what_they_manage(
