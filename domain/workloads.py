@@ -126,6 +126,12 @@ class KeysHealth:
     failed_at: float | None = None
     failure: str | None = None
 
+    @property
+    def problem(self) -> str | None:
+        """Why the keys could not be read the last time; None if they could."""
+        is_over = self.read_at is not None and (self.failed_at is None or self.failed_at < self.read_at)
+        return None if is_over else self.failure
+
 
 @dataclass(frozen=True)
 class Mismatch:

@@ -29,6 +29,8 @@ from state.tables import change, offboarding, short_key
 
 Write = Callable[[AsyncConnection], Awaitable[None]]
 LEASE_SECONDS = 30.0
+REMEMBERED_SECONDS = 10.0
+"""For which an owner of short keys is not looked for again."""
 _COMPLETED = ("key_id", "key_stable_id", "key_version", "target", "before")
 """What is recorded as soon as it is known: when the change begins, on its way, or when it ends."""
 _columns = change.c
@@ -86,7 +88,8 @@ class Found:
 class Room:
     """How many short keys of a source live and are being made, and whether the owner is being off-boarded.
 
-    `first_end` is the time in seconds until the first of them ends, None if none lives.
+    That counts for a while after its end, in which a replica may remember that the owner was there. `first_end` is the
+    time in seconds until the first of them ends, None if none lives.
     """
 
     living: int
@@ -301,6 +304,7 @@ class ChangeTable:
 
 def _room(now: sa.ColumnElement[float]) -> sa.Select[Any]:
     """See `ChangeTable.room`. Built once: SQLAlchemy takes longer to build it than to execute it."""
+    is_recent = sa.or_(_is_open, _columns.ended_at >= now - REMEMBERED_SECONDS)
     source: sa.BindParameter[str] = sa.bindparam("source", type_=sa.Text)
     owner: sa.BindParameter[str] = sa.bindparam("owner", type_=sa.Text)
     living = (short_key.c.source == source, short_key.c.expires_at > now)
@@ -310,7 +314,7 @@ def _room(now: sa.ColumnElement[float]) -> sa.Select[Any]:
         sa.select(sa.func.count()).select_from(short_key).where(*living).scalar_subquery(),
         ending.scalar_subquery(),
         made.scalar_subquery(),
-        sa.or_(sa.exists().where(offboarding.c.user_id == owner), sa.exists().where(_is_open, *_takes_away(owner))),
+        sa.or_(sa.exists().where(offboarding.c.user_id == owner), sa.exists().where(is_recent, *_takes_away(owner))),
     )
 
 

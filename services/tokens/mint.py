@@ -28,13 +28,14 @@ from services.keys.issuer import KeyIssuer
 from services.keys.rules import KeyRules
 from services.owners.owners import Owners
 from services.users.users import Users
+from state.changes import REMEMBERED_SECONDS
 from state.offboardings import Offboardings
 from state.rates import RatePolicy
 from state.short_keys import GivenKey, ShortKey, ShortKeys
 
 _SAME_ANSWER_SECONDS = 60.0
 _MOST_OF_A_TOKEN = 2
-_SETTLED_SECONDS, _MOST_SETTLED = 10.0, 10_000
+_MOST_SETTLED = 10_000
 
 
 class MintKey:
@@ -60,7 +61,7 @@ class MintKey:
         self._short_keys = short_keys
         self._offboardings = offboardings
         self._now = now
-        self._settled: TTLCache[str, bool] = TTLCache(_MOST_SETTLED, ttl=_SETTLED_SECONDS, timer=now)
+        self._settled: TTLCache[str, bool] = TTLCache(_MOST_SETTLED, ttl=REMEMBERED_SECONDS, timer=now)
 
     async def _require_owner(self, request: MintRequest) -> None:
         """Creates the LiteLLM user of a group or component that has none. What was found holds for ten seconds.

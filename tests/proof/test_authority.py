@@ -120,6 +120,7 @@ ORACLE: dict[str, dict[str, tuple[int, int]]] = {
     "deleteUser": CHANGE_A_USER,
     "getUserUsage": READ_A_USER,
     "getKnownSecrets": {"self": (403, 200), "other": (403, 200), "missing": (403, 200)},
+    "getOwners": FOR_ADMINS,
     "createUserKey": {"self": (201, 201), "other": (403, 201), "missing": (403, 404)},
     "getUserKeys": READ_A_USER,
     "getUserKey": on_a_key(200),
@@ -178,7 +179,7 @@ READ_BY_AUDITORS = {
     *("getMe", "getModels", "getUsers", "getUser", "getUserUsage", "getUserKeys", "getUserKey", "getAudit"),
     *("getUserKeyVersions", "getCleanup", "getCleanupRun"),
     *("runCleanup", "startAdoption"),  # dry runs
-    *("getKnownSecrets", "getAdoption", "getWorkloads", "testWorkload"),
+    *("getKnownSecrets", "getOwners", "getAdoption", "getWorkloads", "testWorkload"),
 }
 on_a_user = {name for name, (_, path, _) in operations().items() if "{userId}" in path} | {"createUser"}
 CELLS = [
