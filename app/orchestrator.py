@@ -50,6 +50,7 @@ from services.offboarding.offboard_user import OffboardUser
 from services.offboarding.snapshot import SnapshotReader
 from services.owners.known_secrets import SecretsKnown
 from services.owners.owners import Owners
+from services.owners.sums import OwnerSums
 from services.single_flight import SingleFlight
 from services.tokens.endpoint import TokenEndpoint
 from services.tokens.ends import EndShortKeys, RecordRefusals
@@ -143,6 +144,7 @@ class Orchestrator:
         self.services: list[Any] = [
             self._owners,
             self._secrets_known,
+            OwnerSums(owners=self._owners, directory=self.foundation.directory, litellm=self.foundation.litellm),
             AuditLog(events=self.foundation.events),
             health,
             self.monitoring,

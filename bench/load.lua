@@ -1,5 +1,7 @@
--- Arguments: method, path, expected status, "once" or "-", JSON or "-", then user id and token of each caller.
+-- Arguments: method, path, expected status, "once" or "-", JSON, "@" and a file of forms, or "-", then user id and token
+-- of each caller.
 local method, path, expected, once, body
+local forms = nil
 local callers, turn, sent = {}, 0, 0
 local threads = {}
 unexpected = 0
@@ -21,9 +23,10 @@ end
 function init(arguments)
   method, path, expected, once = arguments[1], arguments[2], tonumber(arguments[3]), arguments[4] == "once"
   body = arguments[5] ~= "-" and arguments[5] or nil
+  if body and body:sub(1, 1) == "@" then forms = io.lines(body:sub(2)) end
   for i = 6, #arguments, 2 do
     local headers = { ["Content-Length"] = method == "POST" and not body and "0" or nil }
-    if body then headers["Content-Type"] = "application/json" end
+    if body then headers["Content-Type"] = forms and "application/x-www-form-urlencoded" or "application/json" end
     if arguments[i + 1] ~= "-" then headers["Authorization"] = "Bearer " .. arguments[i + 1] end
     local target = path:gsub("$ID", percent_encoded(arguments[i]):gsub("%%", "%%%%"))
     target = target:gsub("$KEY", key_id(arguments[i]))
@@ -35,6 +38,8 @@ end
 function request()
   turn = turn % #callers + 1
   local caller = callers[turn]
+  -- Once the forms are used up, the empty ones that follow are refused, and the run fails.
+  if forms then return wrk.format(method, caller.target, caller.headers, forms() or "") end
   if not once then return caller.text end
   sent = sent + 1
   caller.headers["Idempotency-Key"] = run .. "-" .. sent

@@ -10,16 +10,18 @@ import socket
 import sys
 import time
 import urllib.request
+import uuid
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from domain.directory import DirectoryEntry
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, CATALOG_TOKEN, MEMBERS, Component, Org
+from standalone.issuer import AUDIENCE, SUBJECT, URL, IssuerStandIn
 from state.database import Database
 from state.directory import Directory
 
@@ -119,6 +121,20 @@ class Bench:
     backstage: Server
     pass_through: Server
     services: Mapping[str, Server]
+    issuer: IssuerStandIn
+
+    def exchanges(self, number: int) -> Iterator[str]:
+        """As many forms for `POST /oauth/token`, each with another token of a workload."""
+        for _ in range(number):
+            token = self.issuer.token(jti=uuid.uuid4().hex)
+            yield urlencode(
+                {
+                    "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+                    "client_id": "bench",
+                    "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
+                    "subject_token": token,
+                }
+            )
 
     def token(self, user_id: str, group: str = MEMBERS) -> str:
         """A genuine Backstage user token (ES256) of a member of `group`."""
@@ -145,7 +161,7 @@ async def bench(databases: Mapping[str, str], folder: Path, *, workers: int = 1,
         stub = await start("stub", *_uvicorn("stub"))
         backstage = await start("backstage", *_uvicorn("backstage"))
         bare = await start("pass_through", *_uvicorn("pass_through"), BENCH_STUB=stub.origin)
-        services = {}
+        services, issuer = {}, IssuerStandIn()
         for name, url in databases.items():
             async with aclosing(Database(url)) as database:
                 await database.migrate()
@@ -153,13 +169,13 @@ async def bench(databases: Mapping[str, str], folder: Path, *, workers: int = 1,
                     await Directory(database).put(connection, [_SOFTWARE])
             port = free_port()
             config = folder / f"{name}.yaml"
-            config.write_text(_configuration(stub, backstage, url) + own)
+            config.write_text(_configuration(stub, backstage, issuer, url) + own)
             command = ["-m", "cli", "serve", "--config", str(config), "--workers", str(workers), "--port", str(port)]
             services[name] = await start(name, command, port, python=os.environ.get("SERVICE_PYTHON", sys.executable))
-        yield Bench(stub, backstage, bare, services)
+        yield Bench(stub, backstage, bare, services, issuer)
 
 
-def _configuration(stub: Server, backstage: Server, database_url: str) -> str:
+def _configuration(stub: Server, backstage: Server, issuer: IssuerStandIn, database_url: str) -> str:
     return f"""
 liteLLM:
   baseUrl: {stub.origin}
@@ -174,6 +190,15 @@ litellmOrchestrator:
   membership: token
   cleanup: {{enabled: false}}
   owners: [{{kind: component, filter: {{spec.type: service}}}}]
+  workloads:
+    issuers: [{{name: bench, url: '{URL}', audience: {AUDIENCE}, jwks: {{inline: {json.dumps(issuer.jwks)}}}}}]
+    rules:
+      - name: bench
+        issuer: bench
+        owner: {SOFTWARE}
+        match: {{sub: '{SUBJECT}'}}
+        perMinute: 100000
+        maxLiving: 100000
 """
 
 

@@ -103,7 +103,13 @@ def operations(run: Bench) -> list[Operation]:
         Operation(f"rotate key, 1 at once, {service}", service, rotate, 1, calls=_CALLS_OF_A_ROTATION)
         for service in run.services
     ]
-    return reads + writes + rotations
+    exchange = Request("POST", f"{BASE}/oauth/token", [("", "-")], 200, forms=run.exchanges)
+    exchanges = [
+        Operation(f"exchange token, {connections} at once, {service}", service, exchange, connections)
+        for service in run.services
+        for connections in (1, _CALLERS)
+    ]
+    return reads + writes + rotations + exchanges
 
 
 def _caller(run: Bench, name: str) -> tuple[str, str]:

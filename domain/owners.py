@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
@@ -62,6 +62,35 @@ class Owner:
     def managers(self) -> frozenset[str]:
         """Who manages it: of a group its members, of a component the members of the groups that own it, or people."""
         return frozenset({self.entity.ref}) if self.entry.kind == "group" else self.entity.belongs_to
+
+
+@dataclass(frozen=True, slots=True)
+class OwnerSum:
+    """How many `owners` have a user in LiteLLM, and in USD what they may spend in sum and what they spent of it.
+
+    `max_budget` is None if one of them has no budget.
+    """
+
+    owners: int
+    max_budget: float | None
+    spend: float
+
+
+@dataclass(frozen=True, slots=True)
+class EntryInSum:
+    """The owners of an entry, and those of each group that `max_owners` counts them for."""
+
+    entry: OwnerEntry
+    total: OwnerSum
+    groups: Mapping[str, OwnerSum]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnersInSum:
+    """The owners of each entry, and those that LiteLLM has and no entry matches."""
+
+    entries: Sequence[EntryInSum]
+    unmatched: OwnerSum
 
 
 class Departure(StrEnum):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 ClaimValue = str | int | bool
 """What a rule may compare a claim with."""
@@ -36,6 +37,10 @@ def is_loopback(url: str) -> bool:
 
 def is_trustworthy(url: str) -> bool:
     """Whether what is read at `url` is the word of its host: https, or this machine. Without a user in it."""
+    try:
+        urlsplit(url).port  # noqa: B018  # raises for what looks like a port or an IPv6 address, and is none
+    except ValueError:
+        return False
     return _HTTPS.fullmatch(url) is not None or is_loopback(url)
 
 
@@ -120,6 +125,12 @@ class KeysHealth:
     read_at: float | None = None
     failed_at: float | None = None
     failure: str | None = None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the keys could not be read the last time; None if they could."""
+        is_over = self.read_at is not None and (self.failed_at is None or self.failed_at < self.read_at)
+        return None if is_over else self.failure
 
 
 @dataclass(frozen=True)

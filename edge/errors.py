@@ -6,6 +6,8 @@ Backstage's clients parse this body (`ResponseError.fromResponse` in `@backstage
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -37,6 +39,7 @@ _STATUS_OF: dict[type, tuple[HTTPStatus, str]] = {
     errors.UpstreamUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "ServiceUnavailableError"),
     errors.UpstreamTimeoutError: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutError"),
 }
+_NOT_IN_A_DESCRIPTION = re.compile(r"[^ !#-\[\]-~]")
 _OAUTH = b"/api/litellm-orchestrator/oauth/"
 _TEMPORARY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _NOT_STORED = {"Cache-Control": "no-store"}
@@ -112,12 +115,16 @@ def is_oauth(raw_path: bytes) -> bool:
 
 
 def oauth_error_body(status: HTTPStatus, message: str, code: str | None = None) -> dict[str, Any]:
-    """OAuth's error body. Without a `code` the status says which it is (RFC 6749, sections 5.2 and 4.1.2.1)."""
+    """OAuth's error body. Without a `code` the status says which it is (RFC 6749, sections 5.2 and 4.1.2.1).
+
+    A description is in ASCII, without quotes and backslashes.
+    """
     if code is None and status in _TEMPORARY:
         code = "temporarily_unavailable"
     elif code is None:
         code = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request"
-    return {"error": code, "error_description": message}
+    plain = unicodedata.normalize("NFKD", message).replace('"', "'")
+    return {"error": code, "error_description": _NOT_IN_A_DESCRIPTION.sub("?", plain)}
 
 
 def error_body(status: HTTPStatus, name: str, message: str, *, method: str, url: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The operations on `/users` and `/me`."""
+"""The operations on `/users`, `/me` and `/owners`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from services.access import permissions_of
 from services.effect import Effect
 from services.offboarding.offboard_user import OffboardUser
 from services.owners.known_secrets import SecretsKnown
+from services.owners.sums import OwnerSums
 from services.users.list import ListUsers
 from services.users.tiers import Tiers
 from services.users.update import UpdateUser
@@ -61,6 +62,12 @@ class _Candidate(Answer):
     display_name: str
     tier: str
     limits: _TierLimits
+
+
+class _OwnerSum(Answer):
+    owners: int
+    max_budget: float | None
+    spend: float
 
 
 class _CreateUserRequest(TypedDict):
@@ -138,6 +145,22 @@ async def get_known_secrets(service: SecretsKnown, principal: Principal, user_id
         for key in known.unknown
     ]
     return json_response({"userId": user_id, "keys": keys, "unknown": unknown})
+
+
+async def get_owners(service: OwnerSums, principal: Principal) -> Response:
+    """`GET /owners`: 200 with what groups and components may spend in sum."""
+    sums = await service.of_all(principal)
+    entries = [
+        {
+            "tier": row.entry.name,
+            "kind": row.entry.kind,
+            "maxOwners": row.entry.max_owners,
+            "total": _OwnerSum.of(row.total),
+            "groups": [{"group": group, "figures": _OwnerSum.of(figures)} for group, figures in row.groups.items()],
+        }
+        for row in sums.entries
+    ]
+    return json_response({"entries": entries, "unmatched": _OwnerSum.of(sums.unmatched)})
 
 
 def _listed(page: users.UserPage) -> dict[str, Any]:

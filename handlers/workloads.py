@@ -96,7 +96,7 @@ async def test_workload(service: Workloads, principal: Principal, body: _TestWor
 
 
 def _issuer(row: IssuerState) -> _WorkloadIssuer:
-    return _WorkloadIssuer.of(row, keys=row.health.count, read_at=iso(row.health.read_at), problem=row.health.failure)
+    return _WorkloadIssuer.of(row, keys=row.health.count, read_at=iso(row.health.read_at), problem=row.health.problem)
 
 
 def _rule(row: RuleState) -> _WorkloadRule:

@@ -21,6 +21,7 @@ class IssuerStandIn(httpx.AsyncBaseTransport):
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now
+        self.is_away = False
         self._key = ECKey.generate_key("P-256")
 
     def token(self, **changes: Any) -> str:
@@ -30,10 +31,15 @@ class IssuerStandIn(httpx.AsyncBaseTransport):
         claims = {name: value for name, value in (usual | changes).items() if value is not None}
         return jwt.encode({"alg": "ES256", "kid": _KEY_ID}, claims, self._key)
 
+    @property
+    def jwks(self) -> dict[str, Any]:
+        """The keys that it publishes."""
+        return {"keys": [self._key.as_dict(private=False, kid=_KEY_ID, use="sig", alg="ES256")]}
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Answers for its discovery document and its keys."""
+        """Answers for its discovery document and its keys, unless it `is_away`."""
+        if self.is_away:
+            raise httpx.ConnectError("away")
         if request.url.path == "/jwks":
-            return httpx.Response(
-                200, json={"keys": [self._key.as_dict(private=False, kid=_KEY_ID, use="sig", alg="ES256")]}
-            )
+            return httpx.Response(200, json=self.jwks)
         return httpx.Response(200, json={"issuer": URL, "jwks_uri": f"{URL}/jwks"})

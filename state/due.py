@@ -24,6 +24,14 @@ class DueQueue:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # Built once: SQLAlchemy takes longer to build this statement than to execute it.
+        due_at = database.now() + sa.bindparam("due_in", type_=sa.Float)
+        insert = database.insert(due).values(due_at=due_at, next_attempt_at=due_at, attempts=0)
+        replaced = {
+            name: insert.excluded[name] for name in ("owner", "payload", "due_at", "next_attempt_at", "attempts")
+        }
+        keys = [_columns.kind, _columns.subject]
+        self._schedule = insert.on_conflict_do_update(index_elements=keys, set_=replaced).returning(*_columns)
 
     async def schedule(
         self,
@@ -36,11 +44,8 @@ class DueQueue:
         payload: Mapping[str, Any] | None = None,
     ) -> Task:
         """Makes it due in `due_in` seconds, also if it was scheduled already."""
-        due_at = self._database.now() + due_in
-        values = {"owner": owner, "payload": payload, "due_at": due_at, "next_attempt_at": due_at, "attempts": 0}
-        insert = self._database.insert(due).values(kind=kind, subject=subject, **values)
-        anew = insert.on_conflict_do_update(index_elements=[_columns.kind, _columns.subject], set_=values)
-        return _task((await connection.execute(anew.returning(*_columns))).one())
+        row = {"kind": kind, "subject": subject, "owner": owner, "payload": payload, "due_in": due_in}
+        return _task((await connection.execute(self._schedule, row)).one())
 
     async def schedule_found(self, kind: Kind, found: sa.Select[str, str | None]) -> None:
         """Makes what the query finds (subjects and owners) due now, unless it is scheduled already."""

@@ -50,27 +50,26 @@ class ShortKeys:
         self._database = database
         self._due = due
         self._kept_answers = kept_answers
+        # Built once: SQLAlchemy takes longer to build these than to execute them.
+        now = database.now()
+        of_source = _columns.source == sa.bindparam("source")
+        age, left = (now - _columns.created_at).label("age"), (_columns.expires_at - now).label("left")
+        given = sa.select(_columns.key_id, _columns.attempt, age, left).order_by(_columns.attempt.desc())
+        self._of_token = given.where(of_source, _columns.token == sa.bindparam("token"))
+        life = sa.bindparam("life", type_=sa.Float)
+        self._insert = sa.insert(short_key).values(created_at=now, expires_at=now + life)
 
     async def of_token(self, source: str, token: str) -> list[GivenKey]:
         """The keys that were given for a token and that are in LiteLLM, as far as known; the newest first."""
-        now = self._database.now()
-        query = sa.select(
-            _columns.key_id,
-            _columns.attempt,
-            (now - _columns.created_at).label("age"),
-            (_columns.expires_at - now).label("left"),
-        ).where(_columns.source == source, _columns.token == token)
         async with self._database.reading() as connection:
-            rows = await connection.execute(query.order_by(_columns.attempt.desc()))
+            rows = await connection.execute(self._of_token, {"source": source, "token": token})
             return [GivenKey(row.key_id, row.attempt, row.age, row.left) for row in rows]
 
     async def add(
         self, connection: AsyncConnection, key: ShortKey, *, owner: str, life: float, key_version: KeyVersion
     ) -> None:
         """Records a key that ends in `life` seconds, and schedules its deletion."""
-        now = self._database.now()
-        row = asdict(key) | {"created_at": now, "expires_at": now + life}
-        await connection.execute(sa.insert(short_key).values(row))
+        await connection.execute(self._insert, asdict(key) | {"life": life})
         due_in, payload = life + _SECONDS_AFTER_THE_END, payload_of(key_version)
         await self._due.schedule(
             connection, Kind.SHORT_KEY_END, key.key_id, owner=owner, due_in=due_in, payload=payload
@@ -81,13 +80,6 @@ class ShortKeys:
         await connection.execute(sa.delete(short_key).where(_columns.key_id == key_id))
         await self._due.remove(connection, Kind.SHORT_KEY_END, key_id)
         await self._kept_answers.drop(connection, key_id)
-
-    async def living(self, connection: AsyncConnection, source: str) -> tuple[int, float]:
-        """How many keys of the source have not ended, and the seconds until the first of them does."""
-        now = self._database.now()
-        query = sa.select(sa.func.count(), sa.func.min(_columns.expires_at) - now)
-        row = (await connection.execute(query.where(_columns.source == source, _columns.expires_at > now))).one()
-        return int(row[0]), float(row[1] or 0.0)
 
     async def counts(self) -> dict[str, int]:
         """How many keys of each source have not ended."""

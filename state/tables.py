@@ -175,7 +175,8 @@ short_key = sa.Table(
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("expires_at", sa.Float, nullable=False),
-    sa.Index("ix_short_key_source", "source", "token"),
+    sa.Index("ix_short_key_token", "source", "token"),
+    sa.Index("ix_short_key_expires_at", "source", "expires_at"),
 )
 refused_exchange = sa.Table(
     "refused_exchange",

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+from itertools import count
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import BOB, Service, keys_path
+from standalone.backstage import BackstageStandIn
+from standalone.litellm import LiteLLMStandIn
+from tests.conftest import BOB, Clock, Service, keys_path, service_on
 from tests.support.alerts import ALERTS, PROMETHEUS, dashboard_queries
 from tests.support.processes import ROOT
 from tests.support.requests import ended, send
@@ -21,9 +25,18 @@ RUNBOOK = (ROOT / "docs/runbook.md").read_text()
 QUERIES = [*(alert["expr"] for alert in ALERTS), *dashboard_queries()]
 
 
-@pytest.fixture
-async def samples(service: Service) -> dict[str, set[str]]:
-    """Each sample that exists once everything has happened, and the labels that it has."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """Each sample that exists once everything has happened, and the labels that it has. No test changes them."""
+    clock, folder = Clock(), tmp_path_factory.mktemp("samples")
+    service = service_on(folder, clock, LiteLLMStandIn(now=clock), BackstageStandIn(now=clock), numbers=count(1))
+    try:
+        return await _samples(service)
+    finally:
+        await service.aclose()
+
+
+async def _samples(service: Service) -> dict[str, set[str]]:
     bob = service.signed_in(BOB)
     named = {"Idempotency-Key": "one"}
     for _ in range(2):

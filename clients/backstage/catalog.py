@@ -194,14 +194,15 @@ class Catalog:
         return frozenset(found)
 
     async def groups_above(self, groups: Iterable[str]) -> frozenset[str]:
-        """`groups` and, if nested groups count, all groups above them. Cycles are harmless."""
-        found, level = frozenset(groups), frozenset(groups)
-        for _ in range(_MAX_DEPTH if self._include_nested_groups else 0):
+        """Those of `groups` that exist and, if nested groups count, all groups above them. Cycles are harmless."""
+        found: frozenset[str] = frozenset()
+        level = frozenset(groups)
+        for _ in range(_MAX_DEPTH if self._include_nested_groups else 1):
             if not level:
                 break
-            entities = (await self._entities(sorted(level))).values()
-            level = frozenset(parent for entity in entities for parent in _related(entity, "childOf")) - found
-            found |= level
+            entities = await self._entities(sorted(level))
+            found |= entities.keys()
+            level = frozenset(parent for entity in entities.values() for parent in _related(entity, "childOf")) - found
         return found
 
     async def _pages(

@@ -59,13 +59,13 @@ class Issuers:
             raise UnverifiedTokenError("the signature is not that of the key")
         return signed.verified(issuer)
 
-    def issuer_of(self, token: str) -> str | None:
-        """The name of the issuer that an unverified token names; None if there is none. For tests of rules only."""
+    def named_by(self, token: str) -> list[str]:
+        """The names of the issuers that a token names, which is not verified. For the tests of rules only."""
         try:
-            named = SignedToken.parse(token).claims.get("iss")
+            url = SignedToken.parse(token).claims.get("iss")
         except UnverifiedTokenError:
-            return None
-        return next((name for name, issuer in self._issuers.items() if issuer.url == named), None)
+            return []
+        return [name for name, issuer in self._issuers.items() if issuer.url == url]
 
     async def algorithms(self, issuer_name: str) -> frozenset[str]:
         """The algorithms for which this issuer has keys. Fetches them if there are none. Raises UpstreamError."""
@@ -76,7 +76,7 @@ class Issuers:
         return self._keys[issuer_name].health
 
     def _keys_of(self, issuer: Issuer) -> SigningKeys | _InlineKeys:
-        name = f"The issuer {issuer.name}"
+        name = f"Issuer {issuer.name}"
 
         def connect(url: str) -> Upstream:
             return Upstream(

@@ -9,11 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 
@@ -126,11 +125,10 @@ def _decoded(part: str) -> bytes:
 def _object(part: str) -> dict[str, Any]:
     content = _decoded(part)
     try:
-        # The first refuses lone surrogates, NaN and what is nested too deep, the second finds duplicates.
+        # The first refuses lone surrogates, numbers that are none and what is nested too deep; the second finds
+        # duplicates, and keeps whole numbers of any size whole.
         orjson.loads(content)
-        value = json.loads(
-            content.decode(), object_pairs_hook=_without_duplicates, parse_constant=_no_number, parse_float=_finite
-        )
+        value = json.loads(content.decode(), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
         raise UnverifiedTokenError("a part of it is not JSON, or has a key twice") from error
     if not isinstance(value, dict):
@@ -143,14 +141,3 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise ValueError
     return found
-
-
-def _no_number(_: str) -> NoReturn:
-    raise ValueError
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError
-    return value

@@ -43,7 +43,7 @@ class KeysTable extends PageElement {
     unfolded: { state: true },
   };
 
-  /** What may be done to a key, if anything. @type {((event: MouseEvent, row: any) => void) | null} */ menu = null;
+  /** Shows what may be done with a key. @type {(event: MouseEvent, row: any) => void} */ menu = () => {};
   /** The key that is looked for, if any. */
   keyId = '';
 
@@ -186,7 +186,7 @@ class KeysTable extends PageElement {
       <td class="if-2 ${row.expires ? '' : 'nothing'}" data-label=${words.end} title=${exact(row.expires)}>
         ${isOdd(row, 'expires') ? '?' : when(row.expires)}
       </td>
-      <td class="act">${this.menu ? this.#menuButton(row, name) : nothing}</td>
+      <td class="act">${this.#menuButton(row, name)}</td>
     </tr>`;
   }
 
@@ -199,7 +199,7 @@ class KeysTable extends PageElement {
       aria-haspopup="menu"
       aria-expanded="false"
       aria-label=${words.actions(name)}
-      @click=${(/** @type {MouseEvent} */ event) => this.menu?.(event, row)}
+      @click=${(/** @type {MouseEvent} */ event) => this.menu(event, row)}
     >
       ⋯
     </button>`;

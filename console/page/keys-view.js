@@ -7,6 +7,7 @@ import { KeyForm } from './key-form.js';
 import { KeyReport } from './key-report.js';
 import { KeyRotate } from './key-rotate.js';
 import { mayTransfer, transferKey } from './key-transfer.js';
+import { showVersions } from './key-versions.js';
 import { keyTiles } from './key-tiles.js';
 import { budgetNotice, limitsOf } from './budget.js';
 import { isOver, isShort, keyName, mayRotate, mayUnblock, takesRoom } from './key-facts.js';
@@ -20,7 +21,7 @@ import { text } from './text.js';
 import { COUNTDOWN } from './view.js';
 import './keys-table.js';
 
-const { keys: words } = text;
+const { dialogs, keys: words } = text;
 
 class KeysView extends OwnedView {
   /** @type {import('lit').PropertyDeclarations} */ static properties = {
@@ -129,8 +130,7 @@ class KeysView extends OwnedView {
   }
 
   #table() {
-    const menu = may(this.me, 'keys.update', this.userId) ? this.#menu.bind(this) : null;
-    return html`<keys-table .rows=${this.rows} .keyId=${this.keyId} .menu=${menu}></keys-table>`;
+    return html`<keys-table .rows=${this.rows} .keyId=${this.keyId} .menu=${this.#menu.bind(this)}></keys-table>`;
   }
 
   #empty() {
@@ -158,7 +158,13 @@ class KeysView extends OwnedView {
 
   /** @param {MouseEvent} event @param {any} row */
   #menu(event, row) {
-    const { dialogs } = text;
+    const versions = { label: dialogs.versions, act: () => showVersions(this.userId, row) };
+    const changes = may(this.me, 'keys.update', this.userId) ? this.#changesOf(row) : [];
+    showMenu(event, keyName(row), changes.toSpliced(-1, 0, versions));
+  }
+
+  /** @param {any} row */
+  #changesOf(row) {
     const blocking = row.blocked
       ? { label: dialogs.unblock, act: () => this.#unblock(row) }
       : { label: dialogs.block, act: () => this.#block(row) };
@@ -173,12 +179,11 @@ class KeysView extends OwnedView {
       ...(mayRotate(row) ? [rotate] : []),
       ...(mayTransfer(this.me, this.userId, row) ? [transfer] : []),
     ];
-    const actions = [
+    return [
       ...(isShort(row) ? [] : changes),
       ...(row.blocked && !mayUnblock(row, may(this.me, 'keys.unblock')) ? [] : [blocking]),
       { label: dialogs.remove, danger: true, act: () => this.#remove(row) },
     ];
-    showMenu(event, keyName(row), actions);
   }
 
   create() {
@@ -287,7 +292,7 @@ class KeysView extends OwnedView {
   }
 
   #report() {
-    open(new KeyReport(), { reported: () => ((this.note = text.dialogs.reported), this.reload()) });
+    open(new KeyReport(), { reported: () => ((this.note = dialogs.reported), this.reload()) });
   }
 
   #saved() {

@@ -76,6 +76,17 @@ export const forAdmins = {
     /** @param {string} name */
     notAccepted: name => `The uid of ${name} was not accepted`,
   },
+  ownerSums: {
+    title: 'Groups and components in sum',
+    lead: 'What those with a user in LiteLLM may spend, each in its own period, and what they spent of it.',
+    columns: { entry: 'Entry', group: 'Group', owners: 'Owners', spend: 'Spend', budget: 'Budget' },
+    spent: 'spent',
+    unmatched: 'No entry matches',
+    /** @param {number} count @param {string} tier */
+    groups: (count, tier) => `${tier}: by ${plural(count, 'group', 'groups')}`,
+    /** @param {number} count @param {number} most */
+    of: (count, most) => `${count} of ${most}`,
+  },
   knownSecrets: {
     title: 'Known secrets',
     /** @param {string} name */

@@ -62,6 +62,7 @@ export const inDialogs = {
     myself: 'me',
     /** @param {string} name */
     transferTo: name => `Transfer to ${name}`,
+    versions: 'Versions',
     remove: 'Delete',
     /** @param {string} name */
     removeTitle: name => `Delete ${name}`,
@@ -90,5 +91,29 @@ export const inDialogs = {
     conflictYours: 'Yours',
     overwrite: 'Use mine',
     keepTheirs: 'Keep theirs',
+  },
+  versions: {
+    /** @param {string} name */
+    title: name => `Versions of ${name}`,
+    lead: 'Each rotation makes a new version of the key.',
+    columns: { version: 'Version', status: 'Status', created: 'Created', end: 'End', used: 'Last use' },
+    /** @param {number} number */
+    version: number => `Version ${number}`,
+    /** By the known values of `status`. @type {Record<string, string>} */
+    status: { active: 'Active', blocked: 'Blocked', expired: 'Expired', deleted: 'Deleted' },
+    created: 'created',
+    byNobodyKnown: 'not known by whom',
+    unrecorded: 'Older than the audit log, or made elsewhere.',
+    used: 'used',
+    /** @param {string} time */
+    ended: time => `revoked ${time}`,
+    /** @param {string} time */
+    ends: time => `is revoked ${time}`,
+    endUnknown: 'not known when',
+    /** @param {number} count */
+    unknown: count =>
+      count === 1
+        ? 'There was one more version, of which nothing is known.'
+        : `There were ${count} more versions, of which nothing is known.`,
   },
 };

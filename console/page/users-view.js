@@ -8,6 +8,7 @@ import { choice, empty, heads, rowFilters, table } from './ui.js';
 import { userPill } from './user-facts.js';
 import { PAGE, PagedView } from './paged-view.js';
 import { text } from './text.js';
+import './owner-sums.js';
 
 const { users: words } = text;
 const { kinds } = text.owners;
@@ -38,16 +39,17 @@ class UsersView extends PagedView {
 
   content() {
     return html`<section class="card">
-      ${rowFilters(
-        words.search,
-        this.query,
-        query => ((this.query = query), this.reloadSoon()),
-        Object.entries(words.status),
-        status => ((this.status = status), this.reload()),
-        choice(words.columns.kind, words.anyKind, Object.entries(kinds), kind => ((this.kind = kind), this.reload())),
-      )}
-      ${this.rows.length ? this.#table() : empty(words.empty)} ${this.moreButton()}
-    </section>`;
+        ${rowFilters(
+          words.search,
+          this.query,
+          query => ((this.query = query), this.reloadSoon()),
+          Object.entries(words.status),
+          status => ((this.status = status), this.reload()),
+          choice(words.columns.kind, words.anyKind, Object.entries(kinds), kind => ((this.kind = kind), this.reload())),
+        )}
+        ${this.rows.length ? this.#table() : empty(words.empty)} ${this.moreButton()}
+      </section>
+      <div class="nested"><owner-sums></owner-sums></div>`;
   }
 
   #table() {

@@ -123,6 +123,7 @@ export class View extends PageElement {
     return failed(text.errors.notLoaded(this.heading), failure, () => this.reload());
   }
 
+  /** @returns {unknown} */
   render() {
     return html`<header class="page">
         <div>
@@ -131,7 +132,12 @@ export class View extends PageElement {
         </div>
         <div class="actions">${this.isLoaded ? this.actions() : nothing}</div>
       </header>
-      ${this.failure ? this.broken(this.failure) : nothing}
-      ${this.isLoaded ? this.content() : this.failure ? nothing : skeleton()}`;
+      ${this.body()}`;
+  }
+
+  /** What there is, why there is nothing, or that it will come. */
+  body() {
+    return html`${this.failure ? this.broken(this.failure) : nothing}
+    ${this.isLoaded ? this.content() : this.failure ? nothing : skeleton()}`;
   }
 }

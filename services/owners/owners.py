@@ -5,6 +5,7 @@ Its answers are remembered like those about people, so that leaving a group ends
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from clients.litellm.client import LiteLLM
 from domain import refs
 from domain.errors import ConflictError, InputError, NotAllowedError, OrchestratorError, UpstreamError
 from domain.identity import Permission, Principal, Scope
-from domain.owners import Departure, Owner, OwnerEntry
+from domain.owners import CatalogOwner, Departure, Owner, OwnerEntry
 from domain.users import Tier
 from services.access import may_manage, permits
 from services.users.membership import Answers, CatalogMembership, not_sure
@@ -41,7 +42,7 @@ class Owners:
         stale_seconds: float,
         now: Callable[[], float],
     ) -> None:
-        self._entries = entries
+        self.entries = entries
         self._catalog = catalog
         self._membership = membership
         self._directory = directory
@@ -67,7 +68,7 @@ class Owners:
 
     async def managed_by(self, principal: Principal) -> Mapping[str, Owner]:
         """The groups and components that the principal manages, by ref. Raises UpstreamError."""
-        if not (self._entries and may_manage(principal)):
+        if not (self.entries and may_manage(principal)):
             return {}
         answer = await self._managed.get(principal.subject)
         return answer.value
@@ -93,22 +94,34 @@ class Owners:
             raise refusal
 
     async def require_room(self, owner: Owner) -> None:
-        """Raises ConflictError if its group has as many owners of keys of the entry as it may; UpstreamError."""
+        """Raises ConflictError if one of its groups has as many owners of the entry as it may; UpstreamError."""
         entry, entity = owner.entry, owner.entity
-        if entry.max_owners is None or not entity.belongs_to or self._catalog is None:
+        if entry.max_owners is None or not entity.belongs_to:
             return
-        siblings = await self._catalog.owners_of(entity.belongs_to, entry.kind, entry.conditions)
-        others = await self._directory.among([each.ref for each in siblings if each.ref != entity.ref])
-        if len(others) >= entry.max_owners:
-            raise ConflictError(
-                f"{', '.join(sorted(entity.belongs_to))} has {len(others)} owners of keys ({entry.name}); "
-                f"{entry.max_owners} are allowed"
-            )
+        siblings = await self._siblings(owner)
+        having = await self._directory.among([each.ref for each in siblings if each.ref != entity.ref])
+        counts = Counter(group for each in siblings if each.ref in having for group in each.belongs_to)
+        for group in sorted(entity.belongs_to):
+            if counts[group] >= entry.max_owners:
+                raise ConflictError(
+                    f"{group} has {counts[group]} owners of keys ({entry.name}); {entry.max_owners} are allowed"
+                )
+
+    async def _siblings(self, owner: Owner) -> list[CatalogOwner]:
+        """What belongs to the same groups, and meets the same entry as the first. Raises UpstreamError."""
+        assert self._catalog is not None
+        kind, groups = owner.entry.kind, owner.entity.belongs_to
+        siblings = await self._catalog.owners_of(groups, kind, owner.entry.conditions)
+        earlier = [entry for entry in self.entries[: self.entries.index(owner.entry)] if entry.kind == kind]
+        others = {
+            each.ref for entry in earlier for each in await self._catalog.owners_of(groups, kind, entry.conditions)
+        }
+        return [each for each in siblings if each.ref not in others]
 
     async def all(self, each_page: Callable[[], Awaitable[None]]) -> dict[str, Owner]:
         """Every group and component that may have keys, as the catalog has them now. Raises UpstreamError."""
         found: dict[str, Owner] = {}
-        for entry in self._entries:
+        for entry in self.entries:
             assert self._catalog is not None
             for entity in await self._catalog.owners(entry.kind, entry.conditions, each_page):
                 found.setdefault(entity.ref, Owner(entity, entry))
@@ -123,7 +136,7 @@ class Owners:
 
     async def _refusal(self, principal: Principal, owner: str) -> OrchestratorError | None:
         """Why the principal does not manage the owner; None if they do. Raises UpstreamError."""
-        if not self._entries or self._membership is None:
+        if not self.entries or self._membership is None:
             return NotAllowedError(
                 "Keys of groups and components take litellmOrchestrator.owners and backstage.catalogToken, which the "
                 "operator has to set"
@@ -157,7 +170,7 @@ class Owners:
 
     async def _find(self, ref: str) -> Owner | None:
         assert self._catalog is not None
-        for entry in self._entries:
+        for entry in self.entries:
             if entry.kind == refs.kind_of(ref) and (entity := await self._catalog.owner(ref, entry.conditions)):
                 return Owner(entity, entry)
         return None
@@ -167,7 +180,7 @@ class Owners:
         assert self._membership is not None
         groups = await self._catalog.groups_above((await self._membership.user(subject)).groups)
         found: dict[str, Owner] = {}
-        for entry in self._entries:
+        for entry in self.entries:
             if entry.kind == "component":
                 for entity in await self._catalog.owners_of({subject, *groups}, entry.kind, entry.conditions):
                     found.setdefault(entity.ref, Owner(entity, entry))

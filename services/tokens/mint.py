@@ -8,15 +8,16 @@ being made. Why: `docs/adr/0036-short-keys.md`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 
+from cachetools import TTLCache
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain import refs
 from domain.actions import Action
 from domain.errors import ConflictError, RateLimitedError
-from domain.identity import Principal, Role
+from domain.identity import Principal, Role, Scope
 from domain.keys import KeyAnnotations, KeyVersion, MintRequest, NewKey, ShortLivedKey
 from domain.rates import RateLimit
 from domain.resource_versions import version_of
@@ -27,50 +28,66 @@ from services.keys.issuer import KeyIssuer
 from services.keys.rules import KeyRules
 from services.owners.owners import Owners
 from services.users.users import Users
+from state.changes import REMEMBERED_SECONDS
 from state.offboardings import Offboardings
 from state.rates import RatePolicy
 from state.short_keys import GivenKey, ShortKey, ShortKeys
 
 _SAME_ANSWER_SECONDS = 60.0
 _MOST_OF_A_TOKEN = 2
+_MOST_SETTLED = 10_000
 
 
-@dataclass(frozen=True, kw_only=True)
 class MintKey:
     """Makes short keys. `now` is in seconds since the epoch."""
 
-    changes: Changes
-    users: Users
-    owners: Owners
-    rules: KeyRules
-    issuer: KeyIssuer
-    short_keys: ShortKeys
-    offboardings: Offboardings
-    now: Callable[[], float]
+    def __init__(
+        self,
+        *,
+        changes: Changes,
+        users: Users,
+        owners: Owners,
+        rules: KeyRules,
+        issuer: KeyIssuer,
+        short_keys: ShortKeys,
+        offboardings: Offboardings,
+        now: Callable[[], float],
+    ) -> None:
+        self._changes = changes
+        self._users = users
+        self._owners = owners
+        self._rules = rules
+        self._issuer = issuer
+        self._short_keys = short_keys
+        self._offboardings = offboardings
+        self._now = now
+        self._settled: TTLCache[str, bool] = TTLCache(_MOST_SETTLED, ttl=REMEMBERED_SECONDS, timer=now)
 
-    async def require_owner(self, request: MintRequest) -> None:
-        """Creates the LiteLLM user of a group or component that has none.
+    async def _require_owner(self, request: MintRequest) -> None:
+        """Creates the LiteLLM user of a group or component that has none. What was found holds for ten seconds.
 
-        Raises CallerError if the owner may have no keys, is being off-boarded, or was registered again; UpstreamError.
+        Raises CallerError if the owner may have no keys, or was registered again; UpstreamError.
         """
-        if await self.offboardings.among([request.owner]):
-            raise _leaving(request.owner)
+        if request.owner in self._settled:
+            return
         if refs.is_software(request.owner):
-            await self.owners.require_unchanged(request.owner)
-        await self.users.ensure_for_key(_principal(request), request.owner)
-        await self.users.require_known(request.owner)
+            await self._owners.require_unchanged(request.owner)
+        await self._users.ensure_for_key(_principal(request), request.owner)
+        await self._users.require(Scope.ANY, request.owner)
+        self._settled[request.owner] = True
 
     async def __call__(self, request: MintRequest) -> ShortLivedKey:
         """The key. Within a minute the same token gets the same key again; later it ends the oldest of two.
 
-        Raises ConflictError (the owner is leaving, or the tier allows no model), RateLimitedError, BusyError (the same
-        request is running), UpstreamError.
+        Raises CallerError if the owner may have no keys, is leaving or was registered again, or if its tier allows none
+        of the models; RateLimitedError, BusyError (the same request is running), UpstreamError.
         """
+        await self._require_owner(request)
         principal, owner = _principal(request), request.owner
-        terms = await self.rules.narrowed(principal, owner, request.terms)
-        given = await self.short_keys.of_token(request.source, request.token)
+        terms = await self._rules.narrowed(principal, owner, request.terms)
+        given = await self._short_keys.of_token(request.source, request.token)
         attempt = _attempt(given)
-        async with self.changes.begin(
+        async with self._changes.begin(
             principal,
             Action.KEY_MINT,
             owner,
@@ -82,17 +99,19 @@ class MintKey:
             in_turn=False,
         ) as change:
             if change.kept_answer is not None:
+                if await self._offboardings.among([owner]):
+                    raise _leaving(owner)
                 return ShortLivedKey(**change.kept_answer)
-            await self.issuer.delete_abandoned(owner, change.interrupted)
+            await self._issuer.delete_abandoned(owner, change.interrupted)
             ended = await self._end_oldest(given)
-            ends_at = self.now() + terms.life
-            created = await self.issuer.create(owner, _new_key(request, terms, change.operation))
+            ends_at = self._now() + terms.life
+            created = await self._issuer.create(owner, _new_key(request, terms, change.operation))
             key = ShortLivedKey(created.key_id, created.secret, ends_at)
             row = ShortKey(key.key_id, request.source, request.token, attempt)
             try:
                 await self._record(change, request.owner, row, key, ended)
             except ConflictError:
-                await self.issuer.delete(key.key_id)
+                await self._issuer.delete(key.key_id)
                 raise
             return key
 
@@ -100,33 +119,31 @@ class MintKey:
         """Transaction 2. Raises ConflictError, and records nothing, if the owner is leaving."""
         change.key_version = version = KeyVersion.derived(key.key_id, None)
         async with change.transaction() as connection:
-            await self._require_staying(connection, owner, change.operation)
+            if await self._changes.table.is_leaving(connection, owner, since=change.operation):
+                raise _leaving(owner)
             for key_id in ended:
-                await self.short_keys.remove(connection, key_id)
-            life = key.ends_at - self.now()
-            await self.short_keys.add(connection, row, owner=owner, life=life, key_version=version)
-            await self.issuer.schedule_owner_check(connection, key.key_id, owner, version)
+                await self._short_keys.remove(connection, key_id)
+            life = key.ends_at - self._now()
+            await self._short_keys.add(connection, row, owner=owner, life=life, key_version=version)
+            await self._issuer.schedule_owner_check(connection, key.key_id, owner, version)
             after = {"endedKeys": ended} if ended else None
             await change.done(key, key_id=key.key_id, after=after, connection=connection)
 
     async def _require_room(self, request: MintRequest, connection: AsyncConnection) -> None:
         """Part of transaction 1, after the rate, whose row makes the others of this source wait until it commits."""
-        living, first_end = await self.short_keys.living(connection, request.source)
-        # This one is open, too.
-        being_made = await self.changes.table.count_open(connection, Action.KEY_MINT, request.source)
-        if living + being_made > request.most_living:
-            wait = max(1, round(first_end))
+        room = await self._changes.table.room(connection, request.source, request.owner)
+        if room.is_leaving:
+            raise _leaving(request.owner)
+        # This one is being made, too.
+        if room.living + room.being_made > request.most_living:
+            wait = max(1, round(room.first_end or 0))
             raise RateLimitedError(RateLimit("living", request.most_living, request.terms.life, 0, wait, wait))
-
-    async def _require_staying(self, connection: AsyncConnection, owner: str, operation: str) -> None:
-        if await self.changes.table.is_leaving(connection, owner, since=operation):
-            raise _leaving(owner)
 
     async def _end_oldest(self, given: list[GivenKey]) -> list[str]:
         """Deletes what is too much with one more key for this token. Returns the ids of what is gone."""
         oldest = [row.key_id for row in given[_MOST_OF_A_TOKEN - 1 :]]
         for key_id in oldest:
-            await self.issuer.delete(key_id)
+            await self._issuer.delete(key_id)
         return oldest
 
 

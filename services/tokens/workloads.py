@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from clients.oidc.issuers import Issuers
-from domain.errors import InputError, UnverifiedTokenError
+from domain.errors import InputError, UnverifiedTokenError, UpstreamError
 from domain.identity import Permission, Principal
 from domain.workloads import KeysHealth, Rule, RuleVerdict, TokenVerdict, VerifiedToken, mismatch, source_of
 from services.access import authorize
@@ -47,6 +49,7 @@ class Workloads:
     async def all(self, principal: Principal) -> tuple[list[IssuerState], list[RuleState]]:
         """The issuers and the rules, in the order of the settings. Raises NotAllowedError, UpstreamError."""
         authorize(principal, Permission.WORKLOADS_READ)
+        await asyncio.gather(*(self._read_keys(row.name) for row in self.settings.issuers))
         living = await self.short_keys.counts()
         used = await self.events.last_minted([source_of(rule) for rule in self.settings.rules])
         issuers = [
@@ -75,15 +78,23 @@ class Workloads:
         shown = VerifiedToken(issuer or "", subject, claims, "", 0, 0)
         return TokenVerdict(None, issuer, None, self._rules(shown))
 
+    async def _read_keys(self, issuer: str) -> None:
+        """Has them read if they never were here. What goes wrong is in their health."""
+        if self.issuers.health(issuer).count == 0:
+            with suppress(UpstreamError):
+                await self.issuers.algorithms(issuer)
+
     async def _of_token(self, token: str) -> TokenVerdict:
-        named = self.issuers.issuer_of(token)
-        if named is None:
-            return TokenVerdict(verified=False, issuer=None, problem="its iss is no issuer of the settings", rules=())
-        try:
-            verified = await self.issuers.verify(named, token)
-        except UnverifiedTokenError as error:
-            return TokenVerdict(verified=False, issuer=named, problem=error.reason, rules=())
-        return TokenVerdict(verified=True, issuer=named, problem=None, rules=self._rules(verified))
+        verdict = TokenVerdict(verified=False, issuer=None, problem="its iss is no issuer of the settings", rules=())
+        # Several may have one url, each with an audience of its own.
+        for named in self.issuers.named_by(token):
+            try:
+                verified = await self.issuers.verify(named, token)
+            except UnverifiedTokenError as error:
+                verdict = TokenVerdict(verified=False, issuer=named, problem=error.reason, rules=())
+            else:
+                return TokenVerdict(verified=True, issuer=named, problem=None, rules=self._rules(verified))
+        return verdict
 
     def _rules(self, token: VerifiedToken) -> Sequence[RuleVerdict]:
         return [_verdict(rule, token) for rule in self.settings.rules]

@@ -101,11 +101,6 @@ class Users:
         if scope is not Scope.OWN and not await self.exists(user_id):
             raise no_such_user(user_id)
 
-    async def require_known(self, user_id: str) -> None:
-        """As `require` for another's user, without asking LiteLLM about one who was seen a moment ago."""
-        if user_id not in self._known:
-            await self.require(Scope.ANY, user_id)
-
     async def exists(self, user_id: str) -> bool:
         """Whether LiteLLM has the user now. Raises UpstreamError."""
         if await self._litellm.user_exists(user_id):

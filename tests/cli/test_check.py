@@ -22,10 +22,11 @@ from settings.model import BackstageSettings, Issuer, LiteLLMSettings, Settings,
 from standalone.backstage import BASE_URL, BackstageStandIn
 from standalone.catalog import CATALOG_TOKEN
 from standalone.environment import standalone_settings
+from standalone.issuer import AUDIENCE, URL
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from state.database import REVISION
 from tests.conftest import Clock, migrated_database
-from tests.support.issuers import AUDIENCE, DISCOVERY, URL, SigningIssuer
+from tests.support.issuers import DISCOVERY, SigningIssuer
 from tests.support.issuers import JWKS as OIDC_JWKS
 from tests.support.processes import output
 from tests.support.upstreams import Answer, Overriding, refuse, respond
@@ -59,7 +60,7 @@ class Place:
 
         to_litellm = Overriding(httpx.ASGITransport(LiteLLMStandIn(now=self.clock).app), self.litellm)
         to_backstage = Overriding(httpx.ASGITransport(stand_in.app), {JWKS: dated} | self.backstage)
-        issuer = SigningIssuer(self.clock)
+        issuer = SigningIssuer(self.clock, URL)
         issuer.answers = self.issuer
         ports = Ports(litellm=to_litellm, backstage=to_backstage, issuers=issuer, wall_clock=self.clock)
         return check.run(change(standalone_settings(str(self.folder))), as_json=as_json, ports=ports)
@@ -76,15 +77,15 @@ def test_everything_is_well(place: Place, capsys: pytest.CaptureFixture[str]) ->
     """Each part has a line."""
     assert place.run() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:8].strip() for line in lines] == ["ok"] * 12
+    assert [line[:8].strip() for line in lines] == ["ok"] * 13
     assert [line[9:].partition(": ")[0] for line in lines] == [
         "LiteLLM", "LiteLLM's version", "LiteLLM's master key", "models", "Backstage's signing keys",
         "Backstage's clock", "allowedGroup", "adminGroup", "owners, component spec.type=service",
-        "owners, group spec.type=team", "database", "disk",
+        "owners, group spec.type=team", "issuer standalone", "database", "disk",
     ]  # fmt: skip
     assert "ok       LiteLLM's version: 1.104.5" in lines
     assert lines[4].endswith("publishes them, for ES256")
-    assert lines[10].endswith("its schema is up to date")
+    assert lines[11].endswith("its schema is up to date")
 
 
 def test_json(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,9 +151,9 @@ def database(url: str) -> Change:
         ({}, with_issuer(jwks=KeySource(inline={"keys": [{"kty": "EC", "kid": "k"}]})), 0,
          ["warning  issuer ci: it has no keys that this service knows", "Correct its jwks"]),
         ({"issuer": {DISCOVERY: refuse}}, with_issuer(), 0,
-         ["warning  issuer ci: The issuer ci cannot be reached", f"Correct its url ({URL}), jwks or caFile"]),
+         ["warning  issuer ci: Issuer ci cannot be reached", f"Correct its url ({URL}), jwks or caFile"]),
         ({"issuer": {DISCOVERY: respond(200, json={"issuer": f"{URL}/", "jwks_uri": URL})}}, with_issuer(), 0,
-         ["warning  issuer ci: The issuer ci has a discovery document of another issuer than its url"]),
+         ["warning  issuer ci: Issuer ci has a discovery document of another issuer than its url"]),
         ({"issuer": {OIDC_JWKS: respond(200, json={"keys": []})}}, with_issuer(), 0,
          ["warning  issuer ci: it has no keys that this service knows"]),
         ({}, database("postgresql+psycopg://u:canary@127.0.0.1:9/state"), 1, ["127.0.0.1:9/state cannot be used"]),

@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import pytest
 
@@ -101,6 +101,22 @@ async def test_a_compressed_body_is_unpacked() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
     async with serving(head + packed) as (_, origin), exchanging() as exchange:
         assert await got(exchange, origin) == (200, b"ok" * 100)
+
+
+@pytest.mark.parametrize("size", [1000, 1001, 50_000_000])
+async def test_a_body_that_may_not_be_of_any_size(size: int) -> None:
+    """What is unpacked counts, and the rest is not unpacked."""
+    packed = gzip.compress(b" " * size)
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    async with (
+        serving(head + packed) as (_, origin),
+        aclosing(NetworkExchange("LiteLLM", Timeouts(), max_bytes=1000)) as exchange,
+    ):
+        if size <= 1000:
+            assert await got(exchange, origin) == (200, b" " * size)
+        else:
+            with pytest.raises(UpstreamFaultError, match="LiteLLM returned a response of more than 1000 bytes"):
+                await got(exchange, origin)
 
 
 async def test_redirects_are_not_followed_and_cookies_not_kept() -> None:

@@ -478,12 +478,47 @@ async def test_admins_filter_users_by_kind(opened: Opened) -> None:
     await add_key(opened.portal, CHECKOUT, "ci")
     await add_key(opened.portal, TEAM_A, "shared")
     await opened.sign_in("bob", "#/users")
-    kinds = page.locator("tbody td:nth-child(3)")
+    users = page.locator("users-view > section tbody")
+    kinds = users.locator("td:nth-child(3)")
     await expect(kinds).to_have_text(["Component", "Group", "User"])
     for kind, name in (("Component", "Checkout"), ("Group", "team-a"), ("User", "Dave")):
         await page.get_by_label("Kind", exact=True).select_option(label=kind)
-        await expect(page.locator("tbody .name")).to_have_text([name])
+        await expect(users.locator(".name")).to_have_text([name])
         await expect(kinds).to_have_text([kind])
+
+
+async def test_admins_see_what_software_may_spend_in_sum(opened: Opened) -> None:
+    """Of each entry, and of each group how many of `maxOwners` it has; whatever the list of users is filtered by."""
+    page, rows = opened.page, opened.portal.litellm.rows
+    for owner in (CHECKOUT, TEAM_A):
+        await add_key(opened.portal, owner, "ci")
+    await add_key(opened.portal, ASSISTANT, "ci", by=ALICE)
+    rows.users[CHECKOUT]["spend"] = 12.5
+    await opened.sign_in("bob", "#/users")
+    entries = page.locator("owner-sums section > .scroll tbody tr")
+    await expect(entries).to_have_count(2)
+    await expect(entries.first).to_contain_text(
+        re.compile(r"component spec\.type=service\s*2\s*\$12\.50\s*of \$100\.00")
+    )
+    await page.locator("owner-sums summary").first.click()
+    groups = page.locator("owner-sums details").first.locator("tbody tr")
+    await expect(groups.first).to_contain_text(re.compile(r"group:default/litellm-users\s*1 of 10\s*\$0\.00"))
+    await expect(groups.last).to_contain_text(re.compile(r"group:default/team-a\s*1 of 10\s*\$12\.50\s*of \$50\.00"))
+    await page.get_by_label("Kind", exact=True).select_option(label="User")
+    await expect(page.get_by_text("Nobody was found.")).to_be_visible()
+    await expect(entries).to_have_count(2)
+    del opened.portal.backstage.org.components[CHECKOUT]
+    await page.reload()
+    await page.get_by_role("button", name="bob").click()
+    await expect(entries.last).to_contain_text(re.compile(r"No entry matches\s*1\s*\$12\.50"))
+    await judge(page, "owners-in-sum")
+
+
+@pytest.mark.parametrize("configured", [{"owners": ()}], indirect=True)
+async def test_without_owners_there_is_no_sum(opened: Opened) -> None:
+    """Where only people have keys the page of users is what it was."""
+    await opened.sign_in("bob", "#/users")
+    await expect(opened.page.locator("owner-sums h1")).to_have_count(0)
 
 
 async def test_what_somebody_knows(opened: Opened) -> None:

@@ -198,7 +198,7 @@ async def test_a_short_key_is_blocked_and_deleted_only(opened: Opened) -> None:
     await page.get_by_role("button", name=f"Workload {PIPELINE}").click()
     name = f"{PIPELINE} 0"
     await page.get_by_role("button", name=f"Actions for {name}").click()
-    await expect(page.get_by_role("menuitem")).to_have_text(["Block", "Delete"])
+    await expect(page.get_by_role("menuitem")).to_have_text(["Block", "Versions", "Delete"])
     await page.keyboard.press("Escape")
     await choose(page, name, "Block")
     await expect(page.locator("keys-table tbody tr").last.locator(".pill")).to_have_text("Blocked")

@@ -245,9 +245,9 @@ def test_the_description_of_an_open_string_names_each_value(name: str, values: I
 
 def check(tmp_path: Path, new: Any, *arguments: str, old: Any = RELEASED) -> tuple[int, str]:
     (tmp_path / "releases").mkdir()
-    (tmp_path / "releases" / "0.1.0.yaml").write_text(yaml.safe_dump(old))
+    (tmp_path / "releases" / "0.1.0.yaml").write_text(yaml.dump(old, Dumper=yaml.CSafeDumper))
     contract = tmp_path / "openapi.yaml"
-    contract.write_text(new if isinstance(new, str) else yaml.safe_dump(new))
+    contract.write_text(new if isinstance(new, str) else yaml.dump(new, Dumper=yaml.CSafeDumper))
     result = CliRunner().invoke(main, [str(contract), "--releases", str(tmp_path / "releases"), *arguments])
     assert "Traceback" not in result.output
     return result.exit_code, result.output

@@ -27,6 +27,7 @@ ON_A_KEY += ["transferUserKey"]
 CREATES = ["createUser", "createUserKey", "regenerateUserKey"]
 ASK_BACKSTAGE_ONLY = [
     "getKnownSecrets",
+    "getOwners",
     "getCleanup",
     "getCleanupRun",
     "getMe",
@@ -207,6 +208,7 @@ CASES: dict[tuple[str, int], Case] = {
     },
     **{(operation, 404): as_bob(operation) for operation in ("getUser", "updateUser", "deleteUser", "getUserUsage")},
     ("getKnownSecrets", 200): as_bob("getKnownSecrets"),
+    ("getOwners", 200): as_bob("getOwners"),
     ("updateUser", 409): accept_another_uid,
     ("deleteUser", 409): off_board_during_a_cleanup,
     ("createUserKey", 201): after_alice("createUserKey"),

@@ -18,7 +18,7 @@ from edge.connection import CROWDED, Connection
 from edge.errors import RoutingError
 from settings.model import ConnectionLimits
 from tests.conftest import BASE
-from tests.support.contract import check_error_body
+from tests.support.contract import check_error_body, is_valid
 
 LIMITS = ConnectionLimits(head_seconds=10, body_seconds=30, max_connections=2)
 HEAD = b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n"
@@ -169,6 +169,15 @@ async def test_a_head_has_64_kibibytes(caller: Caller) -> None:
         caller.sends(b"X-A: " + b"a" * 1000 + b"\r\n")
     assert (caller.transport.refusal, caller.transport.closed) == ((431, "RequestHeaderFieldsTooLargeError"), True)
     assert caller.loop.pending == []
+
+
+@pytest.mark.parametrize(("path", "is_oauths"), [("oauth/token", True), ("me", False)])
+async def test_what_is_refused_below_oauth(caller: Caller, path: str, *, is_oauths: bool) -> None:
+    """Too large a head has OAuth's form there, whose clients read no other."""
+    caller.sends(f"POST {BASE}/{path} HTTP/1.1\r\nX-A: {'a' * 70_000}".encode())
+    status, body = int(caller.transport.written.split()[1]), json.loads(caller.transport.written.rpartition(b"\r\n")[2])
+    assert (status, body["error"] == "invalid_request") == (431, is_oauths)
+    assert is_valid(body, {"$ref": f"#/components/schemas/{'OAuthError' if is_oauths else 'ApiError'}"})
 
 
 LONG = b"X-A: " + b"a" * 1000 + b"\r\n"

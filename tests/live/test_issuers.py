@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -15,42 +11,9 @@ from clients.oidc.issuers import Issuers
 from domain.errors import UnverifiedTokenError, UpstreamFaultError, UpstreamUnavailableError
 from domain.workloads import Match, Rule, mismatch
 from settings.model import Issuer, Timeouts
-from tests.support.raw_http import free_port
+from tests.support.oidc_provider import AUDIENCE, SUBJECT, Provider, running_provider
 
 pytestmark = pytest.mark.live
-AUDIENCE, SUBJECT = "litellm-orchestrator", "repo:acme/shop:ref:refs/heads/main"
-# Not the folder of a provider that others use: it is stopped here.
-HOME = Path.home() / ".cache" / "oidc-live-of-tests"
-
-
-class Provider:
-    """The provider, on a port of its own. It has new keys after each start."""
-
-    def __init__(self) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    async def start(self) -> None:
-        """Starts it, and installs it before if it is not there."""
-        await self._run("up")
-
-    async def stop(self) -> None:
-        """Stops it."""
-        await self._run("stop")
-
-    async def token(self, algorithm: str, audience: str = AUDIENCE) -> str:
-        """A token that it signs with `algorithm`."""
-        claims = json.dumps({"repository_owner_id": "65", "kubernetes.io": {"namespace": "ci"}})
-        return await self._run("token", claims, SUBJECT, audience, algorithm)
-
-    async def _run(self, *arguments: str) -> str:
-        environment = os.environ | {"OIDC_PORT": str(self.port), "OIDC_HOME": str(HOME)}
-        started = await asyncio.create_subprocess_exec(
-            os.environ["OIDC_START"], *arguments, env=environment, stdout=asyncio.subprocess.PIPE
-        )
-        printed, _ = await started.communicate()
-        assert started.returncode == 0
-        return printed.decode().strip()
 
 
 class Passing:
@@ -66,10 +29,8 @@ class Passing:
 @pytest.fixture
 async def provider() -> AsyncIterator[Provider]:
     """Running."""
-    real = Provider()
-    await real.start()
-    yield real
-    await real.stop()
+    async with running_provider() as real:
+        yield real
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections import Counter
 from contextlib import AsyncExitStack
 from itertools import pairwise
@@ -93,7 +94,7 @@ async def test_replicas_share_rates_and_requests(
             await stack.enter_async_context(httpx.AsyncClient(base_url=row.origin, headers=bearer, timeout=_PATIENCE))
             for row in await asyncio.gather(*starting)
         ]
-        named = {"Idempotency-Key": "fifty"}
+        named, began = {"Idempotency-Key": "fifty"}, time.monotonic()
         answers = await asyncio.gather(
             *(client.post(keys_path(ALICE), headers=named) for _ in range(25) for client in (one, other))
         )
@@ -104,6 +105,7 @@ async def test_replicas_share_rates_and_requests(
         again = [await client.post(keys_path(ALICE), headers=named) for client in (one, other)]
         assert [answer.json()["keyId"] for answer in again] == [*made, *made]
         plain = await asyncio.gather(*(client.post(keys_path(ALICE)) for _ in range(20) for client in (one, other)))
+        seconds = time.monotonic() - began
         same = await asyncio.gather(
             *(client.post(keys_path(BOB), json={"alias": "a"}, headers=bob_of(backstage)) for client in (one, other))
         )
@@ -111,8 +113,8 @@ async def test_replicas_share_rates_and_requests(
     with capsys.disabled():
         print(f"\n50 x one Idempotency-Key over two replicas: {len(made)} key; 40 more: {dict(statuses)}")
     assert statuses[201] + statuses[429] == 40
-    # One every two seconds comes back meanwhile.
-    assert 29 <= statuses[201] <= 35
+    # Both together made thirty, the named one among them; one every two seconds comes back meanwhile.
+    assert 29 <= statuses[201] <= 30 + seconds / 2
     assert sorted(answer.status_code for answer in same) == [201, 409], "one alias, at once, at two replicas"
 
 

@@ -17,6 +17,7 @@ from domain.identity import GroupRefs
 from settings.model import ServiceToken
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS
+from standalone.issuer import IssuerStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
 from tests.proof.conftest import Cells
@@ -119,6 +120,7 @@ ORACLE: dict[str, dict[str, tuple[int, int]]] = {
     "deleteUser": CHANGE_A_USER,
     "getUserUsage": READ_A_USER,
     "getKnownSecrets": {"self": (403, 200), "other": (403, 200), "missing": (403, 200)},
+    "getOwners": FOR_ADMINS,
     "createUserKey": {"self": (201, 201), "other": (403, 201), "missing": (403, 404)},
     "getUserKeys": READ_A_USER,
     "getUserKey": on_a_key(200),
@@ -135,9 +137,15 @@ ORACLE: dict[str, dict[str, tuple[int, int]]] = {
     "runCleanup": FOR_ADMINS,
     "startAdoption": {"it": (403, 202)},
     "getAdoption": {"missing": (403, 404)},
+    "getWorkloads": FOR_ADMINS,
+    "testWorkload": {"claims": (403, 200), "token": (403, 200)},
 }
+
 OPEN = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getDocsAsset", "getLiveness", "getReadiness", "getMetrics"}
 OPEN |= {"getConsole", "getConsoleAsset", "getConsoleSettings"}
+EXCHANGE = {"issueToken"}
+EXCHANGES = {"a rule's token": 200, "another's token": 400, "a forged token": 400}
+"""Whoever sends it: whose token it is decides."""
 BODIES: dict[str, dict[str, Any]] = {
     "updateUser": {"maxBudget": 5},
     "createUserKey": {},
@@ -151,8 +159,8 @@ BODIES: dict[str, dict[str, Any]] = {
 
 def expected(kind: str, operation: str, target: str) -> int:
     """The status that the table gives this caller."""
-    if operation in OPEN:
-        return 200
+    if operation in OPEN | EXCHANGE:
+        return EXCHANGES.get(target, 200)
     if kind == "unknown":
         return 401
     if operation == "reportKey":
@@ -171,12 +179,12 @@ READ_BY_AUDITORS = {
     *("getMe", "getModels", "getUsers", "getUser", "getUserUsage", "getUserKeys", "getUserKey", "getAudit"),
     *("getUserKeyVersions", "getCleanup", "getCleanupRun"),
     *("runCleanup", "startAdoption"),  # dry runs
-    *("getKnownSecrets", "getAdoption"),
+    *("getKnownSecrets", "getOwners", "getAdoption", "getWorkloads", "testWorkload"),
 }
 on_a_user = {name for name, (_, path, _) in operations().items() if "{userId}" in path} | {"createUser"}
 CELLS = [
     (caller, operation, target)
-    for operation, targets in (ORACLE | dict.fromkeys(sorted(OPEN), ONE)).items()
+    for operation, targets in (ORACLE | {"issueToken": EXCHANGES} | dict.fromkeys(sorted(OPEN), ONE)).items()
     for target in targets
     for caller in CALLERS
 ]
@@ -190,8 +198,9 @@ CHANGES = [
 
 def test_every_operation_has_its_rows() -> None:
     """A new operation without a decision about who may call it fails here."""
-    assert ORACLE.keys() | OPEN == operations().keys()
-    assert {name for name, (_, _, row) in operations().items() if row.get("security") == []} == OPEN
+    assert ORACLE.keys() | OPEN | EXCHANGE == operations().keys()
+    opened = {name for name, (_, _, row) in operations().items() if row.get("security") == []}
+    assert opened == OPEN | EXCHANGE
 
 
 @dataclass
@@ -207,6 +216,8 @@ class World:
         """Method, path and options of a request to `operation` by the user `me`."""
         if operation in OPEN:
             return REQUESTS[operation]
+        if operation in {"issueToken", "testWorkload"}:
+            return self.request_of_a_workload(operation, target)
         method, template, _ = operations()[operation]
         other = ALICE if me == BOB else BOB
         owner = {"other": other, "missing": NOBODY, "another's by their path": other}.get(target, me)
@@ -225,6 +236,14 @@ class World:
             return method, path + template.partition("{keyId}")[2], options
         path = template.replace(f"{BASE}/users/{{userId}}", user_path(owner))
         return method, path.replace("{runId}", "1").replace("{adoptionId}", "1"), options
+
+    def request_of_a_workload(self, operation: str, target: str) -> tuple[str, str, dict[str, Any]]:
+        method, path, options = REQUESTS[operation]
+        issuer = IssuerStandIn(self.service.issuer._now) if target == "a forged token" else self.service.issuer
+        token = issuer.token(**({"sub": "repo:mallory/x:main"} if target == "another's token" else {}))
+        if operation == "issueToken":
+            return method, path, {"data": options["data"] | {"subject_token": token}}
+        return method, path, {"json": {"token": token}} if target == "token" else options
 
 
 @pytest.fixture
@@ -273,9 +292,12 @@ async def wrong(world: World, backstage: BackstageStandIn, caller: str, operatio
     response = await client.request(method, path, **options)
     wanted = expected(who.kind, operation, target)
     found = [] if response.status_code == wanted else [f"{response.status_code}, not {wanted}: {response.text}"]
-    if response.status_code == wanted >= 400 and response.json()["error"]["name"] != NAMES[wanted]:
-        found.append(f"named {response.json()['error']['name']}")
-    if wanted in (401, 403, 404):
+    if response.status_code == wanted >= 400:
+        error = response.json()["error"]
+        named = error if operation == "issueToken" else error["name"]
+        name = "invalid_grant" if operation == "issueToken" else NAMES[wanted]
+        found += [] if named == name else [f"named {named}"]
+    if wanted in (400, 401, 403, 404):
         found += [f"asked LiteLLM for {row.url.path}" for row in world.wire.seen if row.method != "GET"]
         found += ["shows a secret"] if "sk-" in response.text else []
     if operation == "getAudit" and who.kind.startswith("member"):

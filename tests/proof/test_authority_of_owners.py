@@ -54,7 +54,7 @@ CHANGES = {
     "deleteUserKey": 204,
     "createUser": 409,
 }
-FOR_ADMINS = {"getKnownSecrets": 200, "updateUser": 200, "deleteUser": 200}
+FOR_ADMINS = {"getKnownSecrets": 200, "getOwners": 200, "updateUser": 200, "deleteUser": 200}
 
 
 def expected(caller: str, operation: str, owner: str) -> int:
@@ -65,7 +65,7 @@ def expected(caller: str, operation: str, owner: str) -> int:
     if caller in (BOB, "a service as admin"):
         return done
     if caller == FRANK:
-        return done if operation in READS or operation == "getKnownSecrets" else 403
+        return done if operation in READS or operation in ("getKnownSecrets", "getOwners") else 403
     if operation == "getAudit" and caller == "a service as member":
         return 403
     manages = MANAGED.get(DAVE if "plugin" in caller else caller, set())
@@ -79,6 +79,7 @@ def request(operation: str, owner: str, key_id: str) -> tuple[str, str, dict[str
         "getUser": ("GET", user_path(owner), {}),
         "getUserUsage": ("GET", f"{user_path(owner)}/usage", {}),
         "getKnownSecrets": ("GET", f"{user_path(owner)}/known-secrets", {}),
+        "getOwners": ("GET", f"{BASE}/owners", {}),
         "getUserKeys": ("GET", keys_path(owner), {}),
         "getUserKey": ("GET", path, {}),
         "getAudit": ("GET", f"{BASE}/audit", {"params": {"target": owner}}),

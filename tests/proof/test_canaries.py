@@ -8,6 +8,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from app import Orchestrator
 from settings.model import BackstageSettings, ServiceToken
 from standalone.backstage import BASE_URL, BackstageStandIn
 from standalone.litellm import MASTER_KEY
-from tests.conftest import ALICE, BASE, BOB, MakeService, Service, keys_path, user_path
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.proof.conftest import Cells
 from tests.support.processes import listening, output
 from tests.support.requests import API, REQUESTS
@@ -25,6 +26,8 @@ from tests.support.upstreams import answering
 
 # Nothing in these looks like a key or a token: only care keeps them out, and not a pattern.
 SERVICE_TOKEN, CATALOG_TOKEN = "canary.of.the.service", "canary.of.the.catalog"
+CLAIM = "canary of a claim"
+"""What a workload's token says beyond what its rule compares."""
 FAULTS = {
     "none": None,
     "refused": httpx.ConnectError(f"refused {MASTER_KEY}"),
@@ -50,7 +53,7 @@ class Story:
     """Everything that is done to the service, and what it said. `secrets` grows with each key."""
 
     def __init__(self, backstage: BackstageStandIn) -> None:
-        self.secrets = {MASTER_KEY, SERVICE_TOKEN, CATALOG_TOKEN}
+        self.secrets = {MASTER_KEY, SERVICE_TOKEN, CATALOG_TOKEN, CLAIM}
         self.said: list[str] = []
         self.tokens = {ref: backstage.user_token(ref) for ref in (ALICE, BOB)}
         self.secrets |= set(self.tokens.values()) | {"sk-leaked-canary-0123456789"}
@@ -59,6 +62,8 @@ class Story:
         response = await client.request(method, path, **options)
         if response.status_code == 201 and "keySecret" in response.json():
             self.secrets.add(response.json()["keySecret"])
+        elif response.status_code == 200 and path == f"{BASE}/oauth/token":
+            self.secrets.add(response.json()["access_token"])
         else:
             self.said.append(f"{response.headers} {response.text}")
         return response
@@ -71,11 +76,26 @@ class Story:
             for operation in API:
                 await self.request(client, *REQUESTS[operation][:2], **REQUESTS[operation][2])
 
+    async def exchange(self, service: Service) -> None:
+        """Tokens of workloads, for keys and to be tried: genuine, genuine once more, of another subject, forged."""
+        genuine = service.issuer.token(note=CLAIM, jti=CLAIM)
+        another = service.issuer.token(note=CLAIM, sub="repo:mallory/x:main")
+        forged = service.issuer.token(note=CLAIM, aud="elsewhere")
+        bob, (method, path, options) = service.client(self.tokens[BOB]), REQUESTS["issueToken"]
+        for token in (genuine, genuine, another, forged, genuine[:-3]):
+            self.secrets.add(token)
+            await self.request(service.client(), method, path, data=options["data"] | {"subject_token": token})
+            await self.request(bob, "POST", f"{BASE}/workloads/test", json={"token": token})
+            form = options["data"] | {"subject_token": "x", "client_id": token, "audience": token}
+            await self.request(service.client(), method, path, data=form)
+            await self.request(service.client(), method, f"{path}?{urlencode({'subject_token': token})}", data=form)
+            await self.request(service.client(token), *REQUESTS["getMe"][:2])
+
     async def misplace(self, service: Service) -> None:
         """Secrets where none belongs: in a path, a query, an alias, a note, a header, and where they are reported."""
         alice = service.client(self.tokens[ALICE])
         # What somebody else's key or token looks like. The operator's own have no form that a caller's text could lack.
-        for secret in sorted(self.secrets - {SERVICE_TOKEN, CATALOG_TOKEN}):
+        for secret in sorted(self.secrets - {SERVICE_TOKEN, CATALOG_TOKEN, CLAIM}):
             await self.request(alice, "GET", keys_path(ALICE, secret))
             await self.request(alice, "DELETE", keys_path(ALICE, secret))
             await self.request(alice, "GET", f"{user_path(ALICE)}/{secret}")
@@ -103,7 +123,13 @@ def arguments_of(process_id: int) -> str:
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_secrets_stay_where_they_belong(  # noqa: PLR0917
-    make_service: MakeService, backstage: BackstageStandIn, debug: io.StringIO, tmp_path: Path, fault: str, cells: Cells
+    make_service: MakeService,
+    backstage: BackstageStandIn,
+    debug: io.StringIO,
+    tmp_path: Path,
+    clock: Clock,
+    fault: str,
+    cells: Cells,
 ) -> None:
     """With LiteLLM working, out of reach, and repeating our secrets in its errors."""
     answer = FAULTS[fault]
@@ -116,8 +142,11 @@ async def test_secrets_stay_where_they_belong(  # noqa: PLR0917
     )
     story = Story(backstage)
     await story.tell(service)
+    await story.exchange(service)
     owners_own = len(story.said)
     await story.misplace(service)
+    clock.advance(60)
+    await service.run_background_jobs()
     audit = (await service.client(story.tokens[BOB]).get(f"{BASE}/audit", params={"limit": 100})).text
     metrics = (await service.client().get("/metrics")).text
     orchestrator = Orchestrator(service.settings, service.ports)

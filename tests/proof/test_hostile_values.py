@@ -15,12 +15,13 @@ import pytest
 
 from domain.refs import canonical, is_user
 from standalone.backstage import BackstageStandIn
+from standalone.issuer import IssuerStandIn
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BASE, BOB, MakeService, keys_path
+from tests.conftest import ALICE, BASE, BOB, MakeService, Service, keys_path
 from tests.proof.conftest import Cells
 from tests.support.contract import operations, resolved
 from tests.support.raw_http import as_json, request, send, serving
-from tests.support.requests import API, NO_KEY, REQUESTS
+from tests.support.requests import API, EXCHANGE, NO_KEY, REQUESTS
 
 PLAIN = [
     "", " ", ".", "..", "/", "//", "\\", "*", "%", "%%", "%2", "%zz", "?", "#", "&", "=", ";", ",", "+", "~", "$", "`",
@@ -127,6 +128,27 @@ async def port(make_service: MakeService) -> AsyncIterator[int]:
     assert (await service.signed_in(ALICE).post(keys_path(ALICE), json={})).status_code == 201
     async with serving(service._app) as port:
         yield port
+
+
+@pytest.mark.parametrize(
+    "name", [*EXCHANGE, "subject_token", "requested_token_type", "scope", "audience", "actor_token", "x"]
+)
+async def test_hostile_forms(  # noqa: PLR0917
+    service: Service, issuer: IssuerStandIn, litellm: LiteLLMStandIn, log: io.StringIO, name: str, cells: Cells
+) -> None:
+    """In each parameter of an exchange, and as its name: a key only where the value counts as absent or is ignored."""
+    client, ignored = service.client(), 0
+    for value in HOSTILE:
+        form = EXCHANGE | {"subject_token": issuer.token()}
+        for given in (form | {name: value}, form | {value: name}):
+            answer = await client.post(f"{BASE}/oauth/token", data=given)
+            may_work = given.get(name) in (None, "", form.get(name)) or name == "x" or value in ("", "x")
+            wrong = [] if answer.status_code == 400 or (answer.status_code == 200 and may_work) else [answer.text]
+            cells.record(f"{value[:40]!r}", wrong)
+            ignored += answer.status_code == 200
+    assert cells.failed == {}
+    assert (ignored > 0, len(litellm.rows.keys)) == (True, 1)
+    assert all(isinstance(json.loads(line), dict) for line in log.getvalue().splitlines())
 
 
 def test_there_are_enough() -> None:

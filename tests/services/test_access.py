@@ -46,7 +46,9 @@ READS = {
     "audit.read": "any",
     "cleanup.read": "any",
     "adoptions.read": "any",
+    "workloads.read": "any",
 }
+MINTS = {"users.create": "own", "keys.create": "own", "keys.report": "any"}
 RULES = {
     "users.update": "any",
     "users.block": "any",
@@ -56,6 +58,7 @@ RULES = {
     "cleanup.read": "any",
     "cleanup.run": "any",
     "adoptions.read": "any",
+    "workloads.read": "any",
 } | dict.fromkeys(SERVES_ONESELF, "any")
 ROLES = [
     ([], {"keys.report": "any"}),
@@ -66,6 +69,7 @@ ROLES = [
     ([Role.ADMIN, Role.AUDITOR], RULES),
     ([Role.MEMBER, Role.ADMIN], RULES),
     ([Role.SYSTEM], RULES),
+    ([Role.WORKLOAD], MINTS),
 ]
 OUTSIDER = "user:default/alice is in neither the allowed group nor the admin group"
 READS_ONLY = "An auditor changes nothing; this takes a member of the allowed group, or an admin"
@@ -98,6 +102,7 @@ CHANGES = {
     "user.delete": "users.delete",
     "user.adopt": "users.adopt",
     "key.create": "keys.create",
+    "key.mint": "keys.create",
     "key.update": "keys.update",
     "key.regenerate": "keys.rotate",
     "key.revoke": "keys.delete",

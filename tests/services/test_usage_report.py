@@ -10,11 +10,14 @@ from typing import Any
 import httpx
 import pytest
 
+from standalone.environment import CHECKOUT, PIPELINE
+from standalone.issuer import IssuerStandIn
 from standalone.litellm import LiteLLMStandIn
 from standalone.litellm_usage import CALL_COST
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.support.keys import chat, id_of, made, refusal
 from tests.support.litellm_versions import UNATTRIBUTED_WORDS
+from tests.support.requests import exchange
 from tests.support.upstreams import Overriding
 from tests.support.usage import USAGE, one_day, reading
 
@@ -145,6 +148,28 @@ async def test_rounding_is_no_group(make_service: MakeService, litellm: LiteLLMS
     assert added_up(report)
     assert report["groups"][1]["group"] == "unattributed"
     assert report["groups"][1]["figures"]["spend"] == 0
+
+
+async def test_the_keys_of_a_workload_are_one_group(
+    service: Service, issuer: IssuerStandIn, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Also those that have ended, and beside the other keys of its owner."""
+    nobody, bob = service.client(), service.signed_in(BOB)
+    for number in range(3):
+        given = (await exchange(nobody, issuer.token(jti=f"run-{number}"))).json()
+        assert await chat(litellm, given["access_token"]) == 200
+    clock.advance(303)
+    await service.run_background_jobs()
+    assert litellm.rows.keys == {}
+    given = (await exchange(nobody, issuer.token(jti="late"))).json()
+    other = (await bob.post(keys_path(CHECKOUT), json={"alias": "by hand"})).json()
+    for secret in (given["access_token"], other["keySecret"]):
+        assert await chat(litellm, secret) == 200
+    report = (await bob.get(f"{user_path(CHECKOUT)}/usage", params={"groupBy": "key"})).json()
+    assert [(row["group"], row.get("keyId"), row["figures"]["requests"]) for row in report["groups"]] == [
+        (f"workload:{PIPELINE}", None, 4),
+        (other["id"], other["keyId"], 1),
+    ]
 
 
 async def test_a_deleted_key_keeps_its_alias(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:

@@ -389,7 +389,19 @@ def test_a_number_without_quotes_is_not_reported_as_missing() -> None:
     assert len(pin(GITHUB, {"repository_id": 74})) == 1
 
 
-@pytest.mark.parametrize("address", ["", "https://", "https:///x", "https://a b", "https://a:999999", "javascript:x"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "https://",
+        "https:///x",
+        "https://a b",
+        "https://a:999999",
+        "https://a:65536",
+        "https://[::::]/x",
+        "javascript:x",
+    ],
+)
 def test_what_is_no_address(address: str) -> None:
     """Neither for settings nor for a discovery document."""
     assert not is_trustworthy(address)

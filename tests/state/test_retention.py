@@ -6,13 +6,14 @@ import httpx
 import sqlalchemy as sa
 
 from settings.model import CleanupSettings
+from standalone.environment import CHECKOUT
 from standalone.litellm import LiteLLMStandIn
 from state.database import Database
 from state.events import FORGOTTEN_AT_ONCE
 from state.tables import change, metadata
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, Hasty, MakeService, Service, keys_path, user_path
 from tests.support.adoption import planned
-from tests.support.requests import run_cleanup
+from tests.support.requests import exchange, run_cleanup
 from tests.support.upstreams import Overriding, respond
 
 DELETED, LEAVER, STRANGER = "user:default/gone", "user:default/left", "made-by-single-sign-on"
@@ -31,6 +32,8 @@ AGING = {
     "offboarding": "until the user is back or deleted",
     "directory_user": "for as long as LiteLLM has the user",
     "directory_stranger": "likewise",
+    "short_key": "until the key is deleted, soon after its end",
+    "refused_exchange": "a minute, then it is in the audit log",
 }
 FIXED = {"lease": "one row for each job", "directory_sweep": "one row", "root": "one row"}
 AT_ONCE = CleanupSettings(enabled=False, grace_period=0, max_deletions=1, delete_foreign=True)
@@ -60,6 +63,8 @@ async def use(service: Service, litellm: LiteLLMStandIn) -> None:
         await carol.post(f"{BASE}/keys/report", json={"key": secret})
     for _ in range(3):
         await carol.post(keys_path(CAROL))
+    for sub in ("repo:acme/checkout:main", "repo:mallory/x:main"):
+        await exchange(service.client(), service.issuer.token(sub=sub))
     litellm.rows.add_user({"user_id": STRANGER, "user_email": "somebody@example.com"})
     for leaver in (DELETED, LEAVER):
         litellm.rows.add_user({"user_id": leaver})
@@ -83,7 +88,7 @@ async def test_rows_age_out(make_service: MakeService, litellm: LiteLLMStandIn, 
     for _ in range(2):
         clock.advance(400)
         await service.run_background_jobs()
-    for ref in (ALICE, LEAVER):
+    for ref in (ALICE, LEAVER, CHECKOUT):
         assert (await service.signed_in(BOB).delete(user_path(ref))).status_code == 200
     litellm.rows.delete_user(STRANGER)
     clock.advance(YEARS)

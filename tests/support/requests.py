@@ -30,6 +30,7 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "updateUser": ("PATCH", user_path(ALICE), {"json": {"maxBudget": 5}}),
     "deleteUser": ("DELETE", user_path(ALICE), {}),
     "getKnownSecrets": ("GET", f"{user_path(ALICE)}/known-secrets", {}),
+    "getOwners": ("GET", f"{BASE}/owners", {}),
     "getUserUsage": ("GET", f"{user_path(ALICE)}/usage", {}),
     "createUserKey": ("POST", keys_path(ALICE), {"json": {}}),
     "getUserKeys": ("GET", keys_path(ALICE), {}),

@@ -20,7 +20,10 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float, nullable=False),
         sa.Column("expires_at", sa.Float, nullable=False),
     )
-    op.create_index("ix_short_key_source", "short_key", ["source", "token"])
+    op.create_index("ix_short_key_token", "short_key", ["source", "token"])
+    op.create_index("ix_short_key_expires_at", "short_key", ["source", "expires_at"])
+    leaving = sa.text("action IN ('user.block', 'user.delete')")
+    op.create_index("ix_change_leaving", "change", ["target"], sqlite_where=leaving, postgresql_where=leaving)
     op.create_table(
         "refused_exchange",
         sa.Column("source", sa.Text, primary_key=True),
@@ -33,4 +36,5 @@ def upgrade() -> None:
 def downgrade() -> None:
     """Drops it."""
     op.drop_table("refused_exchange")
+    op.drop_index("ix_change_leaving", "change")
     op.drop_table("short_key")

@@ -29,7 +29,7 @@ from tests.support.issuers import AUDIENCE, DISCOVERY, JWKS, RSA, SUBJECT, URL, 
 from tests.support.raw_http import free_port, serving
 from tests.support.upstreams import Answer, Holding, hang, refuse, respond
 
-NAME = "The issuer ci"
+NAME = "Issuer ci"
 
 
 async def failed(issuers: Issuers, token: str) -> UpstreamError:
@@ -234,6 +234,7 @@ TOO_MUCH = f"{NAME} returned a response of more than 524288 bytes"
         (DISCOVERY, document(jwks_uri="file:///etc/passwd"), NO_HTTPS),
         (DISCOVERY, document(jwks_uri="https://user:password@issuer.example.com/jwks"), NO_HTTPS),
         (DISCOVERY, document(jwks_uri="http://localhost.example.com/jwks"), NO_HTTPS),
+        (DISCOVERY, document(jwks_uri="https://issuer.example.com:65536/jwks"), NO_HTTPS),
         (DISCOVERY, document(jwks_uri="https://issuer.example.com\\@127.0.0.1/jwks"), NO_HTTPS),
         (DISCOVERY, document(jwks_uri="http://127.0.0.1/jwks"),
          f"{NAME} has a discovery document whose jwks_uri is on this machine"),

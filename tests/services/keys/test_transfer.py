@@ -15,7 +15,7 @@ from standalone.catalog import MEMBERS
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, Clock, MakeService, Service, keys_path
 from tests.support.audit import nothing_is_open
-from tests.support.keys import id_of, made
+from tests.support.keys import id_of, made, signed_in_there
 from tests.support.kill_points import Killed, KillSwitch
 from tests.support.requests import ended
 
@@ -133,12 +133,44 @@ async def test_another_version_of_the_key_is_a_412(dave: httpx.AsyncClient) -> N
     assert refused.status_code == 412
 
 
+async def test_a_refusal_leaves_no_trace_but_itself(
+    dave: httpx.AsyncClient, bob: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
+    """The new owner gets no user for nothing, and no second event; the refusal is about the owner that it is for."""
+    key = await made(dave, DAVE)
+    await transfer(dave, DAVE, key, CHECKOUT, headers={"If-Match": f'"{"0" * 32}"'})
+    assert CHECKOUT not in litellm.rows.users
+    refused = await transfer(dave, DAVE, key, "component:default/abandoned")
+    assert "component:default/abandoned may have no keys" in refused.json()["error"]["message"]
+    events = (await bob.get(f"{BASE}/audit", params={"action": "key.transfer"})).json()["events"]
+    said = [(row["target"], row["outcome"]) for row in events]
+    assert said == [("component:default/abandoned", "denied"), (DAVE, "failed")]
+
+
+async def test_a_sign_in_stays_whose_it_is(dave: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """It is no key of a program."""
+    litellm.lists_sessions = True
+    await made(dave, DAVE)
+    session, _ = signed_in_there(litellm, DAVE)
+    assert (await transfer(dave, DAVE, session, CHECKOUT)).status_code == 409
+
+
+async def test_a_key_whose_new_owner_is_gone_is_deleted(
+    service: Service, dave: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
+    """LiteLLM gives keys to users that it does not have: looked for afterwards."""
+    key = await made(dave, DAVE)
+    assert (await transfer(dave, DAVE, key, CHECKOUT)).status_code == 200
+    del litellm.rows.users[CHECKOUT]
+    await service.run_background_jobs()
+    assert key not in litellm.rows.keys
+
+
 async def test_nobody_transfers_while_an_owner_is_being_off_boarded(
     service: Service, dave: httpx.AsyncClient, bob: httpx.AsyncClient, backstage: BackstageStandIn
 ) -> None:
     """A key would escape with it."""
-    key = await made(dave, DAVE)
-    await made(dave, CHECKOUT)
+    key, its = await made(dave, DAVE), await made(dave, CHECKOUT)
     await made(dave, MEMBERS)
     del backstage.org.components[CHECKOUT]
     plan = (await bob.post(f"{BASE}/cleanup", json={"dryRun": True})).json()["plan"]
@@ -146,6 +178,8 @@ async def test_nobody_transfers_while_an_owner_is_being_off_boarded(
     assert (await bob.post(f"{BASE}/cleanup", json={"dryRun": False})).status_code == 202
     await ended(bob)
     refused = await transfer(bob, DAVE, key, CHECKOUT)
+    assert (refused.status_code, "off-boarded" in refused.text) == (409, True)
+    refused = await transfer(bob, CHECKOUT, its, DAVE)
     assert (refused.status_code, "off-boarded" in refused.text) == (409, True)
 
 

@@ -212,6 +212,70 @@ async def test_a_group_may_have_so_many_owners(make_service: MakeService, backst
     await made(service.signed_in(BOB), "component:default/d")
 
 
+async def test_what_went_and_comes_again_does_not_count_twice(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Deleted in LiteLLM, and still in the directory: its own place is free."""
+    service = make_service(owners=(OwnerEntry("component", ("spec.type=service",), 1, Tier()),), known_user_seconds=0)
+    dave = service.signed_in(DAVE)
+    await made(dave, CHECKOUT)
+    litellm.rows.users.clear()
+    litellm.rows.keys.clear()
+    clock.advance(1)
+    await made(dave, CHECKOUT)
+
+
+async def test_what_no_entry_matches_any_more_gets_no_more_keys(
+    dave: httpx.AsyncClient, bob: httpx.AsyncClient, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """From an admin neither; its keys can be read and deleted until the cleanup takes it."""
+    key_id = await made(dave, CHECKOUT)
+    backstage.org.components[CHECKOUT] = Component(TEAM_A, type="library")
+    clock.advance(_MINUTE)
+    refused = await bob.post(keys_path(CHECKOUT))
+    assert (refused.status_code, "0" in refused.json()["error"]["message"]) == (409, True)
+    assert (await bob.delete(keys_path(CHECKOUT, key_id))).status_code == 204
+
+
+async def test_an_owner_counts_for_the_first_entry_that_it_meets(
+    make_service: MakeService, backstage: BackstageStandIn
+) -> None:
+    """`maxOwners` of a later one, whose conditions it meets as well, has room."""
+    entries = (
+        OwnerEntry("component", ("spec.lifecycle=experimental",), 1, Tier(max_budget=5)),
+        OwnerEntry("group", ("spec.type=team",), 1, Tier(max_budget=5)),
+        OwnerEntry("component", ("spec.type=service",), 1, Tier(max_budget=5)),
+    )
+    dave = make_service(owners=entries).signed_in(DAVE)
+    backstage.org.components |= {
+        "component:default/a": Component(TEAM_A, lifecycle="experimental"),
+        "component:default/b": Component(TEAM_A, lifecycle="experimental"),
+        "component:default/c": Component(TEAM_A),
+    }
+    await made(dave, "component:default/a")
+    assert (await dave.post(keys_path("component:default/b"))).status_code == 409
+    await made(dave, CHECKOUT)
+    assert (await dave.post(keys_path("component:default/c"))).status_code == 409
+
+
+async def test_each_group_has_room_of_its_own(
+    make_service: MakeService, backstage: BackstageStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a component that two own, both groups have to have room; what another group has, counts for that one."""
+    shared, a, b = (f"component:default/{name}" for name in ("shared", "a", "b"))
+    org, plain = backstage.org, backstage.org._relations
+    org.components |= {shared: Component(TEAM_A), a: Component(TEAM_A), b: Component(MEMBERS)}
+    both = [{"type": "ownedBy", "targetRef": group} for group in (TEAM_A, MEMBERS)]
+    monkeypatch.setattr(org, "_relations", lambda ref: both if ref == shared else plain(ref))
+    service = make_service(owners=(OwnerEntry("component", ("spec.type=service",), 2, Tier()),))
+    dave = service.signed_in(DAVE)
+    await made(dave, a)
+    await made(dave, b)
+    await made(dave, shared)
+    refused = await dave.post(keys_path(CHECKOUT))
+    assert (refused.status_code, f"{TEAM_A} has 2 owners of keys" in refused.text) == (409, True)
+
+
 async def test_without_the_catalog_nobody_becomes_a_manager(
     make_service: MakeService, backstage: BackstageStandIn
 ) -> None:
@@ -225,6 +289,21 @@ async def test_without_the_catalog_nobody_becomes_a_manager(
     assert (await dave.get(keys_path(CHECKOUT))).status_code == 200
     assert (await dave.get(keys_path(ASSISTANT))).status_code == 503
     assert (await service.signed_in(BOB).get(keys_path(CHECKOUT))).status_code == 200
+
+
+async def test_a_refusal_that_is_old_is_no_refusal(
+    make_service: MakeService, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """While the catalog is away: whom it did not allow may manage by now. What it allowed goes on."""
+    answers: dict[str, Answer] = {}
+    service = make_service(ports={"backstage": Overriding(httpx.ASGITransport(backstage.app), answers)})
+    dave, alice = service.signed_in(DAVE), service.signed_in(ALICE)
+    await made(dave, CHECKOUT)
+    assert (await alice.get(keys_path(CHECKOUT))).status_code == 403
+    answers["/api/catalog/entities/by-query"] = respond(503)
+    clock.advance(_MINUTE)
+    assert (await alice.get(keys_path(CHECKOUT))).status_code == 503
+    assert (await dave.get(keys_path(CHECKOUT))).status_code == 200
 
 
 async def test_managers_see_the_audit_log_of_what_they_manage(
@@ -251,8 +330,23 @@ async def test_auditors_read_every_owner_and_change_none(
     carol = service.signed_in(CAROL)
     assert (await carol.get(keys_path(CHECKOUT))).status_code == 200
     assert (await carol.post(keys_path(CHECKOUT))).status_code == 403
+    page = (await carol.get(f"{BASE}/users", params={"managedBy": "me"})).json()
+    assert (page["users"], page["candidates"]) == ([], [])
 
 
 async def test_a_service_token_manages_no_owner(service: Service) -> None:
     """A member's token does what it did; an admin's may do everything."""
     assert (await service.client("service-token-for-tests").post(keys_path(CHECKOUT))).status_code == 201
+
+
+async def test_nobody_manages_what_a_group_owns_that_is_gone(
+    dave: httpx.AsyncClient, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """Its members still name it; neither is it on the page of what they manage."""
+    await made(dave, CHECKOUT)
+    del backstage.org.groups[TEAM_A]
+    backstage.org.users[DAVE] |= {MEMBERS}
+    clock.advance(_MINUTE)
+    assert (await dave.get(keys_path(CHECKOUT))).status_code == 403
+    page = (await dave.get(f"{BASE}/users", params={"managedBy": "me"})).json()
+    assert {row["userId"] for row in (*page["users"], *page["candidates"])} == {ASSISTANT, MEMBERS}

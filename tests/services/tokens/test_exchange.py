@@ -367,6 +367,31 @@ async def test_what_no_rule_matches_and_who_may_ask(service: Service, issuer: Is
     assert (await service.signed_in(ALICE).post(path, json={"claims": {"sub": "x"}})).status_code == 403
 
 
+async def test_the_health_of_an_issuer(service: Service, issuer: IssuerStandIn, clock: Clock) -> None:
+    """Its keys are read when an admin asks; a failure is shown until it is over."""
+    bob = service.signed_in(BOB)
+    (row,) = (await bob.get(f"{BASE}/workloads")).json()["issuers"]
+    assert row == {
+        "name": "standalone",
+        "url": "https://issuer.standalone",
+        "audience": "litellm-orchestrator",
+        "keys": 1,
+        "readAt": "2027-01-15T08:00:00Z",
+        "problem": None,
+    }
+    issuer.is_away = True
+    clock.advance(601)
+    assert (await exchange(service.client(), issuer.token())).status_code == 200
+    (row,) = (await bob.get(f"{BASE}/workloads")).json()["issuers"]
+    assert (row["keys"], row["readAt"]) == (1, "2027-01-15T08:00:00Z")
+    assert row["problem"] == "Issuer standalone cannot be reached"
+    issuer.is_away = False
+    clock.advance(60)
+    assert (await exchange(service.client(), issuer.token(jti="later"))).status_code == 200
+    (row,) = (await bob.get(f"{BASE}/workloads")).json()["issuers"]
+    assert row["problem"] is None
+
+
 @pytest.mark.parametrize("during", [False, True], ids=["before a request", "after LiteLLM did it"])
 async def test_killed_at_every_step(
     make_service: MakeService, litellm: LiteLLMStandIn, issuer: IssuerStandIn, clock: Clock, *, during: bool

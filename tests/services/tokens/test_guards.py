@@ -1,0 +1,146 @@
+"""What an exchange meets on its way: an owner who leaves meanwhile, a key that nobody got, the end of a life."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from domain.workloads import KeyTerms, Match
+from standalone.backstage import BackstageStandIn
+from standalone.environment import CHECKOUT
+from standalone.issuer import IssuerStandIn
+from standalone.litellm import LiteLLMStandIn
+from tests.conftest import BASE, BOB, Clock, MakeService, Service, user_path
+from tests.services.tokens.test_exchange import NOT_ACCEPTED, given, ruled
+from tests.support.audit import events, nothing_is_open
+from tests.support.requests import ended, exchange
+from tests.support.upstreams import Gate, Overriding, mint_and_lose
+
+
+@asynccontextmanager
+async def being_made(
+    make_service: MakeService, litellm: LiteLLMStandIn, issuer: IssuerStandIn
+) -> AsyncIterator[asyncio.Task[httpx.Response]]:
+    """A key that LiteLLM has made already, for whose answer the service waits until the end of the block."""
+    await given(make_service().client(), issuer.token(jti="first"))
+    gate = Gate(litellm, "/key/generate", after=True)
+    task = asyncio.create_task(exchange(make_service(ports={"litellm": gate}).client(), issuer.token()))
+    await gate.reached.wait()
+    try:
+        yield task
+    finally:
+        gate.open.set()
+        await asyncio.wait([task])
+
+
+async def test_a_deletion_waits_for_it(
+    make_service: MakeService, service: Service, litellm: LiteLLMStandIn, issuer: IssuerStandIn
+) -> None:
+    """And gives up in time; the key is deleted, because one that came later would never be found."""
+    bob = service.signed_in(BOB)
+    async with being_made(make_service, litellm, issuer) as minting:
+        refused = await bob.delete(user_path(CHECKOUT))
+        assert refused.status_code == 504, refused.text
+        assert CHECKOUT in litellm.rows.users
+    assert (minting.result().status_code, minting.result().json()) == (400, NOT_ACCEPTED)
+    assert len(litellm.rows.keys) <= 1
+    assert (await events(bob, action="key.mint"))[0]["outcome"] == "failed"
+    assert (await bob.delete(user_path(CHECKOUT))).status_code == 200
+    assert (litellm.rows.keys, CHECKOUT in litellm.rows.users) == ({}, False)
+
+
+async def test_a_block_does_not_wait_for_it(
+    make_service: MakeService, service: Service, backstage: BackstageStandIn, litellm: LiteLLMStandIn,
+    issuer: IssuerStandIn,
+) -> None:  # fmt: skip
+    """The first key is blocked, and the one that was being made is deleted."""
+    bob = service.signed_in(BOB)
+    async with being_made(make_service, litellm, issuer) as minting:
+        del backstage.org.components[CHECKOUT]
+        plan = (await bob.post(f"{BASE}/cleanup", json={"dryRun": True})).json()["plan"]
+        await bob.post(f"{BASE}/cleanup", json={"dryRun": False, "planHash": plan["hash"]})
+        await ended(bob)
+    assert minting.result().json() == NOT_ACCEPTED
+    assert [row["blocked"] for row in litellm.rows.keys.values()] == [True]
+    await nothing_is_open(service)
+
+
+async def test_a_key_whose_answer_was_lost(
+    make_service: MakeService, litellm: LiteLLMStandIn, issuer: IssuerStandIn
+) -> None:
+    """Nobody has it: the same token gets another one at once, and it is deleted."""
+    token = issuer.token()
+    lossy = Overriding(httpx.ASGITransport(litellm.app), {"/key/generate": mint_and_lose(litellm)})
+    assert (await exchange(make_service(ports={"litellm": lossy}).client(), token)).status_code == 504
+    assert len(litellm.rows.keys) == 1
+    await given(make_service().client(), token)
+    assert len(litellm.rows.keys) == 1
+
+
+async def test_a_token_that_ends_within_a_second(
+    nobody: httpx.AsyncClient, issuer: IssuerStandIn, clock: Clock, litellm: LiteLLMStandIn
+) -> None:
+    """LiteLLM counts whole seconds, so there is no key that ends in time."""
+    assert (await exchange(nobody, issuer.token(exp=clock() + 0.9))).json() == NOT_ACCEPTED
+    assert litellm.rows.keys == {}
+    assert (await given(nobody, issuer.token(exp=clock() + 1.1)))["expires_in"] == 1
+
+
+async def test_a_key_that_is_about_to_end_is_not_given_again(
+    make_service: MakeService, issuer: IssuerStandIn, clock: Clock
+) -> None:
+    """Within the minute of the same answer either."""
+    client = ruled(make_service, key=KeyTerms(life=60)).client()
+    token = issuer.token(exp=int(clock()) + 3600)
+    first = await given(client, token)
+    clock.advance(59.5)
+    again = await given(client, token)
+    assert (again["expires_in"], again["access_token"] == first["access_token"]) == (60, False)
+
+
+async def test_a_rule_that_has_changed_since(make_service: MakeService, issuer: IssuerStandIn) -> None:
+    """A repetition within a minute compares more claims now: it gets a key all the same."""
+    token = issuer.token(ref="main")
+    await given(make_service().client(), token)
+    await given(ruled(make_service, match=Match(claims=((("ref",), "main"),))).client(), token)
+
+
+async def test_one_token_for_two_rules(
+    make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn
+) -> None:
+    """Each gives a key of its own, as often as it is asked for."""
+    workloads = make_service().settings.workloads
+    (rule,) = workloads.rules
+    rules = (rule, replace(rule, name="other"))
+    client, token = make_service(workloads=replace(workloads, rules=rules)).client(), issuer.token()
+    names = [rule.name, "other", rule.name, "other"]
+    secrets = [(await exchange(client, token, client_id=name)).json()["access_token"] for name in names]
+    assert (secrets[:2], len(set(secrets)), len(litellm.rows.keys)) == (secrets[2:], 2, 2)
+
+
+async def test_an_owner_whom_litellm_has_no_more(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, litellm: LiteLLMStandIn
+) -> None:
+    """An operator deleted it there: a key that was made for it goes, too."""
+    await given(nobody, issuer.token(jti="first"))
+    litellm.rows.delete_user(CHECKOUT)
+    await exchange(nobody, issuer.token(jti="second"))
+    await service.run_background_jobs()
+    assert CHECKOUT in litellm.rows.users or litellm.rows.keys == {}
+
+
+@pytest.mark.parametrize(("after", "left"), [(301.5, 1), (302.5, 0)])
+async def test_no_key_is_deleted_before_its_end(  # noqa: PLR0917
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, litellm: LiteLLMStandIn, clock: Clock,
+    after: float, left: int,
+) -> None:  # fmt: skip
+    """LiteLLM's clock may be behind by two seconds."""
+    await given(nobody, issuer.token())
+    clock.advance(after)
+    await service.run_background_jobs()
+    assert len(litellm.rows.keys) == left
