@@ -106,6 +106,7 @@ async def test_no_key_escapes_an_off_boarding(with_rules: Live, provider: Provid
         await asyncio.wait(exchanges, return_when=asyncio.FIRST_COMPLETED)
         assert (await bob.delete(user_path(CHECKOUT))).status_code in (200, 204)
         answers = await asyncio.gather(*exchanges)
-        assert {answer.status_code for answer in answers} <= {200, 400}
+        # A hundred at once may be more than LiteLLM answers in time: nobody was given those keys.
+        assert {answer.status_code for answer in answers} <= {200, 400, 503, 504}
         secrets += [answer.json()["access_token"] for answer in answers if answer.status_code == 200]
         assert {await with_rules.products.chat(secret) for secret in secrets} == {401}
