@@ -144,3 +144,33 @@ async def test_no_key_is_deleted_before_its_end(  # noqa: PLR0917
     clock.advance(after)
     await service.run_background_jobs()
     assert len(litellm.rows.keys) == left
+
+
+async def test_a_deletion_that_ended_meanwhile(
+    make_service: MakeService, litellm: LiteLLMStandIn, issuer: IssuerStandIn
+) -> None:
+    """It had looked for keys before this one was begun, and nobody would find it any more."""
+    await given(make_service().client(), issuer.token(jti="first"))
+    deletes = Gate(litellm, "/user/delete", after=True)
+    makes = Gate(litellm, "/key/generate", after=True)
+    bob = make_service(ports={"litellm": deletes}).signed_in(BOB)
+    deleting = asyncio.create_task(bob.delete(user_path(CHECKOUT)))
+    await deletes.reached.wait()
+    minting = asyncio.create_task(exchange(make_service(ports={"litellm": makes}).client(), issuer.token()))
+    await asyncio.wait([minting, asyncio.create_task(makes.reached.wait())], return_when=asyncio.FIRST_COMPLETED)
+    deletes.open.set()
+    assert (await deleting).status_code == 200
+    makes.open.set()
+    assert (await minting).status_code in {400, 503}
+    assert litellm.rows.keys == {}
+
+
+async def test_a_process_that_hung_for_longer_than_its_lease(
+    make_service: MakeService, service: Service, litellm: LiteLLMStandIn, issuer: IssuerStandIn, clock: Clock
+) -> None:
+    """A deletion did not wait for it, and has ended; the key that it goes on with is deleted."""
+    async with being_made(make_service, litellm, issuer) as minting:
+        clock.advance(31)
+        assert (await service.signed_in(BOB).delete(user_path(CHECKOUT))).status_code == 200
+    assert minting.result().status_code in {400, 503, 504}
+    assert litellm.rows.keys == {}
