@@ -165,7 +165,7 @@ fuzz: $(dev_stamp) ## Fuzz the running service against its contract in three rol
 .PHONY: soak
 soak: $(dev_stamp) ## At length: the state machines of the off-boarding, the whole and its owners, and races on PostgreSQL (ROUNDS=200 each)
 	SOAK=1 $(bin)/python -m pytest tests/proof/test_offboarding.py tests/proof/test_model.py tests/proof/test_model_of_owners.py
-	PATH="$(CURDIR)/$(bin):$$PATH" ROUNDS=$(or $(ROUNDS),200) tests/state/run tests/proof/test_races.py
+	PATH="$(CURDIR)/$(bin):$$PATH" ROUNDS=$(or $(ROUNDS),200) tests/state/run tests/proof/test_races.py tests/proof/test_exchange_races.py
 
 .PHONY: proof
 proof: $(dev_stamp) ## State machines; tables of authority, faults, hostile values, secrets, overload and known holes, with a line for each
