@@ -21,6 +21,9 @@ Claims = tuple[tuple[tuple[str, ...], ClaimValue], ...]
 SEPARATORS = (":", "/")
 """After which the `*` of a pattern may stand: a name ends there, so `repo:acme/*` does not match `repo:acme-evil/…`."""
 
+MISSING: Any = object()
+"""What stands for a claim that a token does not have."""
+
 _HTTPS = re.compile(
     r"https://([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[^\s\\\x00-\x20\x7f-\U0010ffff]*)?"
 )
@@ -179,10 +182,19 @@ def mismatch(rule: Rule, token: VerifiedToken) -> Mismatch | None:
 
 def compared(rule: Rule, token: VerifiedToken) -> dict[str, ClaimValue]:
     """The claims of `token` that `rule` compares, by their names (`kubernetes.io/namespace`), as far as it has them."""
-    found = {name_of(path): _found(token.claims, path) for path, _ in rule.match.claims}
+    found = {name_of(path): claim_at(token.claims, path) for path, _ in rule.match.claims}
     if rule.match.sub is not None:
         found = {"sub": token.subject} | found
     return {name: value for name, value in found.items() if isinstance(value, ClaimValue)}
+
+
+def claim_at(claims: Any, path: tuple[str, ...]) -> Any:
+    """The claim to which the keys of `path` lead, or MISSING."""
+    for key in path:
+        if not isinstance(claims, Mapping) or key not in claims:
+            return MISSING
+        claims = claims[key]
+    return claims
 
 
 def name_of(path: tuple[str, ...]) -> str:
@@ -198,10 +210,10 @@ def _mismatches(rule: Rule, token: VerifiedToken) -> Iterator[Mismatch]:
     if rule.match.sub is not None and not _is_meant(rule.match.sub, token.subject):
         yield Mismatch("sub", f"sub is {_shown(token.subject)}, expected {_shown(rule.match.sub)}")
     for path, expected in rule.match.claims:
-        found = _found(token.claims, path)
+        found = claim_at(token.claims, path)
         # bool is a kind of int in Python, and 1 == 1.0 == True.
         if type(found) is not type(expected) or found != expected:
-            is_there = "missing" if found is _MISSING else _shown(found)
+            is_there = "missing" if found is MISSING else _shown(found)
             yield Mismatch(f"claims.{name_of(path)}", f"{name_of(path)} is {is_there}, expected {_shown(expected)}")
 
 
@@ -212,17 +224,6 @@ def _is_meant(pattern: str, subject: str) -> bool:
     if prefix == pattern or not prefix.endswith(SEPARATORS):
         return subject == pattern
     return subject.startswith(prefix) and len(subject) > len(prefix)
-
-
-_MISSING: Any = object()
-
-
-def _found(claims: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        if not isinstance(claims, Mapping) or key not in claims:
-            return _MISSING
-        claims = claims[key]
-    return claims
 
 
 def _shown(value: Any) -> str:

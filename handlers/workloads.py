@@ -77,7 +77,7 @@ class _TestedRule(Answer):
 
 async def issue_token(service: TokenEndpoint, body: _TokenRequest) -> Response:
     """`POST /oauth/token`: 200 with a key as an access token."""
-    issued = await service(body)  # type: ignore[arg-type]  # a TypedDict of texts
+    issued = await service(body)
     named = {"access_token": issued.access_token, "issued_token_type": issued.issued_token_type}
     return json_response(named | {"token_type": "Bearer", "expires_in": issued.expires_in})
 

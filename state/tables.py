@@ -146,7 +146,7 @@ kept_answer = sa.Table(
     sa.Column("request_name", sa.Text, primary_key=True),
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("kept_at", sa.Float, nullable=False, index=True),
-    sa.Column("resource_id", sa.Text, nullable=False),
+    sa.Column("resource_id", sa.Text, nullable=False, index=True),
     sa.Column("sealed", sa.LargeBinary, nullable=False),
 )
 repetition = sa.Table(

@@ -1,6 +1,6 @@
 """Where the keys of an issuer are published: where its discovery document says, or at an address of the settings.
 
-Both are asked anew for each set, over a connection of its own: what a document, a file of authorities or a name says
+Both are read again for each set, over a connection of its own: what a document, a file of authorities or a name says
 may have changed in the ten minutes since. No address comes from a token, and no redirect is followed.
 """
 

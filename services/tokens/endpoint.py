@@ -18,12 +18,12 @@ class TokenEndpoint:
 
     grants: Mapping[str, Grant]
 
-    async def __call__(self, parameters: Mapping[str, str]) -> IssuedToken:
-        """What the grant gives. An empty parameter counts as absent.
+    async def __call__(self, parameters: Mapping[str, object]) -> IssuedToken:
+        """What the grant gives. Parameters are texts; an empty one counts as absent.
 
         Raises TokenRequestError, RateLimitedError, OverloadedError, UpstreamError.
         """
-        given = {name: value for name, value in parameters.items() if value}
+        given = {name: str(value) for name, value in parameters.items() if value}
         if missing := [name for name in ("grant_type", "client_id") if name not in given]:
             raise TokenRequestError("invalid_request", f"The form lacks {' and '.join(missing)}")
         grant = self.grants.get(given["grant_type"])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import structlog
 
@@ -22,7 +21,7 @@ from domain.errors import (
     UnverifiedTokenError,
 )
 from domain.keys import MintRequest, ShortLivedKey
-from domain.workloads import IssuedToken, Rule, VerifiedToken, compared, mismatch, source_of
+from domain.workloads import IssuedToken, Rule, VerifiedToken, claim_at, compared, mismatch, source_of
 from services.single_flight import SingleFlight
 from services.tokens.mint import MintKey
 from state.rates import RatePolicy
@@ -108,7 +107,7 @@ class TokenExchange:
 
 
 def _require_plain(given: Mapping[str, str]) -> None:
-    """Raises TokenRequestError for what this service does not give, whoever asks (RFC 8693, section 2.1)."""
+    """Raises TokenRequestError for what this service gives to nobody (RFC 8693, section 2.1)."""
     if missing := [name for name in ("subject_token", "subject_token_type") if name not in given]:
         raise TokenRequestError("invalid_request", f"The form lacks {' and '.join(missing)}")
     if given["subject_token_type"] not in _TAKEN:
@@ -143,9 +142,7 @@ def _request(rule: Rule, token: VerifiedToken, left: int) -> MintRequest:
 def _run_of(token: VerifiedToken) -> str:
     """What is running, as its issuer names it; else the beginning of what names the token."""
     for path in _RUNS:
-        value: Any = token.claims
-        for name in path:
-            value = value.get(name) if isinstance(value, Mapping) else None
+        value = claim_at(token.claims, path)
         if isinstance(value, str | int) and str(value).isprintable() and str(value).strip():
             return str(value).strip()
     return token.replay_id[:_DIGITS]

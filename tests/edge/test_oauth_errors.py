@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -90,7 +91,7 @@ async def test_too_many_at_once(make_service: MakeService, issuer: IssuerStandIn
 )
 def test_a_description_is_plain(message: str, description: str) -> None:
     """RFC 6749, section 5.2, has no others; some clients refuse the whole answer for one."""
-    body = oauth_error_body(400, message)  # type: ignore[arg-type]
+    body = oauth_error_body(HTTPStatus.BAD_REQUEST, message)
     assert body == {"error": "invalid_request", "error_description": description}
     assert is_valid(json.loads(json.dumps(body)), SCHEMA)
     assert not is_valid({"error": "x", "error_description": 'a "name"'}, SCHEMA)

@@ -277,7 +277,7 @@ async def test_limits_hold_across_replicas(world: World) -> None:
 
 @AT_LENGTH
 async def test_the_end_of_a_key_against_its_deletion(world: World) -> None:
-    """Whoever comes first; nothing is left, neither in LiteLLM nor to be done."""
+    """Either may come first; nothing is left, neither in LiteLLM nor to be done."""
     for number in range(5):
         token = world.issuer.token(jti=f"end-{number}", exp=int(time()) + 8)
         answer = await world.exchange(FEW, token)

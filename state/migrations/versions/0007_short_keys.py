@@ -22,6 +22,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_short_key_token", "short_key", ["source", "token"])
     op.create_index("ix_short_key_expires_at", "short_key", ["source", "expires_at"])
+    op.create_index("ix_kept_answer_resource_id", "kept_answer", ["resource_id"])
     leaving = sa.text("action IN ('user.block', 'user.delete')")
     op.create_index("ix_change_leaving", "change", ["target"], sqlite_where=leaving, postgresql_where=leaving)
     op.create_table(
@@ -37,4 +38,5 @@ def downgrade() -> None:
     """Drops it."""
     op.drop_table("refused_exchange")
     op.drop_index("ix_change_leaving", "change")
+    op.drop_index("ix_kept_answer_resource_id", "kept_answer")
     op.drop_table("short_key")
