@@ -217,10 +217,10 @@ class KeysView extends OwnedView {
     }
   }
 
-  /** Somebody else, or another tab, has deleted a key. @param {any} row */
-  #gone(row) {
+  /** Somebody else, or another tab, has deleted a key. @param {any} row @param {string} title */
+  #gone(row, title = words.gone(keyName(row))) {
     this.#forget(row);
-    notices.add({ kind: 'good', title: words.gone(keyName(row)) });
+    notices.add({ kind: 'good', title });
   }
 
   /** @param {any} row */
@@ -272,7 +272,7 @@ class KeysView extends OwnedView {
     return ['users', this.userId, 'keys', row.token];
   }
 
-  /** The rows may have been read anew meanwhile. @param {string} token @param {object} fields */
+  /** The rows may have been read again meanwhile. @param {string} token @param {object} fields */
   #set(token, fields) {
     this.rows = this.rows.map(row => (row.token === token ? { ...row, ...fields } : row));
     this.requestUpdate();
@@ -280,15 +280,8 @@ class KeysView extends OwnedView {
 
   /** @param {any} row */
   #remove(row) {
-    confirmDeletion(
-      this.userId,
-      row,
-      () => this.#forget(row),
-      () => {
-        this.#forget(row);
-        notices.add({ kind: 'good', title: words.alreadyDeleted(keyName(row)) });
-      },
-    );
+    const alreadyDeleted = () => this.#gone(row, words.alreadyDeleted(keyName(row)));
+    confirmDeletion(this.userId, row, () => this.#forget(row), alreadyDeleted);
   }
 
   #report() {

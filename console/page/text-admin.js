@@ -129,7 +129,6 @@ export const forAdmins = {
       read: 'Read',
       /** @param {number} count */
       keys: count => plural(count, 'key', 'keys'),
-      unread: 'Not read yet',
       failed: 'Cannot be read',
       inSettings: 'in the settings',
     },

@@ -96,7 +96,7 @@ function issuerRow({ name, url, audience, keys, readAt, problem }) {
         <div class="name" dir="auto">${name}</div>
         <div class="sub">${url}</div>
       </td>
-      <td class="state">${health(keys, readAt, problem)}</td>
+      <td class="state">${health(keys, problem)}</td>
       <td class="if-2 long" data-label=${label}><code>${audience}</code></td>
       <td data-label=${read} title=${exact(readAt)}>${!readAt && keys ? inSettings : when(readAt)}</td>
     </tr>
@@ -112,10 +112,10 @@ function issuerRow({ name, url, audience, keys, readAt, problem }) {
 /**
  * Known keys are used through an outage.
  *
- * @param {number} keys @param {string | null} readAt @param {string | null} problem
+ * @param {number} keys @param {string | null} problem
  */
-function health(keys, readAt, problem) {
-  const { keys: known, unread, failed } = words.issuers;
+function health(keys, problem) {
+  const { keys: known, failed } = words.issuers;
   if (problem) return pill(keys ? 'warn' : 'bad', keys ? `${known(keys)} · ${failed.toLowerCase()}` : failed, problem);
-  return keys || readAt ? pill('good', known(keys)) : pill('plain', unread);
+  return pill('good', known(keys));
 }
