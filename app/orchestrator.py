@@ -346,6 +346,7 @@ class Orchestrator:
             rules=rules,
             issuer=issuer,
             short_keys=foundation.short_keys,
+            due=foundation.due,
             offboardings=foundation.offboardings,
             now=now,
         )
