@@ -63,7 +63,8 @@ class ShortKeys:
         row = [sa.bindparam(f"new_{name.key}", type_=sa.Text) for name in names]
         ends_at = now + sa.bindparam("life", type_=sa.Float)
         values = sa.select(*row, now, ends_at).where(~_was_leaving())
-        self._insert = sa.insert(short_key).from_select([*names, _columns.created_at, _columns.expires_at], values)
+        insert = sa.insert(short_key).from_select([*names, _columns.created_at, _columns.expires_at], values)
+        self._insert = insert.returning(sa.literal(1))
 
     async def room(
         self, connection: AsyncConnection, source: str, owner: str, *, token: str, most_of_token: int
@@ -80,7 +81,7 @@ class ShortKeys:
         """
         row = {f"new_{name}": value for name, value in asdict(key).items()}
         row |= {"life": life, "owner": owner, "since": operation}
-        return (await connection.execute(self._insert, row)).rowcount == 1
+        return (await connection.execute(self._insert, row)).first() is not None
 
     async def remove(self, connection: AsyncConnection, key_id: str) -> None:
         """Forgets a key that is gone, and its secret, which was kept for repetitions."""
