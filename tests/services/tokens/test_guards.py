@@ -134,6 +134,17 @@ async def test_an_owner_whom_litellm_has_no_more(
     assert CHECKOUT in litellm.rows.users or litellm.rows.keys == {}
 
 
+async def test_an_owner_that_was_deleted_and_is_back(
+    make_service: MakeService, service: Service, issuer: IssuerStandIn, clock: Clock
+) -> None:
+    """By another process: this one knew the LiteLLM user a moment ago, and the first exchange makes it again."""
+    client = make_service().client()
+    await given(client, issuer.token(jti="before"))
+    assert (await service.signed_in(BOB).delete(user_path(CHECKOUT))).status_code == 200
+    clock.advance(11)
+    await given(client, issuer.token(jti="after"))
+
+
 @pytest.mark.parametrize(("after", "left"), [(301.5, 1), (302.5, 0)])
 async def test_no_key_is_deleted_before_its_end(  # noqa: PLR0917
     nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, litellm: LiteLLMStandIn, clock: Clock,
