@@ -93,9 +93,11 @@ class Workloads:
             except UnverifiedTokenError as error:
                 problems[named] = error.reason
         if verified:
-            issuer, shown = next(iter(verified.items()))
-            return TokenVerdict(True, issuer, None, self._rules(verified | problems, shown))
-        issuer, problem = next(iter(problems.items()), (None, "its iss is no issuer of the settings"))
+            first, shown = next(iter(verified.items()))
+            return TokenVerdict(True, first, None, self._rules({**verified, **problems}, shown))
+        if not problems:
+            return TokenVerdict(False, None, "its iss is no issuer of the settings", ())
+        issuer, problem = next(iter(problems.items()))
         return TokenVerdict(False, issuer, problem, ())
 
     def _rules(self, by_issuer: Mapping[str, VerifiedToken | str], otherwise: VerifiedToken) -> list[RuleVerdict]:
