@@ -113,6 +113,7 @@ class Orchestrator:
             offboardings=self.foundation.offboardings,
             lease=self.foundation.lease,
             directory=self.foundation.directory,
+            short_keys=self.foundation.short_keys,
         )
         self.sweep = DirectorySweep(
             directory=self.foundation.directory,
