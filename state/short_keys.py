@@ -13,7 +13,7 @@ from state.database import Database
 from state.due import DueQueue
 from state.kept_answers import KeptAnswers
 from state.revocations import payload_of
-from state.tables import short_key
+from state.tables import due, short_key
 
 _SECONDS_AFTER_THE_END = 2.0
 """LiteLLM's clock may be behind: no key ends before its time."""
@@ -56,6 +56,7 @@ class ShortKeys:
         age, left = (now - _columns.created_at).label("age"), (_columns.expires_at - now).label("left")
         given = sa.select(_columns.key_id, _columns.attempt, age, left).order_by(_columns.attempt.desc())
         self._of_token = given.where(of_source, _columns.token == sa.bindparam("token"))
+        self._of_source = given.where(of_source).order_by(None).order_by(_columns.created_at.desc(), _columns.key_id)
         life = sa.bindparam("life", type_=sa.Float)
         self._insert = sa.insert(short_key).values(created_at=now, expires_at=now + life)
 
@@ -64,6 +65,20 @@ class ShortKeys:
         async with self._database.reading() as connection:
             rows = await connection.execute(self._of_token, {"source": source, "token": token})
             return [GivenKey(row.key_id, row.attempt, row.age, row.left) for row in rows]
+
+    async def of_source(self, source: str) -> list[GivenKey]:
+        """The keys of a source that are in LiteLLM, as far as known; the newest first."""
+        async with self._database.reading() as connection:
+            rows = await connection.execute(self._of_source, {"source": source})
+            return [GivenKey(row.key_id, row.attempt, row.age, row.left) for row in rows]
+
+    async def find(self, key_id: str) -> tuple[str, str | None] | None:
+        """The source and the owner of a key, None if it is no short key that is known."""
+        of_key = sa.and_(due.c.kind == Kind.SHORT_KEY_END, due.c.subject == _columns.key_id)
+        query = sa.select(_columns.source, due.c.owner).outerjoin(due, of_key).where(_columns.key_id == key_id)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query.select_from(short_key))).one_or_none()
+            return None if row is None else (row.source, row.owner)
 
     async def add(
         self, connection: AsyncConnection, key: ShortKey, *, owner: str, life: float, key_version: KeyVersion

@@ -7,7 +7,7 @@ being made. Why: `docs/adr/0036-short-keys.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from functools import partial
 
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain import refs
 from domain.actions import Action
-from domain.errors import ConflictError, RateLimitedError
+from domain.errors import CallerError, ConflictError, RateLimitedError
 from domain.identity import Principal, Role, Scope
 from domain.keys import KeyAnnotations, KeyVersion, MintRequest, NewKey, ShortLivedKey
 from domain.rates import RateLimit
@@ -32,6 +32,9 @@ from state.changes import REMEMBERED_SECONDS
 from state.offboardings import Offboardings
 from state.rates import RatePolicy
 from state.short_keys import GivenKey, ShortKey, ShortKeys
+
+AlsoWrite = Callable[[AsyncConnection, str, ShortLivedKey], Awaitable[None]]
+"""Gets the operation of the change, and the key."""
 
 _SAME_ANSWER_SECONDS = 60.0
 _MOST_OF_A_TOKEN = 2
@@ -76,8 +79,10 @@ class MintKey:
         await self._users.require(Scope.ANY, request.owner)
         self._settled[request.owner] = True
 
-    async def __call__(self, request: MintRequest) -> ShortLivedKey:
+    async def __call__(self, request: MintRequest, also: AlsoWrite | None = None) -> ShortLivedKey:
         """The key. Within a minute the same token gets the same key again; later it ends the oldest of two.
+
+        What `also` writes is written together with the outcome of a new key; if it raises a CallerError, there is none.
 
         Raises CallerError if the owner may have no keys, is leaving or was registered again, or if its tier allows none
         of the models; RateLimitedError, BusyError (the same request is running), UpstreamError.
@@ -103,24 +108,34 @@ class MintKey:
                     raise _leaving(owner)
                 return ShortLivedKey(**change.kept_answer)
             await self._issuer.delete_abandoned(owner, change.interrupted)
-            ended = await self._end_oldest(given)
+            ended = await self._end_oldest(request, given)
             ends_at = self._now() + terms.life
             created = await self._issuer.create(owner, _new_key(request, terms, change.operation))
             key = ShortLivedKey(created.key_id, created.secret, ends_at)
             row = ShortKey(key.key_id, request.source, request.token, attempt)
             try:
-                await self._record(change, request.owner, row, key, ended)
-            except ConflictError:
+                await self._record(change, request.owner, row, key, ended, also)
+            except CallerError:
                 await self._issuer.delete(key.key_id)
                 raise
             return key
 
-    async def _record(self, change: Change, owner: str, row: ShortKey, key: ShortLivedKey, ended: list[str]) -> None:
+    async def _record(  # noqa: PLR0917  # all that is written
+        self,
+        change: Change,
+        owner: str,
+        row: ShortKey,
+        key: ShortLivedKey,
+        ended: list[str],
+        also: AlsoWrite | None,
+    ) -> None:
         """Transaction 2. Raises ConflictError, and records nothing, if the owner is leaving."""
         change.key_version = version = KeyVersion.derived(key.key_id, None)
         async with change.transaction() as connection:
             if await self._changes.table.is_leaving(connection, owner, since=change.operation):
                 raise _leaving(owner)
+            if also is not None:
+                await also(connection, change.operation, key)
             for key_id in ended:
                 await self._short_keys.remove(connection, key_id)
             life = key.ends_at - self._now()
@@ -139,9 +154,12 @@ class MintKey:
             wait = max(1, round(room.first_end or 0))
             raise RateLimitedError(RateLimit("living", request.most_living, request.terms.life, 0, wait, wait))
 
-    async def _end_oldest(self, given: list[GivenKey]) -> list[str]:
-        """Deletes what is too much with one more key for this token. Returns the ids of what is gone."""
-        oldest = [row.key_id for row in given[_MOST_OF_A_TOKEN - 1 :]]
+    async def _end_oldest(self, request: MintRequest, given: list[GivenKey]) -> list[str]:
+        """Deletes what is too much with one more key for this token, or source. Returns the ids of what is gone."""
+        most = _MOST_OF_A_TOKEN
+        if request.most_of_source is not None:
+            most, given = request.most_of_source, await self._short_keys.of_source(request.source)
+        oldest = [row.key_id for row in given[most - 1 :]]
         for key_id in oldest:
             await self._issuer.delete(key_id)
         return oldest
