@@ -374,6 +374,7 @@ class Orchestrator:
             rules=rules,
             issuer=issuer,
             short_keys=foundation.short_keys,
+            due=foundation.due,
             offboardings=foundation.offboardings,
             now=now,
         )
@@ -517,6 +518,7 @@ class Orchestrator:
                 mint=mint,
                 changes=self._changes,
                 sealing=self._changes.sealing,
+                short_keys=foundation.short_keys,
                 key_life=settings.command_line.key_life,
                 litellm_url=settings.console.models_url,
                 now=self.ports.wall_clock,

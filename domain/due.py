@@ -22,6 +22,17 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class NewTask:
+    """What is to be done in `due_in` seconds. The rest: see `Task`."""
+
+    kind: Kind
+    subject: str
+    due_in: float
+    owner: str | None = None
+    payload: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Task:
     """One task, due at `due_at` (seconds since the epoch). `attempts` counts how often it was taken up.
 

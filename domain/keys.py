@@ -330,8 +330,8 @@ class CreatedKey:
 class MintRequest:
     """A short key to make for `owner`. `source` is what it is made for, `token` names the token that it is given for.
 
-    `terms` hold within the tier of the owner. `per_minute` and `most_living` bound the keys of the source; above
-    `most_of_source` the oldest end, None if that is not so. `evidence` is for the audit log.
+    `terms` hold within the tier of the owner. For `repeated_for` seconds the same token gets the same key again; 0 is
+    never. `per_minute` and `most_living` bound the keys of the source. `evidence` is for the audit log.
     """
 
     source: str
@@ -339,10 +339,10 @@ class MintRequest:
     token: str
     alias: str
     terms: KeyTerms
+    repeated_for: float
     per_minute: int
     most_living: int
     evidence: Mapping[str, Any]
-    most_of_source: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

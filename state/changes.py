@@ -23,14 +23,12 @@ from domain.actions import Action, Ending, Intent
 from domain.errors import BusyError, IdempotencyKeyReusedError, RateLimitedError
 from domain.rates import RateLimit
 from state.database import Database
-from state.kept_answers import IdempotentRequest, KeptAnswer, KeptAnswers
+from state.kept_answers import KEPT_SECONDS, IdempotentRequest, KeptAnswer, KeptAnswers
 from state.rates import RatePolicy, Rates
-from state.tables import change, offboarding, short_key
+from state.tables import change
 
 Write = Callable[[AsyncConnection], Awaitable[None]]
 LEASE_SECONDS = 30.0
-REMEMBERED_SECONDS = 10.0
-"""For which an owner of short keys is not looked for again."""
 _COMPLETED = ("key_id", "key_stable_id", "key_version", "target", "before")
 """What is recorded as soon as it is known: when the change begins, on its way, or when it ends."""
 _columns = change.c
@@ -52,13 +50,14 @@ class OpenChange:
 class Opening:
     """What opens a change: the intent, the request that may have been sent before, the rate that it counts against.
 
-    What `also` writes is written together with the intent.
+    What `also` writes is written together with the intent. Its answer is repeated for `kept_for` seconds.
     """
 
     intent: Intent
     request: IdempotentRequest | None = None
     rate: RatePolicy | None = None
     also: Write | None = None
+    kept_for: float = KEPT_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +81,6 @@ class Found:
     key_id: str
     key_version: int
     before: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How many short keys of a source live and are being made, and whether the owner is being off-boarded.
-
-    That counts for a while after its end, in which a replica may remember that the owner was there. `first_end` is the
-    time in seconds until the first of them ends, None if none lives.
-    """
-
-    living: int
-    first_end: float | None
-    being_made: int
-    is_leaving: bool
 
 
 class ChangeTable:
@@ -130,7 +115,6 @@ class ChangeTable:
         running = database.insert(change).values(started_at=now, lease_until=now + LEASE_SECONDS)
         self._insert_running = running.on_conflict_do_nothing().returning(_columns.id)
         is_held = (_columns.id == sa.bindparam("change_id"), _is_open, _columns.holder == sa.bindparam("held_by"))
-        self._room, self._leaving = _room(now), _leaving()
         completed = {
             name: sa.func.coalesce(_columns[name], sa.bindparam(f"ended_{name}", type_=_columns[name].type))
             for name in _COMPLETED
@@ -154,7 +138,10 @@ class ChangeTable:
             # undone; a request with the same key that ended meanwhile has committed its answer by now.
             found = await self.find_open(connection, intent.lock, request, but=change_id)
             _require_unclaimed(found, request)
-            if request is not None and (kept := await self._kept_answers.find(connection, request)):
+            kept = None
+            if request is not None:
+                kept = await self._kept_answers.find(connection, request, within=opening.kept_for)
+            if request is not None and kept is not None:
                 _require_same(request, kept.fingerprint)
                 left = None if policy is None else await self._rates.peek(connection, policy, intent.actor)
                 await connection.rollback()  # of the claim: there is nothing to change
@@ -206,18 +193,6 @@ class ChangeTable:
             return [
                 OpenChange(row.operation, Action.KEY_MINT, None, row.is_running, same_request=False) for row in rows
             ]
-
-    async def room(self, connection: AsyncConnection, source: str, owner: str) -> Room:
-        """What decides whether one more short key of the source may be made for the owner. Reads only."""
-        return Room(*(await connection.execute(self._room, {"source": source, "owner": owner})).one())
-
-    async def is_leaving(self, connection: AsyncConnection, owner: str, *, since: str) -> bool:
-        """Whether the owner is being off-boarded, or was while the change with the operation `since` ran.
-
-        A deletion that began and ended in the meantime found nothing of what that change was making.
-        """
-        row = await connection.execute(self._leaving, {"owner": owner, "since": since})
-        return bool(row.scalar_one())
 
     async def release_expired(
         self, connection: AsyncConnection, lock: str | None, request: IdempotentRequest | None
@@ -300,36 +275,6 @@ class ChangeTable:
     async def _update_held(self, change_id: int, holder: str, values: Mapping[str, Any]) -> bool:
         async with self._database.transaction() as connection:
             return (await connection.execute(_held(change_id, holder).values(values))).rowcount == 1
-
-
-def _room(now: sa.ColumnElement[float]) -> sa.Select[Any]:
-    """See `ChangeTable.room`. Built once: SQLAlchemy takes longer to build it than to execute it."""
-    is_recent = sa.or_(_is_open, _columns.ended_at >= now - REMEMBERED_SECONDS)
-    source: sa.BindParameter[str] = sa.bindparam("source", type_=sa.Text)
-    owner: sa.BindParameter[str] = sa.bindparam("owner", type_=sa.Text)
-    living = (short_key.c.source == source, short_key.c.expires_at > now)
-    made = sa.select(sa.func.count()).where(_is_open, _columns.action == Action.KEY_MINT, _columns.actor == source)
-    ending = sa.select(sa.func.min(short_key.c.expires_at) - now).where(*living)
-    return sa.select(
-        sa.select(sa.func.count()).select_from(short_key).where(*living).scalar_subquery(),
-        ending.scalar_subquery(),
-        made.scalar_subquery(),
-        sa.or_(sa.exists().where(offboarding.c.user_id == owner), sa.exists().where(is_recent, *_takes_away(owner))),
-    )
-
-
-def _leaving() -> sa.Select[bool]:
-    """See `ChangeTable.is_leaving`."""
-    owner: sa.BindParameter[str] = sa.bindparam("owner", type_=sa.Text)
-    began = sa.select(_columns.started_at).where(_columns.operation == sa.bindparam("since")).scalar_subquery()
-    changes = sa.select(_columns.id).where(*_takes_away(owner), sa.or_(_is_open, _columns.ended_at >= began))
-    return sa.select(sa.or_(sa.exists(changes), sa.exists().where(offboarding.c.user_id == owner)))
-
-
-def _takes_away(owner: sa.BindParameter[str]) -> tuple[sa.ColumnElement[bool], ...]:
-    # Written out: SQLite uses the index of these only if it sees that they are meant.
-    actions = (f"'{action}'" for action in (Action.USER_BLOCK, Action.USER_DELETE))
-    return (_columns.target == owner, _columns.action.in_([sa.literal_column(text, sa.Text) for text in actions]))
 
 
 def _same(lock: str | None, request: IdempotentRequest | None) -> tuple[tuple[bool, bool], dict[str, Any]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.due import Kind, Task
+from domain.due import Kind, NewTask, Task
 from state.database import Database
 from state.tables import due
 
@@ -46,6 +47,10 @@ class DueQueue:
         """Makes it due in `due_in` seconds, also if it was scheduled already."""
         row = {"kind": kind, "subject": subject, "owner": owner, "payload": payload, "due_in": due_in}
         return _task((await connection.execute(self._schedule, row)).one())
+
+    async def schedule_all(self, connection: AsyncConnection, *tasks: NewTask) -> None:
+        """Makes each due, like `schedule`, in one statement."""
+        await connection.execute(self._schedule, [asdict(task) for task in tasks])
 
     async def schedule_found(self, kind: Kind, found: sa.Select[str, str | None]) -> None:
         """Makes what the query finds (subjects and owners) due now, unless it is scheduled already."""

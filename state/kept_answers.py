@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from state.database import Database
 from state.tables import kept_answer
 
-_KEPT_SECONDS = 86400.0
+KEPT_SECONDS = 86400.0
 _columns = kept_answer.c
 
 
@@ -45,17 +45,20 @@ class KeptAnswers:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Built once: SQLAlchemy takes longer to build this statement than to execute it.
+        # Built once: SQLAlchemy takes longer to build these than to execute them.
+        recent = _columns.kept_at > database.now() - sa.bindparam("within", type_=sa.Float)
+        query = sa.select(_columns.fingerprint, _columns.resource_id, _columns.sealed).order_by(_columns.kept_at.desc())
+        named = _columns.request_name.in_(sa.bindparam("names", expanding=True))
+        self._find = query.where(named, recent).limit(1)
         insert = database.insert(kept_answer).values(kept_at=database.now())
         replaced = {name: insert.excluded[name] for name in ("fingerprint", "kept_at", "resource_id", "sealed")}
         self._keep = insert.on_conflict_do_update(index_elements=[_columns.request_name], set_=replaced)
 
-    async def find(self, connection: AsyncConnection, request: IdempotentRequest) -> KeptAnswer | None:
-        """The answer to a request of the last 24 hours. Reads only."""
-        recent = _columns.kept_at >= self._database.now() - _KEPT_SECONDS
-        query = sa.select(_columns.fingerprint, _columns.resource_id, _columns.sealed)
-        query = query.where(_columns.request_name.in_(request.names), recent).order_by(_columns.kept_at.desc())
-        row = (await connection.execute(query)).first()
+    async def find(
+        self, connection: AsyncConnection, request: IdempotentRequest, *, within: float = KEPT_SECONDS
+    ) -> KeptAnswer | None:
+        """The answer to a request of the last `within` seconds, at most 24 hours. Reads only."""
+        row = (await connection.execute(self._find, {"names": request.names, "within": within})).first()
         return None if row is None else KeptAnswer(*row)
 
     async def keep(self, connection: AsyncConnection, request: IdempotentRequest, answer: KeptAnswer) -> None:
@@ -69,5 +72,5 @@ class KeptAnswers:
     async def forget(self) -> None:
         """Deletes expired answers."""
         async with self._database.transaction() as connection:
-            expired = _columns.kept_at < self._database.now() - _KEPT_SECONDS
+            expired = _columns.kept_at < self._database.now() - KEPT_SECONDS
             await connection.execute(sa.delete(kept_answer).where(expired))

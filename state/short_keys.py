@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from domain.due import Kind
+from domain.actions import Action
+from domain.due import Kind, NewTask
 from domain.keys import KeyVersion
 from state.database import Database
 from state.due import DueQueue
 from state.kept_answers import KeptAnswers
 from state.revocations import payload_of
-from state.tables import due, short_key
+from state.tables import change, due, offboarding, short_key
 
+REMEMBERED_SECONDS = 10.0
+"""For which an owner of short keys is not looked for again."""
 _SECONDS_AFTER_THE_END = 2.0
 """LiteLLM's clock may be behind: no key ends before its time."""
 _columns = short_key.c
@@ -22,25 +26,27 @@ _columns = short_key.c
 
 @dataclass(frozen=True, slots=True)
 class ShortKey:
-    """A short key. `source` is what it was made for, such as `workload:ci`, `token` names the token it was given for.
-
-    `attempt` counts the keys for one token, from 1.
-    """
+    """A short key. `source` is what it was made for, such as `workload:ci`, `token` names what it was given for."""
 
     key_id: str
     source: str
     token: str
-    attempt: int
 
 
 @dataclass(frozen=True, slots=True)
-class GivenKey:
-    """A short key as it is now: its `age`, and what is `left` of its life, in seconds."""
+class Room:
+    """How many short keys of a source live and are being made, and whether the owner is being off-boarded.
 
-    key_id: str
-    attempt: int
-    age: float
-    left: float
+    That counts for a while after its end, in which a replica may remember that the owner was there. `first_end` is the
+    time in seconds until the first of them ends, None if none lives. `oldest` is the id of the one that one more for
+    the same token ends, None if there is room for it.
+    """
+
+    living: int
+    first_end: float | None
+    being_made: int
+    is_leaving: bool
+    oldest: str | None
 
 
 class ShortKeys:
@@ -52,43 +58,51 @@ class ShortKeys:
         self._kept_answers = kept_answers
         # Built once: SQLAlchemy takes longer to build these than to execute them.
         now = database.now()
-        of_source = _columns.source == sa.bindparam("source")
-        age, left = (now - _columns.created_at).label("age"), (_columns.expires_at - now).label("left")
-        given = sa.select(_columns.key_id, _columns.attempt, age, left).order_by(_columns.attempt.desc())
-        self._of_token = given.where(of_source, _columns.token == sa.bindparam("token"))
-        self._of_source = given.where(of_source).order_by(None).order_by(_columns.created_at.desc(), _columns.key_id)
-        life = sa.bindparam("life", type_=sa.Float)
-        self._insert = sa.insert(short_key).values(created_at=now, expires_at=now + life)
+        self._room = _room(now)
+        names = (_columns.key_id, _columns.source, _columns.token)
+        row = [sa.bindparam(f"new_{name.key}", type_=sa.Text) for name in names]
+        ends_at = now + sa.bindparam("life", type_=sa.Float)
+        values = sa.select(*row, now, ends_at).where(~_was_leaving())
+        insert = sa.insert(short_key).from_select([*names, _columns.created_at, _columns.expires_at], values)
+        self._insert = insert.returning(sa.literal(1))
+        self._leaving = sa.select(_was_leaving())
 
-    async def of_token(self, source: str, token: str) -> list[GivenKey]:
-        """The keys that were given for a token and that are in LiteLLM, as far as known; the newest first."""
-        async with self._database.reading() as connection:
-            rows = await connection.execute(self._of_token, {"source": source, "token": token})
-            return [GivenKey(row.key_id, row.attempt, row.age, row.left) for row in rows]
+    async def room(
+        self, connection: AsyncConnection, source: str, owner: str, *, token: str, most_of_token: int
+    ) -> Room:
+        """What decides whether one more short key of the source may be made for the owner. Reads only."""
+        row = {"source": source, "owner": owner, "token": token, "beside_it": most_of_token - 1}
+        return Room(*(await connection.execute(self._room, row)).one())
 
-    async def of_source(self, source: str) -> list[GivenKey]:
-        """The keys of a source that are in LiteLLM, as far as known; the newest first."""
+    async def of_source(self, source: str) -> list[str]:
+        """The ids of the keys of a source that are in LiteLLM, as far as known."""
+        query = sa.select(_columns.key_id).where(_columns.source == source).order_by(_columns.created_at)
         async with self._database.reading() as connection:
-            rows = await connection.execute(self._of_source, {"source": source})
-            return [GivenKey(row.key_id, row.attempt, row.age, row.left) for row in rows]
+            return list((await connection.execute(query)).scalars())
 
     async def find(self, key_id: str) -> tuple[str, str | None] | None:
         """The source and the owner of a key, None if it is no short key that is known."""
         of_key = sa.and_(due.c.kind == Kind.SHORT_KEY_END, due.c.subject == _columns.key_id)
-        query = sa.select(_columns.source, due.c.owner).outerjoin(due, of_key).where(_columns.key_id == key_id)
+        rows = sa.outerjoin(short_key, due, of_key)
+        query = sa.select(_columns.source, due.c.owner).select_from(rows).where(_columns.key_id == key_id)
         async with self._database.reading() as connection:
-            row = (await connection.execute(query.select_from(short_key))).one_or_none()
+            row = (await connection.execute(query)).one_or_none()
             return None if row is None else (row.source, row.owner)
 
-    async def add(
-        self, connection: AsyncConnection, key: ShortKey, *, owner: str, life: float, key_version: KeyVersion
-    ) -> None:
-        """Records a key that ends in `life` seconds, and schedules its deletion."""
-        await connection.execute(self._insert, asdict(key) | {"life": life})
-        due_in, payload = life + _SECONDS_AFTER_THE_END, payload_of(key_version)
-        await self._due.schedule(
-            connection, Kind.SHORT_KEY_END, key.key_id, owner=owner, due_in=due_in, payload=payload
-        )
+    async def was_leaving(self, connection: AsyncConnection, owner: str, *, operation: str) -> bool:
+        """Whether the owner is being off-boarded, or was while the change with this operation ran. Reads only."""
+        row = {"owner": owner, "since": operation}
+        return bool((await connection.execute(self._leaving, row)).scalar_one())
+
+    async def add(self, connection: AsyncConnection, key: ShortKey, *, owner: str, life: float, operation: str) -> bool:
+        """Records a key that ends in `life` seconds and was made by a change, whose `operation` is given.
+
+        Returns False, and records nothing, if the owner is being off-boarded, or was while that change ran: a deletion
+        that began and ended in the meantime found nothing of what the change was making.
+        """
+        row = {f"new_{name}": value for name, value in asdict(key).items()}
+        row |= {"life": life, "owner": owner, "since": operation}
+        return (await connection.execute(self._insert, row)).first() is not None
 
     async def remove(self, connection: AsyncConnection, key_id: str) -> None:
         """Forgets a key that is gone, and its secret, which was kept for repetitions."""
@@ -102,3 +116,42 @@ class ShortKeys:
         async with self._database.reading() as connection:
             rows = await connection.execute(query.where(_columns.expires_at > self._database.now()))
             return {row[0]: int(row[1]) for row in rows}
+
+
+def short_key_end(key_id: str, owner: str, life: float, version: KeyVersion) -> NewTask:
+    """The task that deletes a short key after its end."""
+    return NewTask(Kind.SHORT_KEY_END, key_id, life + _SECONDS_AFTER_THE_END, owner, payload_of(version))
+
+
+def _room(now: sa.ColumnElement[float]) -> sa.Select[Any]:
+    """See `Room`."""
+    source: sa.BindParameter[str] = sa.bindparam("source", type_=sa.Text)
+    is_open = change.c.outcome.is_(None)
+    is_recent = sa.or_(is_open, change.c.ended_at >= now - REMEMBERED_SECONDS)
+    living = (_columns.source == source, _columns.expires_at > now)
+    made = sa.select(sa.func.count()).where(is_open, change.c.action == Action.KEY_MINT, change.c.actor == source)
+    ending = sa.select(sa.func.min(_columns.expires_at) - now).where(*living)
+    of_token = (_columns.source == source, _columns.token == sa.bindparam("token", type_=sa.Text))
+    newest_first = sa.select(_columns.key_id).where(*of_token).order_by(_columns.created_at.desc())
+    return sa.select(
+        sa.select(sa.func.count()).select_from(short_key).where(*living).scalar_subquery(),
+        ending.scalar_subquery(),
+        made.scalar_subquery(),
+        _is_leaving(is_recent),
+        newest_first.offset(sa.bindparam("beside_it", type_=sa.Integer)).limit(1).scalar_subquery(),
+    )
+
+
+def _was_leaving() -> sa.ColumnElement[bool]:
+    """Whether the owner is being off-boarded, or was while the change with the operation `since` ran."""
+    began = sa.select(change.c.started_at).where(change.c.operation == sa.bindparam("since", type_=sa.Text))
+    return _is_leaving(sa.or_(change.c.outcome.is_(None), change.c.ended_at >= began.scalar_subquery()))
+
+
+def _is_leaving(is_recent: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+    owner: sa.BindParameter[str] = sa.bindparam("owner", type_=sa.Text)
+    # Written out: SQLite uses the index of these only if it sees that they are meant.
+    texts = (sa.literal_column(f"'{action}'", sa.Text) for action in (Action.USER_BLOCK, Action.USER_DELETE))
+    takes_away = (change.c.target == owner, change.c.action.in_(list(texts)))
+    recently = sa.exists(sa.select(change.c.id).where(is_recent, *takes_away))
+    return sa.or_(sa.exists().where(offboarding.c.user_id == owner), recently)

@@ -172,7 +172,6 @@ short_key = sa.Table(
     sa.Column("key_id", sa.Text, primary_key=True),
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("token", sa.Text, nullable=False),
-    sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("expires_at", sa.Float, nullable=False),
     sa.Index("ix_short_key_token", "source", "token"),

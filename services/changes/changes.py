@@ -31,6 +31,7 @@ from services.changes.queue import ChangeQueue, overloaded
 from services.changes.refusals import Refusals
 from services.changes.sealing import Sealing
 from state.changes import LEASE_SECONDS, ChangeTable, Opened, Opening, Write
+from state.kept_answers import KEPT_SECONDS
 from state.rates import RatePolicy
 from telemetry.metrics import Metrics
 
@@ -91,14 +92,15 @@ class Changes:
         is_worth_it: Callable[[], Awaitable[bool]] | None = None,
         also: Write | None = None,
         in_turn: bool = True,
+        kept_for: float = KEPT_SECONDS,
     ) -> AsyncIterator[Change]:
         """One change to the resources of the user `target`, on behalf of `principal`. Without a target it never waits.
 
         Neither does it if it need not be `in_turn`: then others of the same user run at the same time.
 
         `key_id` is the hash of a key, or its stable id: then the change has to find which version that is. If the same
-        request was answered before, `change.kept_answer` is set, and nothing may be changed. What `also` writes is
-        written together with the intent.
+        request was answered less than `kept_for` seconds ago, `change.kept_answer` is set, and nothing may be changed.
+        What `also` writes is written together with the intent.
 
         A change that takes access away waits for other replicas as many seconds as it says, and here however many
         others do. Above the `rate` it begins all the same if `is_worth_it` says that there is something to take away.
@@ -119,7 +121,7 @@ class Changes:
         async with self.queue.turn(intent.lock, request.name if request else None, patience=patience):
             waited = asyncio.get_running_loop().time() - began
             left = takes_away_within or self.context.patience - waited
-            opening = Opening(intent.masked(self.redaction), request, rate, also)
+            opening = Opening(intent.masked(self.redaction), request, rate, also, kept_for)
             try:
                 opened = await self._open(opening, left)
             except RateLimitedError:

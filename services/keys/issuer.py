@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clients.litellm.client import LiteLLM
 from domain.actions import CREATES_KEYS, AuditEvent
-from domain.due import Kind
+from domain.due import Kind, NewTask
 from domain.errors import CallerError, ConflictError, NotFoundError, UpstreamFaultError
 from domain.keys import CreatedKey, KeyVersion, NewKey
 from domain.succession import losses, plain_losses
@@ -40,8 +40,7 @@ class KeyIssuer:
         self, connection: AsyncConnection, key_id: str, owner: str, version: KeyVersion
     ) -> None:
         """Lets `OwnerCheck` delete the key if LiteLLM does not have its owner, in the caller's transaction."""
-        payload = payload_of(version)
-        await self.due.schedule(connection, Kind.OWNER_CHECK, key_id, due_in=0, owner=owner, payload=payload)
+        await self.due.schedule_all(connection, owner_check(key_id, owner, version))
 
     async def create_from(self, old_id: str, user_id: str, new: NewKey, *, changed: Collection[str]) -> CreatedKey:
         """A key made out of the user's key `old_id`, which stays. Every property but the `changed` ones must be kept.
@@ -93,6 +92,11 @@ class KeyIssuer:
         if row is None:
             raise NotFoundError(f"{user_id} has no key with that id")
         return row
+
+
+def owner_check(key_id: str, owner: str, version: KeyVersion) -> NewTask:
+    """The task of `OwnerCheck` for a new key."""
+    return NewTask(Kind.OWNER_CHECK, key_id, 0, owner, payload_of(version))
 
 
 def _require_kept(lost: Sequence[str]) -> None:

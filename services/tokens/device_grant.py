@@ -12,7 +12,7 @@ from domain.sessions import CodeState, DeviceCode, Origin, Session
 from domain.workloads import IssuedToken
 from services.tokens.clients import require_client, require_parameter
 from services.tokens.codes import hash_of
-from services.tokens.session_keys import SAME_ANSWER_SECONDS, SessionKeys
+from services.tokens.session_keys import SAME_ANSWER_SECONDS, SessionKeys, Turn
 from state.database import Database
 from state.device_codes import DeviceCodes
 from state.sessions import Sessions
@@ -69,13 +69,17 @@ class DeviceGrant:
     async def _sign_in(self, code: DeviceCode, shown: str) -> IssuedToken | None:
         session = _session(code)
 
-        async def record(connection: AsyncConnection, token_hash: str, sealed: bytes) -> bool:
+        async def is_left(connection: AsyncConnection) -> bool:
+            found = await self.codes.of_device(connection, code.device_hash)
+            return found is not None and found.state is CodeState.APPROVED
+
+        async def take(connection: AsyncConnection, token_hash: str, sealed: bytes) -> bool:
             if not await self.codes.sign_in(connection, code.device_hash):
                 return False
             await self.sessions.add(connection, session, code=code.device_hash, token=token_hash, sealed=sealed)
             return True
 
-        return await self.keys.give(session, shown, record)
+        return await self.keys.give(session, shown, Turn(is_left, take))
 
     async def _again(self, shown: str) -> IssuedToken:
         async with self.database.reading() as connection:

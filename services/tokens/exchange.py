@@ -39,6 +39,7 @@ _REFUSALS = RatePolicy("refused exchanges", 600)
 """How many of one issuer are counted in a minute: anybody has a token of a public issuer."""
 _RUNS = (("run_id",), ("job_id",), ("pipeline_id",), ("kubernetes.io", "pod", "name"), ("build_number",))
 """Where issuers name what is running: GitHub, GitLab (twice), Kubernetes, Buildkite."""
+_REPEATED_SECONDS = 60.0
 _LONGEST_ALIAS = 64
 _DIGITS = 8
 
@@ -134,6 +135,8 @@ def _request(rule: Rule, token: VerifiedToken, left: int) -> MintRequest:
         token=token.replay_id,
         alias=f"{rule.name} {_run_of(token)}"[:_LONGEST_ALIAS].strip(),
         terms=replace(rule.key, life=min(rule.key.life, left)),
+        # Nobody gets a key again that ends at once.
+        repeated_for=min(_REPEATED_SECONDS, rule.key.life - 1),
         per_minute=rule.per_minute,
         most_living=rule.max_living,
         evidence={"rule": rule.name, "issuer": rule.issuer, "claims": compared(rule, token)},

@@ -18,7 +18,7 @@ from domain.workloads import IssuedToken
 from services.tokens.clients import require_client, require_no_scope, require_parameter
 from services.tokens.codes import hash_of
 from services.tokens.session_ends import SessionEnds
-from services.tokens.session_keys import SAME_ANSWER_SECONDS, SessionKeys, not_accepted
+from services.tokens.session_keys import SAME_ANSWER_SECONDS, SessionKeys, Turn, not_accepted
 from state.database import Database
 from state.sessions import KnownToken, Sessions
 
@@ -65,12 +65,16 @@ class RefreshGrant:
     async def _renew(self, session: Session, shown: str, origin: Origin) -> IssuedToken | None:
         address = None if origin.address is None else str(origin.address)
 
-        async def record(connection: AsyncConnection, token_hash: str, sealed: bytes) -> bool:
+        async def is_left(connection: AsyncConnection) -> bool:
+            known = await self.sessions.known(connection, hash_of(shown))
+            return known is not None and known.used_ago is None and not known.session.is_ended
+
+        async def take(connection: AsyncConnection, token_hash: str, sealed: bytes) -> bool:
             return await self.sessions.rotate(
                 connection, session.id, old=hash_of(shown), new=token_hash, sealed=sealed, address=address
             )
 
-        return await self.keys.give(session, shown, record)
+        return await self.keys.give(session, shown, Turn(is_left, take))
 
     async def _used(self, known: KnownToken, shown: str, used_ago: float) -> IssuedToken:
         if used_ago <= SAME_ANSWER_SECONDS:

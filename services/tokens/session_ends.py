@@ -88,7 +88,7 @@ class SessionEnds:
 
     async def _take(self, session_id: str, *, is_theft: bool) -> list[str]:
         """Takes its keys away in LiteLLM. Returns their ids."""
-        keys = [row.key_id for row in await self.short_keys.of_source(source_of_session(session_id))]
+        keys = await self.short_keys.of_source(source_of_session(session_id))
         for key_id in keys:
             if is_theft:
                 # Marked first: neither its owner nor the cleanup unblocks it.

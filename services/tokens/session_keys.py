@@ -31,9 +31,10 @@ from services.changes.changes import Changes
 from services.changes.sealing import Sealing
 from services.owners.owners import Owners
 from services.tokens.codes import hash_of, new_refresh_token
-from services.tokens.mint import MintKey
+from services.tokens.mint import MintKey, Within
 from services.users.membership import CatalogMembership
 from state.kept_answers import KeptAnswer
+from state.short_keys import ShortKeys
 
 log = structlog.get_logger(__name__)
 
@@ -41,11 +42,22 @@ SAME_ANSWER_SECONDS = 30.0
 """A device whose answer was lost asks again within that. Later it is somebody else who does."""
 _PER_MINUTE = 30
 _MOST_LIVING = 10
-_MOST_OF_A_SESSION = 2
 _LONGEST_ALIAS = 64
 
-Record = Callable[[AsyncConnection, str, bytes], Awaitable[bool]]
-"""Gets the hash of the new refresh token, and the sealed answer. Whether it was still in time."""
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The one time that a token may be used. `take` gets the hash of the next one, and the sealed answer.
+
+    Both say whether it is not too late.
+    """
+
+    is_left: Callable[[AsyncConnection], Awaitable[bool]]
+    take: Callable[[AsyncConnection, str, bytes], Awaitable[bool]]
+
+
+class _TooLateError(ConflictError):
+    """Another request used the token, or the session has ended."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,29 +83,37 @@ class SessionKeys:
     mint: MintKey
     changes: Changes
     sealing: Sealing
+    short_keys: ShortKeys
     key_life: int
     litellm_url: str | None
     now: Callable[[], float]
 
-    async def give(self, session: Session, shown: str, record: Record) -> IssuedToken | None:
-        """What a device gets for the token `shown`; None if another request got it for the same token meanwhile.
+    async def give(self, session: Session, shown: str, turn: Turn) -> IssuedToken | None:
+        """What a device gets for the token `shown`; None if it was another one's `turn`, or none at all, meanwhile.
 
         Raises TokenRequestError, RateLimitedError, OverloadedError, UpstreamError.
         """
         given: list[SessionTokens] = []
 
-        async def write(connection: AsyncConnection, operation: str, key: ShortLivedKey) -> None:
-            if await self.changes.table.is_leaving(connection, session.principal, since=operation):
+        async def check(connection: AsyncConnection) -> None:
+            if not await turn.is_left(connection):
+                raise _TooLateError("The token was used")
+
+        async def record(connection: AsyncConnection, operation: str, key: ShortLivedKey) -> None:
+            if await self.short_keys.was_leaving(connection, session.principal, operation=operation):
                 raise ConflictError(f"{session.principal} is being off-boarded")
-            tokens = SessionTokens(session.id, key.secret, key.ends_at, new_refresh_token(), self.now() + session.life)
+            ends_at = self.now() + session.life
+            tokens = SessionTokens(session.id, key.secret, key.ends_at, new_refresh_token(), ends_at)
             sealed = await self._sealed(session, shown, tokens)
-            if not await record(connection, hash_of(tokens.refresh_token), sealed):
-                raise ConflictError("The session has ended, or its token was used")
+            if not await turn.take(connection, hash_of(tokens.refresh_token), sealed):
+                raise _TooLateError("The session has ended, or the token was used")
             given.append(tokens)
 
         try:
             await self._require_authority(session)
-            await self.mint(self._request(session, shown), write)
+            await self.mint(self._request(session), Within(check, record))
+        except _TooLateError:
+            return None
         except BusyError as error:
             raise OverloadedError("The same request is running; retry", BusyError.retry_after) from error
         except RateLimitedError:
@@ -101,7 +121,7 @@ class SessionKeys:
         except CallerError as error:
             log.info("no key for a session", session=session.id, reason=error.message)
             raise not_accepted() from error
-        return self.token_of(session, given[0]) if given else None
+        return self.token_of(session, given[0])
 
     def token_of(self, session: Session, tokens: SessionTokens) -> IssuedToken:
         """The answer that has these tokens."""
@@ -136,17 +156,18 @@ class SessionKeys:
                 await self.changes.refusals.record(intent, Ending(Outcome.DENIED, detail=error.message))
             raise
 
-    def _request(self, session: Session, shown: str) -> MintRequest:
+    def _request(self, session: Session) -> MintRequest:
         return MintRequest(
             source=source_of_session(session.id),
             owner=session.owner,
-            token=hash_of(shown),
+            # One at a time: what repeats an answer is the refresh token.
+            token=session.id,
             alias=session.device.words[:_LONGEST_ALIAS].strip(),
             terms=KeyTerms(life=min(self.key_life, int(session.life))),
+            repeated_for=0.0,
             per_minute=_PER_MINUTE,
             most_living=_MOST_LIVING,
             evidence=_evidence(session),
-            most_of_source=_MOST_OF_A_SESSION,
         )
 
 

@@ -21,7 +21,7 @@ TOKEN = f"{BASE}/oauth/token"
 FORM = "application/x-www-form-urlencoded"
 SCHEMA: dict[str, Any] = {"$ref": "#/components/schemas/OAuthError"}
 REFUSED: dict[str, tuple[str, str, dict[str, Any], int]] = {
-    "no such path": ("POST", f"{BASE}/oauth/revoke", {}, 404),
+    "no such path": ("POST", f"{BASE}/oauth/nowhere", {}, 404),
     "two slashes": ("POST", f"{TOKEN}//", {}, 404),
     "a control character in the path": ("POST", f"{BASE}/oauth/%00", {}, 400),
     "no UTF-8 in the path": ("POST", f"{BASE}/oauth/%FF", {}, 400),

@@ -36,6 +36,9 @@ SERVES_ONESELF = {
     "usage.read": "own",
     "models.read": "own",
     "audit.read": "own",
+    "sessions.read": "own",
+    "sessions.create": "own",
+    "sessions.delete": "own",
 }
 READS = {
     "users.read": "any",
@@ -47,6 +50,7 @@ READS = {
     "cleanup.read": "any",
     "adoptions.read": "any",
     "workloads.read": "any",
+    "sessions.read": "any",
 }
 MINTS = {"users.create": "own", "keys.create": "own", "keys.report": "any"}
 RULES = {
@@ -109,6 +113,9 @@ CHANGES = {
     "key.transfer": "keys.transfer",
     "key.delete": "keys.delete",
     "key.report": "keys.report",
+    "session.approve": "sessions.create",
+    "session.refuse": "sessions.create",
+    "session.end": "sessions.delete",
     "cleanup.run": "cleanup.run",
 }
 

@@ -23,6 +23,7 @@ from state.lease import HeldLease, Lease, LeaseLostError
 from state.rates import RatePolicy, Rates
 from state.revocations import ReportedKeys, Revocations, revocation_of
 from state.root import Root
+from state.short_keys import ShortKey, ShortKeys
 from state.tables import change, cleanup_deletion, due, kept_answer, metadata
 from tests.conftest import ALICE, BOB, Clock
 from tests.state.conftest import shift
@@ -433,3 +434,44 @@ async def test_a_change_that_ended_while_another_waited_for_it_was_not_interrupt
     opened = await following
     assert opened is not None
     assert opened.interrupted == []
+
+
+@pytest.mark.parametrize(
+    ("leaves", "is_recorded"), [(None, True), ("before", True), ("meanwhile", False), ("on", False)]
+)
+async def test_a_short_key_is_recorded_unless_its_owner_left_meanwhile(
+    database: Database, changes: ChangeTable, clock: Clock, leaves: str | None, *, is_recorded: bool
+) -> None:
+    """A deletion that ended before the key was begun does not count; one that began or is running since does."""
+    short_keys = ShortKeys(database, DueQueue(database), KeptAnswers(database))
+
+    async def delete(*, to_its_end: bool) -> None:
+        deletion = await begun(database, changes, "deletion", action=Action.USER_DELETE, lock=None)
+        assert deletion is not None
+        if to_its_end:
+            assert await ended(database, changes, deletion, "deletion")
+
+    if leaves == "before":
+        await delete(to_its_end=True)
+        clock.advance(1)
+    await begun(database, changes, "mint", action=Action.KEY_MINT, lock=None)
+    if leaves in ("meanwhile", "on"):
+        await delete(to_its_end=leaves == "meanwhile")
+    async with database.transaction() as connection:
+        row = ShortKey("key", "workload:ci", "token")
+        assert await short_keys.add(connection, row, owner=ALICE, life=60, operation="mint") is is_recorded
+    assert await short_keys.counts() == ({"workload:ci": 1} if is_recorded else {})
+
+
+async def test_the_oldest_key_of_a_token_gives_way_to_a_third(database: Database, clock: Clock) -> None:
+    """With one there is room for one more; with two the older one is named."""
+    short_keys = ShortKeys(database, DueQueue(database), KeptAnswers(database))
+    oldest = []
+    for number in range(3):
+        async with database.transaction() as connection:
+            room = await short_keys.room(connection, "workload:ci", ALICE, token="token", most_of_token=2)
+            oldest.append((room.living, room.oldest))
+            row = ShortKey(f"key {number}", "workload:ci", "token")
+            assert await short_keys.add(connection, row, owner=ALICE, life=60, operation="mint")
+        clock.advance(1)
+    assert oldest == [(0, None), (1, None), (2, "key 0")]
