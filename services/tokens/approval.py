@@ -78,9 +78,10 @@ class DeviceApproval:
         Raises NotAllowedError, InputError, NotFoundError, ConflictError (it was decided), RateLimitedError,
         UpstreamError.
         """
-        looked = await self.look(principal, user_code, origin)
-        if life is not None and life > looked.longest_life:
-            raise InputError(f"life must be at most {looked.longest_life} seconds")
+        async with self.changes.checking(principal, Action.SESSION_APPROVE, principal.subject):
+            looked = await self.look(principal, user_code, origin)
+            if life is not None and life > looked.longest_life:
+                raise InputError(f"life must be at most {looked.longest_life} seconds")
         principal = await self.owners.acting(principal, owner)
         await self.users.ensure_own(principal, owner)
         life = life or looked.longest_life
@@ -89,7 +90,8 @@ class DeviceApproval:
 
     async def refuse(self, principal: Principal, user_code: str, origin: Origin) -> LookedAt:
         """Has the device get nothing. Raises as `approve` does."""
-        looked = await self.look(principal, user_code, origin)
+        async with self.changes.checking(principal, Action.SESSION_REFUSE, principal.subject):
+            looked = await self.look(principal, user_code, origin)
         decision = CodeDecision(CodeState.REFUSED, principal.subject)
         return await self._decide(principal, Action.SESSION_REFUSE, looked, decision)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -248,10 +247,10 @@ async def answered_by(service: Service, operation: str, **options: Any) -> httpx
 
 
 async def without_a_database(service: Service) -> httpx.Response:
-    """Its file is none of SQLite's."""
-    path = Path(service.settings.database_url.partition(":///")[2])
-    path.write_bytes(b"no database" * 1000)
-    return await send(service.client(), "authorizeDevice")
+    """Where its file should be, there is no folder."""
+    settings = replace(service.settings, database_url="sqlite+aiosqlite:////proc/nowhere/state.sqlite3")
+    plain = Service(settings, service.ports, service.litellm, service.backstage, service.issuer)
+    return await send(plain.client(), "authorizeDevice")
 
 
 def revoked_during(status: int) -> Case:
