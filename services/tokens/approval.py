@@ -83,7 +83,8 @@ class DeviceApproval:
             if life is not None and life > looked.longest_life:
                 raise InputError(f"life must be at most {looked.longest_life} seconds")
         principal = await self.owners.acting(principal, owner)
-        await self.users.ensure_own(principal, owner)
+        # Of whom LiteLLM has a user, the off-boarding takes care, whoever's keys the device gets.
+        await self.users.ensure_own(principal, principal.subject)
         life = life or looked.longest_life
         decision = CodeDecision(CodeState.APPROVED, principal.subject, owner, life, f"ses_{self.new_id()}")
         return await self._decide(principal, Action.SESSION_APPROVE, looked, decision)

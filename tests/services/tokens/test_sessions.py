@@ -28,7 +28,7 @@ async def test_the_last_used_device_is_the_first(service: Service, nobody: httpx
     clock.advance(60)
     await renewed(nobody, first["refresh_token"])
     listed = await sessions(service.signed_in(ALICE))
-    assert [row["id"] for row in listed][0] == first["session_id"]
+    assert listed[0]["id"] == first["session_id"]
     assert listed[0]["createdAt"] < listed[1]["createdAt"] < listed[0]["lastUsedAt"]
     assert [row["livingKeys"] for row in listed] == [2, 1]
 
