@@ -117,7 +117,7 @@ class DeviceRequest extends PageElement {
   #shown({ clientId, deviceName, tool, address, isSameNetwork, requestedAt, ageSeconds, state, longestLife }) {
     const from = address ?? words.unknown;
     const word = pill(KINDS[state] ?? 'plain', words.states[state] ?? state);
-    return html`<div class="tiles">
+    return html`<div class="tiles four">
         ${tile(words.device, html`<span dir="auto">${deviceName ?? words.unnamed}</span>`)}
         ${tile(words.tool, html`<span dir="auto">${tool ?? clientId}</span>`)} ${tile(words.address, from)}
         ${tile(words.at, when(requestedAt), word, exact(requestedAt))}
@@ -151,7 +151,7 @@ class DeviceRequest extends PageElement {
       </div>
       <div class="actions">
         <button class="primary" ?disabled=${this.isBusy || !this.isSure}>${words.approve}</button>
-        <button type="button" class="danger" ?disabled=${this.isBusy} @click=${() => this.#refuse()}>
+        <button type="button" ?disabled=${this.isBusy} @click=${() => this.#refuse()}>
           ${words.refuse}
         </button>
       </div>
