@@ -76,6 +76,7 @@ def create_app(
         metrics=orchestrator.foundation.metrics,
         tracing=ports.tracing,
         redaction=orchestrator.redaction,
+        trusted_proxies=settings.trusted_proxies,
     )
 
 

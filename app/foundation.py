@@ -27,8 +27,10 @@ from settings.model import Settings
 from state.adoption_runs import AdoptionRuns
 from state.changes import ChangeTable
 from state.cleanup_runs import CleanupRuns
+from state.code_guesses import CodeGuesses
 from state.database import Database
 from state.deletions import Deletions
+from state.device_codes import DeviceCodes
 from state.directory import Directory
 from state.due import DueQueue
 from state.events import Events
@@ -40,6 +42,7 @@ from state.refused_exchanges import RefusedExchanges
 from state.repetitions import Repetitions
 from state.revocations import ReportedKeys, Revocations
 from state.root import Root
+from state.sessions import Sessions
 from state.short_keys import ShortKeys
 from telemetry.metrics import Metrics
 
@@ -101,6 +104,9 @@ class Foundation:
         self.reported = ReportedKeys(self.database, self.due)
         self.short_keys = ShortKeys(self.database, self.due, self.kept_answers)
         self.refused_exchanges = RefusedExchanges(self.database, self.due, self.rates)
+        self.device_codes = DeviceCodes(self.database)
+        self.code_guesses = CodeGuesses(self.database)
+        self.sessions = Sessions(self.database, self.due)
         self.repetitions = Repetitions(self.database)
         replica = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         lease_life = min(_LONGEST_LEASE_SECONDS, settings.cleanup.interval)

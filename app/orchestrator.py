@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import structlog
 
 from app.foundation import Foundation
 from app.ports import Ports
+from clients.backstage.catalog import Catalog
 from domain.actions import Action
 from domain.due import Kind
 from domain.identity import Principal
@@ -52,10 +54,19 @@ from services.owners.known_secrets import SecretsKnown
 from services.owners.owners import Owners
 from services.owners.sums import OwnerSums
 from services.single_flight import SingleFlight
-from services.tokens.endpoint import TokenEndpoint
+from services.tokens.approval import DeviceApproval
+from services.tokens.authorization import AuthorizeDevice
+from services.tokens.device_grant import DEVICE_GRANT, DeviceGrant
+from services.tokens.endpoint import Grant, TokenEndpoint
 from services.tokens.ends import EndShortKeys, RecordRefusals
 from services.tokens.exchange import GRANT_TYPE, TokenExchange
+from services.tokens.metadata import AuthorizationMetadata
 from services.tokens.mint import MintKey
+from services.tokens.refresh import REFRESH_GRANT, RefreshGrant
+from services.tokens.revocation import RevokeToken
+from services.tokens.session_ends import SessionEnds
+from services.tokens.session_keys import FreshAuthority, SessionKeys
+from services.tokens.sessions import SignedInDevices
 from services.tokens.workloads import Workloads
 from services.usage_report import Usage
 from services.users.dates import CreationDates
@@ -81,20 +92,20 @@ class Orchestrator:
         self.redaction = Redaction(secrets_in(settings))
         self.foundation = Foundation(settings, self.ports)
         self._asked_catalog = self._catalog_membership()
-        self._owners = Owners(
-            entries=settings.owners,
-            catalog=self.foundation.catalog,
-            membership=self._asked_catalog,
-            directory=self.foundation.directory,
-            litellm=self.foundation.litellm,
-            seconds=settings.membership_seconds,
-            stale_seconds=settings.membership_stale_seconds,
-            now=self.ports.clock,
-        )
+        self._owners = self._owners_by(self._asked_catalog)
         self._secrets_known = SecretsKnown(
             events=self.foundation.events, directory=self.foundation.directory, litellm=self.foundation.litellm
         )
         self._changes = self._write_path()
+        self._issuer = KeyIssuer(litellm=self.foundation.litellm, due=self.foundation.due)
+        self._leaked = LeakedKeys(litellm=self.foundation.litellm, reported=self.foundation.reported)
+        self._session_ends = SessionEnds(
+            changes=self._changes,
+            sessions=self.foundation.sessions,
+            short_keys=self.foundation.short_keys,
+            issuer=self._issuer,
+            leaked=self._leaked,
+        )
         self._execution = PlanExecution(
             changes=self._changes,
             blocking=KeyBlocking(
@@ -114,6 +125,7 @@ class Orchestrator:
             lease=self.foundation.lease,
             directory=self.foundation.directory,
             short_keys=self.foundation.short_keys,
+            devices=self._session_ends,
         )
         self.sweep = DirectorySweep(
             directory=self.foundation.directory,
@@ -171,9 +183,26 @@ class Orchestrator:
     def _catalog_membership(self) -> CatalogMembership | None:
         if self.foundation.catalog is None:
             return None
+        return self._membership_by(self.foundation.catalog)
+
+    def _membership_by(self, catalog: Catalog) -> CatalogMembership:
+        """One that has asked nothing yet."""
         return CatalogMembership(
-            catalog=self.foundation.catalog,
+            catalog=catalog,
             groups=self.settings.groups,
+            seconds=self.settings.membership_seconds,
+            stale_seconds=self.settings.membership_stale_seconds,
+            now=self.ports.clock,
+        )
+
+    def _owners_by(self, membership: CatalogMembership | None) -> Owners:
+        """Those that have asked nothing yet."""
+        return Owners(
+            entries=self.settings.owners,
+            catalog=self.foundation.catalog,
+            membership=membership,
+            directory=self.foundation.directory,
+            litellm=self.foundation.litellm,
             seconds=self.settings.membership_seconds,
             stale_seconds=self.settings.membership_stale_seconds,
             now=self.ports.clock,
@@ -307,8 +336,7 @@ class Orchestrator:
 
         keys = Keys(litellm=litellm, users=users, revocations=foundation.revocations, now=now)
         rules = KeyRules(keys=keys, models=models, tiers=tiers, reported=foundation.reported, now=now)
-        issuer = KeyIssuer(litellm=litellm, due=foundation.due)
-        leaked = LeakedKeys(litellm=litellm, reported=foundation.reported)
+        issuer, leaked = self._issuer, self._leaked
         revoke_keys = RevokeKeys(changes=changes, litellm=litellm, issuer=issuer, revocations=foundation.revocations)
         delete_key = DeleteKey(
             changes=changes,
@@ -403,7 +431,7 @@ class Orchestrator:
             ),
             transfer_key,
             report_key,
-            TokenEndpoint(grants={GRANT_TYPE: exchange}),
+            *self._devices(exchange, mint, users, updates),
             Workloads(
                 settings=self.settings.workloads,
                 issuers=foundation.issuers,
@@ -458,6 +486,7 @@ class Orchestrator:
             Kind.OWNER_CHECK: owner_check,
             Kind.MARK_REVIEW: leaked.review,
             Kind.SHORT_KEY_END: EndShortKeys(changes=changes, issuer=issuer, short_keys=foundation.short_keys),
+            Kind.SESSION_END: self._session_ends.finish_due,
             Kind.REFUSED_EXCHANGES: RecordRefusals(
                 changes=changes, refused=foundation.refused_exchanges, rules=workload_rules
             ),
@@ -469,10 +498,75 @@ class Orchestrator:
                 events=foundation.events,
                 kept_answers=foundation.kept_answers,
                 rates=foundation.rates,
+                device_codes=foundation.device_codes,
+                code_guesses=foundation.code_guesses,
+                sessions=foundation.sessions,
                 seconds=self.settings.audit_retention,
                 now=self.ports.clock,
             ),
         )
+
+    def _devices(self, exchange: TokenExchange, mint: MintKey, users: Users, rate: RatePolicy) -> list[Any]:
+        """What gives tokens, and what signs devices in and out."""
+        foundation, settings = self.foundation, self.settings
+        clients, database = settings.command_line.names, foundation.database
+        grants: dict[str, Grant] = {GRANT_TYPE: exchange}
+        if foundation.catalog is not None:
+            keys = SessionKeys(
+                authority=FreshAuthority(
+                    membership=partial(self._membership_by, foundation.catalog), owners=self._owners_by
+                ),
+                mint=mint,
+                changes=self._changes,
+                sealing=self._changes.sealing,
+                short_keys=foundation.short_keys,
+                key_life=settings.command_line.key_life,
+                litellm_url=settings.console.models_url,
+                now=self.ports.wall_clock,
+            )
+            codes, sessions = foundation.device_codes, foundation.sessions
+            grants[DEVICE_GRANT] = DeviceGrant(
+                clients=clients, database=database, codes=codes, sessions=sessions, keys=keys
+            )
+            grants[REFRESH_GRANT] = RefreshGrant(
+                clients=clients, database=database, sessions=sessions, keys=keys, ends=self._session_ends
+            )
+        return [
+            TokenEndpoint(grants=grants),
+            AuthorizationMetadata(service_url=settings.service_url, grant_types=tuple(grants)),
+            AuthorizeDevice(
+                service_url=settings.service_url,
+                has_catalog=foundation.catalog is not None,
+                clients=clients,
+                database=database,
+                codes=foundation.device_codes,
+                rates=foundation.rates,
+                root=foundation.root,
+                redaction=self.redaction,
+            ),
+            DeviceApproval(
+                settings=settings.command_line,
+                changes=self._changes,
+                users=users,
+                owners=self._owners,
+                database=database,
+                codes=foundation.device_codes,
+                guesses=foundation.code_guesses,
+                rates=foundation.rates,
+                root=foundation.root,
+                rate=rate,
+                new_id=self.ports.new_id,
+            ),
+            SignedInDevices(changes=self._changes, sessions=foundation.sessions, ends=self._session_ends),
+            RevokeToken(
+                changes=self._changes,
+                database=database,
+                sessions=foundation.sessions,
+                short_keys=foundation.short_keys,
+                issuer=self._issuer,
+                ends=self._session_ends,
+            ),
+        ]
 
 
 def _request_id() -> str | None:

@@ -14,7 +14,7 @@ import click
 from app import Foundation, Ports
 from cli.configuration import config_option, settings_or_exit
 from edge.logs import configure_logging
-from services.diagnosis import BackstageCheck, DatabaseCheck, Finding, IssuersCheck, LiteLLMCheck, Verdict
+from services.diagnosis import BackstageCheck, DatabaseCheck, DevicesCheck, Finding, IssuersCheck, LiteLLMCheck, Verdict
 from settings.model import CircuitSettings, Settings
 from settings.secrets import secrets_in
 
@@ -50,6 +50,7 @@ async def _findings(settings: Settings, ports: Ports, *, as_json: bool) -> list[
         LiteLLMCheck(settings=settings.litellm, litellm=foundation.litellm, models=foundation.litellm_models),
         BackstageCheck(settings=settings, tokens=foundation.tokens, catalog=foundation.catalog),
         IssuersCheck(settings=settings.workloads.issuers, issuers=foundation.issuers),
+        DevicesCheck(settings=settings),
         DatabaseCheck(database=foundation.database, directory=foundation.directory),
     )
     findings = []

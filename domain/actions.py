@@ -32,13 +32,17 @@ class Action(StrEnum):
     USER_ADOPT = "user.adopt", Permission.USERS_ADOPT
     KEY_CREATE = "key.create", Permission.KEYS_CREATE
     KEY_MINT = "key.mint", Permission.KEYS_CREATE
-    """A short key, for a workload's token."""
+    """A short key, for a workload's token or a session."""
     KEY_UPDATE = "key.update", Permission.KEYS_UPDATE
     KEY_DELETE = "key.delete", Permission.KEYS_DELETE
     KEY_REGENERATE = "key.regenerate", Permission.KEYS_ROTATE
     KEY_TRANSFER = "key.transfer", Permission.KEYS_TRANSFER
     KEY_REVOKE = "key.revoke", Permission.KEYS_DELETE
     KEY_REPORT = "key.report", Permission.KEYS_REPORT
+    SESSION_APPROVE = "session.approve", Permission.SESSIONS_CREATE
+    """To sign a device in."""
+    SESSION_REFUSE = "session.refuse", Permission.SESSIONS_CREATE
+    SESSION_END = "session.end", Permission.SESSIONS_DELETE
     CLEANUP_RUN = "cleanup.run", Permission.CLEANUP_RUN
 
 

@@ -16,6 +16,7 @@ class Kind(StrEnum):
     BLOCK_NOTE = "block note"  # the id of a key that was reported as leaked, to be annotated in LiteLLM
     OWNER_CHECK = "owner check"  # the id of a new key, to be deleted if LiteLLM does not have its owner
     SHORT_KEY_END = "short key end"  # the id of a short key, to be deleted
+    SESSION_END = "session end"  # the id of a session that has ended, whose keys are to be taken away
     REFUSED_EXCHANGES = "refused exchanges"  # a source and a minute, whose refusals go into the audit log
     MARK_REVIEW = "mark review"  # the id of a key that is marked as leaked, to be forgotten if LiteLLM has no such key
 

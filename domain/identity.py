@@ -17,7 +17,7 @@ ServiceRole = Literal["member", "auditor", "admin"]
 class Role(StrEnum):
     """A set of permissions. `SYSTEM` is for the background jobs of this service, never for a caller.
 
-    `WORKLOAD` is for the holder of a token that a rule accepts, within what the rule says.
+    `WORKLOAD` is for the holder of a token that a rule accepts, within what the rule says, and for a signed-in device.
     """
 
     MEMBER = "member"
@@ -54,6 +54,10 @@ class Permission(StrEnum):
     CLEANUP_RUN = "cleanup.run"
     ADOPTIONS_READ = "adoptions.read"
     WORKLOADS_READ = "workloads.read"
+    SESSIONS_READ = "sessions.read"
+    SESSIONS_CREATE = "sessions.create"
+    """To sign a device in, in person."""
+    SESSIONS_DELETE = "sessions.delete"
 
 
 class Scope(StrEnum):

@@ -140,7 +140,8 @@ class KeyAnnotations:
 
     `operation` is the id of the change that created the key, `replaces` the hash of the key that it replaced, `version`
     which version it is, if it is a later one. `block` outlives an unblocking elsewhere: see `Key.block`. `source` is
-    what a short key was made for: `workload:` and the name of a rule. `metadata` is the owner's.
+    what a short key was made for: `workload:` and the name of a rule, or `device:` and a session. `metadata` is the
+    owner's.
     """
 
     alias: str | None = None
@@ -329,8 +330,8 @@ class CreatedKey:
 class MintRequest:
     """A short key to make for `owner`. `source` is what it is made for, `token` names the token that it is given for.
 
-    `terms` hold within the tier of the owner. For `repeated_for` seconds the same token gets the same key again.
-    `per_minute` and `most_living` bound the keys of the source. `evidence` is for the audit log.
+    `terms` hold within the tier of the owner. For `repeated_for` seconds the same token gets the same key again; 0 is
+    never. `per_minute` and `most_living` bound the keys of the source. `evidence` is for the audit log.
     """
 
     source: str

@@ -19,6 +19,8 @@ _WORD_BEGINS = "(?:(?<![A-Za-z0-9])|" + "|".join(f"(?<={escape})" for escape in 
 _FORMS = {
     # LiteLLM's keys, also those that an operator chose: neither `desk-lamp` nor `sk-learn`.
     "sk-": _WORD_BEGINS + r"sk-(?:[A-Za-z0-9_-]{6,}|[A-Za-z_-]*[0-9][A-Za-z0-9_-]*)",
+    # Device codes and refresh tokens of this service.
+    "lod_|lor_": _WORD_BEGINS + r"lo[dr]_[A-Za-z0-9_-]{16,}",
     # Compact JWTs (RFC 7515, section 3.1). The shortest header has nineteen characters.
     "eyJ": r"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){0,3}",
     # What follows the scheme of an Authorization header (RFC 9110, section 11.4), unless it is a word.

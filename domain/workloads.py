@@ -110,11 +110,29 @@ class VerifiedToken:
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """A token of this service's, which is a key for LiteLLM. `expires_in` is in seconds from now on."""
+    """A token of this service's, which is a key for LiteLLM. `expires_in` is in seconds from now on.
+
+    `session` is what it has beside that if a device is signed in.
+    """
 
     access_token: str = field(repr=False)
-    issued_token_type: str
     expires_in: int
+    session: IssuedSession | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedSession:
+    """What a signed-in device learns with each key. `expires_in` is in seconds from now on.
+
+    `litellm_url` is where the key works, None if the operator does not say.
+    """
+
+    refresh_token: str = field(repr=False)
+    expires_in: int
+    session_id: str
+    principal: str
+    owner: str
+    litellm_url: str | None
 
 
 @dataclass(frozen=True)

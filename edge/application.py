@@ -5,10 +5,11 @@ Why each part is replaced: `docs/adr/0002-what-we-replace-in-connexion.md`.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from http import HTTPStatus
+from ipaddress import ip_network
 from typing import Any, cast
 
 from connexion.lifecycle import ConnexionRequest
@@ -34,6 +35,7 @@ from edge.binding import BoundOperation, Handler, bind_principal, handler_name
 from edge.capacity import Capacity
 from edge.cors import middleware_options
 from edge.errors import RoutingError, not_found, render
+from edge.origin import Networks
 from edge.paths import RawPath
 from edge.request_log import RequestLog
 from settings.model import Cors
@@ -58,10 +60,12 @@ def build(
     metrics: Metrics,
     tracing: Tracing | None,
     redaction: Redaction,
+    trusted_proxies: Sequence[str] = (),
 ) -> ASGIApp:
     """An ASGI application that serves `contract` with `handlers`, by the names of `handler_name`.
 
     Handlers get `services` by type. `authenticate` verifies a bearer token. A body must arrive within `body_seconds`.
+    `trusted_proxies` are addresses and networks.
     """
     middlewares: list[Any] = [
         partial(RequestLog, new_id=new_id, now=now, metrics=metrics, tracing=tracing, redaction=redaction),
@@ -82,8 +86,11 @@ def build(
         resolver=Resolver(lambda operation_id: handlers[handler_name(operation_id)]),
         security_map={"bearer": partial(_Bearer, authenticate)},
     )
+    trusted = [ip_network(proxy, strict=False) for proxy in trusted_proxies]
     for base_path, document in _by_base_path(contract).items():
-        application.add_api(document, base_path=base_path, services=services, body_seconds=body_seconds)
+        application.add_api(
+            document, base_path=base_path, services=services, body_seconds=body_seconds, trusted=trusted
+        )
     return cast("ASGIApp", application)
 
 
@@ -196,14 +203,17 @@ def _token(authorizations: list[str]) -> str:
 
 
 class _BoundApi(RoutedAPI[BoundOperation]):  # type: ignore[misc]  # connexion has no types
-    def __init__(self, *args: Any, services: Mapping[type, Any], body_seconds: float, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, services: Mapping[type, Any], body_seconds: float, trusted: Networks, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self._services = services
         self._body_seconds = body_seconds
+        self._trusted = trusted
         self.add_paths()
 
     def make_operation(self, operation: AbstractOperation) -> BoundOperation:
-        return BoundOperation(operation, self._services, self._body_seconds)
+        return BoundOperation(operation, self._services, self._body_seconds, self._trusted)
 
 
 class Operations(RoutedMiddleware[_BoundApi]):  # type: ignore[misc]  # connexion has no types

@@ -21,6 +21,7 @@ from domain.identity import Principal
 from edge.bodies import ABSENT, FORM, JSON, read_form, read_json
 from edge.checks import ContractValidator, check
 from edge.conditional import tagged, unless_matched, versions
+from edge.origin import Networks, origin_of
 from edge.parameters import Parameters
 from edge.paths import ends_in_slash, without_slash
 from services.owners.owners import Owners
@@ -37,18 +38,23 @@ def handler_name(operation_id: str) -> str:
 class BoundOperation:
     """One operation: checks a request against the contract, then calls the handler.
 
-    `services` are passed to the handler's parameters by their type. A body must arrive within `body_seconds`. Raises
-    TypeError if a request would not give the handler what it takes.
+    `services` are passed to the handler's parameters by their type. A body must arrive within `body_seconds`. What
+    `trusted` proxies say of a caller's address is believed. Raises TypeError if a request would not give the handler
+    what it takes.
     """
 
-    def __init__(self, operation: AbstractOperation, services: Mapping[type, Any], body_seconds: float) -> None:
+    def __init__(
+        self, operation: AbstractOperation, services: Mapping[type, Any], body_seconds: float, trusted: Networks = ()
+    ) -> None:
         self._body_seconds = body_seconds
+        self._trusted = trusted
         self._handler: Handler = operation.function
         types = get_type_hints(self._handler)
         self._services = {name: services[kind] for name, kind in types.items() if kind in services}
         self._takes_principal = "principal" in types
         self._owners: Owners | None = services.get(Owners)
         self._takes_body = "body" in types
+        self._takes_origin = "origin" in types
         self._parameters = Parameters(operation.parameters)
         body = operation.request_body
         self._body_required = bool(body.get("required"))
@@ -67,6 +73,8 @@ class BoundOperation:
         if self._takes_principal:
             owner = arguments.get("user_id") or arguments.get("target")
             arguments["principal"] = await self._principal(scope, owner)
+        if self._takes_origin:
+            arguments["origin"] = origin_of(scope, self._trusted)
         if self._body is not None:
             body = self._checked_body(await self._read(Headers(scope=scope), receive, self._body_seconds))
             if self._takes_body:
@@ -89,9 +97,8 @@ class BoundOperation:
     def _require_callable(self, operation_id: str) -> None:
         """What would fail at the first request fails at the start."""
         names = {*self._services, *self._parameters.names} - {"if_none_match"}
-        names |= {
-            name for name, is_taken in (("principal", self._takes_principal), ("body", self._takes_body)) if is_taken
-        }
+        given = {"principal": self._takes_principal, "body": self._takes_body, "origin": self._takes_origin}
+        names |= {name for name, is_taken in given.items() if is_taken}
         try:
             signature(self._handler).bind(**dict.fromkeys(names))
         except TypeError as error:

@@ -8,13 +8,20 @@ from urllib.parse import quote, unquote_to_bytes
 from domain.redaction import BY_FORM, MASK
 
 _LONGEST_SEGMENT = 200
+_BEFORE_A_CODE = b"device-codes"
+"""The next segment is a user code, which has no form by which it could be found."""
 _REMEMBERED = 1024
 
 
 def redacted_path(raw_path: bytes) -> str:
-    """The path as received, with segments masked that contain a secret or are too long."""
+    """The path as received, with segments masked that are or contain a secret, or are too long."""
     segments = raw_path.split(b"/")
-    return "/".join(MASK if len(segment) > _LONGEST_SEGMENT else _redacted_segment(segment) for segment in segments)
+    return "/".join(map(_redacted, [b"", *segments], segments))
+
+
+def _redacted(before: bytes, segment: bytes) -> str:
+    is_code = before == _BEFORE_A_CODE and segment
+    return MASK if is_code or len(segment) > _LONGEST_SEGMENT else _redacted_segment(segment)
 
 
 @lru_cache(_REMEMBERED)

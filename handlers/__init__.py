@@ -8,11 +8,11 @@ and renders the result. `edge/binding.py` passes the arguments.
 
 from inspect import isfunction
 
-from handlers import adoptions, audit, cleanup, console, documents, health, keys, usage, users, workloads
+from handlers import adoptions, audit, cleanup, console, devices, documents, health, keys, usage, users, workloads
 
 HANDLERS = {
     name: function
-    for module in (adoptions, audit, cleanup, console, documents, health, keys, usage, users, workloads)
+    for module in (adoptions, audit, cleanup, console, devices, documents, health, keys, usage, users, workloads)
     for name, function in vars(module).items()
     if isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_")
 }

@@ -9,9 +9,13 @@ import orjson
 from starlette.responses import Response
 
 from domain.identity import Principal
+from domain.sessions import Origin
+from domain.workloads import IssuedSession
 from handlers.responses import Answer, iso, json_response
 from services.tokens.endpoint import TokenEndpoint
 from services.tokens.workloads import IssuerState, RuleState, Workloads
+
+_ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # the name of a type
 
 
 class _TokenParameters(TypedDict):
@@ -27,6 +31,8 @@ class _TokenRequest(_TokenParameters, total=False):
     audience: str
     resource: str
     actor_token: str
+    device_code: str
+    refresh_token: str
 
 
 class _WorkloadIssuer(Answer):
@@ -75,11 +81,11 @@ class _TestedRule(Answer):
     problem: str | None
 
 
-async def issue_token(service: TokenEndpoint, body: _TokenRequest) -> Response:
-    """`POST /oauth/token`: 200 with a key as an access token."""
-    issued = await service(body)
-    named = {"access_token": issued.access_token, "issued_token_type": issued.issued_token_type}
-    return json_response(named | {"token_type": "Bearer", "expires_in": issued.expires_in})
+async def issue_token(service: TokenEndpoint, body: _TokenRequest, origin: Origin) -> Response:
+    """`POST /oauth/token`: 200 with a key as an access token, and with a refresh token for a device."""
+    issued = await service(body, origin)
+    named = {"access_token": issued.access_token, "issued_token_type": _ACCESS_TOKEN, "token_type": "Bearer"}
+    return json_response(named | {"expires_in": issued.expires_in} | _session(issued.session))
 
 
 async def get_workloads(service: Workloads, principal: Principal) -> Response:
@@ -93,6 +99,14 @@ async def test_workload(service: Workloads, principal: Principal, body: _TestWor
     tested = await service.test(principal, body.get("token"), body.get("claims"))
     said = {"verified": tested.verified, "issuer": tested.issuer, "problem": tested.problem}
     return json_response(said | {"rules": [_TestedRule.of(row) for row in tested.rules]})
+
+
+def _session(session: IssuedSession | None) -> dict[str, Any]:
+    if session is None:
+        return {}
+    renewal = {"refresh_token": session.refresh_token, "refresh_token_expires_in": session.expires_in}
+    names = ("session_id", "principal", "owner", "litellm_url")
+    return renewal | {name: getattr(session, name) for name in names}
 
 
 def _issuer(row: IssuerState) -> _WorkloadIssuer:

@@ -22,6 +22,9 @@ _OWN = frozenset(
         Permission.USAGE_READ,
         Permission.AUDIT_READ,
         Permission.MODELS_READ,
+        Permission.SESSIONS_READ,
+        Permission.SESSIONS_CREATE,
+        Permission.SESSIONS_DELETE,
     }
 )
 _READING = frozenset(
@@ -34,9 +37,12 @@ _READING = frozenset(
         Permission.CLEANUP_READ,
         Permission.ADOPTIONS_READ,
         Permission.WORKLOADS_READ,
+        Permission.SESSIONS_READ,
     }
 )
 _MINTING = frozenset({Permission.USERS_CREATE, Permission.KEYS_CREATE})
+_IN_PERSON = frozenset({Permission.SESSIONS_CREATE})
+"""What people do for themselves and for software, and nobody for another person."""
 _EVERYBODY = {Permission.KEYS_REPORT: Scope.ANY}
 _EVERYTHING = dict.fromkeys(Permission, Scope.ANY)
 _ROLES: Mapping[Role, Mapping[Permission, Scope]] = {
@@ -91,6 +97,8 @@ def permits(principal: Principal, permission: Permission, owner: str | None = No
     A refusal is a NotAllowedError that says who may, or the principal's own `refusal`.
     """
     granted = _widest(principal, permission)
+    if granted is not None and permission in _IN_PERSON and not _is_in_person(principal, owner):
+        return Decision(None, NotAllowedError("This is for people, and nobody does it for another person"))
     if granted is not None and owner is not None and principal.subject == owner:
         return Decision(Scope.OWN)
     if granted is Scope.ANY:
@@ -117,6 +125,10 @@ def authorize(principal: Principal, permission: Permission, owner: str | None = 
         assert decision.refusal is not None
         raise decision.refusal
     return decision.scope
+
+
+def _is_in_person(principal: Principal, owner: str | None) -> bool:
+    return principal.is_user and (owner is None or owner == principal.subject or not is_user(owner))
 
 
 def _widest(principal: Principal, permission: Permission) -> Scope | None:

@@ -12,10 +12,13 @@ from domain.due import Kind, Task
 from domain.errors import OrchestratorError
 from services.changes.reconciliation import Reconciliation
 from services.repetition import Job
+from state.code_guesses import CodeGuesses
+from state.device_codes import DeviceCodes
 from state.due import DueQueue
 from state.events import FORGOTTEN_AT_ONCE, Events
 from state.kept_answers import KeptAnswers
 from state.rates import Rates
+from state.sessions import Sessions
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +60,9 @@ class Retention:
     events: Events
     kept_answers: KeptAnswers
     rates: Rates
+    device_codes: DeviceCodes
+    code_guesses: CodeGuesses
+    sessions: Sessions
     seconds: float
     now: Callable[[], float]
 
@@ -91,6 +97,9 @@ class BackgroundJobs:
                 self.retention.forget_changes,
                 self.retention.kept_answers.forget,
                 self.retention.rates.forget,
+                self.retention.device_codes.forget,
+                self.retention.code_guesses.forget,
+                self.retention.sessions.forget,
             ):
                 side_by_side.create_task(_guarded(forget))
 

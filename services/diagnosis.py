@@ -208,6 +208,25 @@ class IssuersCheck:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DevicesCheck:
+    """Whether people can sign their devices in."""
+
+    settings: Settings
+
+    async def findings(self) -> AsyncIterator[Finding]:
+        """The one finding."""
+        subject, page = "sign-in of devices", self.settings.service_url
+        if self.settings.backstage.catalog_token is None:
+            found = "off, and so is renewing their keys: there is no token for Backstage's catalog"
+            remedy = "Set litellmOrchestrator.backstage.catalogToken: each key is given by what the catalog says then."
+            yield Finding(subject, Verdict.WARNING, found, remedy)
+        elif page is None:
+            yield Finding(subject, Verdict.OK, "off: litellmOrchestrator.publicUrl is not set")
+        else:
+            yield Finding(subject, Verdict.OK, f"at {page}/console#/devices")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatabaseCheck:
     """The database: whether it can be used, its schema, the room for it, and what it knows of LiteLLM's users."""
 

@@ -8,6 +8,7 @@ from typing import Any
 from domain.refs import EntityRef
 from domain.workloads import Claims, KeySource
 
+_BASE_PATH = "/api/litellm-orchestrator"
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "w": 7 * 86400, "mo": 30 * 86400, "y": 365 * 86400}
 _MOST_OF_A_UNIT = 99999
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
@@ -110,6 +111,11 @@ def sqlalchemy_url(url: str) -> str:
     """The URL of a database for SQLAlchemy, with the driver that this service has for it."""
     scheme, _, rest = url.partition("://")
     return f"{_DRIVERS[scheme.partition('+')[0]]}://{rest}"
+
+
+def without_base_path(url: str) -> str:
+    """The address before the path of this service, with which it may be written, too."""
+    return url.rstrip("/").removesuffix(_BASE_PATH).rstrip("/")
 
 
 def _parts(duration: str) -> tuple[int, str]:

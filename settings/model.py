@@ -17,6 +17,7 @@ from domain.identity import GroupRefs, ServiceRole
 from domain.owners import OwnerEntry, SoftwareKind
 from domain.redaction import MASK
 from domain.refs import canonical
+from domain.sessions import BUILT_IN_CLIENT
 from domain.users import Tier
 from domain.workloads import KeySource, KeyTerms, Match, Rule
 from settings import forms
@@ -385,6 +386,23 @@ class WorkloadSettings:
 
 
 @dataclass(frozen=True)
+class CommandLineSettings:
+    """Command lines that people sign in on their devices. Lives are in seconds."""
+
+    key_life: Annotated[int, Form(Duration, forms.seconds, forms.duration)] = 12 * 3600
+    """The life of their keys: `12h`, from `5m` to `7d`. Whoever has left gets no key after the last one."""
+    session_life: Annotated[int, Form(Duration, forms.seconds, forms.duration)] = 30 * 86400
+    """The time for which a device stays signed in without being used: `30d`, from `1h` to `1y`."""
+    clients: Annotated[tuple[Name, ...], Default("none")] = ()
+    """A list of further programs that may sign in: the names by which they ask (`client_id`), beside `litellm-key`."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names by which programs may ask."""
+        return frozenset({BUILT_IN_CLIENT, *self.clients})
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings, as this service holds them: `audit_retention` in seconds, `database_url` for SQLAlchemy."""
 
@@ -400,6 +418,12 @@ class Settings:
     certificate: Annotated[Certificate | None, At("backend.https")] = None
     cors: Annotated[Cors, At("backend.cors")] = Cors()
     console: Annotated[ConsoleSettings, At("")] = ConsoleSettings()
+    public_url: Annotated[Address | None, Form(read=forms.without_base_path)] = None
+    """The address by which people reach this service, without its path: `https://portal.example.com`. Devices are
+    signed in there; without it they are not. No address is ever taken from a request."""
+    trusted_proxies: Annotated[Strings, Default("none")] = ()
+    """The proxies that say in `X-Forwarded-For` from which address a request comes: addresses and networks, such as
+    `10.0.0.0/8`. Others are not believed."""
     service_tokens: tuple[ServiceToken, ...] = ()
     secret_keys: Annotated[
         tuple[Annotated[str, Meta(min_length=32)], ...],
@@ -412,6 +436,7 @@ class Settings:
     the master key. While it is replaced, a list of the new and the old one: the first seals, both open."""
     owners: Annotated[tuple[OwnerEntry, ...], Form(tuple[OwnerSettings, ...])] = ()
     workloads: WorkloadSettings = WorkloadSettings()
+    command_line: Annotated[CommandLineSettings, At("litellmOrchestrator.cli")] = CommandLineSettings()
     timeouts: Timeouts = Timeouts()
     circuit_breaker: CircuitSettings = CircuitSettings()
     connections: ConnectionLimits = ConnectionLimits()
@@ -456,6 +481,11 @@ class Settings:
     """Seconds for which a process of LiteLLM may accept a key that was blocked or deleted through another one: its
     `general_settings.user_api_key_cache_ttl`. Callers learn it from the header `Effective-Within`; 0 suits a single
     process."""
+
+    @property
+    def service_url(self) -> str | None:
+        """The address of this service with its path, None if nobody said it."""
+        return None if self.public_url is None else f"{self.public_url}/api/litellm-orchestrator"
 
     @property
     def asks_catalog(self) -> bool:

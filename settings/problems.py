@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from typing import Any
 
 import jsonschema
 
+from settings.forms import seconds
 from settings.model import OtherForms, Settings
 from settings.tree import find, rows_of, schema
 from settings.workloads import problems_of_workloads
@@ -15,6 +18,8 @@ from settings.workloads import problems_of_workloads
 _DECIDED_HERE = ("kind", "metadata.name", "metadata.namespace", "relations.ownedby", "relations.childof")
 """What this service asks for beside the filter. The catalog takes two conditions with one key for alternatives."""
 
+_DURATION = r"[1-9][0-9]{0,4}(s|m|h|d|w|mo|y)"
+_LIVES = {"keyLife": ("5m", "7d"), "sessionLife": ("1h", "1y")}
 _SCHEMA = jsonschema.Draft7Validator(schema(OtherForms, Settings))
 
 
@@ -43,6 +48,7 @@ def problems_of(tree: Mapping[str, Any]) -> Iterator[str]:
         yield "litellmOrchestrator.backstage.catalogToken: missing; membership: catalog needs it"
     yield from _problems_of_owners(ours)
     yield from problems_of_workloads(ours)
+    yield from _problems_of_devices(ours)
     tokens = [row.get("token") for row in rows_of(ours, "serviceTokens") if isinstance(row, dict)]
     if len(set(map(str, tokens))) != len(tokens):
         yield "litellmOrchestrator.serviceTokens: the same token appears twice"
@@ -57,6 +63,23 @@ def _problems_of_owners(ours: Any) -> Iterator[str]:
         for name in given if isinstance(given, dict) else ():
             if str(name).lower() in _DECIDED_HERE:
                 yield f"litellmOrchestrator.owners[{number}].filter: {name} is not for a filter of owners"
+
+
+def _problems_of_devices(ours: Any) -> Iterator[str]:
+    proxies = find(ours, "trustedProxies")
+    for number, given in enumerate([proxies] if isinstance(proxies, str) else rows_of(ours, "trustedProxies")):
+        try:
+            ip_network(given, strict=False)
+        except ValueError:
+            yield f"litellmOrchestrator.trustedProxies[{number}]: expected an address or a network such as 10.0.0.0/8"
+    for name, (shortest, longest) in _LIVES.items():
+        life = find(ours, "cli", name)
+        if _is_duration(life) and not seconds(shortest) <= seconds(life) <= seconds(longest):
+            yield f"litellmOrchestrator.cli.{name}: expected a duration from {shortest} to {longest}"
+
+
+def _is_duration(given: Any) -> bool:
+    return isinstance(given, str) and re.fullmatch(_DURATION, given) is not None
 
 
 def _missing_groups(litellm: Any) -> Iterator[str]:

@@ -34,6 +34,7 @@ def standalone_settings(folder: str) -> Settings:
         ),
         backstage=BackstageSettings(backstage.BASE_URL, f"{backstage.BASE_URL}/api/auth", catalog.CATALOG_TOKEN),
         console=ConsoleSettings(models_url="https://llm.example.com", contact="#llm-platform"),
+        public_url="http://orchestrator.standalone",
         groups=GroupRefs(allowed=(catalog.MEMBERS,), admin=(catalog.ADMINS,)),
         owners=(
             OwnerEntry(

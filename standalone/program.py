@@ -131,7 +131,7 @@ def _settings(folder: str) -> Settings:
     if given := os.environ.get(_RATE_VARIABLE):
         rate = int(given)
         settings = replace(settings, creates_per_minute=rate, changes_per_minute=rate, refusals_per_minute=rate)
-    return replace(settings, console=console)
+    return replace(settings, console=console, public_url=os.environ[_ORIGIN_VARIABLE])
 
 
 def _after(demo: Demo, database_url: str, served: ASGIApp) -> ASGIApp:

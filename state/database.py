@@ -27,7 +27,7 @@ from state.outage import is_outage
 
 log = structlog.get_logger(__name__)
 
-REVISION = "0008"
+REVISION = "0009"
 """The newest migration."""
 _WAIT_SECONDS = 10.0
 """For the turn to write to SQLite, and for the lock of its file. A caller who waits longer gets a 503."""

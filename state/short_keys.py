@@ -15,7 +15,7 @@ from state.database import Database
 from state.due import DueQueue
 from state.kept_answers import KeptAnswers
 from state.revocations import payload_of
-from state.tables import change, offboarding, short_key
+from state.tables import change, due, offboarding, short_key
 
 REMEMBERED_SECONDS = 10.0
 """For which an owner of short keys is not looked for again."""
@@ -65,6 +65,7 @@ class ShortKeys:
         values = sa.select(*row, now, ends_at).where(~_was_leaving())
         insert = sa.insert(short_key).from_select([*names, _columns.created_at, _columns.expires_at], values)
         self._insert = insert.returning(sa.literal(1))
+        self._leaving = sa.select(_was_leaving())
 
     async def room(
         self, connection: AsyncConnection, source: str, owner: str, *, token: str, most_of_token: int
@@ -72,6 +73,26 @@ class ShortKeys:
         """What decides whether one more short key of the source may be made for the owner. Reads only."""
         row = {"source": source, "owner": owner, "token": token, "beside_it": most_of_token - 1}
         return Room(*(await connection.execute(self._room, row)).one())
+
+    async def of_source(self, source: str) -> list[str]:
+        """The ids of the keys of a source that are in LiteLLM, as far as known."""
+        query = sa.select(_columns.key_id).where(_columns.source == source).order_by(_columns.created_at)
+        async with self._database.reading() as connection:
+            return list((await connection.execute(query)).scalars())
+
+    async def find(self, key_id: str) -> tuple[str, str | None] | None:
+        """The source and the owner of a key, None if it is no short key that is known."""
+        of_key = sa.and_(due.c.kind == Kind.SHORT_KEY_END, due.c.subject == _columns.key_id)
+        rows = sa.outerjoin(short_key, due, of_key)
+        query = sa.select(_columns.source, due.c.owner).select_from(rows).where(_columns.key_id == key_id)
+        async with self._database.reading() as connection:
+            row = (await connection.execute(query)).one_or_none()
+            return None if row is None else (row.source, row.owner)
+
+    async def was_leaving(self, connection: AsyncConnection, owner: str, *, operation: str) -> bool:
+        """Whether the owner is being off-boarded, or was while the change with this operation ran. Reads only."""
+        row = {"owner": owner, "since": operation}
+        return bool((await connection.execute(self._leaving, row)).scalar_one())
 
     async def add(self, connection: AsyncConnection, key: ShortKey, *, owner: str, life: float, operation: str) -> bool:
         """Records a key that ends in `life` seconds and was made by a change, whose `operation` is given.

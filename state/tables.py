@@ -185,6 +185,57 @@ refused_exchange = sa.Table(
     sa.Column("reason", sa.Text, primary_key=True),
     sa.Column("times", sa.BigInteger, nullable=False),
 )
+device_code = sa.Table(
+    "device_code",
+    metadata,
+    sa.Column("device_hash", sa.Text, primary_key=True),
+    sa.Column("user_hash", sa.Text, nullable=False, unique=True),
+    sa.Column("client_id", sa.Text, nullable=False),
+    sa.Column("device_name", sa.Text, nullable=True),
+    sa.Column("tool", sa.Text, nullable=True),
+    sa.Column("address", sa.Text, nullable=True),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False, index=True),
+    sa.Column("interval", sa.Float, nullable=False),
+    sa.Column("polled_at", sa.Float, nullable=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("principal", sa.Text, nullable=True),
+    sa.Column("owner", sa.Text, nullable=True),
+    sa.Column("life", sa.Float, nullable=True),
+    sa.Column("session_id", sa.Text, nullable=True),
+)
+session = sa.Table(
+    "session",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("principal", sa.Text, nullable=False, index=True),
+    sa.Column("owner", sa.Text, nullable=False, index=True),
+    sa.Column("client_id", sa.Text, nullable=False),
+    sa.Column("device_name", sa.Text, nullable=True),
+    sa.Column("tool", sa.Text, nullable=True),
+    sa.Column("address", sa.Text, nullable=True),
+    sa.Column("life", sa.Float, nullable=False),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("used_at", sa.Float, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False, index=True),
+    sa.Column("ended_at", sa.Float, nullable=True),
+)
+session_token = sa.Table(
+    "session_token",
+    metadata,
+    sa.Column("hash", sa.Text, primary_key=True),
+    sa.Column("session_id", sa.Text, nullable=False, index=True),
+    sa.Column("used_at", sa.Float, nullable=True, index=True),
+    sa.Column("sealed", sa.LargeBinary, nullable=True),
+)
+code_guess = sa.Table(
+    "code_guess",
+    metadata,
+    sa.Column("person", sa.Text, primary_key=True),
+    sa.Column("wrong", sa.Integer, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+    sa.Column("locked_until", sa.Float, nullable=False),
+)
 reported_key = sa.Table(
     "reported_key",
     metadata,

@@ -27,10 +27,13 @@ const ACTIONS = [
   'key.transfer',
   'key.revoke',
   'key.report',
+  'session.approve',
+  'session.refuse',
+  'session.end',
   'cleanup.run',
 ];
 /** Who is no user. Services have a subject of their own. */
-const ACTORS = ['cleanup', 'command line', 'rotation', 'reports', 'owner-check'];
+const ACTORS = ['cleanup', 'command line', 'rotation', 'reports', 'owner-check', 'sessions'];
 /** @type {Record<string, 'good' | 'warn' | 'bad' | 'plain'>} */
 const KINDS = { done: 'good', reconciled: 'good', denied: 'warn', failed: 'bad' };
 

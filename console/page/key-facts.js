@@ -17,7 +17,10 @@ export const keyName = key =>
 export const isShort = key => Boolean(key.source);
 
 /** What the page calls the source of a short key, which usage has as a group. @param {string} source */
-export const workloadOf = source => text.keys.workload(source.slice(source.indexOf(':') + 1));
+export function workloadOf(source) {
+  const [kind, name] = source.split(':');
+  return kind === 'device' ? text.keys.device(name.slice(0, 12)) : text.keys.workload(name);
+}
 
 /** Whether LiteLLM takes calls with it. @param {Key} key */
 export const isActive = key => statusOf(key) === 'active';

@@ -121,7 +121,7 @@ class KeysTable extends PageElement {
 
   /** @param {string} source @param {any[]} rows */
   #group(source, rows) {
-    const name = workloadOf(source);
+    const name = source.startsWith('device:') ? text.keys.device(keyName(rows[0])) : workloadOf(source);
     const isOpen = this.unfolded.has(source);
     const spend = rows.reduce((sum, row) => sum + row.spend, 0);
     const used = latest(rows.map(row => row.last_active));

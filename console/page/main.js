@@ -8,7 +8,7 @@ import { nameOf } from './format.js';
 import { notices } from './notices.js';
 import { secrets } from './secrets.js';
 import { hasKeys, may, session } from './session.js';
-import { FOR_ALL, FOR_SOME, NEEDS, isOwned, ownedHref, routeNow } from './route.js';
+import { FOR_ALL, FOR_ONESELF, FOR_SOME, NEEDS, isOwned, ownedHref, routeNow } from './route.js';
 import { owned } from './owned.js';
 import { owners } from './owners.js';
 import { forAdminsOnly, outdated, refused } from './refusals.js';
@@ -19,8 +19,9 @@ import './secret-card.js';
 import './sign-in.js';
 
 const { nav } = text;
-/** What only admins see is loaded when they go there. @type {Record<string, () => Promise<unknown>>} */
+/** What few look at is loaded when they go there. @type {Record<string, () => Promise<unknown>>} */
 const MODULES = {
+  devices: () => import('./devices-view.js'),
   users: () => import('./users-view.js'),
   user: () => import('./user-view.js'),
   workloads: () => import('./workloads-view.js'),
@@ -210,7 +211,7 @@ class Console extends PageElement {
       <div class="app">
         <nav aria-label=${nav.label}>
           <div class="brand"><span class="mark" aria-hidden="true">⌁</span>${text.name}</div>
-          ${hasKeys(person) ? FOR_ALL.map(name => this.#link(name)) : nothing}
+          ${hasKeys(person) ? [...FOR_ALL, ...FOR_ONESELF].map(name => this.#link(name)) : nothing}
           ${
             further.length
               ? html`<h2>${nav.admin}</h2>
@@ -260,7 +261,7 @@ class Console extends PageElement {
 
   /** @param {Person} person */
   #view(person) {
-    const { name: route, userId, keyId } = this.route;
+    const { name: route, userId, keyId, code } = this.route;
     if (NEEDS[route] && !may(person, NEEDS[route])) return forAdminsOnly(nav[/** @type {'users'} */ (route)]);
     const module = MODULES[route] ? this.#modules.get(route) : 'loaded';
     if (module === 'gone') return outdated();
@@ -270,6 +271,8 @@ class Console extends PageElement {
         return html`<users-view></users-view>`;
       case 'user':
         return keyed(location.hash, html`<user-view .userId=${userId} .me=${person} .keyId=${keyId}></user-view>`);
+      case 'devices':
+        return keyed(location.hash, html`<devices-view .code=${code} .me=${person}></devices-view>`);
       case 'workloads':
         return html`<workloads-view></workloads-view>`;
       case 'cleanup':

@@ -1,6 +1,8 @@
 // Which view the address names.
 
 export const FOR_ALL = /** @type {const} */ (['keys', 'spending']);
+/** What is one's own, whoever's keys are shown. */
+export const FOR_ONESELF = /** @type {const} */ (['devices']);
 /** What a view needs that shows more than one's own. @type {Record<string, string>} */
 export const NEEDS = {
   users: 'users.read',
@@ -14,14 +16,16 @@ export const FOR_SOME = /** @type {const} */ (['users', 'workloads', 'cleanup', 
 
 /**
  * The route in the address, such as #/users/user:default/alice, or that with /keys/ and the id of a key; or
- * #/keys/component:default/checkout, whose `owner` is '' for the person who is signed in.
+ * #/keys/component:default/checkout, whose `owner` is '' for the person who is signed in; or #/devices/WDJB-MJHT.
  */
 export function routeNow() {
   const [, name = '', ...rest] = decoded(location.hash).split('/');
   if (name === 'users' && rest.length)
-    return { name: 'user', userId: rest.slice(0, 2).join('/'), keyId: rest[3] ?? '', owner: '' };
+    return { name: 'user', userId: rest.slice(0, 2).join('/'), keyId: rest[3] ?? '', owner: '', code: '' };
+  if (name === 'devices') return { name, userId: '', keyId: '', owner: '', code: rest[0] ?? '' };
   const known = [...FOR_ALL, ...FOR_SOME].some(one => one === name) ? name : 'keys';
-  return { name: known, userId: '', keyId: '', owner: isOwned(known) ? rest.slice(0, 2).join('/').toLowerCase() : '' };
+  const owner = isOwned(known) ? rest.slice(0, 2).join('/').toLowerCase() : '';
+  return { name: known, userId: '', keyId: '', owner, code: '' };
 }
 
 /** Whether a view shows what belongs to one owner. @param {string} name */

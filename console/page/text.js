@@ -2,6 +2,7 @@
 // their own.
 
 import { forAdmins, plural } from './text-admin.js';
+import { aboutDevices } from './text-devices.js';
 import { inDialogs } from './text-dialogs.js';
 
 const compact = new Intl.NumberFormat('en-US', { notation: 'compact', maximumFractionDigits: 1 });
@@ -28,6 +29,7 @@ export const text = {
   nav: {
     keys: 'Keys',
     spending: 'Spending',
+    devices: 'Devices',
     admin: 'Admin',
     users: 'Users',
     workloads: 'Workloads',
@@ -157,6 +159,8 @@ export const text = {
     session: 'sign-in to LiteLLM',
     /** @param {string} rule */
     workload: rule => `Workload ${rule}`,
+    /** @param {string} name */
+    device: name => `Device ${name}`,
     /** @param {number} count @param {number} active */
     short: (count, active) => `${plural(count, 'key', 'keys')} of minutes, ${active} active`,
     isShort: 'Short',
@@ -255,6 +259,7 @@ export const text = {
     notLoaded: (group, days) => `The last ${days} days by ${group.toLowerCase()} could not be loaded`,
     period: 'Period',
   },
+  ...aboutDevices,
   ...forAdmins,
   shortcuts: {
     title: 'Shortcuts',

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.actions import Action, Ending, Outcome
 from domain.errors import OrchestratorError, UpstreamFaultError
@@ -32,6 +36,16 @@ _CONFIRMABLE = (Step.BLOCK, Step.DELETE)
 """What an admin confirms: holding and restoring need nobody's word."""
 
 
+class SignedInDevices(Protocol):
+    """The signed-in devices of leavers (`services/tokens/session_ends.py`)."""
+
+    async def mark_of_leaver(self, connection: AsyncConnection, owner: str) -> None:
+        """Ends those that `owner` signed in, or that get keys of theirs, in the caller's transaction."""
+
+    async def of_leaver(self, owner: str) -> None:
+        """Deletes the keys of the ended ones. What fails is tried again later."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlanExecution:
     """Executes the steps of plans for the holder of the lease."""
@@ -43,6 +57,7 @@ class PlanExecution:
     lease: Lease
     directory: Directory
     short_keys: ShortKeys
+    devices: SignedInDevices
 
     async def run(
         self,
@@ -94,9 +109,14 @@ class PlanExecution:
         is_told = confirmed_by in (None, principal.subject)
         requested = None if is_told else {"confirmedBy": confirmed_by}
         action, seconds = _ACTION_OF[entry.step], None if entry.step is Step.RESTORE else OFFBOARDING_SECONDS
+        ends_sessions = None
+        if entry.step is not Step.RESTORE:
+            ends_sessions = partial(self.devices.mark_of_leaver, owner=entry.user_id)
         async with self.changes.begin(
-            principal, action, entry.user_id, requested=requested, takes_away_within=seconds
+            principal, action, entry.user_id, requested=requested, takes_away_within=seconds, also=ends_sessions
         ) as change:
+            if ends_sessions is not None:
+                await self.devices.of_leaver(entry.user_id)
             match entry.step:
                 case Step.BLOCK | Step.HOLD:
                     if offboarding is None:

@@ -1,1 +1,1 @@
-"""Keys of minutes in exchange for tokens: a module for each grant, and what all of them end in."""
+"""Keys in exchange for tokens: a module for each grant, what all of them end in, and signed-in devices."""

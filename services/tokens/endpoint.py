@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from domain.errors import TokenRequestError
+from domain.sessions import Origin
 from domain.workloads import IssuedToken
 
-Grant = Callable[[Mapping[str, str]], Awaitable[IssuedToken]]
+Grant = Callable[[Mapping[str, str], Origin], Awaitable[IssuedToken]]
 """Gets the parameters of a request that has a `client_id`."""
 
 
@@ -18,7 +19,7 @@ class TokenEndpoint:
 
     grants: Mapping[str, Grant]
 
-    async def __call__(self, parameters: Mapping[str, object]) -> IssuedToken:
+    async def __call__(self, parameters: Mapping[str, object], origin: Origin) -> IssuedToken:
         """What the grant gives. Parameters are texts; an empty one counts as absent.
 
         Raises TokenRequestError, RateLimitedError, OverloadedError, UpstreamError.
@@ -29,4 +30,4 @@ class TokenEndpoint:
         grant = self.grants.get(given["grant_type"])
         if grant is None:
             raise TokenRequestError("unsupported_grant_type", f"grant_type must be {' or '.join(self.grants)}")
-        return await grant(given)
+        return await grant(given, origin)

@@ -22,6 +22,7 @@ from domain.errors import (
     ValuesRefusedError,
 )
 from domain.keys import MintRequest, ShortLivedKey
+from domain.sessions import Origin
 from domain.workloads import IssuedToken, Rule, VerifiedToken, claim_at, compared, mismatch, source_of
 from services.single_flight import SingleFlight
 from services.tokens.mint import MintKey
@@ -56,7 +57,7 @@ class TokenExchange:
     metrics: Metrics
     now: Callable[[], float]
 
-    async def __call__(self, parameters: Mapping[str, str]) -> IssuedToken:
+    async def __call__(self, parameters: Mapping[str, str], _origin: Origin) -> IssuedToken:
         """The key as an access token. `parameters`: see `TokenEndpoint`.
 
         Raises TokenRequestError, RateLimitedError, OverloadedError, UpstreamError.
@@ -81,7 +82,7 @@ class TokenExchange:
             raise
         finally:
             self.metrics.token_exchanges.labels(rule.name, result).inc()
-        return IssuedToken(key.secret, _ACCESS_TOKEN, max(1, int(key.ends_at - self.now())))
+        return IssuedToken(key.secret, max(1, int(key.ends_at - self.now())))
 
     async def _key(self, rule: Rule, subject_token: str) -> ShortLivedKey:
         token = await self.issuers.verify(rule.issuer, subject_token)

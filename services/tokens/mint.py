@@ -7,8 +7,8 @@ being made. Why: `docs/adr/0036-short-keys.md`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 
 from cachetools import TTLCache
@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain import refs
 from domain.actions import Action
-from domain.errors import ConflictError, RateLimitedError
+from domain.errors import CallerError, ConflictError, RateLimitedError
 from domain.identity import Principal, Role, Scope
 from domain.keys import KeyAnnotations, KeyVersion, MintRequest, NewKey, ShortLivedKey
 from domain.rates import RateLimit
@@ -35,6 +35,17 @@ from state.short_keys import REMEMBERED_SECONDS, ShortKey, ShortKeys, short_key_
 
 _MOST_OF_A_TOKEN = 2
 _MOST_SETTLED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What a grant does in the transactions of its key: `check` in the first one, `record` in the second one.
+
+    `record` gets the operation of the change, and the key. Both may raise a CallerError.
+    """
+
+    check: Callable[[AsyncConnection], Awaitable[None]]
+    record: Callable[[AsyncConnection, str, ShortLivedKey], Awaitable[None]]
 
 
 class MintKey:
@@ -79,8 +90,10 @@ class MintKey:
         await self._users.require(Scope.ANY, request.owner)
         self._settled[request.owner] = True
 
-    async def __call__(self, request: MintRequest) -> ShortLivedKey:
+    async def __call__(self, request: MintRequest, within: Within | None = None) -> ShortLivedKey:
         """The key. For a while the same token gets the same key again; later it ends the oldest of two.
+
+        What is `within` is part of its transactions. If it raises a CallerError, there is no key.
 
         Raises CallerError if the owner may have no keys, is leaving or was registered again, or if its tier allows none
         of the models; RateLimitedError, BusyError (the same request is running), UpstreamError.
@@ -97,7 +110,7 @@ class MintKey:
             # What was asked is part of it: a setting that has changed since is no reason to refuse a repetition.
             idempotency_key=f"{request.token} {version_of([owner, request.evidence])}",
             rate=RatePolicy("exchanges", request.per_minute),
-            also=partial(self._require_room, request, to_end),
+            also=partial(self._require_room, request, to_end, within),
             in_turn=False,
             kept_for=request.repeated_for,
         ) as change:
@@ -112,13 +125,15 @@ class MintKey:
             created = await self._issuer.create(owner, _new_key(request, terms, change.operation))
             key = ShortLivedKey(created.key_id, created.secret, ends_at)
             try:
-                await self._record(change, request, key, to_end)
-            except ConflictError:
+                await self._record(change, request, key, to_end, within)
+            except CallerError:
                 await self._issuer.delete(key.key_id)
                 raise
             return key
 
-    async def _record(self, change: Change, request: MintRequest, key: ShortLivedKey, ended: Sequence[str]) -> None:
+    async def _record(
+        self, change: Change, request: MintRequest, key: ShortLivedKey, ended: Sequence[str], within: Within | None
+    ) -> None:
         """Transaction 2. Raises ConflictError, and records nothing, if the owner is leaving."""
         change.key_version = version = KeyVersion.derived(key.key_id, None)
         owner, life = request.owner, key.ends_at - self._now()
@@ -126,14 +141,19 @@ class MintKey:
         async with change.transaction() as connection:
             if not await self._short_keys.add(connection, row, owner=owner, life=life, operation=change.operation):
                 raise _leaving(owner)
+            if within is not None:
+                await within.record(connection, change.operation, key)
             for key_id in ended:
                 await self._short_keys.remove(connection, key_id)
             ending = short_key_end(key.key_id, owner, life, version)
             await self._due.schedule_all(connection, ending, owner_check(key.key_id, owner, version))
             after = {"endedKeys": ended} if ended else None
-            await change.done(key, key_id=key.key_id, after=after, connection=connection)
+            kept = key if request.repeated_for else None
+            await change.done(kept, key_id=key.key_id, after=after, connection=connection)
 
-    async def _require_room(self, request: MintRequest, to_end: list[str], connection: AsyncConnection) -> None:
+    async def _require_room(
+        self, request: MintRequest, to_end: list[str], within: Within | None, connection: AsyncConnection
+    ) -> None:
         """Part of transaction 1, after the rate, whose row makes the others of this source wait until it commits.
 
         Adds to `to_end` the id of what is too much with one more key for this token.
@@ -143,6 +163,8 @@ class MintKey:
         )
         if room.is_leaving:
             raise _leaving(request.owner)
+        if within is not None:
+            await within.check(connection)
         # This one is being made, too.
         if room.living + room.being_made > request.most_living:
             wait = max(1, round(room.first_end or 0))

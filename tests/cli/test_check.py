@@ -77,15 +77,15 @@ def test_everything_is_well(place: Place, capsys: pytest.CaptureFixture[str]) ->
     """Each part has a line."""
     assert place.run() == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line[:8].strip() for line in lines] == ["ok"] * 13
+    assert [line[:8].strip() for line in lines] == ["ok"] * 14
     assert [line[9:].partition(": ")[0] for line in lines] == [
         "LiteLLM", "LiteLLM's version", "LiteLLM's master key", "models", "Backstage's signing keys",
         "Backstage's clock", "allowedGroup", "adminGroup", "owners, component spec.type=service",
-        "owners, group spec.type=team", "issuer standalone", "database", "disk",
+        "owners, group spec.type=team", "issuer standalone", "sign-in of devices", "database", "disk",
     ]  # fmt: skip
     assert "ok       LiteLLM's version: 1.104.5" in lines
     assert lines[4].endswith("publishes them, for ES256")
-    assert lines[11].endswith("its schema is up to date")
+    assert lines[12].endswith("its schema is up to date")
 
 
 def test_json(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -23,6 +23,7 @@ SIZES = {"wide": (1440, 900), "laptop": (1180, 800), "tablet": (720, 900), "phon
 VIEWS = {
     "keys": ("alice", "#/keys"),
     "spending": ("alice", "#/spending"),
+    "devices": ("alice", "#/devices"),
     "users": ("bob", "#/users"),
     "user": ("bob", "#/users/user:default/alice"),
     "workloads": ("bob", "#/workloads"),

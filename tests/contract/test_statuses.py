@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -17,7 +18,20 @@ from tests.conftest import ALICE, BASE, BOB, CAROL, MakeService, Service, keys_p
 from tests.support.adoption import planned
 from tests.support.application import application_of
 from tests.support.contract import check, operations
-from tests.support.requests import API, CONDITIONAL, NO_KEY, OPEN, PAGES, REQUESTS, WITH_BODY, ended, exchange, send
+from tests.support.devices import ask, sign_in
+from tests.support.requests import (
+    API,
+    CONDITIONAL,
+    NO_CODE,
+    NO_KEY,
+    OPEN,
+    PAGES,
+    REQUESTS,
+    WITH_BODY,
+    ended,
+    exchange,
+    send,
+)
 from tests.support.upstreams import Hanging, answering
 
 Case = Callable[[Service], Awaitable[httpx.Response]]
@@ -25,6 +39,8 @@ Case = Callable[[Service], Awaitable[httpx.Response]]
 ON_A_KEY = ["getUserKey", "getUserKeyVersions", "updateUserKey", "deleteUserKey", "regenerateUserKey"]
 ON_A_KEY += ["transferUserKey"]
 CREATES = ["createUser", "createUserKey", "regenerateUserKey"]
+ON_A_CODE = ["getDeviceCode", "approveDeviceCode", "refuseDeviceCode"]
+METADATA = ["getAuthorizationMetadata", "getAuthorizationMetadataAtRoot"]
 ASK_BACKSTAGE_ONLY = [
     "getKnownSecrets",
     "getOwners",
@@ -36,7 +52,19 @@ ASK_BACKSTAGE_ONLY = [
     "startAdoption",
     "getWorkloads",
     "testWorkload",
+    "getDeviceCode",
+    "approveDeviceCode",
+    "refuseDeviceCode",
+    "getSessions",
+    "endSession",
 ]
+
+
+FAULTS: dict[int, dict[str, Any]] = {
+    502: {"ports": {"litellm": answering(httpx.Response(200, html="<h1>Hello</h1>"))}},
+    503: {"ports": {"litellm": answering(httpx.ConnectError("refused"))}},
+    504: {"ports": {"litellm": Hanging()}, "timeouts": Timeouts(deadline=0.001)},
+}
 
 
 def as_bob(operation: str, **changes: Any) -> Case:
@@ -194,6 +222,59 @@ def as_carol(operation: str) -> Case:
     return lambda service: send(service.signed_in(CAROL), operation)
 
 
+def on_a_code(operation: str, times: int = 1) -> Case:
+    """As bob, on the code of a device that asks, once or several times; the last answer."""
+
+    async def case(service: Service) -> httpx.Response:
+        codes, bob = await ask(service.client()), service.signed_in(BOB)
+        method, path, options = REQUESTS[operation]
+        for _ in range(times):
+            answer = await bob.request(method, path.replace(NO_CODE, codes["user_code"]), **options)
+        return answer
+
+    return case
+
+
+async def end_a_session(service: Service) -> httpx.Response:
+    session = (await sign_in(service, BOB))["session_id"]
+    return await service.signed_in(BOB).delete(f"{BASE}/sessions/{session}")
+
+
+async def answered_by(service: Service, operation: str, **options: Any) -> httpx.Response:
+    answer = await send(service.client(), operation, **options)
+    await service.aclose()
+    return answer
+
+
+async def without_a_database(service: Service) -> httpx.Response:
+    """Where its file should be, there is no folder."""
+    settings = replace(service.settings, database_url="sqlite+aiosqlite:////proc/nowhere/state.sqlite3")
+    plain = Service(settings, service.ports, service.litellm, service.backstage, service.issuer)
+    return await send(plain.client(), "authorizeDevice")
+
+
+def revoked_during(status: int) -> Case:
+    """With LiteLLM failing since the device was signed in."""
+
+    async def case(service: Service) -> httpx.Response:
+        token = (await sign_in(service, BOB))["refresh_token"]
+        changes = FAULTS[status] | {"ports": replace(service.ports, **FAULTS[status]["ports"])}
+        settings = replace(service.settings, **{name: changes[name] for name in changes if name != "ports"})
+        faulty = Service(settings, changes["ports"], service.litellm, service.backstage, service.issuer)
+        return await answered_by(faulty, "revokeToken", data={"token": token})
+
+    return case
+
+
+def without_an_address(operation: str) -> Case:
+    async def case(service: Service) -> httpx.Response:
+        settings = replace(service.settings, public_url=None)
+        plain = Service(settings, service.ports, service.litellm, service.backstage, service.issuer)
+        return await answered_by(plain, operation)
+
+    return case
+
+
 OTHER_VERSION = {"If-Match": f'"{NO_KEY[:32]}"'}
 
 CASES: dict[tuple[str, int], Case] = {
@@ -246,6 +327,20 @@ CASES: dict[tuple[str, int], Case] = {
     ("runCleanup", 202): begin_a_cleanup,
     ("runCleanup", 409): as_bob("runCleanup", json={"dryRun": False, "planHash": "0" * 64}),
     **{(operation, 200): as_nobody(operation) for operation in OPEN if operation != "issueToken"},
+    ("getDeviceCode", 200): on_a_code("getDeviceCode"),
+    ("approveDeviceCode", 200): on_a_code("approveDeviceCode"),
+    ("refuseDeviceCode", 200): on_a_code("refuseDeviceCode"),
+    ("approveDeviceCode", 409): on_a_code("approveDeviceCode", times=2),
+    ("refuseDeviceCode", 409): on_a_code("refuseDeviceCode", times=2),
+    **{(operation, 404): as_bob(operation) for operation in [*ON_A_CODE, "endSession"]},
+    **{(operation, 429): too_often(operation, 5) for operation in ON_A_CODE},
+    ("authorizeDevice", 429): too_often("authorizeDevice"),
+    ("authorizeDevice", 503): without_a_database,
+    ("getSessions", 200): as_bob("getSessions"),
+    ("endSession", 204): end_a_session,
+    ("endSession", 429): too_often("endSession"),
+    **{("revokeToken", status): revoked_during(status) for status in (502, 503, 504)},
+    **{(operation, 404): without_an_address(operation) for operation in METADATA},
     ("issueToken", 200): exchanged(),
     ("issueToken", 429): exchanged(times=61),
     ("getWorkloads", 200): as_bob("getWorkloads"),
@@ -261,13 +356,6 @@ CASES: dict[tuple[str, int], Case] = {
         for operation in WITH_BODY
     },
 }
-
-FAULTS: dict[int, dict[str, Any]] = {
-    502: {"ports": {"litellm": answering(httpx.Response(200, html="<h1>Hello</h1>"))}},
-    503: {"ports": {"litellm": answering(httpx.ConnectError("refused"))}},
-    504: {"ports": {"litellm": Hanging()}, "timeouts": Timeouts(deadline=0.001)},
-}
-
 
 KEPT = {("getReadiness", 503)}
 """What earlier versions gave and this one does not (ADR 16); who reads it still may find it in the contract."""
@@ -321,7 +409,7 @@ async def test_a_body_that_is_late(make_service: MakeService, operation: str) ->
     response = await send(service.signed_in(BOB), operation, json=None, content=half_a_body())
     assert (response.status_code, response.headers["connection"]) == (408, "close")
     body = response.json()
-    message = body["error_description"] if operation == "issueToken" else body["error"]["message"]
+    message = body["error_description"] if "/oauth/" in REQUESTS[operation][1] else body["error"]["message"]
     assert message == "The body did not arrive within 0 s"
 
 

@@ -17,7 +17,7 @@ from tests.support.adoption import planned
 from tests.support.contract import PATIENCE_SECONDS, operations
 from tests.support.metrics import count, metrics_of
 from tests.support.raw_http import request, send, serving
-from tests.support.requests import CONDITIONAL, NO_KEY, REQUESTS
+from tests.support.requests import CONDITIONAL, NO_CODE, NO_KEY, NO_SESSION, REQUESTS
 
 READS = sorted(name for name, (method, _, _) in operations().items() if method == "GET")
 SUPPORTED: dict[str, set[str]] = {}
@@ -57,7 +57,7 @@ def path_of(operation: str, litellm: LiteLLMStandIn) -> str:
     return REQUESTS[operation][1].replace(NO_KEY, next(iter(litellm.rows.keys)))
 
 
-@pytest.mark.parametrize("operation", sorted(set(READS) - {"getMetrics"}))
+@pytest.mark.parametrize("operation", sorted(set(READS) - {"getMetrics", "getDeviceCode"}))
 async def test_it_says_what_a_get_would_bring(port: int, litellm: LiteLLMStandIn, token: str, operation: str) -> None:
     """The same headers, `Content-Length` and `ETag` too, for resources, lists, pages, files and probes."""
     get, head = await both(port, path_of(operation, litellm), token)
@@ -103,7 +103,7 @@ async def test_errors(port: int, backstage: BackstageStandIn, path: str, caller:
 async def test_allow_has_it_wherever_there_is_a_get(port: int, token: str, template: str) -> None:
     """And nowhere else."""
     names = {"userId": "user%3Adefault%2Falice", "keyId": NO_KEY, "runId": "1", "adoptionId": "1"}
-    names |= {"version": "0" * 16, "asset": "a.js"}
+    names |= {"version": "0" * 16, "asset": "a.js", "userCode": NO_CODE, "sessionId": NO_SESSION}
     refused = await send(port, request("PUT", template.format(**names), token))
     assert (refused.status_code, refused.headers["allow"]) == (405, ", ".join(sorted(SUPPORTED[template])))
 

@@ -21,7 +21,7 @@ TOKEN = f"{BASE}/oauth/token"
 FORM = "application/x-www-form-urlencoded"
 SCHEMA: dict[str, Any] = {"$ref": "#/components/schemas/OAuthError"}
 REFUSED: dict[str, tuple[str, str, dict[str, Any], int]] = {
-    "no such path": ("POST", f"{BASE}/oauth/revoke", {}, 404),
+    "no such path": ("POST", f"{BASE}/oauth/nowhere", {}, 404),
     "two slashes": ("POST", f"{TOKEN}//", {}, 404),
     "an encoded letter in the path": ("POST", f"{BASE}/%6Fauth/revoke", {}, 404),
     "an encoded letter in the path of a form": ("POST", f"{BASE}/%6Fauth/token", {"json": EXCHANGE}, 415),

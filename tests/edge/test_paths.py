@@ -14,8 +14,9 @@ from edge.paths import RawPath, decode_segment
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, keys_path, user_path
 from tests.support.adoption import planned
 from tests.support.contract import operations
+from tests.support.devices import ask, sign_in
 from tests.support.metrics import count, metrics_of
-from tests.support.requests import NO_KEY, PAGES, REQUESTS
+from tests.support.requests import NO_CODE, NO_KEY, NO_SESSION, PAGES, REQUESTS
 
 USERS = f"{BASE}/users"
 PATHS = sorted({path for _, path, _ in operations().values()})
@@ -126,6 +127,10 @@ async def test_each_operation_is_the_same_with_a_slash(service: Service, operati
     method, path, options = REQUESTS[operation]
     if operation == "issueToken":
         options = {"data": options["data"] | {"subject_token": service.issuer.token()}}
+    if NO_CODE in path:
+        path = path.replace(NO_CODE, (await ask(service.client()))["user_code"])
+    if NO_SESSION in path:
+        path = path.replace(NO_SESSION, (await sign_in(service, BOB))["session_id"])
     path = path.replace(quote(ALICE, safe=""), spelled).replace(NO_KEY, key_id)
     before = await metrics_of(service)
     answer = await bob.request(method, f"{path}/", **options)

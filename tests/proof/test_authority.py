@@ -16,17 +16,19 @@ from joserfc.jwk import OctKey
 from domain.identity import GroupRefs
 from settings.model import ServiceToken
 from standalone.backstage import BackstageStandIn
-from standalone.catalog import ADMINS, MEMBERS
+from standalone.catalog import ADMINS, MEMBERS, Component
 from standalone.issuer import IssuerStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
 from tests.proof.conftest import Cells
 from tests.support.contract import operations
-from tests.support.requests import REQUESTS
+from tests.support.devices import ask, sign_in
+from tests.support.requests import NO_CODE, NO_SESSION, REQUESTS
 from tests.support.upstreams import Overriding
 
 FRANK, AUDITORS = "user:default/frank", "group:default/auditors"
 NOBODY = "user:default/nobody"
+ASSISTANT, SHIPPING = "component:default/assistant", "component:default/shipping"
 NO_KEY = "0" * 64
 _MINUTE = 60.0
 ADMIN_SERVICE, MEMBER_SERVICE = "admin-service-token-1", "member-service-token-1"
@@ -139,10 +141,22 @@ ORACLE: dict[str, dict[str, tuple[int, int]]] = {
     "getAdoption": {"missing": (403, 404)},
     "getWorkloads": FOR_ADMINS,
     "testWorkload": {"claims": (403, 200), "token": (403, 200)},
-}
+    "getDeviceCode": {"asks": (200, 200), "unknown": (404, 404)},
+    # Nobody signs a device in as another person; alice manages the first of the components, and an admin both.
+    "approveDeviceCode": {
+        "self": (200, 200), "other": (403, 403), "managed": (200, 200), "another's component": (403, 200),
+        "unknown": (404, 404),
+    },
+    "refuseDeviceCode": {"asks": (200, 200), "unknown": (404, 404)},
+    "getSessions": {"self": (200, 200), "other": (403, 200), "missing": (403, 200)},
+    "endSession": {"own": (204, 204), "other": (403, 204), "another's by mine": (404, 404), "missing": (404, 404)},
+}  # fmt: skip
 
 OPEN = {"getOpenapiYaml", "getOpenapiJson", "getDocs", "getDocsAsset", "getLiveness", "getReadiness", "getMetrics"}
 OPEN |= {"getConsole", "getConsoleAsset", "getConsoleSettings"}
+OPEN |= {"authorizeDevice", "revokeToken", "getAuthorizationMetadata", "getAuthorizationMetadataAtRoot"}
+IN_PERSON = {"getDeviceCode", "approveDeviceCode", "refuseDeviceCode"}
+"""What no service and no auditor does, whatever it is about."""
 EXCHANGE = {"issueToken"}
 EXCHANGES = {"a rule's token": 200, "another's token": 400, "a forged token": 400}
 """Whoever sends it: whose token it is decides."""
@@ -157,7 +171,7 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 
 
-def expected(kind: str, operation: str, target: str) -> int:
+def expected(kind: str, operation: str, target: str) -> int:  # noqa: PLR0911  # one for each kind of caller
     """The status that the table gives this caller."""
     if operation in OPEN | EXCHANGE:
         return EXCHANGES.get(target, 200)
@@ -168,6 +182,12 @@ def expected(kind: str, operation: str, target: str) -> int:
     if kind == "outsider" or (kind.startswith("auditor") and operation not in READ_BY_AUDITORS):
         return 403
     row = ORACLE[operation]
+    if operation in IN_PERSON and kind.endswith("service"):
+        return 403
+    if operation == "getSessions" and target == "self":
+        return 200
+    if operation == "endSession" and kind.endswith("service"):
+        target = {"own": "another's by mine"}.get(target, target)
     if kind.endswith("service") or kind == "auditor":
         target = {"self": "other", "own": "another's by their path"}.get(target, target)
         if kind == "member service" and operation in on_a_user:
@@ -179,7 +199,7 @@ READ_BY_AUDITORS = {
     *("getMe", "getModels", "getUsers", "getUser", "getUserUsage", "getUserKeys", "getUserKey", "getAudit"),
     *("getUserKeyVersions", "getCleanup", "getCleanupRun"),
     *("runCleanup", "startAdoption"),  # dry runs
-    *("getKnownSecrets", "getOwners", "getAdoption", "getWorkloads", "testWorkload"),
+    *("getKnownSecrets", "getOwners", "getAdoption", "getWorkloads", "testWorkload", "getSessions"),
 }
 on_a_user = {name for name, (_, path, _) in operations().items() if "{userId}" in path} | {"createUser"}
 CELLS = [
@@ -210,6 +230,8 @@ class World:
     service: Service
     wire: Overriding
     keys: dict[str, str] = field(default_factory=dict)
+    sessions: dict[str, str] = field(default_factory=dict)
+    code: str = ""
     secrets: dict[str, str] = field(default_factory=dict)
 
     def request(self, operation: str, target: str, me: str) -> tuple[str, str, dict[str, Any]]:
@@ -220,6 +242,8 @@ class World:
             return self.request_of_a_workload(operation, target)
         method, template, _ = operations()[operation]
         other = ALICE if me == BOB else BOB
+        if operation in IN_PERSON | {"getSessions", "endSession"}:
+            return self.request_of_a_device(operation, target, me, other)
         owner = {"other": other, "missing": NOBODY, "another's by their path": other}.get(target, me)
         owner = other if target == "missing by another's path" else owner
         options: dict[str, Any] = {"json": BODIES[operation]} if operation in BODIES else {}
@@ -236,6 +260,20 @@ class World:
             return method, path + template.partition("{keyId}")[2], options
         path = template.replace(f"{BASE}/users/{{userId}}", user_path(owner))
         return method, path.replace("{runId}", "1").replace("{adoptionId}", "1"), options
+
+    def request_of_a_device(self, operation: str, target: str, me: str, other: str) -> tuple[str, str, dict[str, Any]]:
+        method, path, options = REQUESTS[operation]
+        of = {"own": me, "other": other, "another's by mine": other}
+        path = path.replace(NO_SESSION, self.sessions.get(of.get(target, ""), NO_SESSION))
+        owners = {"self": me, "other": other, "managed": ASSISTANT, "another's component": SHIPPING, "unknown": me}
+        if operation == "approveDeviceCode":
+            options = {"json": {"owner": owners[target]}}
+        if target != "unknown":
+            path = path.replace(NO_CODE, self.code)
+        if target in {"other", "missing"} and operation in {"getSessions", "endSession"}:
+            options = {"params": {"userId": other if target == "other" else NOBODY}}
+            options = {} if operation == "endSession" and target == "missing" else options
+        return method, path, options
 
     def request_of_a_workload(self, operation: str, target: str) -> tuple[str, str, dict[str, Any]]:
         method, path, options = REQUESTS[operation]
@@ -255,6 +293,7 @@ async def world(make_service: MakeService, litellm: LiteLLMStandIn, backstage: B
         ServiceToken(AUDITOR_SERVICE, "service:auditor", "auditor"),
     )
     org = backstage.org
+    org.components[SHIPPING] = Component("group:default/elsewhere")
     org.users[FRANK], org.groups[AUDITORS] = {AUDITORS}, None
     groups = GroupRefs(allowed=(MEMBERS,), admin=(ADMINS,), auditor=(AUDITORS,))
     service = make_service(ports={"litellm": wire}, service_tokens=tokens, groups=groups)
@@ -262,6 +301,8 @@ async def world(make_service: MakeService, litellm: LiteLLMStandIn, backstage: B
     for owner in (ALICE, BOB):
         made = (await service.signed_in(owner).post(keys_path(owner), json={})).json()
         world.keys[owner], world.secrets[owner] = made["keyId"], made["keySecret"]
+        world.sessions[owner] = (await sign_in(service, owner))["session_id"]
+    world.code = (await ask(service.client()))["user_code"]
     world.keys[""] = "f" * 64
     litellm.rows.keys["f" * 64] = litellm.rows.keys[world.keys[ALICE]] | {"token": "f" * 64, "user_id": None}
     return world
@@ -287,6 +328,8 @@ async def wrong(world: World, backstage: BackstageStandIn, caller: str, operatio
     client = world.service.client()
     if (authorization := who.authorization(backstage)) is not None:
         client.headers["Authorization"] = authorization
+    if operation in IN_PERSON:  # codes end sooner than the table
+        world.code = (await ask(world.service.client()))["user_code"]
     method, path, options = world.request(operation, target, BOB if who.subject == BOB else ALICE)
     world.wire.seen.clear()
     response = await client.request(method, path, **options)

@@ -17,11 +17,12 @@ from domain.refs import canonical, is_user
 from standalone.backstage import BackstageStandIn
 from standalone.issuer import IssuerStandIn
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BASE, BOB, MakeService, Service, keys_path
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
 from tests.proof.conftest import Cells
 from tests.support.contract import operations, resolved
+from tests.support.devices import CLIENT
 from tests.support.raw_http import as_json, request, send, serving
-from tests.support.requests import API, EXCHANGE, NO_KEY, REQUESTS
+from tests.support.requests import API, EXCHANGE, NO_CODE, NO_KEY, NO_SESSION, REQUESTS
 
 PLAIN = [
     "", " ", ".", "..", "/", "//", "\\", "*", "%", "%%", "%2", "%zz", "?", "#", "&", "=", ";", ",", "+", "~", "$", "`",
@@ -108,7 +109,9 @@ def attack(operation: str, place: str, path: tuple[str, ...], value: str, token:
     body = as_json(options["json"]) if "json" in options else None
     headers: dict[str, str] = {}
     if place == "path":
-        old = {"userId": quote(ALICE, safe=""), "keyId": NO_KEY}.get(path[0], "/1")
+        old = {"userId": quote(ALICE, safe=""), "keyId": NO_KEY, "userCode": NO_CODE, "sessionId": NO_SESSION}.get(
+            path[0], "/1"
+        )
         new = quote(value, safe="")
         target = target.replace(old, f"/{new}" if old == "/1" else new)
     elif place == "query":
@@ -148,6 +151,36 @@ async def test_hostile_forms(  # noqa: PLR0917
             ignored += answer.status_code == 200
     assert cells.failed == {}
     assert (ignored > 0, len(litellm.rows.keys)) == (True, 1)
+    assert all(isinstance(json.loads(line), dict) for line in log.getvalue().splitlines())
+
+
+FORMS = {
+    "/oauth/device_authorization": ({"client_id": CLIENT}, {"client_id", "device_name", "tool", "scope", "x"}, 200),
+    "/oauth/revoke": ({"token": "lor_nobody-has-this-one"}, {"token", "token_type_hint", "client_id", "x"}, 200),
+    "/oauth/token": (
+        {"client_id": CLIENT, "grant_type": "refresh_token", "refresh_token": "lor_nobody-has-this-one"},
+        {"refresh_token", "device_code", "client_id", "scope", "x"},
+        400,
+    ),
+}
+"""Of devices: what is sent, where hostile values stand, and the status of what is sent."""
+
+
+@pytest.mark.parametrize("path", FORMS)
+async def test_hostile_forms_of_devices(  # noqa: PLR0917
+    service: Service, litellm: LiteLLMStandIn, log: io.StringIO, clock: Clock, path: str, cells: Cells
+) -> None:
+    """As a value and as a name: OAuth's answer, and no line of the log is another's."""
+    form, names, usual = FORMS[path]
+    client = service.client()
+    for value in HOSTILE:
+        for name in sorted(names):
+            clock.advance(5)
+            for given in (form | {name: value}, form | {value: name}):
+                answer = await client.post(f"{BASE}{path}", data=given)
+                cells.record(f"{name}: {value[:40]!r}", [] if answer.status_code in (usual, 400) else [answer.text])
+    assert cells.failed == {}
+    assert litellm.rows.keys == {}
     assert all(isinstance(json.loads(line), dict) for line in log.getvalue().splitlines())
 
 

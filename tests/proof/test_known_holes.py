@@ -290,7 +290,16 @@ async def test_a_hash_is_nowhere_called_a_key(world: Watched) -> None:
 
 
 READS = sorted(name for name in API if operations()[name][0] == "GET")
-OUR_OWN = {"getMe", "getAudit", "getCleanup", "getCleanupRun", "getAdoption", "getWorkloads"}
+OUR_OWN = {
+    "getDeviceCode",
+    "getSessions",
+    "getMe",
+    "getAudit",
+    "getCleanup",
+    "getCleanupRun",
+    "getAdoption",
+    "getWorkloads",
+}
 """Reads of this service's own tables."""
 PATHS = ["/user/list", "/v2/user/info", "/user/daily/activity", "/key/list", "/key/info", "/models", "/model/info"]
 ERRORS: dict[str, Answer] = {
@@ -346,12 +355,14 @@ CHANGES = {
     "regenerateUserKey": {"key.regenerate"}, "transferUserKey": {"user.create", "key.transfer"},
     "reportKey": {"key.report"},
 }  # fmt: skip
-"""Operation to the actions of its events. Cleanups have tests of their own (test_record), and so have adoptions."""
+"""Operation to the actions of its events. Cleanups have tests of their own (test_record), and so have adoptions
+and devices."""
+DEVICES = {"approveDeviceCode", "refuseDeviceCode", "endSession"}
 
 
 def test_every_change_is_among_them() -> None:
     """A new operation that changes something needs a line above."""
-    assert CHANGES.keys() | {"runCleanup", "startAdoption", "testWorkload"} == {
+    assert CHANGES.keys() | {"runCleanup", "startAdoption", "testWorkload"} | DEVICES == {
         name for name in API if operations()[name][0] != "GET"
     }
 

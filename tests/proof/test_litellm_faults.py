@@ -57,7 +57,8 @@ FAULTS: dict[str, tuple[faults.Respond, set[int]]] = {
     "its database is down": (answer(400, NO_DATABASE), UNREACHABLE),
 }
 WITHOUT_LITELLM = {"getMe", "getAudit", "getCleanup", "getCleanupRun", "getAdoption", "startAdoption"}
-WITHOUT_LITELLM |= {"getWorkloads", "testWorkload"}
+WITHOUT_LITELLM |= {"getWorkloads", "testWorkload", "getDeviceCode", "getSessions"}
+WITHOUT_LITELLM |= {"approveDeviceCode", "refuseDeviceCode", "endSession"}  # of nothing: see test_device_faults
 LATER = {"startAdoption"}
 """Answered before LiteLLM is asked: what that meets stands in the report."""
 CALLS: dict[str, Callable[[str], bool]] = {"every call": lambda _: True, "changes only": lambda method: method != "GET"}

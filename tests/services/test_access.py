@@ -36,6 +36,9 @@ SERVES_ONESELF = {
     "usage.read": "own",
     "models.read": "own",
     "audit.read": "own",
+    "sessions.read": "own",
+    "sessions.create": "own",
+    "sessions.delete": "own",
 }
 READS = {
     "users.read": "any",
@@ -47,6 +50,7 @@ READS = {
     "cleanup.read": "any",
     "adoptions.read": "any",
     "workloads.read": "any",
+    "sessions.read": "any",
 }
 MINTS = {"users.create": "own", "keys.create": "own", "keys.report": "any"}
 RULES = {
@@ -109,6 +113,9 @@ CHANGES = {
     "key.transfer": "keys.transfer",
     "key.delete": "keys.delete",
     "key.report": "keys.report",
+    "session.approve": "sessions.create",
+    "session.refuse": "sessions.create",
+    "session.end": "sessions.delete",
     "cleanup.run": "cleanup.run",
 }
 
@@ -145,9 +152,13 @@ def test_the_permissions_of_each_role(roles: list[Role], permissions: dict[str, 
 def test_a_decision(
     permission: Permission, owner: str | None, within: list[str], roles: list[Role], permissions: dict[str, str]
 ) -> None:
-    """A permission for one's own is none for another's; an admin acts for themselves as everybody does."""
+    """A permission for one's own is none for another's; an admin acts for themselves as everybody does.
+
+    Nobody, not even an admin, signs a device in as another person.
+    """
     decision = permits(alice(roles), permission, owner)
-    if permissions.get(permission) in within:
+    is_for_another = permission is Permission.SESSIONS_CREATE and owner == BOB
+    if permissions.get(permission) in within and not is_for_another:
         assert decision == Decision(Scope.OWN if owner == ALICE else Scope.ANY)
         assert authorize(alice(roles), permission, owner) is decision.scope
     else:

@@ -13,6 +13,7 @@ from state.events import FORGOTTEN_AT_ONCE
 from state.tables import change, metadata
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, Hasty, MakeService, Service, keys_path, user_path
 from tests.support.adoption import planned
+from tests.support.devices import ask, sign_in
 from tests.support.requests import exchange, run_cleanup
 from tests.support.upstreams import Overriding, respond
 
@@ -33,6 +34,10 @@ AGING = {
     "directory_user": "for as long as LiteLLM has the user",
     "directory_stranger": "likewise",
     "short_key": "until the key is deleted, soon after its end",
+    "device_code": "an hour after its end",
+    "code_guess": "ten minutes",
+    "session": "until it ends, or was not used for its life",
+    "session_token": "30 days after its use, and no longer than its session",
     "refused_exchange": "a minute, then it is in the audit log",
 }
 FIXED = {"lease": "one row for each job", "directory_sweep": "one row", "root": "one row"}
@@ -65,6 +70,9 @@ async def use(service: Service, litellm: LiteLLMStandIn) -> None:
         await carol.post(keys_path(CAROL))
     for sub in ("repo:acme/checkout:main", "repo:mallory/x:main"):
         await exchange(service.client(), service.issuer.token(sub=sub))
+    await sign_in(service, ALICE)
+    await ask(service.client())
+    assert (await alice.get(f"{BASE}/device-codes/BBBB-BBBB")).status_code == 404
     litellm.rows.add_user({"user_id": STRANGER, "user_email": "somebody@example.com"})
     for leaver in (DELETED, LEAVER):
         litellm.rows.add_user({"user_id": leaver})

@@ -9,10 +9,11 @@ import pytest
 
 from standalone.catalog import MEMBERS
 from standalone.environment import PIPELINE
-from tests.conftest import ALICE, BASE, keys_path, user_path
+from tests.conftest import ALICE, BASE, BOB, keys_path, user_path
 from tests.support.contract import operations
 
-NO_KEY = "0" * 64
+NO_KEY, NO_CODE, NO_SESSION = "0" * 64, "BBBB-BBBB", "ses_0000"
+WELL_KNOWN = "/.well-known/oauth-authorization-server"
 DAVE = "user:default/dave"
 EXCHANGE = {
     "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
@@ -44,6 +45,15 @@ REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "issueToken": ("POST", f"{BASE}/oauth/token", {"data": EXCHANGE | {"subject_token": "no-token"}}),
     "getWorkloads": ("GET", f"{BASE}/workloads", {}),
     "testWorkload": ("POST", f"{BASE}/workloads/test", {"json": {"claims": {"sub": "repo:acme/checkout:main"}}}),
+    "authorizeDevice": ("POST", f"{BASE}/oauth/device_authorization", {"data": {"client_id": "litellm-key"}}),
+    "revokeToken": ("POST", f"{BASE}/oauth/revoke", {"data": {"token": "lor_nobody-has-this-one"}}),
+    "getAuthorizationMetadata": ("GET", f"{BASE}{WELL_KNOWN}", {}),
+    "getAuthorizationMetadataAtRoot": ("GET", f"{WELL_KNOWN}{BASE}", {}),
+    "getDeviceCode": ("GET", f"{BASE}/device-codes/{NO_CODE}", {}),
+    "approveDeviceCode": ("POST", f"{BASE}/device-codes/{NO_CODE}/approval", {"json": {"owner": BOB}}),
+    "refuseDeviceCode": ("POST", f"{BASE}/device-codes/{NO_CODE}/refusal", {}),
+    "getSessions": ("GET", f"{BASE}/sessions", {}),
+    "endSession": ("DELETE", f"{BASE}/sessions/{NO_SESSION}", {}),
     "getAudit": ("GET", f"{BASE}/audit", {}),
     "getCleanup": ("GET", f"{BASE}/cleanup", {}),
     "getCleanupRun": ("GET", f"{BASE}/cleanup/runs/1", {}),
