@@ -49,11 +49,12 @@ def signed_in(home: dict[str, str], real: StandIn) -> dict[str, str]:
     return home
 
 
-def outdated(home: dict[str, str], life: float) -> None:
-    """The key that is there has only this life."""
+def outdated(home: dict[str, str], life: float, age: float = 0.0) -> None:
+    """The key that is there has only this life, and is this old, in seconds."""
     [path] = Path(home["LITELLM_KEY_HOME"], "sessions").glob("*.json")
     body = json.loads(path.read_text())
     body["tokens"]["key_life"] = life
+    body["tokens"]["received"] = {name: value - age for name, value in body["tokens"]["received"].items()}
     path.write_text(json.dumps(body))
     path.with_suffix(".status").unlink()
 
@@ -61,12 +62,7 @@ def outdated(home: dict[str, str], life: float) -> None:
 @pytest.mark.parametrize("life", [0.0, 14_400.0], ids=["over", "due"])
 def test_ten_processes_at_once_make_one_request(signed_in: dict[str, str], real: StandIn, life: float) -> None:
     """And each prints a key that works, and nothing else."""
-    outdated(signed_in, life)
-    [path] = Path(signed_in["LITELLM_KEY_HOME"], "sessions").glob("*.json")
-    body = json.loads(path.read_text())
-    if life:
-        body["tokens"]["received"] = {name: value - life * 0.8 for name, value in body["tokens"]["received"].items()}
-        path.write_text(json.dumps(body))
+    outdated(signed_in, life, age=life * 0.8)
     processes = [
         subprocess.Popen([*COMMAND, "token"], env=signed_in, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(10)

@@ -36,13 +36,15 @@ class _Member:
 
 def value_at(text: str, path: Sequence[str]) -> str | None:
     """The text of a value, or None if there is none. Raises NotJsonError."""
+    if _is_empty(text):
+        return None
     found = _find(_parse(text), path)
     return text[found.start : found.end] if found else None
 
 
 def with_value(text: str, path: Sequence[str], value: str) -> str:
     """The text with this value (JSON) at the path, whose objects are made if they are missing. Raises NotJsonError."""
-    text = text if text.strip("\ufeff \t\r\n") else "{}\n"
+    text = "{}\n" if _is_empty(text) else text
     root = _parse(text)
     if found := _find(root, path):
         return text[: found.start] + value + text[found.end :]
@@ -99,6 +101,10 @@ def _inserted(text: str, parent: _Value, name: str, value: str, newline: str) ->
 
 def _indented(value: str, inside: str, newline: str) -> str:
     return value.replace("\n", newline + inside)
+
+
+def _is_empty(text: str) -> bool:
+    return not text.strip("\ufeff \t\r\n")
 
 
 def _find(root: _Value, path: Sequence[str]) -> _Value | None:
