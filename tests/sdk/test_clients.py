@@ -22,6 +22,7 @@ from tests.support.clients import (
     DIST,
     NODE_MODULES,
     SDK,
+    command_tests,
     install_package,
     install_wheel,
     python_story,
@@ -91,11 +92,21 @@ async def test_the_whole_story(wheel: Path, package: Path, proxied: bool, unused
                 await asyncio.to_thread(story, client, address, None, token)
 
 
+def test_the_command(wheel: Path) -> None:
+    """`litellm-key` against a stand-in of the service's wire, as a person and as tools call it."""
+    assert "failed" not in command_tests(wheel)
+
+
 def test_the_wheel_needs_what_it_declares(tmp_path: Path) -> None:
-    """In an environment of its own, each of its modules can be imported."""
+    """In an environment of its own, each module can be imported; the command without its extra says what it needs."""
     run(sys.executable, "-m", "venv", tmp_path, cwd=tmp_path)
     [built] = DIST.glob("*.whl")
-    run(tmp_path / "bin" / "pip", "install", "--quiet", "--disable-pip-version-check", built, cwd=tmp_path)
+    pip, key = (tmp_path / "bin" / name for name in ("pip", "litellm-key"))
+    run(pip, "install", "--quiet", "--disable-pip-version-check", built, cwd=tmp_path)
+    with pytest.raises(AssertionError, match=r"pip install 'litellm-orchestrator-client\[cli\]'"):
+        run(key, "token", cwd=tmp_path)
+    run(pip, "install", "--quiet", "--disable-pip-version-check", f"{built}[cli]", cwd=tmp_path)
+    assert "litellm-key, version" in run(key, "--version", cwd=tmp_path)
     imports = """if True:
         import pkgutil, litellm_orchestrator_client as package
         modules = list(pkgutil.walk_packages(package.__path__, "litellm_orchestrator_client."))

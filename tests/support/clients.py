@@ -44,12 +44,19 @@ def python_story(wheel: Path, url: str, tokens: Mapping[str, str] | None = None,
 
     Without `workload_token` there is no workload in it.
     """
-    tests = SDK / "python" / "tests"
-    printed = run(
-        Path(sys.executable).parent / "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", tests,
-        cwd=tests, PYTHONPATH=str(wheel), **_environment(url, tokens, workload_token),
-    )  # fmt: skip
+    files = ("test_client.py", "test_story.py")
+    printed = _python_tests(wheel, *files, **_environment(url, tokens, workload_token))
     assert ("17 passed" if workload_token else "16 passed, 1 skipped") in printed
+
+
+def command_tests(wheel: Path) -> str:
+    """Runs the tests of `litellm-key`, which have a service of their own."""
+    return _python_tests(wheel, "command")
+
+
+def _python_tests(wheel: Path, *files: str, **environment: str) -> str:
+    pytest = (Path(sys.executable).parent / "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist")
+    return run(*pytest, *files, cwd=SDK / "python" / "tests", PYTHONPATH=str(wheel), **environment)
 
 
 def typescript_story(

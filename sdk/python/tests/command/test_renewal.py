@@ -1,0 +1,289 @@
+"""`token`: a key that works, renewed in time, whatever goes wrong meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from .conftest import Laptop
+from .standin import FakeClock, StandIn
+
+HOUR, MINUTE = 3600, 60
+_KEY = 12 * HOUR
+
+
+@pytest.fixture
+def signed_in(laptop: Laptop, service: StandIn) -> Laptop:
+    """With a new key of twelve hours, `sk-2`."""
+    laptop("login", service.origin)
+    return laptop
+
+
+def test_a_key_that_is_good_costs_the_service_nothing(signed_in: Laptop, service: StandIn) -> None:
+    """It is printed as it is until an hour before its end, and then renewed once."""
+    for _ in range(11):
+        assert signed_in.key() == "sk-2"
+        signed_in.clock.passes(HOUR - 1)
+    assert service.asked_for("refresh_token") == 0
+    signed_in.clock.passes(MINUTE)
+    assert signed_in.key() == "sk-3"
+    assert signed_in.key() == "sk-3"
+    assert service.asked_for("refresh_token") == 1
+
+
+def test_a_short_key_is_renewed_when_a_third_is_left(laptop: Laptop, service: StandIn) -> None:
+    """A quarter of an hour: after ten minutes."""
+    service.key_life = 15 * MINUTE
+    laptop("login", service.origin)
+    laptop.clock.passes(10 * MINUTE)
+    assert laptop.key() == "sk-2"
+    laptop.clock.passes(1)
+    assert laptop.key() == "sk-3"
+
+
+@pytest.mark.parametrize("seconds", [-600, 600], ids=["behind", "ahead"])
+def test_a_clock_that_is_ten_minutes_off(laptop: Laptop, service: StandIn, seconds: int) -> None:
+    """Nothing depends on it, since lives count from their receipt: the same renewals as with a right one."""
+    laptop.clock.time += seconds
+    laptop("login", service.origin)
+    laptop.clock.passes(11 * HOUR)
+    assert laptop.key() == "sk-2"
+    laptop.clock.passes(MINUTE)
+    assert laptop.key() == "sk-3"
+
+
+def after_a_restart(clock: FakeClock) -> None:
+    clock.up = 60.0
+
+
+@pytest.mark.parametrize("happens", [lambda clock: None, after_a_restart], ids=["running on", "restarted"])
+def test_a_clock_that_is_set_back_ten_minutes(
+    signed_in: Laptop, service: StandIn, happens: Callable[[FakeClock], None]
+) -> None:
+    """A key is never printed after its end: it is renewed before that, as the margin is longer."""
+    signed_in.clock.passes(11 * HOUR)
+    signed_in.clock.time -= 600
+    happens(signed_in.clock)
+    signed_in.clock.passes(11 * MINUTE)
+    assert signed_in.key() == "sk-3"
+
+
+def test_a_clock_that_is_set_back_before_the_receipt(signed_in: Laptop, service: StandIn) -> None:
+    """After a restart nobody knows how old the key is: it is renewed."""
+    signed_in.clock.time -= 600
+    after_a_restart(signed_in.clock)
+    assert signed_in.key() == "sk-3"
+
+
+def test_a_machine_that_slept(signed_in: Laptop) -> None:
+    """The uptime stood still; the wall clock knows."""
+    signed_in.clock.time += 20 * HOUR
+    assert signed_in.key() == "sk-3"
+
+
+def test_the_service_is_away_for_an_hour(signed_in: Laptop, service: StandIn) -> None:
+    """The key is printed with a warning while it works, then exit code 4, then all is well by itself."""
+    signed_in.clock.passes(11 * HOUR + MINUTE)
+    for _ in range(59):
+        service.next_answers = [503]
+        result = signed_in("token")
+        assert result.stdout == "sk-2\n"
+        assert "cannot answer now (503). busy. The key works for" in result.stderr
+        signed_in.clock.passes(MINUTE)
+    service.next_answers = [503]
+    result = signed_in("token", code=4)
+    assert (result.stdout, "cannot answer now" in result.stderr) == ("", True)
+    signed_in.clock.passes(MINUTE)
+    assert signed_in.key() == "sk-3"
+
+
+def test_a_service_that_is_not_there(signed_in: Laptop, service: StandIn) -> None:
+    """The connection is refused: the same, and others of this machine do not try for five seconds."""
+    signed_in.clock.passes(_KEY - MINUTE)
+    tried: list[str] = []
+
+    def refused(request: httpx.Request) -> httpx.Response:
+        tried.append(request.url.path)
+        raise httpx.ConnectError("[Errno 111] Connection refused")
+
+    signed_in.machine.transport = httpx.MockTransport(refused)
+    for _ in range(10):
+        assert signed_in("token").stdout == "sk-2\n"
+    assert len(tried) == 1
+    signed_in.clock.passes(MINUTE)
+    for _ in range(10):
+        assert "Connection refused" in signed_in("token", code=4).stderr
+    assert len(tried) == 2
+
+
+def test_a_service_that_does_not_answer(signed_in: Laptop) -> None:
+    """It is asked twice, with limits that together end before Codex's; then the key is printed."""
+    signed_in.clock.passes(_KEY - MINUTE)
+    limits: list[float] = []
+
+    def silent(request: httpx.Request) -> httpx.Response:
+        limits.append(request.extensions["timeout"]["read"])
+        raise httpx.ReadTimeout("timed out")
+
+    signed_in.machine.transport = httpx.MockTransport(silent)
+    assert "did not answer in time. The key works for 1 min more." in signed_in("token").stderr
+    assert limits == [4, 4]
+
+
+def test_an_authority_that_is_not_trusted(signed_in: Laptop) -> None:
+    """The sentence names the variable that helps."""
+    signed_in.clock.passes(_KEY)
+
+    def untrusted(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
+
+    signed_in.machine.transport = httpx.MockTransport(untrusted)
+    assert "set SSL_CERT_FILE" in signed_in("token", code=4).stderr
+
+
+def test_a_lost_answer_is_asked_for_again(signed_in: Laptop, service: StandIn) -> None:
+    """At once and with the same token, so that it is the same answer, and no theft."""
+    signed_in.clock.passes(_KEY)
+    service.next_answers = ["lost"]
+    assert signed_in.key() == "sk-3"
+    assert [form["refresh_token"] for path, form in service.asked if form.get("grant_type") == "refresh_token"] == [
+        "refresh-2"
+    ] * 2
+    assert not service.sessions["session-1"].ended
+
+
+def test_a_crash_between_the_answer_and_the_store(signed_in: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run within half a minute gets the same answer, and keeps it."""
+    signed_in.clock.passes(_KEY)
+    with monkeypatch.context() as patched:
+        patched.setattr("litellm_orchestrator_client.cli.store.Store.update", _killed)
+        with pytest.raises(KeyboardInterrupt):
+            signed_in.machine.renewal().tokens(signed_in.machine.choose(None, None))
+    signed_in.clock.passes(20)
+    assert signed_in.key() == "sk-3"
+    signed_in.clock.passes(_KEY)
+    assert signed_in.key() == "sk-4"
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_stolen_refresh_token(signed_in: Laptop, service: StandIn) -> None:
+    """The thief used it first: the service ends the session, and each call here says so without another request."""
+    signed_in.clock.passes(_KEY)
+    service.answer("token", {"grant_type": "refresh_token", "refresh_token": "refresh-2"})
+    signed_in.clock.passes(31)
+    for _ in range(3):
+        result = signed_in("token", code=2)
+        assert result.stdout == ""
+        assert f"has ended. Sign in again: litellm-key login {service.service}" in result.stderr
+    assert service.asked_for("refresh_token") == 1
+    assert "refresh-" not in "".join(path.read_text() for path in (signed_in.machine.folder / "sessions").iterdir())
+    assert "has ended" in signed_in("sessions").stdout
+
+
+def test_a_person_who_leaves(desktop: Laptop, service: StandIn) -> None:
+    """`invalid_grant`: exit code 2, no page opens, and the keyring is empty."""
+    desktop("login", service.origin)
+    desktop.pages.clear()
+    service.sessions["session-1"].ended = True
+    desktop.clock.passes(_KEY)
+    for arguments in (("token",), ("env",), ("exec", "--", "true")):
+        assert "Sign in again" in desktop(*arguments, code=2).stderr
+    assert (desktop.pages, desktop.keyring.secrets) == ([], {})
+
+
+@pytest.mark.parametrize("error", ["unauthorized_client", "unsupported_grant_type", "invalid_client"])
+def test_the_service_refuses(signed_in: Laptop, service: StandIn, error: str) -> None:
+    """RFC 6749's other errors are exit code 3; a key that works is still printed, and the session stays."""
+    signed_in.clock.passes(_KEY - MINUTE)
+    refusal = (400, {"error": error, "error_description": "Without a catalog token"})
+    service.next_answers = [refusal]
+    assert signed_in("token").stdout == "sk-2\n"
+    signed_in.clock.passes(MINUTE)
+    service.next_answers = [refusal]
+    result = signed_in("token", code=3)
+    assert (result.stdout, "refused: Without a catalog token" in result.stderr) == ("", True)
+    assert signed_in.key() == "sk-3"
+
+
+def test_a_rate_limit_is_an_outage(signed_in: Laptop, service: StandIn) -> None:
+    """429 is exit code 4."""
+    signed_in.clock.passes(_KEY)
+    service.next_answers = [429]
+    signed_in("token", code=4)
+
+
+def test_a_key_that_litellm_does_not_take_any_more(signed_in: Laptop, service: StandIn) -> None:
+    """Blocked, or ended on the console: a tool that asks again after its 401 gets another one, or "sign in"."""
+    signed_in.clock.passes(2 * MINUTE)
+    service.keys.clear()
+    assert signed_in.key() == "sk-3"
+    signed_in.clock.passes(2 * MINUTE)
+    service.keys.clear()
+    service.sessions["session-1"].ended = True
+    signed_in("token", code=2)
+
+
+def test_a_new_key_that_litellm_does_not_take_is_not_replaced(signed_in: Laptop, service: StandIn) -> None:
+    """Something else is wrong then, and each call would make a key."""
+    service.keys.clear()
+    for _ in range(5):
+        signed_in.clock.passes(6)
+        assert signed_in.key() == "sk-2"
+    assert service.asked_for("refresh_token") == 0
+
+
+@pytest.mark.parametrize("answer", [(401, b"<html>ingress"), (500, b""), (403, b"{}")])
+def test_what_is_no_word_of_litellm_about_a_key(signed_in: Laptop, service: StandIn, answer: tuple[int, bytes]) -> None:
+    """An ingress' 401 and an outage of LiteLLM do not replace a key."""
+    signed_in.clock.passes(2 * MINUTE)
+    signed_in.machine.transport = httpx.MockTransport(lambda _: httpx.Response(answer[0], content=answer[1]))
+    assert signed_in.key() == "sk-2"
+    assert service.asked_for("refresh_token") == 0
+
+
+def test_a_folder_that_became_read_only(signed_in: Laptop, service: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A good key is printed; what could not be kept is not asked for, since the session would end at the next use."""
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("litellm_orchestrator_client.cli.files.replace", read_only)
+    signed_in.clock.passes(_KEY - MINUTE)
+    result = signed_in("token")
+    assert result.stdout == "sk-2\n"
+    assert "Read-only file system): set LITELLM_KEY_HOME to a folder that can. The key works for" in result.stderr
+    signed_in.clock.passes(MINUTE)
+    assert "Read-only file system" in signed_in("token", code=1).stderr
+    monkeypatch.setattr("filelock.FileLock.acquire", read_only)
+    assert "cannot be locked" in signed_in("token", code=1).stderr
+    assert service.asked_for("refresh_token") == 0
+
+
+def test_a_keyring_that_takes_nothing_any_more(desktop: Laptop, service: StandIn) -> None:
+    """Between the answer and the store: the key works for this run, and the person is told."""
+    desktop("login", service.origin)
+    desktop.clock.passes(_KEY)
+    desktop.keyring.full = True
+    result = desktop("token")
+    assert result.stdout == "sk-3\n"
+    assert (
+        "could not be kept in the system's keyring: it did not keep what it was given. This key works; sign in again"
+        in result.stderr
+    )
+
+
+def test_a_file_that_somebody_spoilt(signed_in: Laptop) -> None:
+    """Is no traceback: sign in first."""
+    [path] = (signed_in.machine.folder / "sessions").glob("*.json")
+    text = path.read_text()
+    for spoilt in (text.replace('"key":', '"kex":'), text.replace("43200.0", '"x"')):
+        path.write_text(spoilt)
+        assert "Sign in first" in signed_in("token", code=2).stderr
+    path.write_text("{")
+    assert "Sign in first" in signed_in("token", code=2).stderr
+    assert signed_in("sessions").stdout == ""
