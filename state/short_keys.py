@@ -15,7 +15,7 @@ from state.database import Database
 from state.due import DueQueue
 from state.kept_answers import KeptAnswers
 from state.revocations import payload_of
-from state.tables import change, offboarding, short_key
+from state.tables import change, due, offboarding, short_key
 
 REMEMBERED_SECONDS = 10.0
 """For which an owner of short keys is not looked for again."""
@@ -90,8 +90,9 @@ class ShortKeys:
 
     async def remove_of(self, connection: AsyncConnection, owner: str) -> None:
         """Forgets the keys of an owner who is gone together with them. Their ends stay due, should one be left."""
-        for task in await self._due.of_owner(Kind.SHORT_KEY_END, owner):
-            await self._forget(connection, task.subject)
+        ends = sa.select(due.c.subject).where(due.c.kind == Kind.SHORT_KEY_END, due.c.owner == owner)
+        for key_id in (await connection.execute(ends)).scalars().all():
+            await self._forget(connection, key_id)
 
     async def counts(self) -> dict[str, int]:
         """How many keys of each source have not ended."""
