@@ -111,8 +111,9 @@ class ShortKeys:
 
     async def remove_of(self, connection: AsyncConnection, owner: str) -> None:
         """Forgets the keys of an owner who is gone together with them. Their ends stay due, should one be left."""
-        for task in await self._due.of_owner(Kind.SHORT_KEY_END, owner):
-            await self._forget(connection, task.subject)
+        ends = sa.select(due.c.subject).where(due.c.kind == Kind.SHORT_KEY_END, due.c.owner == owner)
+        for key_id in (await connection.execute(ends)).scalars().all():
+            await self._forget(connection, key_id)
 
     async def counts(self) -> dict[str, int]:
         """How many keys of each source have not ended."""
