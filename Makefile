@@ -133,7 +133,7 @@ console-vendor: console/node_modules/.package-lock.json ## Bundle the console's 
 	node console/vendor.mjs
 
 .PHONY: console-test
-console-test: $(dev_stamp) console/node_modules/.package-lock.json ## Use the console in a browser (SCREENSHOTS=folder)
+console-test: sdk console/node_modules/.package-lock.json ## Use the console in a browser (SCREENSHOTS=folder)
 	tests/support/need console-test chromium:chromium
 	node --test console/tests/*.test.js
 	$(bin)/python -m pytest -m console -n $(JOBS) tests/console

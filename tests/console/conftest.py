@@ -37,7 +37,7 @@ from standalone.litellm import LiteLLMStandIn
 from standalone.litellm_usage import calls_for
 from tests.conftest import ALICE, BASE, keys_path, migrated_database
 from tests.support.contract import checked_client
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, listening
 from tests.support.raw_http import serving
 
 WIDE: ViewportSize = {"width": 1280, "height": 800}
@@ -170,6 +170,17 @@ async def open_page(browser: Browser, portal: Portal) -> AsyncIterator[Open]:
 async def opened(open_page: Open) -> Opened:
     """One page, not signed in."""
     return await open_page()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def trial(browser: Browser) -> AsyncIterator[Opened]:
+    """The console of a process of its own, with stand-ins of its own."""
+    async with listening("--port", "0", program="standalone") as running:
+        context = await browser.new_context(viewport=WIDE)
+        opened = Opened(await context.new_page(), Portal(running.origin, LiteLLMStandIn(), BackstageStandIn()))
+        yield opened
+        await context.close()
+    assert opened.misdeeds == []
 
 
 @dataclass

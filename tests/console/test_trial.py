@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import expect
 
-from standalone.backstage import BackstageStandIn
-from standalone.litellm import LiteLLMStandIn
-from tests.console.conftest import WIDE, Opened, Portal, create
+from tests.console.conftest import Opened, create
 from tests.standalone.pasting import pasted
-from tests.support.processes import listening
 
 pytestmark = pytest.mark.console
 
@@ -79,17 +74,6 @@ def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     return tmp_path
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def trial(browser: Browser) -> AsyncIterator[Opened]:
-    """The console of a process of its own, with stand-ins of its own."""
-    async with listening("--port", "0", program="standalone") as running:
-        context = await browser.new_context(viewport=WIDE)
-        opened = Opened(await context.new_page(), Portal(running.origin, LiteLLMStandIn(), BackstageStandIn()))
-        yield opened
-        await context.close()
-    assert opened.misdeeds == []
 
 
 async def test_the_snippet_that_is_shown_answers(trial: Opened) -> None:
