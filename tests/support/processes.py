@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import re
 import signal
@@ -12,7 +11,7 @@ import subprocess
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -74,18 +73,21 @@ async def _reader(file: int) -> asyncio.StreamReader:
 
 @cache
 def _fork_server() -> socket.socket:
-    """The way to it. It ends with this process."""
+    """The way to it."""
     ours, theirs = socket.socketpair()
     with theirs:
         command = (sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno()))
         server = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
-    atexit.register(_end, server, ours)
-    return ours
+    _ending.callback(server.wait)
+    return _ending.enter_context(ours)
 
 
-def _end(server: subprocess.Popen[bytes], control: socket.socket) -> None:
-    control.close()
-    server.wait()
+_ending = ExitStack()
+
+
+def end_fork_server() -> None:
+    """If it was needed. What it has imported counts for the coverage once it has ended."""
+    _ending.close()
 
 
 @dataclass
