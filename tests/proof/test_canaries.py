@@ -199,7 +199,7 @@ async def test_the_process_list_has_no_secret(tmp_path: Path) -> None:
           serviceTokens: [{{token: '{SERVICE_TOKEN}', subject: 'service:ci', role: admin}}]
         """
     )
-    async with listening("serve", "--config", str(config)) as running:
+    async with listening("serve", "--config", str(config), imports=True) as running:
         arguments = arguments_of(running.process.pid)
         printed = "".join(running.printed)
     assert "serve" in arguments
