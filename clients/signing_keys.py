@@ -19,6 +19,10 @@ _MIN_INTERVAL_SECONDS = 10.0
 _MIN_INTERVAL_WITHOUT_KEYS_SECONDS = 1.0
 
 
+Choose = Callable[[PublishedKeys], Mapping[str, Key] | None]
+"""Chooses the keys for a token in a set. None: it is not there, perhaps not yet."""
+
+
 class UnknownKeyError(Exception):
     """The issuer publishes no such key."""
 
@@ -102,12 +106,16 @@ class SigningKeys:
         Raises UnknownKeyError if the issuer does not publish it, KeyNotReadYetError if that cannot be told now, and
         UpstreamError if no set was ever fetched.
         """
-        if self._keys is not None and kid in self._keys and self._is_within(_MAX_AGE_SECONDS, self._read_at):
-            return self._keys[kid]
+        return await self.find(lambda keys: keys.get(kid), signed_by=signed_by)
+
+    async def find(self, choose: Choose, *, signed_by: float) -> Mapping[str, Key]:
+        """As `get`: what `choose` finds in a set of keys. None from it is what an unknown `kid` is to `get`."""
+        is_fresh = self._is_within(_MAX_AGE_SECONDS, self._read_at)
+        if self._keys is not None and is_fresh and (known := choose(self._keys)) is not None:
+            return known
         was_begun = self._begin_fetch()
-        keys = await self._fetched()
-        if kid in keys:
-            return keys[kid]
+        if (found := choose(await self._fetched())) is not None:
+            return found
         # An issuer publishes a key before it signs with it. So a set that was read after that is proof.
         if self._failure is not None or (not was_begun and signed_by >= self._read_at):
             raise KeyNotReadYetError(self._retry_after()) from self._failure

@@ -40,6 +40,7 @@ from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from state.database import Database
 from tests.support.contract import checked_client
 from tests.support.postgresql import empty_database
+from tests.support.processes import end_fork_server
 
 BASE = "/api/litellm-orchestrator"
 TARGETS = ["stand-in", pytest.param("real", marks=pytest.mark.live)]
@@ -239,6 +240,13 @@ def contract_parsed_once() -> Iterator[None]:
         patch.setattr(Specification, "from_dict", classmethod(parse_once))
         patch.setattr(OpenAPIOperation, "from_spec", classmethod(read_once))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fork_server() -> Iterator[None]:
+    """It ends with the tests."""
+    yield
+    end_fork_server()
 
 
 @pytest.fixture(params=TARGETS)

@@ -10,13 +10,15 @@ import httpx
 from clients.algorithms import Key, PublishedKeys, is_signature, published_keys
 from clients.oidc.sources import AtAddress, Discovered
 from clients.oidc.tokens import LEEWAY_SECONDS, SignedToken
-from clients.signing_keys import SigningKeys, UnknownKeyError
+from clients.signing_keys import Choose, SigningKeys, UnknownKeyError
 from clients.upstream import ObserveCall, Sleep, Upstream
 from domain.errors import UnverifiedTokenError
 from domain.workloads import KeysHealth, VerifiedToken
 from settings.model import Issuer, Timeouts
 
 _MAX_ANSWER_BYTES = 512 * 1024
+_UNKNOWN_KEY = "the issuer publishes no key with the kid of the token"
+_NOT_THE_ONLY_KEY = "its header has no kid, and the issuer does not publish one key for its alg, which signed it"
 
 
 class Issuers:
@@ -50,9 +52,12 @@ class Issuers:
         signed.check(issuer, self._now())
         try:
             signed_by = signed.issued_at + LEEWAY_SECONDS
-            keys = await self._keys[issuer_name].get(signed.key_id, signed_by=signed_by)
+            keys = await self._keys[issuer_name].find(
+                lambda published: _keys_for(signed, published), signed_by=signed_by
+            )
         except UnknownKeyError as error:
-            raise UnverifiedTokenError("the issuer publishes no key with the kid of the token") from error
+            is_named = signed.key_id is not None
+            raise UnverifiedTokenError(_UNKNOWN_KEY if is_named else _NOT_THE_ONLY_KEY) from error
         if signed.algorithm not in keys:
             raise UnverifiedTokenError("the alg of the token is not that of its key")
         if not is_signature(signed.signature, signed.content, keys[signed.algorithm], signed.algorithm):
@@ -103,11 +108,12 @@ class _InlineKeys:
     def __init__(self, keys: PublishedKeys) -> None:
         self._keys = keys
 
-    async def get(self, kid: str, *, signed_by: float) -> Mapping[str, Key]:  # noqa: ARG002  # as SigningKeys
-        """The keys `kid`, by algorithm. Raises UnknownKeyError."""
-        if kid not in self._keys:
+    async def find(self, choose: Choose, *, signed_by: float) -> Mapping[str, Key]:  # noqa: ARG002  # as SigningKeys
+        """The keys that `choose` finds, by algorithm. Raises UnknownKeyError."""
+        found = choose(self._keys)
+        if found is None:
             raise UnknownKeyError
-        return self._keys[kid]
+        return found
 
     async def algorithms(self) -> frozenset[str]:
         """The algorithms for which there are keys."""
@@ -117,3 +123,19 @@ class _InlineKeys:
     def health(self) -> KeysHealth:
         """How many keys there are."""
         return KeysHealth(count=len(self._keys))
+
+
+def _keys_for(token: SignedToken, published: PublishedKeys) -> Mapping[str, Key] | None:
+    """Those that the token names. One that names none was signed by the only key for its algorithm, if there is one.
+
+    That is tried at once: whether it was replaced is seen by the signature only. Of several a token has to name its own
+    (OpenID Connect Core 1.0, section 10.1).
+    """
+    if token.key_id is not None:
+        return published.get(token.key_id)
+    algorithm = token.algorithm
+    fitting = {id(keys[algorithm]): keys[algorithm] for keys in published.values() if algorithm in keys}
+    if len(fitting) != 1:
+        return None
+    (only,) = fitting.values()
+    return {algorithm: only} if is_signature(token.signature, token.content, only, algorithm) else None

@@ -50,9 +50,9 @@ class SignedToken:
         return cls(header, claims, f"{parts[1]}.{parts[2]}".encode(), _decoded(parts[3]))
 
     @property
-    def key_id(self) -> str:
-        """The `kid` of the header. Only after `check`."""
-        return str(self.header["kid"])
+    def key_id(self) -> str | None:
+        """The `kid` of the header, None without one. Only after `check`."""
+        return self.header.get("kid")
 
     @property
     def algorithm(self) -> str:
@@ -100,11 +100,11 @@ class SignedToken:
         )
 
     def _check_header(self) -> None:
-        algorithm, key_id = self.header.get("alg"), self.header.get("kid")
+        algorithm, key_id = self.header.get("alg"), self.header.get("kid", "none")
         if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
             raise UnverifiedTokenError("its alg is none of the asymmetric ones")
         if not isinstance(key_id, str) or not key_id:
-            raise UnverifiedTokenError("its header has no kid")
+            raise UnverifiedTokenError("the kid of its header is no text")
         if "crit" in self.header or "b64" in self.header:
             raise UnverifiedTokenError("its header has extensions (crit) that have to be understood")
 

@@ -85,20 +85,21 @@ class Workloads:
                 await self.issuers.algorithms(issuer)
 
     async def _of_token(self, token: str) -> TokenVerdict:
-        verified, problems = dict[str, VerifiedToken](), dict[str, str]()
         # Several may have one url, each with an audience of its own.
-        for named in self.issuers.named_by(token):
-            try:
-                verified[named] = await self.issuers.verify(named, token)
-            except UnverifiedTokenError as error:
-                problems[named] = error.reason
-        if verified:
-            first, shown = next(iter(verified.items()))
-            return TokenVerdict(True, first, None, self._rules({**verified, **problems}, shown))
-        if not problems:
-            return TokenVerdict(False, None, "its iss is no issuer of the settings", ())
-        issuer, problem = next(iter(problems.items()))
-        return TokenVerdict(False, issuer, problem, ())
+        tried = {named: await self._tried(named, token) for named in self.issuers.named_by(token)}
+        for named, result in tried.items():
+            if isinstance(result, VerifiedToken):
+                return TokenVerdict(True, named, None, self._rules(tried, result))
+        first = next(iter(tried), None)
+        problem = "its iss is no issuer of the settings" if first is None else str(tried[first])
+        return TokenVerdict(False, first, problem, ())
+
+    async def _tried(self, issuer: str, token: str) -> VerifiedToken | str:
+        """The token as the issuer verified it, or why it did not."""
+        try:
+            return await self.issuers.verify(issuer, token)
+        except UnverifiedTokenError as error:
+            return error.reason
 
     def _rules(self, by_issuer: Mapping[str, VerifiedToken | str], otherwise: VerifiedToken) -> list[RuleVerdict]:
         """What each rule says of the token as its issuer sees it: verified, or why it is not."""

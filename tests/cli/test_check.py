@@ -232,7 +232,7 @@ async def test_the_command(tmp_path: Path) -> None:
           backstage: {{catalogToken: {CATALOG_TOKEN}}}
         """
     )
-    code, printed = await output("check", "--config", str(config))
+    code, printed = await output("check", "--config", str(config), imports=True)
     assert (code, printed.count("failed   ")) == (1, 6), printed
     assert "sk-canary" not in printed
     assert CATALOG_TOKEN not in printed

@@ -123,7 +123,7 @@ async def test_the_first_start_says_nothing_of_libraries() -> None:
 
 async def test_serve_runs_the_real_thing(config: str, litellm: LiteLLMStandIn) -> None:
     """By its settings; mock sign-in is refused there, and no secret is ever logged."""
-    async with listening("serve", "--config", config, MASTER=MASTER_KEY) as running:
+    async with listening("serve", "--config", config, imports=True, MASTER=MASTER_KEY) as running:
         bearer = {"Authorization": f"Bearer {SERVICE_TOKEN}"}
         async with httpx.AsyncClient(base_url=running.origin) as client:
             created = await client.post(f"{BASE}/users", json={"userId": ALICE}, headers=bearer)
@@ -166,7 +166,8 @@ async def test_a_request_under_way_is_answered_before_it_stops(
 
 async def test_several_workers(config: str) -> None:
     """Each is a process of its own, and all end together."""
-    async with listening("serve", "--config", config, "--workers", "2", "--port", "0", MASTER=MASTER_KEY) as running:
+    arguments = ("serve", "--config", config, "--workers", "2", "--port", "0")
+    async with listening(*arguments, imports=True, MASTER=MASTER_KEY) as running:
         async with httpx.AsyncClient() as client:
             answers = [await client.get(f"{running.origin}{BASE}/openapi.json") for _ in range(4)]
         await running.says('"event": "ready"', times=2)
@@ -188,7 +189,7 @@ async def test_invalid_settings_are_reported_in_full_and_exit_2(tmp_path: Path) 
 
 async def test_settings_that_cannot_be_read_exit_2(tmp_path: Path) -> None:
     """The file is named."""
-    code, printed = await output("serve", "--config", str(tmp_path / "nowhere.yaml"))
+    code, printed = await output("serve", "--config", str(tmp_path / "nowhere.yaml"), imports=True)
     assert code == 2
     assert printed.startswith("The configuration cannot be read: ")
     assert len(printed.splitlines()) == 1
@@ -209,7 +210,7 @@ async def test_a_taken_port_is_one_plain_sentence() -> None:
 async def test_a_database_that_cannot_be_used_is_one_plain_sentence(config: str, url: str) -> None:
     """Without its password, and exit 1."""
     environment = {"MASTER": MASTER_KEY, "APP_CONFIG_litellmOrchestrator_database_url": url}
-    code, printed = await output("serve", "--config", config, **environment)
+    code, printed = await output("serve", "--config", config, variables=environment)
     assert (code, len(printed.splitlines())) == (1, 1), printed
     assert printed.startswith("The database ")
     assert "canary" not in printed
@@ -256,8 +257,9 @@ async def test_variables_override_the_file(config: str) -> None:
 
 async def test_the_metrics_of_all_workers_are_added_up(config: str) -> None:
     """Whichever worker answers a scrape; and a worker that was killed takes its levels with it, but not its counts."""
+    arguments = ("serve", "--config", config, "--workers", "2")
     expected = 'request_duration_seconds_count{operation="getLiveness",status="200"} 20.0'
-    async with listening("serve", "--config", config, "--workers", "2", MASTER=MASTER_KEY) as running:
+    async with listening(*arguments, imports=True, MASTER=MASTER_KEY) as running:
 
         async def get(path: str) -> str:
             """Over a new connection, which either worker may accept."""

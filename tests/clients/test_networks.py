@@ -38,7 +38,7 @@ async def checked(folder: Path, certificate: tuple[str, str], **environment: str
             litellmOrchestrator: {{database: {{url: 'sqlite:///{folder}/state.sqlite3'}}}}
             """
         )
-        _, printed = await output("check", "--config", str(config), **environment)
+        _, printed = await output("check", "--config", str(config), imports=True, variables=environment)
     return printed
 
 

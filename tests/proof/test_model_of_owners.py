@@ -177,6 +177,7 @@ class Owners(RuleBasedStateMachine):
         if response.status_code == 201:
             keys[response.json()["keyId"]] = keys.pop(key_id)
             self.received[response.json()["keyId"]] = who
+            self.list_what_somebody_knows(who)
 
     @rule(who=caller, ref=owner_ref, to=owner_ref, which=number)
     def transfer_a_key(self, who: str, ref: str, to: str, which: int) -> None:

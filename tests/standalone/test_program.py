@@ -17,7 +17,7 @@ _IMPORTED = "import cli.main, sys; print([name for name in sys.modules if name.p
 
 async def test_the_printed_lines_work() -> None:
     """Pasted from top to bottom: alice, a key, her keys; a call; a pipeline; bob's view of it all; no carol."""
-    async with listening("--port", "0", program="standalone") as running:
+    async with listening("--port", "0", program="standalone", imports=True) as running:
         lines = [line for line in running.printed if line.startswith(("curl ", "KEY="))]
         answers = [json.loads(answer) for answer in await answers_of(lines)]
         user, created, keys, me, call, usage, exchanged, seen, audit, refused = answers

@@ -1,4 +1,4 @@
-"""The service as its own process, started by its command line."""
+"""The service as its own process, started by its command line, or forked where its imports end."""
 
 from __future__ import annotations
 
@@ -6,22 +6,95 @@ import asyncio
 import os
 import re
 import signal
+import socket
+import subprocess
 import sys
 from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
+
+from tests.support import fork_server
 
 ROOT = Path(__file__).parent.parent.parent
 _PATIENCE = 180
+
+
+class Forked:
+    """What `Process` is for a child, for a process that the fork server has made."""
+
+    def __init__(self, stdout: asyncio.StreamReader, told: asyncio.StreamReader, pid: int) -> None:
+        self.stdout, self.pid = stdout, pid
+        self.returncode: int | None = None
+        self._end = asyncio.create_task(self._ended(told))
+
+    @classmethod
+    async def start(cls, program: str, arguments: Sequence[str], environment: Mapping[str, str]) -> Forked:
+        """Forks a process that runs `program`."""
+        (output, into_output), (told, into_told) = os.pipe(), os.pipe()
+        order, server = fork_server.order(program, arguments, environment), _fork_server()
+        sent = socket.send_fds(server, [order], [into_output, into_told])
+        server.sendall(order[sent:])
+        os.close(into_output)
+        os.close(into_told)
+        end = await _reader(told)
+        return cls(await _reader(output), end, int(await end.readline()))
+
+    async def _ended(self, told: asyncio.StreamReader) -> int:
+        self.returncode = int(await told.read())
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._end)
+
+    async def communicate(self) -> tuple[bytes, None]:
+        printed = await self.stdout.read()
+        await self.wait()
+        return printed, None
+
+
+async def _reader(file: int) -> asyncio.StreamReader:
+    """What comes out of a pipe. The file is closed at its end."""
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(file, "rb", buffering=0))
+    return reader
+
+
+@cache
+def _fork_server() -> socket.socket:
+    """The way to it."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        command = (sys.executable, "-m", "tests.support.fork_server", str(theirs.fileno()))
+        server = subprocess.Popen(command, cwd=ROOT, pass_fds=[theirs.fileno()])
+    _ending.callback(server.wait)
+    return _ending.enter_context(ours)
+
+
+_ending = ExitStack()
+
+
+def end_fork_server() -> None:
+    """If it was needed. What it has imported counts for the coverage once it has ended."""
+    _ending.close()
 
 
 @dataclass
 class Running:
     """A process that listens, and the lines that it has printed until now."""
 
-    process: Process
+    process: Process | Forked
     port: int = 0
     printed: list[str] = field(default_factory=list)
     _reading: asyncio.Task[None] = field(init=False)
@@ -77,17 +150,30 @@ class Running:
         return await self.printed_to_the_end()
 
 
-async def start(*arguments: str, program: str = "cli", **environment: str) -> Process:
-    """Start the command line, or another program of this repository, with both outputs in one."""
+async def start(
+    *arguments: str,
+    program: str = "cli",
+    imports: bool = False,
+    variables: Mapping[str, str] | None = None,
+    **environment: str,
+) -> Process | Forked:
+    """Start the command line, or another program of this repository, with both outputs in one.
+
+    It is forked where its imports end, unless it `imports`: then it is a new interpreter, as in a shell. That shows
+    that it starts at all and what it says then, and is needed where a variable matters to what it imports.
+    """
+    everything = {**os.environ, **(variables or {}), **environment}
+    if not imports:
+        return await Forked.start(program, arguments, everything)
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", program, *arguments, cwd=ROOT, stdout=PIPE, stderr=STDOUT, env=os.environ | environment
+        sys.executable, "-m", program, *arguments, cwd=ROOT, stdout=PIPE, stderr=STDOUT, env=everything
     )
 
 
 @asynccontextmanager
-async def listening(*arguments: str, program: str = "cli", **environment: str) -> AsyncIterator[Running]:
-    """The program once it answers."""
-    running = Running(await start(*arguments, program=program, **environment))
+async def listening(*arguments: str, **options: Any) -> AsyncIterator[Running]:
+    """The program that `start` starts with these options, once it answers."""
+    running = Running(await start(*arguments, **options))
     try:
         await running.ready()
         yield running
@@ -97,8 +183,8 @@ async def listening(*arguments: str, program: str = "cli", **environment: str) -
         await running.printed_to_the_end()
 
 
-async def output(*arguments: str, program: str = "cli", **environment: str) -> tuple[int | None, str]:
-    """Exit code and output of a program that ends by itself."""
-    process = await start(*arguments, program=program, **environment)
+async def output(*arguments: str, **options: Any) -> tuple[int | None, str]:
+    """Exit code and output of a program that `start` starts with these options, and that ends by itself."""
+    process = await start(*arguments, **options)
     printed, _ = await asyncio.wait_for(process.communicate(), _PATIENCE)
     return process.returncode, printed.decode()

@@ -179,7 +179,7 @@ async def test_what_is_not_supported_is_said_at_the_start(environment: dict[str,
     """In one sentence, with exit code 2."""
     with pytest.raises(TracingError, match=said):
         traces_are_on(environment)
-    code, printed = await output("serve", "--config", str(config), **environment)
+    code, printed = await output("serve", "--config", str(config), variables=environment)
     assert (code, said in printed) == (2, True), printed
 
 
@@ -221,7 +221,7 @@ async def test_a_collector_gets_the_spans(config: Path, workers: int) -> None:
         environment = {ENDPOINT: f"http://127.0.0.1:{port}", "OTEL_SERVICE_NAME": "keys"}
         environment["OTEL_BSP_SCHEDULE_DELAY"] = "60000"  # milliseconds
         arguments = ("serve", "--config", str(config), "--workers", str(workers))
-        async with listening(*arguments, **environment) as running, httpx.AsyncClient() as client:
+        async with listening(*arguments, variables=environment) as running, httpx.AsyncClient() as client:
             bearer = {"Authorization": f"Bearer {SERVICE_TOKEN}"}
             response = await client.get(running.origin + user_path(ALICE), headers=bearer)
             assert response.status_code == 200
@@ -238,7 +238,7 @@ async def test_a_collector_that_is_away_costs_a_log_line(config: Path) -> None:
     """Requests are answered, and the stop is not held up for long."""
     environment = {ENDPOINT: "http://127.0.0.1:9", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
     async with (
-        listening("serve", "--config", str(config), **environment) as running,
+        listening("serve", "--config", str(config), variables=environment) as running,
         httpx.AsyncClient() as client,
     ):
         bearer = {"Authorization": f"Bearer {SERVICE_TOKEN}"}

@@ -133,7 +133,9 @@ def altered(part: str, **changes: Any) -> str:
 
 NO_ALGORITHM, NO_KEY = "its alg is none of the asymmetric ones", "the issuer publishes no key with the kid of the token"
 NO_SIGNATURE, WRONG_ALGORITHM = "the signature is not that of the key", "the alg of the token is not that of its key"
-NO_KID, EXTENSIONS = "its header has no kid", "its header has extensions (crit) that have to be understood"
+BAD_KID, EXTENSIONS = "the kid of its header is no text", "its header has extensions (crit) that have to be understood"
+NOT_ITS_ONLY_KEY = "its header has no kid, and the issuer does not publish one key for its alg, which signed it"
+WITHOUT_KID = {"typ": "JWT", "alg": "ES256"}
 NO_JWS, NO_JSON, NO_OBJECT, NO_BASE64 = (
     "it is no compact JWS",
     "a part of it is not JSON, or has a key twice",
@@ -166,9 +168,21 @@ FORGED: dict[str, tuple[Forge, str]] = {
     "a certificate in the header": (by_attacker(x5c=["MIIB"]), NO_SIGNATURE),
     "jku": (by_attacker(jku=elsewhere(), kid="attackers"), NO_KEY),
     "x5u": (by_attacker(x5u=elsewhere(), kid="attackers"), NO_KEY),
-    "no kid": (without_header("kid"), NO_KID),
-    "kid is a number": (with_header(kid=1), NO_KID),
-    "kid is empty": (with_header(kid=""), NO_KID),
+    "no kid, and another key": (
+        lambda issuer: signed(WITHOUT_KID, own(issuer), ATTACKERS_EC, "ES256"),
+        NOT_ITS_ONLY_KEY,
+    ),
+    "no kid, and another key in the header": (
+        lambda issuer: signed(WITHOUT_KID | {"jwk": public(ATTACKERS_EC)}, own(issuer), ATTACKERS_EC, "ES256"),
+        NOT_ITS_ONLY_KEY,
+    ),
+    "no kid, and an algorithm for which there is no key": (
+        lambda issuer: signed({"alg": "RS256"}, own(issuer), ATTACKERS_RSA, "RS256"),
+        NOT_ITS_ONLY_KEY,
+    ),
+    "kid is null": (with_header(kid=None), BAD_KID),
+    "kid is a number": (with_header(kid=1), BAD_KID),
+    "kid is empty": (with_header(kid=""), BAD_KID),
     "kid is a path": (with_header(kid="../../dev/null"), NO_KEY),
     "crit": (with_header(crit=["exp"]), EXTENSIONS),
     "crit that is empty": (with_header(crit=[]), EXTENSIONS),

@@ -285,6 +285,54 @@ async def test_a_crowd(issuer: SigningIssuer, issuers: Issuers) -> None:
     assert len(issuer.seen) == 2
 
 
+@pytest.mark.parametrize("key", [RSA, ECKey.generate_key("P-256")], ids=["RS256", "ES256"])
+@pytest.mark.parametrize("is_inline", [False, True], ids=["published", "inline"])
+async def test_a_token_that_names_no_key(clock: Clock, key: Any, *, is_inline: bool) -> None:
+    """It is of the only key for its algorithm, beside which there may be others; of several it is nobody's."""
+    issuer = SigningIssuer(clock, key=key)
+    token = signed({"alg": issuer.algorithm}, issuer.claims(), key, issuer.algorithm)
+    of_another_kind = {**ECKey.generate_key("P-384").as_dict(private=False), "kid": "other"}
+    more = type(key).generate_key(2048 if key is RSA else "P-256")
+    of_its_kind = {**more.as_dict(private=False), "kid": "more"}
+    for others, is_taken in [([], True), ([of_another_kind], True), ([of_its_kind], False)]:
+        jwks = {"keys": [*issuer.jwks["keys"], *others]}
+        issuer.answers = {JWKS: respond(200, json=jwks)}
+        issuers = issuers_of(issuer, **({"jwks": KeySource(inline=jwks)} if is_inline else {}))
+        if is_taken:
+            assert (await issuers.verify("ci", token)).subject == SUBJECT
+        else:
+            assert "has no kid" in await refused(issuers, token)
+        await issuers.verify("ci", issuer.token())
+
+
+async def test_a_rotation_that_no_kid_shows(issuer: SigningIssuer, issuers: Issuers, clock: Clock) -> None:
+    """A signature that is not that of the known key has the keys read again, as a kid does that is not known."""
+
+    def token() -> str:
+        return signed({"alg": "ES256"}, issuer.claims(), issuer.key, "ES256")
+
+    before = token()
+    await issuers.verify("ci", before)
+    issuer.rotate()
+    assert isinstance(await failed(issuers, token()), UpstreamUnavailableError)
+    clock.advance(10)
+    assert (await issuers.verify("ci", token())).subject == SUBJECT
+    clock.advance(100)
+    assert "has no kid" in await refused(issuers, before)
+
+
+async def test_made_up_signatures(issuer: SigningIssuer, issuers: Issuers, clock: Clock) -> None:
+    """Without a kid, too, they cause a fetch in ten seconds, and disturb nobody."""
+    await issuers.verify("ci", issuer.token())
+    for _ in range(200):
+        clock.advance(0.1)
+        made_up = signed({"alg": "ES256"}, issuer.claims(), ECKey.generate_key("P-256"), "ES256")
+        with pytest.raises(Exception, match="The token"):
+            await issuers.verify("ci", made_up)
+        await issuers.verify("ci", issuer.token())
+    assert len(issuer.seen) <= 2 * (1 + 2)
+
+
 async def test_made_up_keys(issuer: SigningIssuer, issuers: Issuers, clock: Clock) -> None:
     """Who makes up tokens of this moment causes a fetch in ten seconds, and disturbs nobody whose key is known."""
     await issuers.verify("ci", issuer.token())

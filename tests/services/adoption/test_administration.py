@@ -168,6 +168,25 @@ async def test_who_lost_the_lease_stops(
     assert is_alices(litellm, secrets) == []
 
 
+async def test_who_lost_the_lease_while_it_read_begins_nothing(
+    make_service: MakeService, litellm: LiteLLMStandIn, bob: httpx.AsyncClient, clock: Clock
+) -> None:
+    """It is not the one that may adopt any more, and nothing is there to repair."""
+    alice_was_there(litellm)
+    plan_hash = (await planned(bob))["plan"]["hash"]
+    gate = Gate(litellm, "/user/list")
+    slow = make_service(ports={"litellm": gate})
+    begun = await slow.signed_in(BOB).post(ADOPTIONS, json={"by": "email", "dryRun": False, "planHash": plan_hash})
+    await gate.reached.wait()
+    clock.advance(61)
+    async with aclosing(Database(slow.settings.database_url, clock)) as database:
+        assert await Lease(database, "cleanup", owner="another replica", life=60).acquire(only_if_due=False)
+        gate.open.set()
+        report = await finished(bob, begun.json()["adoptionId"])
+    assert report["outcome"] == "failed"
+    assert [*litellm.rows.users] == [OLD]
+
+
 async def test_an_adoption_finishes_before_the_service_stops(
     make_service: MakeService, litellm: LiteLLMStandIn, bob: httpx.AsyncClient
 ) -> None:

@@ -24,7 +24,7 @@ from tests.support.adoption import (
 )
 from tests.support.audit import events
 from tests.support.keys import chat
-from tests.support.upstreams import Overriding
+from tests.support.upstreams import Overriding, respond
 
 MIXED = "User:Default/Erin.Mixed"
 ERIN = "user:default/erin.mixed"
@@ -134,6 +134,94 @@ async def test_a_user_of_the_ref_with_equal_limits(bob: httpx.AsyncClient, litel
         "mine": 1, "cost": "42", "litellm_orchestrator": {"tier": "t", "adopted": NOTE},
     }  # fmt: skip
     assert litellm.rows.users[ALICE]["user_role"] == "internal_user_viewer"
+
+
+async def test_who_spent_nothing_is_continued_too(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """A user of the ref is marked as the continuation, so that keys that are made later follow."""
+    add_account(litellm, keys=1)
+    add_account(litellm, ALICE)
+    await adopted(bob)
+    litellm.rows.add_key({"user_id": OLD})
+    assert [row["keys"] for row in (await adopted(bob))["done"]["adopted"]] == [1]
+
+
+async def test_what_was_not_begun_is_not_repaired(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """A user of the ref that LiteLLM failed to mark: the next plan decides, for what there is by then."""
+    secrets = alice_was_there(litellm)
+    add_account(litellm, ALICE, **LIMITS)
+    wire = Overriding(httpx.ASGITransport(litellm.app), {"/user/update": respond(500, json={})})
+    service = make_service(ports={"litellm": wire})
+    assert (await adopted(service.signed_in(BOB)))["outcome"] == "failed"
+    wire.answers.clear()
+    clock.advance(301)
+    await service.run_background_jobs()
+    (event,) = await events(service.signed_in(BOB), action="user.adopt")
+    assert (event["outcome"], event["after"]) == ("reconciled", {"adopted": False})
+    assert owners_of(litellm, secrets) == {OLD}
+
+
+async def test_another_account_of_who_was_adopted(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """What it spent is counted whole, whatever the one before had spent."""
+    add_account(litellm, spend=3.5)
+    await adopted(bob, deleteEmptied=True)
+    add_account(litellm, "User:Default/Alice", spend=5.0)
+    await adopted(bob)
+    assert litellm.rows.users[ALICE]["spend"] == 8.5
+
+
+@pytest.mark.parametrize(
+    ("columns", "since", "address"),
+    [
+        ({}, None, None),
+        ({"metadata": {"litellm_orchestrator": {"email": "alice@example.com"}}}, None, "alice@example.com"),
+        ({"user_email": "alice@example.com"}, "new@example.com", "new@example.com"),
+    ],
+    ids=["none", "one that was only noted", "they have another by now"],
+)
+async def test_whose_address_it_is_when_the_old_user_is_gone(
+    bob: httpx.AsyncClient, litellm: LiteLLMStandIn, columns: dict[str, Any], since: str | None, address: str | None
+) -> None:
+    """Theirs, unless they have another one."""
+    add_account(litellm, **columns)
+    await adopted(bob)
+    litellm.rows.users[ALICE]["user_email"] = since
+    assert (await adopted(bob, deleteEmptied=True))["outcome"] == "done"
+    assert (OLD in litellm.rows.users, litellm.rows.users[ALICE]["user_email"]) == (False, address)
+
+
+async def test_a_deleted_spelling_is_on_no_page(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """Nor a finding of the next cleanup."""
+    add_account(litellm, MIXED)
+    await bob.get(f"{BASE}/users")
+    await adopted(bob, deleteEmptied=True)
+    assert [row["userId"] for row in (await bob.get(f"{BASE}/users")).json()["users"]] == [ERIN]
+
+
+async def test_a_key_that_is_made_after_the_last_look_is_left(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """Nobody confirmed it; the next plan has it."""
+    alice_was_there(litellm)
+    made: list[str] = []
+
+    def create(request: httpx.Request) -> httpx.Response:
+        made.append(litellm.rows.add_key({"user_id": OLD})[0]["token"])
+        return httpx.Response(200, json=litellm.rows.add_user(json.loads(request.content)))
+
+    bob = make_service(ports={"litellm": Overriding(httpx.ASGITransport(litellm.app), {"/user/new": create})})
+    assert [row["keys"] for row in (await adopted(bob.signed_in(BOB)))["done"]["adopted"]] == [3]
+    assert litellm.rows.keys[made[0]]["user_id"] == OLD
+
+
+async def test_a_user_whom_litellm_does_not_delete(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+    """It says yes, and still has them: a failure, and no `deleted`."""
+    secrets = alice_was_there(litellm)
+    wire = Overriding(httpx.ASGITransport(litellm.app), {"/user/delete": respond(200, json=1)})
+    report = await adopted(make_service(ports={"litellm": wire}).signed_in(BOB), deleteEmptied=True)
+    assert [row["userId"] for row in report["done"]["failed"]] == [ALICE]
+    assert is_alices(litellm, secrets) == []
 
 
 async def test_no_limit_stays_none(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
@@ -347,9 +435,10 @@ async def test_a_key_that_is_made_meanwhile(make_service: MakeService, litellm: 
     "answer",
     [
         httpx.Response(200, json={"user_id": OLD}),
+        httpx.Response(200, json={"user_id": ALICE}),
         httpx.Response(500, json={"error": {"message": "no", "code": "500"}}),
     ],
-    ids=["it says yes and moves nothing", "it fails"],
+    ids=["it moves nothing", "it says yes and moves nothing", "it fails"],
 )
 async def test_a_key_that_litellm_does_not_move(
     make_service: MakeService, litellm: LiteLLMStandIn, answer: httpx.Response

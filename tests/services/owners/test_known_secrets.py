@@ -8,9 +8,11 @@ import httpx
 
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import MEMBERS
+from standalone.issuer import IssuerStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.support.keys import made, transferred
+from tests.support.requests import EXCHANGE
 from tests.support.upstreams import Overriding, move_and_lose
 
 DAVE, CHECKOUT, ASSISTANT = "user:default/dave", "component:default/checkout", "component:default/assistant"
@@ -57,6 +59,16 @@ async def test_a_key_of_which_the_log_knows_nothing_is_listed_as_unknown(
     await made(service.signed_in(DAVE), CHECKOUT, alias="ci")
     elsewhere = litellm.rows.add_key({"user_id": CHECKOUT, "key_alias": "elsewhere"})[0]["token"]
     assert [row["keyId"] for row in (await known(bob, DAVE))["unknown"]] == [elsewhere]
+
+
+async def test_a_short_key_is_no_secret_that_somebody_knows(
+    bob: httpx.AsyncClient, nobody: httpx.AsyncClient, issuer: IssuerStandIn
+) -> None:
+    """Only a workload received it: it is neither known nor unknown."""
+    answer = await nobody.post(f"{BASE}/oauth/token", data=EXCHANGE | {"subject_token": issuer.token()})
+    assert answer.status_code == 200, answer.text
+    daves = await known(bob, DAVE)
+    assert (daves["keys"], daves["unknown"]) == ([], [])
 
 
 async def test_a_report_names_what_a_leaver_knows(

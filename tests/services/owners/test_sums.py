@@ -40,7 +40,9 @@ async def test_each_entry_and_group_in_sum(
     for owner, spend in ((CHECKOUT, 0.125), ("component:default/api", 0.25), (TEAM_A, 7.0), (DAVES, 0.5)):
         litellm.rows.users[owner]["spend"] = spend
     await service.signed_in(ALICE).get(user_path(ALICE))
-    components, groups = (await sums(bob))["entries"]
+    answer = await sums(bob)
+    components, groups = answer["entries"]
+    assert answer["unmatched"] == figures(0, 0.0, 0.0)
     assert components == {
         "tier": "component spec.type=service",
         "kind": "component",
