@@ -125,6 +125,7 @@ class Orchestrator:
             lease=self.foundation.lease,
             directory=self.foundation.directory,
             devices=self._session_ends,
+            short_keys=self.foundation.short_keys,
         )
         self.sweep = DirectorySweep(
             directory=self.foundation.directory,

@@ -102,6 +102,14 @@ class Departure(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Transfer:
+    """That a key of the owner `giver` is `to`'s afterwards: the same one's if it did not come to that."""
+
+    giver: str
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivedSecret:
     """That `by` received the secret of the key `key_id` of `owner`. `at` is in seconds since the epoch."""
 

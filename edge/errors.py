@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import structlog
 from connexion.exceptions import ProblemException
@@ -40,7 +41,7 @@ _STATUS_OF: dict[type, tuple[HTTPStatus, str]] = {
     errors.UpstreamTimeoutError: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutError"),
 }
 _NOT_IN_A_DESCRIPTION = re.compile(r"[^ !#-\[\]-~]")
-_OAUTH = b"/api/litellm-orchestrator/oauth/"
+_OAUTH = [b"", b"api", b"litellm-orchestrator", b"oauth"]
 _TEMPORARY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _NOT_STORED = {"Cache-Control": "no-store"}
 _INTERNAL = "Internal error; the log has details under this request's id"
@@ -110,8 +111,9 @@ def _response(
 
 
 def is_oauth(raw_path: bytes) -> bool:
-    """Whether errors of this path have OAuth's form."""
-    return raw_path.startswith(_OAUTH)
+    """Whether errors of this path have OAuth's form. Decoded as for routing, by segments: `/%6Fauth/` is one, too."""
+    *above, _ = raw_path.split(b"/", len(_OAUTH))
+    return [unquote_to_bytes(segment) for segment in above] == _OAUTH
 
 
 def oauth_error_body(status: HTTPStatus, message: str, code: str | None = None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain.actions import Action, AuditEvent, AuditFilters, Outcome
-from domain.owners import ReceivedSecret
+from domain.owners import ReceivedSecret, Transfer
 from state.database import Database
 from state.tables import change, repetition
 
@@ -20,6 +20,10 @@ _GIVES_SECRETS = (Action.KEY_CREATE, Action.KEY_REGENERATE)
 _OF_KEYS = (Action.KEY_CREATE, Action.KEY_UPDATE, Action.KEY_REGENERATE, Action.KEY_DELETE)
 _ENDS_KEYS = (Action.KEY_DELETE, Action.KEY_REVOKE)
 _columns = change.c
+_TRANSFERRED = (
+    _columns.action == Action.KEY_TRANSFER,
+    _columns.outcome.in_((Outcome.DONE, Outcome.RECONCILED)),
+)
 _EVENTS = sa.select(change, sa.func.coalesce(repetition.c.times, 0).label("repetitions")).select_from(
     change.outerjoin(repetition, repetition.c.change_id == _columns.id)
 )
@@ -60,11 +64,7 @@ class Events:
 
     async def owners_since(self, owners: Mapping[str, str]) -> dict[str, str]:
         """The owner of each key today, given the one that it was created for: after its transfers."""
-        moved = _EVENTS.where(
-            _columns.action == Action.KEY_TRANSFER,
-            _columns.outcome.in_((Outcome.DONE, Outcome.RECONCILED)),
-            _columns.key_id.in_(owners),
-        )
+        moved = _EVENTS.where(*_TRANSFERRED, _columns.key_id.in_(owners))
         events = await self._events(moved.order_by(_columns.id))
         latest = {event.key_id: (event.after or {}).get("owner") for event in events}
         return {key_id: latest.get(key_id) or owner for key_id, owner in owners.items()}
@@ -79,37 +79,30 @@ class Events:
                 received.append(ReceivedSecret(event.actor, event.target, key_id, event.started_at))
         return received
 
-    async def owners_of_key(self, user_id: str, stable_id: str) -> list[str]:
-        """The owner of a key, and those from whom it came by transfers, the latest first."""
-        owners = [user_id]
-        for owner in owners:
-            came = (_columns.target == owner, _columns.key_stable_id == stable_id)
-            query = _EVENTS.where(*came, _columns.action == Action.KEY_TRANSFER)
-            for event in await self._events(query.order_by(_columns.id.desc())):
-                before = (event.requested or {}).get("from")
-                if before is not None and before not in owners:
-                    owners.append(before)
-        return owners
+    async def transfers(self, owner: str, stable_id: str) -> list[Transfer]:
+        """Those of a key from or to this owner that came about, the newest first."""
+        of_key = (_columns.target == owner, _columns.key_stable_id == stable_id)
+        events = await self._events(_EVENTS.where(*of_key, *_TRANSFERRED).order_by(_columns.id.desc()))
+        ends = [((event.requested or {}).get("from"), (event.after or {}).get("owner")) for event in events]
+        return [Transfer(giver, to) for giver, to in ends if giver is not None and to is not None]
 
     async def history(
         self, user_id: str, stable_id: str | None, earlier_owners: Collection[str] = ()
     ) -> list[AuditEvent]:
         """As `of_keys`, with the ends of keys, also those that a repair found.
 
-        Of one key only, as far as the events say which: those of earlier releases do not. Of `earlier_owners` only what
-        is surely about that key.
+        Of one key only, as far as the events say which: those of earlier releases do not.
         """
         ends = sa.and_(_columns.action.in_(_ENDS_KEYS), _columns.outcome.in_((Outcome.DONE, Outcome.RECONCILED)))
         known = sa.and_(_columns.action.in_(_OF_KEYS), _columns.outcome == Outcome.DONE)
         is_key = _columns.key_stable_id == stable_id
-        theirs = _columns.target == user_id
+        whose: list[sa.ColumnElement[bool]] = [_columns.target.in_((user_id, *earlier_owners))]
         if stable_id is not None:
-            theirs = sa.and_(theirs, sa.or_(is_key, _columns.key_stable_id.is_(None)))
-        whose = sa.or_(theirs, sa.and_(_columns.target.in_(earlier_owners), is_key))
+            whose.append(sa.or_(is_key, _columns.key_stable_id.is_(None)))
         # Of one key only: there may be many short ones.
         mints = sa.and_(_columns.action == Action.KEY_MINT, _columns.outcome == Outcome.DONE, is_key)
         actions = {*_OF_KEYS, *_ENDS_KEYS, Action.KEY_MINT}
-        which = [whose, _columns.action.in_(actions), sa.or_(known, ends, mints)]
+        which = [*whose, _columns.action.in_(actions), sa.or_(known, ends, mints)]
         return (await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *which)))[::-1]
 
     async def sources_of(self, key_ids: Collection[str]) -> dict[str, str]:

@@ -106,9 +106,14 @@ class ShortKeys:
 
     async def remove(self, connection: AsyncConnection, key_id: str) -> None:
         """Forgets a key that is gone, and its secret, which was kept for repetitions."""
-        await connection.execute(sa.delete(short_key).where(_columns.key_id == key_id))
         await self._due.remove(connection, Kind.SHORT_KEY_END, key_id)
-        await self._kept_answers.drop(connection, key_id)
+        await self._forget(connection, key_id)
+
+    async def remove_of(self, connection: AsyncConnection, owner: str) -> None:
+        """Forgets the keys of an owner who is gone together with them. Their ends stay due, should one be left."""
+        ends = sa.select(due.c.subject).where(due.c.kind == Kind.SHORT_KEY_END, due.c.owner == owner)
+        for key_id in (await connection.execute(ends)).scalars().all():
+            await self._forget(connection, key_id)
 
     async def counts(self) -> dict[str, int]:
         """How many keys of each source have not ended."""
@@ -116,6 +121,10 @@ class ShortKeys:
         async with self._database.reading() as connection:
             rows = await connection.execute(query.where(_columns.expires_at > self._database.now()))
             return {row[0]: int(row[1]) for row in rows}
+
+    async def _forget(self, connection: AsyncConnection, key_id: str) -> None:
+        await connection.execute(sa.delete(short_key).where(_columns.key_id == key_id))
+        await self._kept_answers.drop(connection, key_id)
 
 
 def short_key_end(key_id: str, owner: str, life: float, version: KeyVersion) -> NewTask:

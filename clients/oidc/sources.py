@@ -31,24 +31,23 @@ class AtAddress:
 
     async def read(self) -> Reply:
         """See `Source`."""
-        return await _read(self.connect, self.url)
+        return await self._read(self.url)
 
     async def watch(self) -> Reply:
         """See `Source`."""
         return await self.read()
 
+    async def _read(self, url: str) -> Reply:
+        async with aclosing(self.connect(url)) as upstream:
+            return await upstream.read("")
 
-@dataclass(frozen=True)
-class Discovered:
+
+class Discovered(AtAddress):
     """Keys where the issuer `url` says in its discovery document (OpenID Connect Discovery 1.0, section 4)."""
-
-    name: str
-    url: str
-    connect: Connect
 
     async def read(self) -> Reply:
         """See `Source`. Raises UpstreamFaultError if the document is not that of the issuer."""
-        reply = await _read(self.connect, self.url.rstrip("/") + _DISCOVERY)
+        reply = await self._read(self.url.rstrip("/") + _DISCOVERY)
         body = reply.parsed()
         if reply.status != 200 or not isinstance(body, dict):
             raise UpstreamFaultError(f"{self.name} returned an unexpected response (expected: its discovery document)")
@@ -59,13 +58,4 @@ class Discovered:
             raise UpstreamFaultError(f"{self.name} has a discovery document whose jwks_uri is no https URL")
         if is_loopback(address) and not is_loopback(self.url):
             raise UpstreamFaultError(f"{self.name} has a discovery document whose jwks_uri is on this machine")
-        return await _read(self.connect, address)
-
-    async def watch(self) -> Reply:
-        """See `Source`."""
-        return await self.read()
-
-
-async def _read(connect: Connect, url: str) -> Reply:
-    async with aclosing(connect(url)) as upstream:
-        return await upstream.read("")
+        return await self._read(address)

@@ -75,7 +75,7 @@ class Keys:
         """
         found = await self.litellm.versions_of(user_id, stable_id)
         if not found:
-            raise _no_such_key(user_id)
+            raise no_such_key(user_id)
         known = {key.id for key in found}
         for row in await self.revocations.of_user(user_id):
             if row.replaced_by in known and row.key_id not in known:
@@ -108,7 +108,7 @@ class Keys:
 
     async def _describe(self, key: Key | None, user_id: str, expected: frozenset[str] | None) -> DescribedKey:
         if key is None:
-            raise _no_such_key(user_id)
+            raise no_such_key(user_id)
         (described,) = _described([key], await self.revocations.of_user(user_id))
         require_version(described.version, expected, "key")
         return described
@@ -154,7 +154,8 @@ class Keys:
         return (alias is None or key.alias == alias) and (status is None or key.status(self.now()) == status)
 
 
-def _no_such_key(user_id: str) -> NotFoundError:
+def no_such_key(user_id: str) -> NotFoundError:
+    """The error for a key that the user does not have."""
     return NotFoundError(f"{user_id} has no key with that id")
 
 

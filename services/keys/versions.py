@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from clients.litellm.client import LiteLLM
-from domain.errors import NotFoundError
 from domain.identity import Permission, Principal
 from domain.keys import Key, is_stable_id
 from domain.lineage import Lineage
 from domain.times import text_of
 from services.access import authorize
+from services.keys.keys import no_such_key
 from services.users.users import Users
 from state.events import Events
 from state.revocations import Revocations
@@ -64,17 +64,12 @@ class KeyVersions:
         authorize(principal, Permission.KEYS_READ, user_id)
         await self.users.ensure_own(principal, user_id)
         stable_id = await self._stable_id(user_id, key_id)
-        keys = [] if stable_id is None else await self.litellm.versions_of(user_id, stable_id)
-        earlier = await self.events.owners_of_key(user_id, stable_id) if stable_id is not None and keys else [user_id]
-        events = await self.events.history(user_id, stable_id, earlier[1:])
-        lineage = Lineage.of(keys, events)
-        if stable_id is None and key_id in lineage.versions:
-            stable_id = lineage.version(key_id).stable_id
-            keys = await self.litellm.versions_of(user_id, stable_id)
-            lineage = Lineage.of(keys, events)
-        found = {} if stable_id is None else lineage.numbered(stable_id)
-        if stable_id is None or not found:
-            raise NotFoundError(f"{user_id} has no key with that id")
+        keys = await self.litellm.versions_of(user_id, stable_id)
+        earlier = await self._earlier_owners(user_id, stable_id, has_it=bool(keys))
+        lineage = Lineage.of(keys, await self.events.history(user_id, stable_id, earlier))
+        found = lineage.numbered(stable_id)
+        if not found:
+            raise no_such_key(user_id)
         living = {key.id: key for key in keys}
         ends = {row.key_id: row.revoke_at for row in await self.revocations.of_user(user_id)}
         versions = []
@@ -90,12 +85,27 @@ class KeyVersions:
         times = {"revoked_at": None, "revoke_at": _text(revoke_at), "last_used_at": key.fields.get("last_active")}
         return created | times | {"status": key.status(self.now())}
 
-    async def _stable_id(self, user_id: str, key_id: str) -> str | None:
-        """None if LiteLLM does not have the key with that hash."""
+    async def _stable_id(self, user_id: str, key_id: str) -> str:
+        """Raises NotFoundError if neither LiteLLM nor the log has a key of this user with that hash."""
         if is_stable_id(key_id):
             return key_id
         key = await self.litellm.show_key(user_id, key_id)
-        return None if key is None else key.key_version.stable_id
+        if key is not None:
+            return key.key_version.stable_id
+        version = Lineage.of([], await self.events.history(user_id, None)).versions.get(key_id)
+        if version is None:
+            raise no_such_key(user_id)
+        return version.stable_id
+
+    async def _earlier_owners(self, user_id: str, stable_id: str, *, has_it: bool) -> Sequence[str]:
+        """From whom the key came by transfers. Raises NotFoundError if it went to another one: it may still work."""
+        owners = [user_id]
+        for owner in owners:
+            transfers = await self.events.transfers(owner, stable_id)
+            if owner == user_id and transfers and not has_it and transfers[0].to != user_id:
+                raise no_such_key(user_id)
+            owners += {transfer.giver for transfer in transfers} - {*owners}
+        return owners[1:]
 
 
 def _creation(lineage: Lineage, token: str) -> dict[str, Any]:

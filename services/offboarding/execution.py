@@ -24,6 +24,7 @@ from services.offboarding.deletion import UserDeletion
 from state.directory import Directory
 from state.lease import HeldLease, Lease
 from state.offboardings import Offboardings
+from state.short_keys import ShortKeys
 
 _ACTION_OF = {
     Step.BLOCK: Action.USER_BLOCK,
@@ -56,6 +57,7 @@ class PlanExecution:
     lease: Lease
     directory: Directory
     devices: SignedInDevices
+    short_keys: ShortKeys
 
     async def run(
         self,
@@ -152,4 +154,5 @@ class PlanExecution:
             await self.offboardings.end(connection, held, user_id)
             if is_gone:
                 await self.directory.remove(connection, [user_id])
+                await self.short_keys.remove_of(connection, user_id)
             await change.done(after={"keys": keys}, connection=connection)

@@ -19,6 +19,7 @@ from domain.errors import (
     RateLimitedError,
     TokenRequestError,
     UnverifiedTokenError,
+    ValuesRefusedError,
 )
 from domain.keys import MintRequest, ShortLivedKey
 from domain.sessions import Origin
@@ -100,7 +101,7 @@ class TokenExchange:
             raise
         except CallerError as error:
             log.info("no key was made", rule=rule.name, reason=error.message)
-            raise await self._refused(rule, error.message) from error
+            raise await self._refused(rule, _reason(error)) from error
 
     async def _refused(self, rule: Rule, reason: str) -> TokenRequestError:
         """Counts a refusal of a verified token for the audit log, and makes the answer."""
@@ -122,6 +123,13 @@ def _require_plain(given: Mapping[str, str]) -> None:
         raise TokenRequestError("invalid_scope", "There are no scopes: the rule says what the key may do")
     if "audience" in given or "resource" in given:
         raise TokenRequestError("invalid_target", "The key is for LiteLLM, and for nothing else")
+
+
+def _reason(error: CallerError) -> str:
+    """For the audit log, which counts each reason: without what differs each time, such as the id of a request."""
+    if isinstance(refusal := error.__cause__, ValuesRefusedError):
+        return refusal.recognised or "LiteLLM's policy refuses the key"
+    return error.message
 
 
 def _not_accepted() -> TokenRequestError:

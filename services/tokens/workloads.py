@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clients.oidc.issuers import Issuers
@@ -70,11 +70,13 @@ class Workloads:
             return await self._of_token(token)
         if claims is None:
             raise InputError("Send either token or claims")
-        issuer = next((row.name for row in self.settings.issuers if row.url == claims.get("iss")), None)
-        problem = None if issuer else "iss is no issuer of the settings"
+        named = [row.name for row in self.settings.issuers if row.url == claims.get("iss")]
         subject = claims.get("sub")
-        shown = VerifiedToken(issuer or "", subject if isinstance(subject, str) else "", claims, "", 0, 0)
-        return TokenVerdict(None, issuer, problem, self._rules(shown))
+        shown = VerifiedToken("", subject if isinstance(subject, str) else "", claims, "", 0, 0)
+        rules = self._rules({name: replace(shown, issuer=name) for name in named}, shown)
+        if not named:
+            return TokenVerdict(None, None, "iss is no issuer of the settings", rules)
+        return TokenVerdict(None, named[0], None, rules)
 
     async def _read_keys(self, issuer: str) -> None:
         """Has them read if they never were here. What goes wrong is in their health."""
@@ -83,21 +85,28 @@ class Workloads:
                 await self.issuers.algorithms(issuer)
 
     async def _of_token(self, token: str) -> TokenVerdict:
-        verdict = TokenVerdict(verified=False, issuer=None, problem="its iss is no issuer of the settings", rules=())
+        verified, problems = dict[str, VerifiedToken](), dict[str, str]()
         # Several may have one url, each with an audience of its own.
         for named in self.issuers.named_by(token):
             try:
-                verified = await self.issuers.verify(named, token)
+                verified[named] = await self.issuers.verify(named, token)
             except UnverifiedTokenError as error:
-                verdict = TokenVerdict(verified=False, issuer=named, problem=error.reason, rules=())
-            else:
-                return TokenVerdict(verified=True, issuer=named, problem=None, rules=self._rules(verified))
-        return verdict
+                problems[named] = error.reason
+        if verified:
+            first, shown = next(iter(verified.items()))
+            return TokenVerdict(True, first, None, self._rules({**verified, **problems}, shown))
+        if not problems:
+            return TokenVerdict(False, None, "its iss is no issuer of the settings", ())
+        issuer, problem = next(iter(problems.items()))
+        return TokenVerdict(False, issuer, problem, ())
 
-    def _rules(self, token: VerifiedToken) -> Sequence[RuleVerdict]:
-        return [_verdict(rule, token) for rule in self.settings.rules]
+    def _rules(self, by_issuer: Mapping[str, VerifiedToken | str], otherwise: VerifiedToken) -> list[RuleVerdict]:
+        """What each rule says of the token as its issuer sees it: verified, or why it is not."""
+        return [_verdict(rule, by_issuer.get(rule.issuer, otherwise)) for rule in self.settings.rules]
 
 
-def _verdict(rule: Rule, token: VerifiedToken) -> RuleVerdict:
+def _verdict(rule: Rule, token: VerifiedToken | str) -> RuleVerdict:
+    if isinstance(token, str):
+        return RuleVerdict(rule.name, matched=False, problem=token)
     problem = mismatch(rule, token)
     return RuleVerdict(rule.name, matched=problem is None, problem=None if problem is None else problem.reason)

@@ -23,6 +23,9 @@ SCHEMA: dict[str, Any] = {"$ref": "#/components/schemas/OAuthError"}
 REFUSED: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "no such path": ("POST", f"{BASE}/oauth/nowhere", {}, 404),
     "two slashes": ("POST", f"{TOKEN}//", {}, 404),
+    "an encoded letter in the path": ("POST", f"{BASE}/%6Fauth/revoke", {}, 404),
+    "an encoded letter in the path of a form": ("POST", f"{BASE}/%6Fauth/token", {"json": EXCHANGE}, 415),
+    "an encoded letter elsewhere": ("GET", TOKEN.replace("api", "ap%69"), {}, 405),
     "a control character in the path": ("POST", f"{BASE}/oauth/%00", {}, 400),
     "no UTF-8 in the path": ("POST", f"{BASE}/oauth/%FF", {}, 400),
     "GET": ("GET", TOKEN, {}, 405),
@@ -66,11 +69,18 @@ async def port(service: Service) -> AsyncIterator[int]:
         yield port
 
 
-@pytest.mark.parametrize("path", [TOKEN, f"{BASE}/me"])
-async def test_a_host_that_is_none(port: int, path: str) -> None:
+@pytest.mark.parametrize(("path", "is_oauth"), [(TOKEN, True), (f"{BASE}/%6Fauth/token", True), (f"{BASE}/me", False)])
+async def test_a_host_that_is_none(port: int, path: str, *, is_oauth: bool) -> None:
     """Backstage's form elsewhere."""
     answer = await send(port, f"POST {path} HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n".encode())
-    assert (isinstance(answer.json()["error"], str)) is (path == TOKEN)
+    assert (isinstance(answer.json()["error"], str)) is is_oauth
+
+
+@pytest.mark.parametrize("path", [f"{BASE}%2Foauth/token", f"{BASE}/oauth%2Ftoken", f"{BASE}/%256Fauth/token"])
+async def test_a_path_that_only_looks_like_it(nobody: httpx.AsyncClient, path: str) -> None:
+    """A slash that is encoded is part of a segment, as everywhere here; and nothing is decoded twice."""
+    response = await nobody.post(path)
+    assert (response.status_code, response.json()["error"]["name"]) == (404, "NotFoundError")
 
 
 async def test_too_many_at_once(make_service: MakeService, issuer: IssuerStandIn, clock: Clock) -> None:

@@ -38,6 +38,12 @@ async def made(client: httpx.AsyncClient, owner: str = ALICE, **body: Any) -> st
     return str(response.json()["keyId"])
 
 
+async def transferred(client: httpx.AsyncClient, owner: str, key_id: str, to: str) -> None:
+    """Gives the key to another owner."""
+    response = await client.post(f"{keys_path(owner, key_id)}/transfer", json={"owner": to})
+    assert response.status_code == 200, response.text
+
+
 def id_of(key_id: str) -> str:
     """The id, which outlives rotations, of the key whose first version has this hash."""
     return f"key_{key_id[:32]}"

@@ -111,6 +111,17 @@ class Slow(httpx.AsyncBaseTransport):
         return await self._inner.handle_async_request(request)
 
 
+def move_and_lose(litellm: LiteLLMStandIn) -> Answer:
+    """The key has another owner, and the answer is lost."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked = json.loads(request.content)
+        litellm.rows.update_key(asked["key"], asked)
+        raise httpx.ReadTimeout("lost", request=request)
+
+    return answer
+
+
 def mint_and_lose(litellm: LiteLLMStandIn) -> Answer:
     """The key is made, and the answer is lost."""
 

@@ -200,6 +200,43 @@ async def test_only_the_confirmed_plan_is_executed(
     assert "make a new dry run" in report["reason"]
 
 
+CHANGED = "It changed since the plan was made; make a new one"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("a key more", CHANGED),
+        ("another limit", CHANGED),
+        ("a user of the ref", CHANGED),
+        ("it is gone", CHANGED),
+        ("a key in a team", "1 of its keys are in a team; take them out of it in LiteLLM, or delete them"),
+    ],
+)
+async def test_what_changes_while_others_are_adopted(
+    make_service: MakeService, litellm: LiteLLMStandIn, change: str, why: str
+) -> None:
+    """Each account is looked at again in its turn: one that is not as planned is left, and the others are adopted."""
+    secrets, mixed = alice_was_there(litellm), add_account(litellm, MIXED, keys=1)
+
+    def create_and_change(request: httpx.Request) -> httpx.Response:
+        if change in ("a key more", "a key in a team"):
+            litellm.rows.add_key({"user_id": MIXED} | ({"team_id": "search"} if change == "a key in a team" else {}))
+        elif change == "another limit":
+            litellm.rows.users[MIXED]["max_budget"] = 11.0
+        elif change == "a user of the ref":
+            add_account(litellm, ERIN)
+        else:
+            del litellm.rows.users[MIXED]
+        return httpx.Response(200, json=litellm.rows.add_user(json.loads(request.content)))
+
+    wire = Overriding(httpx.ASGITransport(litellm.app), {"/user/new": create_and_change})
+    report = await adopted(make_service(ports={"litellm": wire}).signed_in(BOB))
+    assert [row["userId"] for row in report["done"]["adopted"]] == [ALICE]
+    assert (report["outcome"], report["done"]["failed"]) == ("failed", [{"userId": ERIN, "error": why}])
+    assert (is_alices(litellm, secrets), owners_of(litellm, mixed)) == ([], {MIXED})
+
+
 async def test_what_was_spent_meanwhile_is_no_change(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
     """People go on working between a dry run and its confirmation."""
     secrets = alice_was_there(litellm)

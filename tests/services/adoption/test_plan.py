@@ -66,13 +66,15 @@ async def test_an_address_that_two_have(
     """It is nobody's, also where only one of the two is in a group: the account may be the other's."""
     backstage.org.profiles[other] = {"email": "alice@example.com "}
     add_account(litellm, keys=1)
-    assert conflicts_in(await planned(bob)) == [(OLD, None, "sharedAddress")]
+    report = await planned(bob)
+    assert (conflicts_in(report), report["plan"]["entries"]) == ([(OLD, None, "sharedAddress")], [])
 
 
 async def test_an_id_and_an_address_of_two_people(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
     """Nobody knows which of the two it is."""
     add_account(litellm, OLD, user_email="bob@example.com", keys=1)
-    assert conflicts_in(await planned(bob)) == [(OLD, None, "sharedAddress")]
+    report = await planned(bob)
+    assert (conflicts_in(report), report["plan"]["entries"]) == ([(OLD, None, "sharedAddress")], [])
 
 
 COLUMNS: dict[str, tuple[dict[str, Any], str]] = {
@@ -118,9 +120,21 @@ async def test_keys_that_stop_it(bob: httpx.AsyncClient, litellm: LiteLLMStandIn
     assert "sk-odd" not in repr(report)
 
 
+async def test_an_odd_key_of_who_was_adopted(bob: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """Stops what is left of their account: LiteLLM does not show all that they have."""
+    alice_was_there(litellm)
+    await adopted(bob)
+    litellm.rows.add_key({"user_id": OLD})
+    row, _ = litellm.rows.add_key({"user_id": ALICE})
+    litellm.rows.keys["sk-odd"] = litellm.rows.keys.pop(row["token"]) | {"token": "sk-odd"}
+    report = await planned(bob)
+    assert (conflicts_in(report), report["plan"]["entries"]) == ([(OLD, ALICE, "odd")], [])
+
+
 OWNERS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "equal": (LIMITS, []),
     "with a key": (LIMITS | {"keys": 1}, ["ownerHasKeys"]),
+    "with a key in a team": (LIMITS, ["ownerHasKeys"]),
     "with a larger budget": (LIMITS | {"max_budget": 11.0}, ["ownerHasOtherLimits"]),
     "without a limit": ({}, ["ownerHasOtherLimits"]),
     "an admin of LiteLLM": (LIMITS | {"user_role": "proxy_admin"}, ["role"]),
@@ -134,6 +148,8 @@ async def test_a_user_of_the_ref(bob: httpx.AsyncClient, litellm: LiteLLMStandIn
     alice_was_there(litellm)
     columns, kinds = OWNERS[case]
     add_account(litellm, ALICE, **columns)
+    if case == "with a key in a team":
+        litellm.rows.add_key({"user_id": ALICE, "team_id": "search"})
     report = await planned(bob)
     assert [kind for _, _, kind in conflicts_in(report)] == kinds
     assert len(report["plan"]["entries"]) == (not kinds)
@@ -208,3 +224,21 @@ async def test_the_hash_covers_what_would_be_done(bob: httpx.AsyncClient, litell
     seen.append((await planned(bob))["plan"]["hash"])
     assert len({*seen}) == 5
     assert (await adopted(bob, seen[-1]))["outcome"] == "done"
+
+
+async def test_the_hash_covers_which_account_is_whose(
+    bob: httpx.AsyncClient, litellm: LiteLLMStandIn, backstage: BackstageStandIn
+) -> None:
+    """Another account of the same person, the same one of another person, and an owner who has a user by now."""
+    add_account(litellm, UUID, user_email="alice@example.com")
+    seen = [(await planned(bob))["plan"]["hash"]]
+    add_account(litellm, ALICE)
+    seen.append((await planned(bob))["plan"]["hash"])
+    del litellm.rows.users[ALICE]
+    litellm.rows.users[UUID]["user_email"] = "bob@example.com"
+    seen.append((await planned(bob))["plan"]["hash"])
+    del litellm.rows.users[UUID]
+    add_account(litellm)
+    report = await planned(bob)
+    assert [row["userId"] for row in report["plan"]["entries"]] == [ALICE]
+    assert len({*seen, report["plan"]["hash"]}) == 4

@@ -20,7 +20,7 @@ from tests.support.kill_points import Killed, KillSwitch
 from tests.support.requests import ended
 
 _MOST_STEPS = 80
-DAVE, CHECKOUT = "user:default/dave", "component:default/checkout"
+DAVE, CHECKOUT, ASSISTANT = "user:default/dave", "component:default/checkout", "component:default/assistant"
 
 
 @pytest.fixture
@@ -142,9 +142,11 @@ async def test_a_refusal_leaves_no_trace_but_itself(
     assert CHECKOUT not in litellm.rows.users
     refused = await transfer(dave, DAVE, key, "component:default/abandoned")
     assert "component:default/abandoned may have no keys" in refused.json()["error"]["message"]
+    its = await made(dave, ASSISTANT)
+    await transfer(dave, ASSISTANT, its, ALICE)
     events = (await bob.get(f"{BASE}/audit", params={"action": "key.transfer"})).json()["events"]
     said = [(row["target"], row["outcome"]) for row in events]
-    assert said == [("component:default/abandoned", "denied"), (DAVE, "failed")]
+    assert said == [(ALICE, "denied"), ("component:default/abandoned", "denied"), (DAVE, "failed")]
 
 
 async def test_a_sign_in_stays_whose_it_is(dave: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:

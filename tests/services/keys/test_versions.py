@@ -11,11 +11,13 @@ import pytest
 
 from domain.times import text_of
 from standalone.litellm import LiteLLMStandIn
+from state import events
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
-from tests.support.keys import chat, id_of, made, refusal, rotated
-from tests.support.upstreams import Overriding, respond
+from tests.support.keys import chat, id_of, made, refusal, rotated, transferred
+from tests.support.upstreams import Overriding, move_and_lose, respond
 
 DAY = 86_400
+DAVE, CHECKOUT, ASSISTANT = "user:default/dave", "component:default/checkout", "component:default/assistant"
 
 
 async def versions(client: httpx.AsyncClient, key_id: str, owner: str = ALICE) -> Any:
@@ -171,3 +173,89 @@ async def test_a_user_who_is_gone(service: Service) -> None:
     bob = service.signed_in(BOB)
     assert (await bob.delete(user_path(ALICE))).status_code == 200
     assert told(await versions(bob, id_of(key_id)), "status", "createdBy", "revokedAt") == [("deleted", ALICE, None)]
+
+
+@pytest.fixture
+def dave(service: Service) -> httpx.AsyncClient:
+    """Manages checkout and the assistant."""
+    return service.signed_in(DAVE)
+
+
+async def test_the_history_goes_with_the_key(dave: httpx.AsyncClient) -> None:
+    """Through several owners, each of whom replaced it; also after its deletion."""
+    id_ = id_of(await made(dave, CHECKOUT))
+    for owner, to in ((CHECKOUT, DAVE), (DAVE, ASSISTANT)):
+        assert (await dave.post(f"{keys_path(owner, id_)}/regenerate", json={})).status_code == 201
+        await transferred(dave, owner, id_, to)
+    recorded = [(number, DAVE, True) for number in (3, 2, 1)]
+    assert told(await versions(dave, id_, ASSISTANT), "version", "createdBy", "isRecorded") == recorded
+    await dave.delete(keys_path(ASSISTANT, id_))
+    body = await versions(dave, id_, ASSISTANT)
+    assert told(body, "version", "createdBy", "isRecorded") == recorded
+    assert {row["status"] for row in body["versions"]} == {"deleted"}
+
+
+async def test_who_gave_a_key_away_is_told_nothing_of_it(dave: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    """It works, so it is not called deleted; neither is what others did to it theirs to know."""
+    key_id = await made(dave, CHECKOUT)
+    await transferred(dave, CHECKOUT, key_id, DAVE)
+    await transferred(dave, DAVE, key_id, ASSISTANT)
+    for caller, owner in ((dave, DAVE), (dave, CHECKOUT), (bob, DAVE)):
+        for asked in (key_id, id_of(key_id)):
+            refused = await refusal(await caller.get(f"{keys_path(owner, asked)}/versions"))
+            assert refused == (404, f"{owner} has no key with that id")
+    await dave.delete(keys_path(ASSISTANT, key_id))
+    for asked in (key_id, id_of(key_id), id_of("f" * 64)):
+        assert (await dave.get(f"{keys_path(DAVE, asked)}/versions")).status_code == 404
+
+
+async def test_a_key_that_came_back(dave: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+    """Has its history, also after its deletion, and if it was LiteLLM's admin who moved it back."""
+    elsewhere = await made(dave, DAVE)
+    await transferred(dave, DAVE, elsewhere, CHECKOUT)
+    litellm.rows.keys[elsewhere]["user_id"] = DAVE
+    assert told(await versions(dave, elsewhere, DAVE), "status", "createdBy") == [("active", DAVE)]
+    key_id = await made(dave, DAVE)
+    await transferred(dave, DAVE, key_id, CHECKOUT)
+    await transferred(dave, CHECKOUT, key_id, DAVE)
+    await dave.delete(keys_path(DAVE, key_id))
+    assert told(await versions(dave, key_id, DAVE), "status", "createdBy") == [("deleted", DAVE)]
+
+
+async def test_a_transfer_that_a_repair_found(make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock) -> None:
+    """Its answer was lost: the history is the new owner's all the same."""
+    wire = Overriding(httpx.ASGITransport(litellm.app), {"/key/update": move_and_lose(litellm)})
+    service = make_service(ports={"litellm": wire})
+    dave = service.signed_in(DAVE)
+    key_id = await made(dave, DAVE)
+    lost = await dave.post(f"{keys_path(DAVE, key_id)}/transfer", json={"owner": CHECKOUT})
+    assert lost.status_code == 504
+    clock.advance(301)
+    await service.run_background_jobs()
+    assert told(await versions(dave, key_id, CHECKOUT), "status", "createdBy") == [("active", DAVE)]
+    assert (await dave.get(f"{keys_path(DAVE, key_id)}/versions")).status_code == 404
+
+
+async def test_events_of_an_earlier_release_about_a_key_that_was_transferred(
+    dave: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """They count for it as they did for the owner before."""
+    key_id = await made(dave, DAVE)
+    await dave.post(f"{keys_path(DAVE, key_id)}/regenerate", json={})
+    with sqlite3.connect(tmp_path / "state.sqlite3") as connection:
+        connection.executescript("drop trigger change_is_append_only")
+        connection.execute("update change set key_stable_id = null, key_version = null")
+    connection.close()
+    await transferred(dave, DAVE, id_of(key_id), CHECKOUT)
+    known = told(await versions(dave, id_of(key_id), CHECKOUT), "version", "isRecorded")
+    assert known == [(2, True), (1, True)]
+
+
+async def test_other_keys_push_no_version_out(dave: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many events are read at most: those of one key, of each of its owners."""
+    monkeypatch.setattr(events, "_MAX_OF_KEYS", 2)
+    key_id = await made(dave, DAVE)
+    await transferred(dave, DAVE, key_id, CHECKOUT)
+    for owner in (DAVE, CHECKOUT) * 2:
+        await made(dave, owner)
+    assert told(await versions(dave, key_id, CHECKOUT), "createdBy") == [(DAVE,)]

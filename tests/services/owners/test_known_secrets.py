@@ -9,8 +9,9 @@ import httpx
 from standalone.backstage import BackstageStandIn
 from standalone.catalog import MEMBERS
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BASE, Service, keys_path, user_path
-from tests.support.keys import made
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
+from tests.support.keys import made, transferred
+from tests.support.upstreams import Overriding, move_and_lose
 
 DAVE, CHECKOUT, ASSISTANT = "user:default/dave", "component:default/checkout", "component:default/assistant"
 
@@ -20,6 +21,11 @@ async def known(bob: httpx.AsyncClient, user: str) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     shown: dict[str, Any] = answer.json()
     return shown
+
+
+async def findings(bob: httpx.AsyncClient) -> list[tuple[str, str]]:
+    report = (await bob.post(f"{BASE}/cleanup", json={"dryRun": True})).json()
+    return [(row["userId"], row["message"]) for row in report["findings"] if row["kind"] == "knownSecret"]
 
 
 async def test_who_created_or_rotated_a_key_knows_its_secret(service: Service, bob: httpx.AsyncClient) -> None:
@@ -62,13 +68,42 @@ async def test_a_report_names_what_a_leaver_knows(
     key_id = await made(dave, ASSISTANT, alias="ci")
     backstage.org.users[DAVE] = set()
 
-    async def findings() -> list[tuple[str, str]]:
-        report = (await bob.post(f"{BASE}/cleanup", json={"dryRun": True})).json()
-        return [(row["userId"], row["message"]) for row in report["findings"] if row["kind"] == "knownSecret"]
-
-    assert await findings() == [(DAVE, f"They received the secret of the key ci of {ASSISTANT}; rotate it")]
+    assert await findings(bob) == [(DAVE, f"They received the secret of the key ci of {ASSISTANT}; rotate it")]
     await alice.post(f"{keys_path(ASSISTANT, key_id)}/regenerate", json={})
-    assert await findings() == []
+    assert await findings(bob) == []
+
+
+async def test_a_report_names_what_a_leaver_made_and_gave_to_software(
+    service: Service, bob: httpx.AsyncClient, backstage: BackstageStandIn
+) -> None:
+    """Where it is by now, whatever was refused since; what they kept goes with them and is none of it."""
+    dave = service.signed_in(DAVE)
+    key_id = await made(dave, DAVE, alias="ci")
+    await made(dave, DAVE, alias="mine")
+    await transferred(dave, DAVE, key_id, CHECKOUT)
+    await transferred(dave, CHECKOUT, key_id, ASSISTANT)
+    await made(dave, CHECKOUT, alias="ci")
+    refused = await dave.post(f"{keys_path(ASSISTANT, key_id)}/transfer", json={"owner": CHECKOUT})
+    assert refused.status_code == 409
+    backstage.org.users[DAVE] = set()
+    assert {message for _, message in await findings(bob)} == {
+        f"They received the secret of the key ci of {owner}; rotate it" for owner in (ASSISTANT, CHECKOUT)
+    }
+
+
+async def test_a_report_names_what_a_repair_found_with_software(
+    make_service: MakeService, litellm: LiteLLMStandIn, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """A transfer whose answer was lost."""
+    wire = Overriding(httpx.ASGITransport(litellm.app), {"/key/update": move_and_lose(litellm)})
+    service = make_service(ports={"litellm": wire})
+    dave = service.signed_in(DAVE)
+    key_id = await made(dave, DAVE, alias="ci")
+    await dave.post(f"{keys_path(DAVE, key_id)}/transfer", json={"owner": ASSISTANT})
+    clock.advance(301)
+    await service.run_background_jobs()
+    backstage.org.users[DAVE] = set()
+    assert [user for user, _ in await findings(service.signed_in(BOB))] == [DAVE]
 
 
 async def test_it_takes_somebody_who_reads_the_whole_audit_log(service: Service) -> None:

@@ -20,6 +20,7 @@ from tests.support.audit import events, nothing_is_open
 from tests.support.keys import chat, id_of
 from tests.support.kill_points import Killed, KillSwitch
 from tests.support.requests import exchange, run_cleanup
+from tests.support.upstreams import Overriding
 
 DAVE = "user:default/dave"
 NOT_ACCEPTED = {"error": "invalid_grant", "error_description": "The token is not accepted for this client_id"}
@@ -322,6 +323,29 @@ async def test_what_a_rule_refused_is_one_event_a_minute(
     assert event["detail"] == "5 verified tokens were refused within a minute: sub does not match (5)"
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("The hook of carol@example.com forbids this", "LiteLLM's policy refuses the key"),
+        ("max_budget is over max limit set in config - max_value=0.5", "LiteLLM allows at most 0.5 USD a key"),
+    ],
+    ids=["for a reason that is not known here", "for a known one"],
+)
+async def test_what_litellm_refuses_is_one_reason(  # noqa: PLR0917
+    make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn, clock: Clock, said: str, reason: str
+) -> None:
+    """However often: the event of the minute has as many reasons as there are kinds."""
+    refuses = httpx.Response(400, json={"error": {"message": said, "type": "bad_request_error", "code": "400"}})
+    to_litellm = Overriding(httpx.ASGITransport(litellm.app), {"/key/generate": lambda _: refuses})
+    service = make_service(ports={"litellm": to_litellm})
+    for number in range(3):
+        assert (await exchange(service.client(), issuer.token(jti=f"run-{number}"))).json() == NOT_ACCEPTED
+    clock.advance(60)
+    await service.run_background_jobs()
+    (event,) = [row for row in await events(service.signed_in(BOB), action="key.mint") if row["outcome"] == "denied"]
+    assert event["detail"] == f"3 verified tokens were refused within a minute: {reason} (3)"
+
+
 async def test_a_public_issuer_cannot_fill_the_database(
     nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, clock: Clock
 ) -> None:
@@ -365,6 +389,38 @@ async def test_what_no_rule_matches_and_who_may_ask(service: Service, issuer: Is
     assert (claims["verified"], claims["rules"][0]["matched"]) == (None, False)
     assert (await bob.post(path, json={})).status_code == 400
     assert (await service.signed_in(ALICE).post(path, json={"claims": {"sub": "x"}})).status_code == 403
+
+
+@pytest.mark.parametrize("is_signed", [True, False], ids=["token", "claims"])
+async def test_issuers_that_share_a_url(make_service: MakeService, issuer: IssuerStandIn, *, is_signed: bool) -> None:
+    """Each rule is tried against the issuer that it names, as in an exchange."""
+    usual = make_service().settings.workloads
+    (rule,), (one,) = usual.rules, usual.issuers
+    issuers = (one, replace(one, name="same"), replace(one, name="other audience", audience="x"))
+    rules = (rule, replace(rule, name="of-same", issuer="same"), replace(rule, name="of-other", issuer=issuers[2].name))
+    service = make_service(workloads=replace(usual, issuers=issuers, rules=rules))
+    token = issuer.token()
+    claims = {"iss": one.url, "sub": "repo:acme/checkout:main", "aud": one.audience}
+    body = {"token": token} if is_signed else {"claims": claims}
+    told = (await service.signed_in(BOB).post(f"{BASE}/workloads/test", json=body)).json()
+    assert (told["issuer"], told["problem"]) == ("standalone", None)
+    given = [(await exchange(service.client(), token, client_id=each.name)).status_code == 200 for each in rules]
+    assert given == [True, True, False]
+    # Claims count as verified, by each issuer that they name.
+    assert [row["matched"] for row in told["rules"]] == [True, True, not is_signed]
+    assert told["rules"][2]["problem"] == ("its aud is not the audience of the issuer alone" if is_signed else None)
+
+
+async def test_claims_of_no_issuer_match_nothing(service: Service) -> None:
+    """The rules say what else is missing only once they have one."""
+    claims = {"iss": "https://elsewhere.example.com", "sub": "repo:acme/checkout:main"}
+    told = (await service.signed_in(BOB).post(f"{BASE}/workloads/test", json={"claims": claims})).json()
+    assert (told["issuer"], told["problem"]) == (None, "iss is no issuer of the settings")
+    assert told["rules"][0] == {
+        "name": PIPELINE,
+        "matched": False,
+        "problem": 'the token is of "", the rule is for "standalone"',
+    }
 
 
 async def test_the_health_of_an_issuer(service: Service, issuer: IssuerStandIn, clock: Clock) -> None:

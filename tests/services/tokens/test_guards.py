@@ -18,6 +18,7 @@ from standalone.litellm import LiteLLMStandIn
 from tests.conftest import BASE, BOB, Clock, MakeService, Service, user_path
 from tests.services.tokens.test_exchange import NOT_ACCEPTED, given, ruled
 from tests.support.audit import events, nothing_is_open
+from tests.support.keys import chat
 from tests.support.requests import ended, exchange
 from tests.support.upstreams import Gate, Overriding, mint_and_lose
 
@@ -132,6 +133,30 @@ async def test_an_owner_whom_litellm_has_no_more(
     await exchange(nobody, issuer.token(jti="second"))
     await service.run_background_jobs()
     assert CHECKOUT in litellm.rows.users or litellm.rows.keys == {}
+
+
+async def test_an_owner_that_was_deleted_and_is_back(
+    make_service: MakeService, service: Service, issuer: IssuerStandIn, clock: Clock
+) -> None:
+    """By another process: this one knew the LiteLLM user a moment ago, and the first exchange makes it again."""
+    client = make_service().client()
+    await given(client, issuer.token(jti="before"))
+    assert (await service.signed_in(BOB).delete(user_path(CHECKOUT))).status_code == 200
+    clock.advance(11)
+    await given(client, issuer.token(jti="after"))
+
+
+async def test_the_keys_of_an_owner_that_was_deleted(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, clock: Clock, litellm: LiteLLMStandIn
+) -> None:
+    """They are gone with it: none is given again, and none is in the way of new ones."""
+    bob, token = service.signed_in(BOB), issuer.token()
+    gone = (await given(nobody, token))["access_token"]
+    assert (await bob.delete(user_path(CHECKOUT))).status_code == 200
+    assert (await bob.get(f"{BASE}/workloads")).json()["rules"][0]["livingKeys"] == 0
+    clock.advance(11)
+    again = (await given(nobody, token))["access_token"]
+    assert (again == gone, await chat(litellm, again)) == (False, 200)
 
 
 @pytest.mark.parametrize(("after", "left"), [(301.5, 1), (302.5, 0)])
