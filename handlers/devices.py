@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from starlette.responses import Response
 
@@ -14,7 +14,6 @@ from handlers.responses import Answer, effect_headers, json_response
 from services.effect import Effect
 from services.tokens.approval import DeviceApproval, LookedAt
 from services.tokens.authorization import AuthorizeDevice
-from services.tokens.metadata import AuthorizationMetadata
 from services.tokens.revocation import RevokeToken
 from services.tokens.sessions import SignedInDevices
 
@@ -90,16 +89,6 @@ async def revoke_token(service: RevokeToken, body: _TokenRevocation, effect: Eff
     return Response(headers=_NOT_STORED | effect_headers(effect.seconds if has_ended else None))
 
 
-async def get_authorization_metadata(service: AuthorizationMetadata) -> Response:
-    """`GET /.well-known/oauth-authorization-server` below the path of this service: 200 with the metadata."""
-    return _metadata(service)
-
-
-async def get_authorization_metadata_at_root(service: AuthorizationMetadata) -> Response:
-    """`GET /.well-known/oauth-authorization-server/…` at the root of the host: 200 with the metadata."""
-    return _metadata(service)
-
-
 async def get_device_code(service: DeviceApproval, principal: Principal, user_code: str, origin: Origin) -> Response:
     """`GET /device-codes/{userCode}`: 200 with what asks."""
     return json_response(_request(await service.look(principal, user_code, origin)))
@@ -129,20 +118,6 @@ async def end_session(
     """`DELETE /sessions/{sessionId}`: 204."""
     await service.end(principal, user_id, session_id)
     return Response(status_code=204, headers=effect_headers(effect.seconds))
-
-
-def _metadata(service: AuthorizationMetadata) -> Response:
-    server = service.server()
-    endpoints = {
-        "token_endpoint": "/oauth/token",
-        "device_authorization_endpoint": "/oauth/device_authorization",
-        "revocation_endpoint": "/oauth/revoke",
-        "service_documentation": "/docs",
-    }
-    told: dict[str, Any] = {name: f"{server.issuer}{path}" for name, path in endpoints.items()}
-    methods = ("token_endpoint_auth_methods_supported", "revocation_endpoint_auth_methods_supported")
-    told |= {"issuer": server.issuer, "grant_types_supported": server.grant_types, "response_types_supported": []}
-    return json_response(told | {name: ["none"] for name in methods})
 
 
 def _request(looked: LookedAt) -> _DeviceRequest:

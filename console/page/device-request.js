@@ -151,9 +151,7 @@ class DeviceRequest extends PageElement {
       </div>
       <div class="actions">
         <button class="primary" ?disabled=${this.isBusy || !this.isSure}>${words.approve}</button>
-        <button type="button" ?disabled=${this.isBusy} @click=${() => this.#refuse()}>
-          ${words.refuse}
-        </button>
+        <button type="button" ?disabled=${this.isBusy} @click=${() => this.#refuse()}>${words.refuse}</button>
       </div>
     </form>`;
   }

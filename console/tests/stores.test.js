@@ -64,15 +64,18 @@ test('the address: a view, its owner, a user, a key of theirs, and the keys for 
     location.hash = hash;
     return routeNow();
   };
-  const spending = { name: 'spending', userId: '', keyId: '', owner: '' };
+  const spending = { name: 'spending', userId: '', keyId: '', owner: '', code: '' };
   assert.deepEqual(at('#/spending'), spending);
   const owner = 'component:default/checkout';
   assert.deepEqual(at(ownedHref('spending', owner)), { ...spending, owner });
   assert.deepEqual(at('#/keys/Component:default/Checkout'), { ...spending, name: 'keys', owner });
   assert.equal(at(`#/audit/${owner}`).owner, '');
-  const jörg = { name: 'user', userId: 'user:default/jörg', keyId: '', owner: '' };
+  const jörg = { name: 'user', userId: 'user:default/jörg', keyId: '', owner: '', code: '' };
   assert.deepEqual(at('#/users/user:default/j%C3%B6rg'), jörg);
   assert.deepEqual(at('#/users/user:default/jörg/keys/a1'), { ...jörg, keyId: 'a1' });
+  const device = { ...spending, name: 'devices', code: 'WDJB-MJHT' };
+  assert.deepEqual(at('#/devices/WDJB-MJHT'), device);
+  assert.deepEqual(at('#/devices'), { ...device, code: '' });
   for (const hash of ['', '#/', '#/nothing', '#/%E0%A4%A', '#/user']) assert.equal(at(hash).name, 'keys');
 });
 

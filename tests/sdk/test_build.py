@@ -18,6 +18,7 @@ def test_a_client_has_what_programs_call() -> None:
     left_out = CONTRACT_DOCUMENT["paths"].keys() - called_by_programs(CONTRACT_DOCUMENT)["paths"].keys()
     assert left_out == {
         "/openapi.yaml", "/openapi.json", "/docs", "/docs/{asset}",
+        "/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/api/litellm-orchestrator",
         "/.backstage/health/v1/liveness", "/.backstage/health/v1/readiness", "/metrics",
     }  # fmt: skip
 

@@ -172,6 +172,22 @@ def test_all_problems_are_reported_at_once_without_values() -> None:
         ("litellmOrchestrator.secretKey", 5, "litellmOrchestrator.secretKey: expected ['string', 'array']"),
         ("litellmOrchestrator.secretKey", "x", "litellmOrchestrator.secretKey: expected at least 32 characters"),
         ("litellmOrchestrator.timeouts.read", 0, "litellmOrchestrator.timeouts.read: expected exclusiveMinimum 0"),
+        (
+            "litellmOrchestrator.trustedProxies",
+            ["10.0.0.0/8", "a-proxy"],
+            "litellmOrchestrator.trustedProxies[1]: expected an address or a network such as 10.0.0.0/8",
+        ),
+        (
+            "litellmOrchestrator.trustedProxies",
+            5,
+            "litellmOrchestrator.trustedProxies: expected one of the forms in docs/settings.md",
+        ),
+        ("litellmOrchestrator.cli.keyLife", "8d", "litellmOrchestrator.cli.keyLife: expected a duration from 5m to 7d"),
+        (
+            "litellmOrchestrator.cli.sessionLife",
+            "59m",
+            "litellmOrchestrator.cli.sessionLife: expected a duration from 1h to 1y",
+        ),
         ("litellmOrchestrator.cleanup.maxRemovals", None, "litellmOrchestrator.cleanup.maxRemovals: expected integer"),
     ],
 )
@@ -184,6 +200,21 @@ def test_what_an_operator_is_told(place: str, given: Any, sentence: str) -> None
         block = block.setdefault(name, {})
     block[last] = given
     assert sentence in problems(tree)
+
+
+@pytest.mark.parametrize("written", ["https://x", "https://x/", "https://x/api/litellm-orchestrator/"])
+def test_the_public_address_may_be_written_with_the_path_of_the_service(written: str) -> None:
+    """And devices have their lives in durations."""
+    tree = config(
+        litellmOrchestrator={
+            "publicUrl": written, "trustedProxies": "10.0.0.1", "cli": {"keyLife": "1h", "clients": ["another-tool"]},
+        }
+    )  # fmt: skip
+    settings = from_app_config(tree)
+    assert settings.service_url == "https://x/api/litellm-orchestrator"
+    assert settings.trusted_proxies == ("10.0.0.1",)
+    assert (settings.command_line.key_life, settings.command_line.session_life) == (3600, 30 * 86400)
+    assert settings.command_line.names == {"litellm-key", "another-tool"}
 
 
 def test_an_empty_configuration_names_what_is_missing() -> None:

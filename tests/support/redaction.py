@@ -23,6 +23,8 @@ SECRETS = [
     "bearer AbCdEfGhIjKlMnOpQrStUvWx",
     "Basic dXNlcjpwYXNzd29yZDE=",
     PEM,
+    "lod_Jc0Wz0Yq1mT9x2nKQv5sR8uB3dF6hL7pA4eG1iM0oNs",
+    "lor_0rSaLq5kXo2mVZ1cJ8tN4yB7wE3uH6gD9fK0iQpRsTv",
 ]
 """By their form, whoever's they are."""
 
@@ -30,7 +32,7 @@ WORDS = [
     "desk-lamp", "risk-analyst", "task-1", "disk-usage-2026", "whisk-ey-0123456789", "mask-0123456789abcdef",
     "sk-learn", "sk-SK", "Desk-Lamp-12345678", "heyJude.mp3", "eyJoe.txt", "bearer of news", "Bearer authentication",
     "basic training", "Send Authorization: Bearer <Backstage token>", "postgresql", "dbt",
-    "-----BEGIN CERTIFICATE-----",
+    "-----BEGIN CERTIFICATE-----", "floor_plan", "lor_em", "color_0123456789abcdef",
 ]  # fmt: skip
 
 KNOWN = {

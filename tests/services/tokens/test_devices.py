@@ -296,9 +296,11 @@ async def test_five_wrong_guesses_lock_a_person_out_for_ten_minutes(
     assert (await service.signed_in(ALICE).get(code_path(wrong))).status_code == 404
 
 
-async def test_guesses_at_once_are_counted_one_after_the_other(service: Service, alice: httpx.AsyncClient) -> None:
+async def test_guesses_at_once_are_counted_one_after_the_other(
+    make_service: MakeService, database_settings: dict[str, Any]
+) -> None:
     """Nobody has more than five because they did not wait for the answers."""
-    wrong = {"user_code": "BBBB-BBBB"}
+    alice, wrong = make_service(**database_settings).signed_in(ALICE), {"user_code": "BBBB-BBBB"}
     answers = await asyncio.gather(*(alice.get(code_path(wrong)) for _ in range(20)))
     assert sorted(answer.status_code for answer in answers) == [404] * 5 + [429] * 15
 
@@ -386,9 +388,11 @@ async def test_a_lost_answer_is_given_again(nobody: httpx.AsyncClient, service: 
     assert len(await sessions(service.signed_in(ALICE))) == 1
 
 
-async def test_a_code_is_used_once_whatever_happens_at_once(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+async def test_a_code_is_used_once_whatever_happens_at_once(
+    make_service: MakeService, litellm: LiteLLMStandIn, database_settings: dict[str, Any]
+) -> None:
     """Over two replicas: one session, one key."""
-    first, second = make_service(), make_service()
+    first, second = make_service(**database_settings), make_service(**database_settings)
     codes = await ask(first.client())
     await approve(second.signed_in(ALICE), codes, ALICE)
     clients = [first.client(), second.client()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
@@ -24,6 +25,7 @@ from tests.support.upstreams import Gate, answering, hang, refuse, respond
 
 _MOST_STEPS = 60
 _DAY = 86400.0
+_PATIENCE = 60
 
 
 async def test_both_are_renewed(
@@ -210,9 +212,11 @@ async def test_while_the_catalog_is_away_nobody_is_signed_out(
     await renewed(service.client(), got["refresh_token"])
 
 
-async def test_ten_at_once_make_one_key(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+async def test_ten_at_once_make_one_key(
+    make_service: MakeService, litellm: LiteLLMStandIn, database_settings: dict[str, Any]
+) -> None:
     """Over two replicas: all that get an answer get the same one, and the others may try again."""
-    first, second = make_service(), make_service()
+    first, second = make_service(**database_settings), make_service(**database_settings)
     old = (await sign_in(first, ALICE))["refresh_token"]
     clients = [first.client(), second.client()]
     answers = await asyncio.gather(*(refresh(clients[number % 2], old) for number in range(10)))
@@ -233,8 +237,12 @@ async def test_one_replica_renews_what_the_other_gave(make_service: MakeService,
     assert await error_of(await refresh(second.client(), new)) == "invalid_grant"
 
 
-async def test_off_boarding_ends_sessions(service: Service, nobody: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:
+async def test_off_boarding_ends_sessions(
+    make_service: MakeService, litellm: LiteLLMStandIn, database_settings: dict[str, Any]
+) -> None:
     """Those of the person, and their keys, whoever owns them; who signs in again is somebody else's decision."""
+    service = make_service(**database_settings)
+    nobody = service.client()
     own, shared = await sign_in(service, DAVE), await sign_in(service, DAVE, CHECKOUT)
     others = await sign_in(service, BOB, CHECKOUT)
     bob = service.signed_in(BOB)
@@ -280,7 +288,8 @@ async def being_renewed(
     """A key that LiteLLM has made already, for whose answer the service waits until the end of the block."""
     gate = Gate(litellm, "/key/generate", after=True)
     task = asyncio.create_task(refresh(make_service(ports={"litellm": gate}).client(), token))
-    await gate.reached.wait()
+    async with asyncio.timeout(_PATIENCE):
+        await gate.reached.wait()
     try:
         yield task
     finally:
@@ -312,7 +321,8 @@ async def test_an_off_boarding_that_began_and_ended_during_a_sign_in(
     await sign_in(service, BOB, CHECKOUT)
     gate = Gate(litellm, "/key/generate", after=True)
     task = asyncio.create_task(poll(make_service(ports={"litellm": gate}).client(), codes))
-    await gate.reached.wait()
+    async with asyncio.timeout(_PATIENCE):
+        await gate.reached.wait()
     assert (await service.signed_in(BOB).delete(user_path(DAVE))).status_code == 200
     gate.open.set()
     await asyncio.wait([task])
