@@ -127,6 +127,13 @@ def _tokens(machine: Machine, service: str | None, owner: str | None, *, for_lon
     return machine.renewal().tokens(machine.choose(service, owner), for_long=for_long)
 
 
+def _addressed(tokens: Tokens) -> Tokens:
+    """Raises CommandError if nobody said where LiteLLM is."""
+    if not tokens.litellm_url:
+        raise CommandError("The service does not say where LiteLLM is. Its operator sets liteLLM.publicUrl.")
+    return tokens
+
+
 @cli.command(epilog=_EXIT_CODES)
 @_which
 @click.option("--shell", type=click.Choice(["sh", "fish", "powershell"]), default="sh", help="sh: also bash, zsh.")
@@ -137,7 +144,7 @@ def env(machine: Machine, service: str | None, owner: str | None, shell: str) ->
     Use it as eval "$(litellm-key env)". They set OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_AUTH_TOKEN,
     ANTHROPIC_BASE_URL and LITELLM_API_KEY. The key does not renew itself there.
     """
-    click.echo(as_shell(variables(_tokens(machine, service, owner, for_long=True)), shell))
+    click.echo(as_shell(variables(_addressed(_tokens(machine, service, owner, for_long=True))), shell))
 
 
 @cli.command("exec", epilog=_EXIT_CODES, context_settings={"ignore_unknown_options": True})
@@ -149,7 +156,7 @@ def exec_(machine: Machine, service: str | None, owner: str | None, command: tup
 
     Such as: litellm-key exec -- python app.py. Its exit code is the program's; 127 if there is no such program.
     """
-    environment = {**machine.environ, **variables(_tokens(machine, service, owner, for_long=True))}
+    environment = {**machine.environ, **variables(_addressed(_tokens(machine, service, owner, for_long=True)))}
     program = shutil.which(command[0], path=environment.get("PATH"))
     if program is None:
         click.echo(f"litellm-key: there is no program {command[0]}", err=True)
@@ -213,7 +220,7 @@ def _row(machine: Machine, session: Session) -> dict[str, str]:
         return {**row, "state": error.message}
     remaining, age = tokens.remaining(machine.clock), tokens.received.age(machine.clock) or 0.0
     ends = datetime.fromtimestamp(machine.clock.wall() + tokens.session_life - age, UTC).astimezone()
-    row["litellm"] = tokens.litellm_url
+    row["litellm"] = tokens.litellm_url or "unknown"
     row["key"] = f"works for {in_words(remaining)} more" if remaining > 0 else "is over, and renewed at the next use"
     return {**row, "until": f"{ends:%Y-%m-%d %H:%M %Z}, or longer if it is used"}
 
@@ -232,7 +239,7 @@ def configure(
         said = undo_tool(TOOLS[tool], machine, dry_run=dry_run)
     else:
         session = machine.choose(service, owner)
-        tokens = machine.renewal().tokens(session)
+        tokens = _addressed(machine.renewal().tokens(session))
         call = Call(_program(machine), session.service, session.owner if owner else None, tokens)
         said = configure_tool(TOOLS[tool], machine, call, dry_run=dry_run)
     for line in said:
