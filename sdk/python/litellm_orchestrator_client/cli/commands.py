@@ -18,7 +18,7 @@ import click
 
 from .configure import TOOLS, Call, configure_tool, undo_tool
 from .environment import as_shell, variables
-from .errors import CommandError, UnreachableError
+from .errors import CommandError, SignInFirstError, UnreachableError
 from .machine import Machine
 from .renewal import in_words
 from .session import Session, Tokens
@@ -76,24 +76,26 @@ def login(machine: Machine, url: str, *, no_browser: bool, no_keyring: bool, all
     show(code, opened=opened)
     grant = Approval(wire, machine.clock).wait(code)
     session = Session(service, grant.principal, grant.owner, grant.session_id, machine.clock.wall())
-    replaced = [old for old in store.list() if old.name == session.name]
-    _revoke(machine, replaced)
-    session, why = store.add(session, grant.tokens, use_keyring=not no_keyring)
+    with store.locked(session):  # a renewal of the old session would write over the new one
+        for old in [old for old in store.list() if old.name == session.name]:
+            _revoke(machine, old)
+            store.remove(old)
+        session, why = store.add(session, grant.tokens, use_keyring=not no_keyring)
     click.echo(f"Signed in at {service} as {session.principal}, with keys of {session.owner}.", err=True)
     where = IN_KEYRING if session.kept_in == IN_KEYRING else f"{session.kept_in}, which only you can read"
     click.echo(f"The secrets are in {where}." + (f" (The keyring: {why}.)" if why else ""), err=True)
     click.echo("Next: litellm-key configure claude-code, or litellm-key exec -- your-program", err=True)
 
 
-def _revoke(machine: Machine, sessions: list[Session]) -> list[CommandError]:
-    """Ends them at the service as far as it answers. Returns what went wrong."""
-    wrong: list[CommandError] = []
-    for session in sessions:
-        try:
-            machine.wire(session.service).revoke(machine.store().tokens(session).refresh_token)
-        except CommandError as error:
-            wrong.append(error)
-    return wrong
+def _revoke(machine: Machine, session: Session) -> CommandError | None:
+    """Ends it at the service. Returns what went wrong, if anything; there is nothing to end without its secrets."""
+    try:
+        machine.wire(session.service).revoke(machine.store().tokens(session).refresh_token)
+    except SignInFirstError:
+        return None
+    except CommandError as error:
+        return error
+    return None
 
 
 @cli.command(epilog=_EXIT_CODES)
@@ -103,9 +105,11 @@ def _revoke(machine: Machine, sessions: list[Session]) -> list[CommandError]:
 def logout(machine: Machine, service: str | None, owner: str | None, *, everything: bool) -> None:
     """Sign out: end the session at the service, with its keys, and forget its secrets."""
     sessions = machine.store().list() if everything else [machine.choose(service, owner)]
-    wrong = [error for error in _revoke(machine, [each for each in sessions if not each.ended]) if error.exit_code != 2]
+    wrong = []
     for session in sessions:
-        machine.store().remove(session)
+        with machine.store().locked(session):
+            wrong += [error for error in (_revoke(machine, session),) if error]
+            machine.store().remove(session)
         click.echo(f"Signed out at {session.service} for {session.owner}.", err=True)
     if wrong:
         raise UnreachableError(f"{wrong[0].message}. Nothing is kept here, but end the session on the console too.")
@@ -147,7 +151,7 @@ def env(machine: Machine, service: str | None, owner: str | None, shell: str) ->
     click.echo(as_shell(variables(_addressed(_tokens(machine, service, owner, for_long=True))), shell))
 
 
-@cli.command("exec", epilog=_EXIT_CODES, context_settings={"ignore_unknown_options": True})
+@cli.command("exec", epilog=_EXIT_CODES, context_settings={"allow_interspersed_args": False})
 @_which
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj

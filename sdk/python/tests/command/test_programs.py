@@ -99,6 +99,7 @@ def test_the_program_ends_as_it_likes(signed_in: dict[str, str]) -> None:
     assert run(signed_in, "exec", "--", "sh", "-c", "exit 3").returncode == 3
     assert run(signed_in, "exec", "--for", "alice", "--", "printf", "--", "%s", "--for").stdout == "--for"
     assert run(signed_in, "exec", "--", "cat", stdin="through").stdout == "through"
+    assert run(signed_in, "exec", "echo", "--service", "x").stdout == "--service x\n"
     missing = run(signed_in, "exec", "--", "no-such-program")
     assert (missing.returncode, missing.stderr) == (127, "litellm-key: there is no program no-such-program\n")
 
