@@ -300,3 +300,10 @@ def test_an_operator_who_has_not_said_where_litellm_is(laptop: Laptop, service: 
     for arguments in (("env",), ("exec", "--", "true"), ("configure", "claude-code")):
         assert "sets liteLLM.publicUrl" in laptop(*arguments, code=1).stderr
     assert "litellm    unknown" in laptop("whoami").stdout
+
+
+def test_a_clock_that_is_set_back_for_hours(signed_in: Laptop) -> None:
+    """The uptime knows how old the key is."""
+    signed_in.clock.passes(11 * HOUR + MINUTE)
+    signed_in.clock.time -= 3 * HOUR
+    assert signed_in.key() == "sk-3"
