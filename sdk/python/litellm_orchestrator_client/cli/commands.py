@@ -18,7 +18,7 @@ import click
 
 from .configure import TOOLS, Call, configure_tool, undo_tool
 from .environment import as_shell, variables
-from .errors import CommandError, UnreachableError
+from .errors import CommandError, SignInFirstError, UnreachableError
 from .machine import Machine
 from .renewal import in_words
 from .session import Session, Tokens
@@ -76,24 +76,26 @@ def login(machine: Machine, url: str, *, no_browser: bool, no_keyring: bool, all
     show(code, opened=opened)
     grant = Approval(wire, machine.clock).wait(code)
     session = Session(service, grant.principal, grant.owner, grant.session_id, machine.clock.wall())
-    replaced = [old for old in store.list() if old.name == session.name]
-    _revoke(machine, replaced)
-    session, why = store.add(session, grant.tokens, use_keyring=not no_keyring)
+    with store.locked(session):  # a renewal of the old session would write over the new one
+        for old in [old for old in store.list() if old.name == session.name]:
+            _revoke(machine, old)
+            store.remove(old)
+        session, why = store.add(session, grant.tokens, use_keyring=not no_keyring)
     click.echo(f"Signed in at {service} as {session.principal}, with keys of {session.owner}.", err=True)
     where = IN_KEYRING if session.kept_in == IN_KEYRING else f"{session.kept_in}, which only you can read"
     click.echo(f"The secrets are in {where}." + (f" (The keyring: {why}.)" if why else ""), err=True)
     click.echo("Next: litellm-key configure claude-code, or litellm-key exec -- your-program", err=True)
 
 
-def _revoke(machine: Machine, sessions: list[Session]) -> list[CommandError]:
-    """Ends them at the service as far as it answers. Returns what went wrong."""
-    wrong: list[CommandError] = []
-    for session in sessions:
-        try:
-            machine.wire(session.service).revoke(machine.store().tokens(session).refresh_token)
-        except CommandError as error:
-            wrong.append(error)
-    return wrong
+def _revoke(machine: Machine, session: Session) -> CommandError | None:
+    """Ends it at the service. Returns what went wrong, if anything; there is nothing to end without its secrets."""
+    try:
+        machine.wire(session.service).revoke(machine.store().tokens(session).refresh_token)
+    except SignInFirstError:
+        return None
+    except CommandError as error:
+        return error
+    return None
 
 
 @cli.command(epilog=_EXIT_CODES)
@@ -103,9 +105,11 @@ def _revoke(machine: Machine, sessions: list[Session]) -> list[CommandError]:
 def logout(machine: Machine, service: str | None, owner: str | None, *, everything: bool) -> None:
     """Sign out: end the session at the service, with its keys, and forget its secrets."""
     sessions = machine.store().list() if everything else [machine.choose(service, owner)]
-    wrong = [error for error in _revoke(machine, [each for each in sessions if not each.ended]) if error.exit_code != 2]
+    wrong = []
     for session in sessions:
-        machine.store().remove(session)
+        with machine.store().locked(session):
+            wrong += [error for error in (_revoke(machine, session),) if error]
+            machine.store().remove(session)
         click.echo(f"Signed out at {session.service} for {session.owner}.", err=True)
     if wrong:
         raise UnreachableError(f"{wrong[0].message}. Nothing is kept here, but end the session on the console too.")
@@ -127,6 +131,13 @@ def _tokens(machine: Machine, service: str | None, owner: str | None, *, for_lon
     return machine.renewal().tokens(machine.choose(service, owner), for_long=for_long)
 
 
+def _addressed(tokens: Tokens) -> Tokens:
+    """Raises CommandError if nobody said where LiteLLM is."""
+    if not tokens.litellm_url:
+        raise CommandError("The service does not say where LiteLLM is. Its operator sets liteLLM.publicUrl.")
+    return tokens
+
+
 @cli.command(epilog=_EXIT_CODES)
 @_which
 @click.option("--shell", type=click.Choice(["sh", "fish", "powershell"]), default="sh", help="sh: also bash, zsh.")
@@ -137,10 +148,10 @@ def env(machine: Machine, service: str | None, owner: str | None, shell: str) ->
     Use it as eval "$(litellm-key env)". They set OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_AUTH_TOKEN,
     ANTHROPIC_BASE_URL and LITELLM_API_KEY. The key does not renew itself there.
     """
-    click.echo(as_shell(variables(_tokens(machine, service, owner, for_long=True)), shell))
+    click.echo(as_shell(variables(_addressed(_tokens(machine, service, owner, for_long=True))), shell))
 
 
-@cli.command("exec", epilog=_EXIT_CODES, context_settings={"ignore_unknown_options": True})
+@cli.command("exec", epilog=_EXIT_CODES, context_settings={"allow_interspersed_args": False})
 @_which
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
@@ -149,7 +160,7 @@ def exec_(machine: Machine, service: str | None, owner: str | None, command: tup
 
     Such as: litellm-key exec -- python app.py. Its exit code is the program's; 127 if there is no such program.
     """
-    environment = {**machine.environ, **variables(_tokens(machine, service, owner, for_long=True))}
+    environment = {**machine.environ, **variables(_addressed(_tokens(machine, service, owner, for_long=True)))}
     program = shutil.which(command[0], path=environment.get("PATH"))
     if program is None:
         click.echo(f"litellm-key: there is no program {command[0]}", err=True)
@@ -213,7 +224,7 @@ def _row(machine: Machine, session: Session) -> dict[str, str]:
         return {**row, "state": error.message}
     remaining, age = tokens.remaining(machine.clock), tokens.received.age(machine.clock) or 0.0
     ends = datetime.fromtimestamp(machine.clock.wall() + tokens.session_life - age, UTC).astimezone()
-    row["litellm"] = tokens.litellm_url
+    row["litellm"] = tokens.litellm_url or "unknown"
     row["key"] = f"works for {in_words(remaining)} more" if remaining > 0 else "is over, and renewed at the next use"
     return {**row, "until": f"{ends:%Y-%m-%d %H:%M %Z}, or longer if it is used"}
 
@@ -232,7 +243,7 @@ def configure(
         said = undo_tool(TOOLS[tool], machine, dry_run=dry_run)
     else:
         session = machine.choose(service, owner)
-        tokens = machine.renewal().tokens(session)
+        tokens = _addressed(machine.renewal().tokens(session))
         call = Call(_program(machine), session.service, session.owner if owner else None, tokens)
         said = configure_tool(TOOLS[tool], machine, call, dry_run=dry_run)
     for line in said:

@@ -11,13 +11,13 @@ import httpx
 from .clock import Clock, Moment
 from .errors import CommandError, RefusedError, SignInFirstError, UnreachableError
 from .session import Session, Tokens
-from .store import BusyError, CannotLockError, Status, Store
+from .store import LONGEST_RENEWAL, BusyError, CannotLockError, Status, Store
 from .wire import Wire, still_works
 
 # Seconds in which one process relies on what another has just found out.
 _NEWS = 5.0
-# Seconds for which a process waits for another one that renews: with a key that works, and without.
-_SHORT, _LONG = 3.0, 15.0
+# Seconds for which a process that has a key that works waits for another one that renews it.
+_SHORT = 3.0
 # LiteLLM is not asked about a key that is this new: if it does not take it, another new one would not help.
 _NEW = 60.0
 
@@ -42,10 +42,10 @@ class Renewal:
             return tokens
         try:
             # A tool that can have a good key now should not wait for a better one.
-            with self.store.locked(session, _SHORT if tokens.remaining(self.clock) > 0 else _LONG):
+            with self.store.locked(session, _SHORT if tokens.remaining(self.clock) > 0 else LONGEST_RENEWAL):
                 return self._looked_at(session, for_long=for_long)
-        except BusyError:
-            return self._while_good(tokens, UnreachableError("Another litellm-key still waits for the service"))
+        except BusyError as error:
+            return self._while_good(tokens, UnreachableError(error.message))
         except CannotLockError as error:
             return self._while_good(tokens, error)
 

@@ -14,7 +14,10 @@ _LONGEST_MARGIN = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What the service gave last. Lives are in seconds from `received`, the moment before the request was sent."""
+    """What the service gave last. Lives are in seconds from `received`, the moment before the request was sent.
+
+    `litellm_url` is where the key works; empty where the operator has not said it.
+    """
 
     key: str = field(repr=False)
     refresh_token: str = field(repr=False)

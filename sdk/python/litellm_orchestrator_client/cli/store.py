@@ -22,10 +22,12 @@ from .errors import CommandError, SignInFirstError
 from .ring import Ring, RingError
 from .session import Session, Tokens
 
+LONGEST_RENEWAL = 15.0
+"""Seconds for which a process may have the lock of a session."""
 IN_KEYRING = "the system's keyring"
 
 
-class BusyError(Exception):
+class BusyError(CommandError):
     """Another process has the lock."""
 
 
@@ -126,13 +128,13 @@ class Store:
                     raise CommandError(f"{self._path(session, suffix)} cannot be removed ({error.strerror})") from error
 
     @contextmanager
-    def locked(self, session: Session, patience: float) -> Iterator[None]:
+    def locked(self, session: Session, patience: float = LONGEST_RENEWAL) -> Iterator[None]:
         """Nobody else on this machine renews this session meanwhile. Raises BusyError and CannotLockError."""
         lock = FileLock(self._path(session, ".lock"), timeout=patience, mode=0o600)
         try:
             lock.acquire()
         except Timeout as error:
-            raise BusyError from error
+            raise BusyError("Another litellm-key waits for the service. Try again in a minute.") from error
         except (OSError, NotImplementedError) as error:
             raise CannotLockError(
                 f"{self._path(session, '.lock')} cannot be locked ({error}): set LITELLM_KEY_HOME to another folder"

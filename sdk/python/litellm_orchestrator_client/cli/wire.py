@@ -117,7 +117,7 @@ class Wire:
             tokens = Tokens(
                 key=_secret(body["access_token"]),
                 refresh_token=_secret(body["refresh_token"]),
-                litellm_url=_web(body["litellm_url"]).rstrip("/"),
+                litellm_url=_web(body["litellm_url"]).rstrip("/") if body.get("litellm_url") else "",
                 key_life=float(body["expires_in"]),
                 session_life=float(body["refresh_token_expires_in"]),
                 received=received,
@@ -168,7 +168,10 @@ class Wire:
 
 
 def still_works(key: str, litellm_url: str, *, transport: httpx.BaseTransport | None = None) -> bool:
-    """False if LiteLLM itself says that it does not take this key; an outage says nothing about a key."""
+    """False if LiteLLM itself says that it does not take this key; an outage says nothing about a key.
+
+    Nor does an empty `litellm_url`.
+    """
     try:
         with httpx.Client(timeout=httpx.Timeout(2.0), transport=transport) as http:
             response = http.get(f"{litellm_url}/v1/models", headers={"Authorization": f"Bearer {key}"})

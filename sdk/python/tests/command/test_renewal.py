@@ -287,3 +287,23 @@ def test_a_file_that_somebody_spoilt(signed_in: Laptop) -> None:
     path.write_text("{")
     assert "Sign in first" in signed_in("token", code=2).stderr
     assert signed_in("sessions").stdout == ""
+
+
+def test_an_operator_who_has_not_said_where_litellm_is(laptop: Laptop, service: StandIn) -> None:
+    """`litellm_url` is null: `token` prints the key, and what needs the address says who can help."""
+    laptop("login", service.origin)
+    laptop.clock.passes(_KEY)
+    service.next_answers = [(200, service.granted("session-1") | {"litellm_url": None})]
+    assert laptop.key() == "sk-3"
+    laptop.clock.passes(2 * MINUTE)
+    assert laptop.key() == "sk-3"
+    for arguments in (("env",), ("exec", "--", "true"), ("configure", "claude-code")):
+        assert "sets liteLLM.publicUrl" in laptop(*arguments, code=1).stderr
+    assert "litellm    unknown" in laptop("whoami").stdout
+
+
+def test_a_clock_that_is_set_back_for_hours(signed_in: Laptop) -> None:
+    """The uptime knows how old the key is."""
+    signed_in.clock.passes(11 * HOUR + MINUTE)
+    signed_in.clock.time -= 3 * HOUR
+    assert signed_in.key() == "sk-3"

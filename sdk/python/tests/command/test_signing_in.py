@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 from keyring.errors import KeyringLocked
+from litellm_orchestrator_client.cli.store import Store
 
 from .conftest import FakeKeyring, Laptop, laptop_at
 from .standin import BASE, FakeClock, StandIn, running
@@ -230,3 +233,24 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, clock: FakeClock, servi
     laptop.machine.environ["LITELLM_KEY_HOME"] = "/dev/null/keys"
     assert "set LITELLM_KEY_HOME to a folder that can" in laptop("login", service.origin, code=1).stderr
     assert service.asked == []
+
+
+def test_signing_in_again_waits_for_a_renewal(
+    desktop: Laptop, service: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the renewal of the old session would write over the new one. The old secrets are nowhere any more."""
+    desktop("login", service.origin)
+    [lock] = (desktop.machine.folder / "sessions").glob("*.lock")
+    add, seen = Store.add, list[bool]()
+
+    def with_the_lock(*arguments: Any, **options: Any) -> Any:
+        with pytest.raises(Timeout):
+            FileLock(lock, timeout=0).acquire()
+        seen.append(True)
+        return add(*arguments, **options)
+
+    monkeypatch.setattr(Store, "add", with_the_lock)
+    desktop("login", service.origin, "--no-keyring")
+    assert seen == [True]
+    assert desktop.keyring.secrets == {}
+    assert [session.ended for session in service.sessions.values()] == [True, False]
