@@ -131,17 +131,14 @@ class ChangeTable:
         Raises BusyError while a request with the same Idempotency-Key is running, IdempotencyKeyReusedError if the
         key belongs to another request, RateLimitedError.
         """
-        intent, request, policy = opening.intent, opening.request, opening.rate
+        intent, request, policy, within = opening.intent, opening.request, opening.rate, opening.kept_for
         async with self._database.transaction() as connection:
             change_id = await self._claim(connection, intent, request)
             # After the claim: a change of another replica that ended meanwhile was not interrupted, and must not be
             # undone; a request with the same key that ended meanwhile has committed its answer by now.
             found = await self.find_open(connection, intent.lock, request, but=change_id)
             _require_unclaimed(found, request)
-            kept = None
-            if request is not None:
-                kept = await self._kept_answers.find(connection, request, within=opening.kept_for)
-            if request is not None and kept is not None:
+            if request is not None and (kept := await self._kept_answers.find(connection, request, within=within)):
                 _require_same(request, kept.fingerprint)
                 left = None if policy is None else await self._rates.peek(connection, policy, intent.actor)
                 await connection.rollback()  # of the claim: there is nothing to change

@@ -154,7 +154,7 @@ class Model:
             return 403
         return 200 if who == owner or owner in self.users else 404
 
-    # What workloads are told.
+    # Answers to exchanges of tokens.
 
     def answer(self, rule: Rule, token: WorkloadToken, now: float) -> int:
         """The status for a token that is shown to a rule, and takes what that costs."""

@@ -99,16 +99,26 @@ class World:
             if row["blocked"] is not True and datetime.fromisoformat(row["expires"]).timestamp() > time()
         }
 
-    async def clean_up(self) -> None:
-        """A run to its end."""
-        await self.ask("POST", f"{BASE}/cleanup", json={"dryRun": False})
+    async def clean_up(self) -> dict[str, Any]:
+        """A run to its end, and its report. Among a hundred callers it may be told to come back, like each of them."""
+        await self._answered("POST", 202, json={"dryRun": False})
         for _ in range(int(_PATIENCE / _POLL)):
-            report = await self.ask("GET", f"{BASE}/cleanup")
-            # Among a hundred callers it may be one of those that are told to come back.
-            if report.status_code == 200 and not report.json()["running"]:
-                return
+            report = await self._answered("GET", 200)
+            if not report["running"]:
+                return report
             await asyncio.sleep(_POLL)
         pytest.fail("the cleanup never ended")
+
+    async def _answered(self, method: str, status: int, **request: Any) -> dict[str, Any]:
+        """Once it is not put off any more."""
+        for _ in range(int(_PATIENCE / _POLL)):
+            answer = await self.ask(method, f"{BASE}/cleanup", **request)
+            if answer.status_code == status:
+                body: dict[str, Any] = answer.json()
+                return body
+            assert answer.status_code == 503, answer.text
+            await asyncio.sleep(_POLL)
+        pytest.fail("the cleanup was put off again and again")
 
     async def comes_true(self, condition: Callable[[], bool]) -> bool:
         """Whether the background jobs of the replicas bring it about."""
@@ -220,7 +230,7 @@ async def test_an_off_boarding_under_a_hundred_callers(world: World) -> None:
 
     async def leave() -> None:
         del world.backstage.org.components[owner]
-        await world.clean_up()
+        print(f"off-boarding: {(await world.clean_up())['lastReport']['done']}")
 
     answers = await under_exchanges(world, FREE, leave())
     assert {row.status_code for row in answers} <= {200, 400, 503}

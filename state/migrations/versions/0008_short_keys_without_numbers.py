@@ -1,4 +1,4 @@
-"""The keys for one token are told apart by their age, not by a number."""
+"""Keys for one token have no number: `created_at` orders them."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -143,23 +143,31 @@ async def test_never_beside_a_cleanup_or_another(
     assert is_alices(litellm, secrets) == []
 
 
+async def begun_at(
+    make_service: MakeService, litellm: LiteLLMStandIn, bob: httpx.AsyncClient, path: str
+) -> tuple[Service, Gate, int]:
+    """An adoption that a service of its own has begun, held at a call of LiteLLM; and its id."""
+    plan_hash = (await planned(bob))["plan"]["hash"]
+    gate = Gate(litellm, path)
+    service = make_service(ports={"litellm": gate})
+    begun = await service.signed_in(BOB).post(ADOPTIONS, json={"by": "email", "dryRun": False, "planHash": plan_hash})
+    await gate.reached.wait()
+    return service, gate, begun.json()["adoptionId"]
+
+
 async def test_who_lost_the_lease_stops(
     make_service: MakeService, litellm: LiteLLMStandIn, bob: httpx.AsyncClient, clock: Clock
 ) -> None:
     """It slept; another replica may be at work. What it had begun is repaired."""
     secrets = alice_was_there(litellm)
-    plan_hash = (await planned(bob))["plan"]["hash"]
-    gate = Gate(litellm, "/user/new")
-    slow = make_service(ports={"litellm": gate})
-    begun = await slow.signed_in(BOB).post(ADOPTIONS, json={"by": "email", "dryRun": False, "planHash": plan_hash})
-    await gate.reached.wait()
+    slow, gate, adoption = await begun_at(make_service, litellm, bob, "/user/new")
     clock.advance(61)
     async with aclosing(Database(slow.settings.database_url, clock)) as database:
         lease = Lease(database, "cleanup", owner="another replica", life=60)
         held = await lease.acquire(only_if_due=False)
         assert held is not None
         gate.open.set()
-        report = await finished(bob, begun.json()["adoptionId"])
+        report = await finished(bob, adoption)
         assert report["outcome"] == "failed"
         assert owners_of(litellm, secrets) == {OLD}
         await lease.release(held, next_run_in=None)
@@ -173,16 +181,12 @@ async def test_who_lost_the_lease_while_it_read_begins_nothing(
 ) -> None:
     """It is not the one that may adopt any more, and nothing is there to repair."""
     alice_was_there(litellm)
-    plan_hash = (await planned(bob))["plan"]["hash"]
-    gate = Gate(litellm, "/user/list")
-    slow = make_service(ports={"litellm": gate})
-    begun = await slow.signed_in(BOB).post(ADOPTIONS, json={"by": "email", "dryRun": False, "planHash": plan_hash})
-    await gate.reached.wait()
+    slow, gate, adoption = await begun_at(make_service, litellm, bob, "/user/list")
     clock.advance(61)
     async with aclosing(Database(slow.settings.database_url, clock)) as database:
         assert await Lease(database, "cleanup", owner="another replica", life=60).acquire(only_if_due=False)
         gate.open.set()
-        report = await finished(bob, begun.json()["adoptionId"])
+        report = await finished(bob, adoption)
     assert report["outcome"] == "failed"
     assert [*litellm.rows.users] == [OLD]
 

@@ -331,8 +331,8 @@ async def test_what_a_rule_refused_is_one_event_a_minute(
     ],
     ids=["for a reason that is not known here", "for a known one"],
 )
-async def test_what_litellm_refuses_is_one_reason(  # noqa: PLR0917
-    make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn, clock: Clock, said: str, reason: str
+async def test_what_litellm_refuses_is_one_reason(
+    make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn, clock: Clock, *, said: str, reason: str
 ) -> None:
     """However often: the event of the minute has as many reasons as there are kinds."""
     refuses = httpx.Response(400, json={"error": {"message": said, "type": "bad_request_error", "code": "400"}})
