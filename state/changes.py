@@ -180,16 +180,12 @@ class ChangeTable:
             for row in rows
         ]
 
-    async def open_mints(self, owner: str) -> list[OpenChange]:
-        """The short keys that are being made for the owner, or were when their process died."""
-        running = sa.and_(_columns.holder.is_not(None), _columns.lease_until > self._database.now())
-        query = sa.select(_columns.operation, running.label("is_running"))
-        query = query.where(_is_open, _columns.action == Action.KEY_MINT, _columns.target == owner)
+    async def makes_short_keys(self, owner: str) -> bool:
+        """Whether a short key is being made for the owner; not if its process died meanwhile."""
+        query = sa.select(_columns.id).where(_is_open, _columns.action == Action.KEY_MINT, _columns.target == owner)
+        query = query.where(_columns.holder.is_not(None), _columns.lease_until > self._database.now()).limit(1)
         async with self._database.reading() as connection:
-            rows = await connection.execute(query)
-            return [
-                OpenChange(row.operation, Action.KEY_MINT, None, row.is_running, same_request=False) for row in rows
-            ]
+            return (await connection.execute(query)).first() is not None
 
     async def release_expired(
         self, connection: AsyncConnection, lock: str | None, request: IdempotentRequest | None

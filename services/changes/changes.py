@@ -136,6 +136,14 @@ class Changes:
             async with self._running(change), self._refusals_explained(principal, change):
                 yield change
 
+    async def mints_ended(self, owner: str) -> bool:
+        """Waits until no short key is being made for the owner. Returns False after half a minute, if one still is."""
+        for _ in range(int(LEASE_SECONDS / _POLL_SECONDS)):
+            if not await self.table.makes_short_keys(owner):
+                return True
+            await self.context.sleep(_POLL_SECONDS)
+        return False
+
     @asynccontextmanager
     async def resume(self, event: AuditEvent) -> AsyncIterator[Change]:
         """Takes an interrupted change over to repair it, under its user's lock.

@@ -1,7 +1,8 @@
 """Takes the keys of a leaver away, and gives them back.
 
 A key is recorded as blocked by us before it is blocked, and unblocked before that record is removed, so that the next
-run repairs a crash between any two steps. The result is read back from LiteLLM.
+run repairs a crash between any two steps. The result is read back from LiteLLM once no short key is being made: an
+exchange deletes its own when it finds that the owner leaves, unless it is interrupted.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from clients.litellm.blocking import LiteLLMBlocking
 from domain.errors import NotFoundError, UpstreamFaultError
 from domain.keys import Block, Blocker, ListedKey, ListedKeys
 from domain.offboarding import Offboarding
+from services.changes.changes import Changes
 from state.lease import HeldLease, Lease
 from state.offboardings import Offboardings
 from state.revocations import ReportedKeys
 
 _SUBJECT = "cleanup"
+STILL_MADE = "Short keys are still being made for the user"
 _OURS = (None, Blocker.OFFBOARDING)
 """Whose block is taken away. A key without an annotation may be one that was made elsewhere."""
 
@@ -38,6 +41,7 @@ class KeyBlocking:
     offboardings: Offboardings
     reported: ReportedKeys
     lease: Lease
+    changes: Changes
 
     async def look(self, held: HeldLease, offboarding: Offboarding) -> ListedKeys:
         """The keys of a user on hold. They have to be looked at again until `block` or `all_blocked` ends that."""
@@ -51,21 +55,26 @@ class KeyBlocking:
     async def block(
         self, held: HeldLease, offboarding: Offboarding, found: ListedKeys | None, *, key_count: int | None
     ) -> Blocked:
-        """Blocks the live keys among `found`, or of all if that is None. One that cannot be blocked stops no other."""
+        """Blocks the live keys, those `found` first. One that cannot be blocked stops no other."""
         user_id, ours = offboarding.user_id, list(offboarding.blocked_keys)
-        if found is None:
-            found = await self.keys.keys_of(user_id)
-        for key in found.live:
-            await self.lease.renew(held)
-            ours += [key.id] if key.id not in ours else []
-            await self.offboardings.set_blocked_keys(held, user_id, ours)
-            # Whether it was blocked is read back. A key that was deleted meanwhile is as good as blocked.
-            with suppress(NotFoundError, UpstreamFaultError):
-                await self.keys.block(key, Block(_SUBJECT, Blocker.OFFBOARDING, offboarding.since))
-        left = await self.keys.keys_of(user_id) if found.live else found
-        if (problem := problem_of(left)) is None:
+        late = (await self.keys.keys_of(user_id) if found is None else found).live
+        tried = set[str]()
+        while True:
+            for key in late:
+                await self.lease.renew(held)
+                ours += [key.id] if key.id not in ours else []
+                await self.offboardings.set_blocked_keys(held, user_id, ours)
+                # Whether it was blocked is read back. A key that was deleted meanwhile is as good as blocked.
+                with suppress(NotFoundError, UpstreamFaultError):
+                    await self.keys.block(key, Block(_SUBJECT, Blocker.OFFBOARDING, offboarding.since))
+            tried |= {key.id for key in late}
+            has_ended = await self.changes.mints_ended(user_id)
+            left = await self.keys.keys_of(user_id)
+            if not (late := tuple(key for key in left.live if key.id not in tried)):
+                break
+        if (problem := problem_of(left) if has_ended else STILL_MADE) is None:
             await self.all_blocked(held, user_id, key_count=key_count)
-        return Blocked(max(0, len(found.live) - len(left.live)), problem)
+        return Blocked(len(tried) - len(left.live), problem)
 
     async def restore(self, held: HeldLease, offboarding: Offboarding) -> int:
         """Unblocks exactly the keys that this service blocked. Returns their number.

@@ -12,12 +12,10 @@ from dataclasses import dataclass
 from clients.litellm.client import LiteLLM
 from domain.errors import NotFoundError, UpstreamFaultError, UpstreamTimeoutError
 from domain.offboarding import PlanEntry
-from services.changes.changes import Sleep
-from state.changes import LEASE_SECONDS, ChangeTable
+from services.changes.changes import Changes
+from services.offboarding.blocking import STILL_MADE
 from state.deletions import Deletions
 from state.lease import HeldLease, Lease
-
-_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +25,7 @@ class UserDeletion:
     litellm: LiteLLM
     deletions: Deletions
     lease: Lease
-    changes: ChangeTable
-    sleep: Sleep
+    changes: Changes
 
     async def delete(self, held: HeldLease, entry: PlanEntry, *, is_confirmed: bool) -> int:
         """Deletes the user, whether or not their keys could be blocked. Returns the number of keys by LiteLLM's count.
@@ -46,21 +43,14 @@ class UserDeletion:
             keys = 0 if user is None else user.keys
         if not is_confirmed:
             await self.deletions.reserve(held, entry.user_id, since=entry.since or 0.0)
-        await self._wait_for_mints(entry.user_id)
+        if not await self.changes.mints_ended(entry.user_id):
+            raise UpstreamTimeoutError(f"{STILL_MADE}; the next run goes on")
         await self.lease.renew(held)
         with suppress(NotFoundError):
             await self.litellm.delete_user(entry.user_id)
         if await self.litellm.user_exists(entry.user_id):
             raise UpstreamFaultError("LiteLLM still has the user after deleting them")
         return keys
-
-    async def _wait_for_mints(self, owner: str) -> None:
-        """Waits until no short key is being made for the owner. Raises UpstreamTimeoutError after half a minute."""
-        for _ in range(int(LEASE_SECONDS / _POLL_SECONDS)):
-            if not any(row.is_running for row in await self.changes.open_mints(owner)):
-                return
-            await self.sleep(_POLL_SECONDS)
-        raise UpstreamTimeoutError("Short keys are still being made for the user; the next run goes on")
 
     async def forget(self) -> None:
         """Forgets the deletions that do not count any more."""

@@ -230,7 +230,8 @@ async def test_an_off_boarding_under_a_hundred_callers(world: World) -> None:
 
     async def leave() -> None:
         del world.backstage.org.components[owner]
-        print(f"off-boarding: {(await world.clean_up())['lastReport']['done']}")
+        done = (await world.clean_up())["lastReport"]["done"]
+        assert (done["blocked"], done["failed"]) == ([owner], [])
 
     answers = await under_exchanges(world, FREE, leave())
     assert {row.status_code for row in answers} <= {200, 400, 503}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import httpx
 import pytest
@@ -23,17 +24,25 @@ from tests.support.requests import ended, exchange
 from tests.support.upstreams import Gate, Overriding, mint_and_lose
 
 
+@dataclass(frozen=True)
+class Minting:
+    """An exchange that goes on when the gate opens."""
+
+    task: asyncio.Task[httpx.Response]
+    gate: Gate
+
+
 @asynccontextmanager
 async def being_made(
     make_service: MakeService, litellm: LiteLLMStandIn, issuer: IssuerStandIn
-) -> AsyncIterator[asyncio.Task[httpx.Response]]:
-    """A key that LiteLLM has made already, for whose answer the service waits until the end of the block."""
+) -> AsyncIterator[Minting]:
+    """A key that LiteLLM has made already, for whose answer the service waits, at most until the end of the block."""
     await given(make_service().client(), issuer.token(jti="first"))
     gate = Gate(litellm, "/key/generate", after=True)
     task = asyncio.create_task(exchange(make_service(ports={"litellm": gate}).client(), issuer.token()))
     await gate.reached.wait()
     try:
-        yield task
+        yield Minting(task, gate)
     finally:
         gate.open.set()
         await asyncio.wait([task])
@@ -48,26 +57,66 @@ async def test_a_deletion_waits_for_it(
         refused = await bob.delete(user_path(CHECKOUT))
         assert refused.status_code == 504, refused.text
         assert CHECKOUT in litellm.rows.users
-    assert (minting.result().status_code, minting.result().json()) == (400, NOT_ACCEPTED)
+    assert (minting.task.result().status_code, minting.task.result().json()) == (400, NOT_ACCEPTED)
     assert len(litellm.rows.keys) <= 1
     assert (await events(bob, action="key.mint"))[0]["outcome"] == "failed"
     assert (await bob.delete(user_path(CHECKOUT))).status_code == 200
     assert (litellm.rows.keys, CHECKOUT in litellm.rows.users) == ({}, False)
 
 
-async def test_a_block_does_not_wait_for_it(
+async def blocked(service: Service, backstage: BackstageStandIn) -> tuple[Any, Any]:
+    """Who was blocked by a run after the owner has gone, and what failed."""
+    bob = service.signed_in(BOB)
+    backstage.org.components.pop(CHECKOUT, None)
+    await bob.post(f"{BASE}/cleanup", json={"dryRun": False})
+    report = (await ended(bob))["lastReport"]
+    return report["done"]["blocked"], report["done"]["failed"]
+
+
+async def test_a_block_waits_for_it(
+    make_service: MakeService, backstage: BackstageStandIn, litellm: LiteLLMStandIn, issuer: IssuerStandIn
+) -> None:
+    """The first key is blocked, and the one that was being made is deleted."""
+    async with being_made(make_service, litellm, issuer) as minting:
+
+        async def until_it_ends(_: float) -> None:
+            minting.gate.open.set()
+            await asyncio.wait([minting.task])
+
+        service = make_service(ports={"sleep": until_it_ends})
+        assert await blocked(service, backstage) == ([CHECKOUT], [])
+        assert minting.task.done()
+    assert minting.task.result().json() == NOT_ACCEPTED
+    assert [row["blocked"] for row in litellm.rows.keys.values()] == [True]
+    await nothing_is_open(service)
+
+
+async def test_a_block_finds_the_key_of_an_exchange_that_is_interrupted(
+    make_service: MakeService, backstage: BackstageStandIn, litellm: LiteLLMStandIn, issuer: IssuerStandIn, clock: Clock
+) -> None:
+    """Its process dies, and LiteLLM makes the key all the same while the block waits: it is blocked, too."""
+    async with being_made(make_service, litellm, issuer):
+
+        async def until_it_is_known_to_be_dead(_: float) -> None:
+            litellm.rows.add_key({"user_id": CHECKOUT})
+            clock.advance(31)
+
+        service = make_service(ports={"sleep": until_it_is_known_to_be_dead})
+        assert await blocked(service, backstage) == ([CHECKOUT], [])
+        assert [row["blocked"] for row in litellm.rows.keys.values()] == [True] * 3
+
+
+async def test_a_block_that_waits_for_too_long(
     make_service: MakeService, service: Service, backstage: BackstageStandIn, litellm: LiteLLMStandIn,
     issuer: IssuerStandIn,
 ) -> None:  # fmt: skip
-    """The first key is blocked, and the one that was being made is deleted."""
-    bob = service.signed_in(BOB)
-    async with being_made(make_service, litellm, issuer) as minting:
-        del backstage.org.components[CHECKOUT]
-        plan = (await bob.post(f"{BASE}/cleanup", json={"dryRun": True})).json()["plan"]
-        await bob.post(f"{BASE}/cleanup", json={"dryRun": False, "planHash": plan["hash"]})
-        await ended(bob)
-    assert minting.result().json() == NOT_ACCEPTED
-    assert [row["blocked"] for row in litellm.rows.keys.values()] == [True]
+    """The keys that are there are blocked at once, the report says what is not done, and the next run finds nothing."""
+    async with being_made(make_service, litellm, issuer):
+        done, failed = await blocked(service, backstage)
+        assert (done, [row["userId"] for row in failed]) == ([], [CHECKOUT])
+        assert "still being made" in failed[0]["error"]
+        assert [row["blocked"] for row in litellm.rows.keys.values()] == [True, True]
+    assert await blocked(service, backstage) == ([], [])
     await nothing_is_open(service)
 
 
@@ -197,5 +246,5 @@ async def test_a_process_that_hung_for_longer_than_its_lease(
     async with being_made(make_service, litellm, issuer) as minting:
         clock.advance(31)
         assert (await service.signed_in(BOB).delete(user_path(CHECKOUT))).status_code == 200
-    assert minting.result().status_code in {400, 503, 504}
+    assert minting.task.result().status_code in {400, 503, 504}
     assert litellm.rows.keys == {}
