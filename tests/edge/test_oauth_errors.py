@@ -23,7 +23,7 @@ SCHEMA: dict[str, Any] = {"$ref": "#/components/schemas/OAuthError"}
 REFUSED: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "no such path": ("POST", f"{BASE}/oauth/nowhere", {}, 404),
     "two slashes": ("POST", f"{TOKEN}//", {}, 404),
-    "an encoded letter in the path": ("POST", f"{BASE}/%6Fauth/revoke", {}, 404),
+    "an encoded letter in the path": ("POST", f"{BASE}/%6Fauth/nowhere", {}, 404),
     "an encoded letter in the path of a form": ("POST", f"{BASE}/%6Fauth/token", {"json": EXCHANGE}, 415),
     "an encoded letter elsewhere": ("GET", TOKEN.replace("api", "ap%69"), {}, 405),
     "a control character in the path": ("POST", f"{BASE}/oauth/%00", {}, 400),
