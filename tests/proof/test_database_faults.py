@@ -32,6 +32,7 @@ from tests.support.processes import output
 from tests.support.requests import API, NO_KEY, REQUESTS
 
 CHANGES = {name for name in API if operations()[name][0] != "GET"} - {"runCleanup", "startAdoption", "testWorkload"}
+CHANGES |= {"getDeviceCode"}  # who looks at a code may have guessed it, and is counted before the answer
 WORKS = {200, 202, 204}
 Fault = Callable[[Service], AbstractContextManager[Any]]
 
@@ -113,7 +114,7 @@ async def test_sqlite(make_service: MakeService, litellm: LiteLLMStandIn, fault:
             wrong.append(f"{response.status_code}: {response.text[:200]}")
         if operation in CHANGES and (litellm.rows.users, litellm.rows.keys) != before:
             wrong.append("LiteLLM was changed")
-        if method == "GET" and response.status_code not in WORKS | {404}:
+        if method == "GET" and operation not in CHANGES and response.status_code not in WORKS | {404}:
             wrong.append(f"{response.status_code}: {response.text[:200]}")
         cells.record(operation, wrong)
     await a_key(alice)
