@@ -16,6 +16,13 @@ from tests.support.command_line import Machine, approve_on_page, install_command
 pytestmark = pytest.mark.console
 
 
+async def again(trial: Opened) -> None:
+    """The same page, anew; signing in is remembered by no page."""
+    await trial.page.reload()
+    await trial.page.get_by_role("button", name="alice").click()
+    await trial.loaded()
+
+
 async def test_signed_in_on_the_page_a_program_gets_its_answer(trial: Opened, tmp_path: Path) -> None:
     """The built wheel, `login`, a click, `exec`; then the device is in the list, and signing it out ends its key."""
     command = await asyncio.to_thread(install_command, tmp_path / "environment")
@@ -32,13 +39,11 @@ async def test_signed_in_on_the_page_a_program_gets_its_answer(trial: Opened, tm
     key = await machine.runs("token")
     assert key.startswith("sk-")
     assert key not in said
-    await page.reload()
-    await trial.loaded()
     row = page.locator("tbody tr", has_text="litellm-key")
+    await again(trial)
     await expect(row).to_have_count(1)
     await machine.runs("logout")
     code_after, printed, _ = await machine.ends("token")
     assert (code_after, printed) == (2, "")
-    await page.reload()
-    await trial.loaded()
+    await again(trial)
     await expect(row).to_have_count(0)
