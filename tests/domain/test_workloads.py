@@ -89,6 +89,10 @@ def test_a_match(asked: Rule, given: VerifiedToken) -> None:
         (rule(None, NAMESPACE), of_kubernetes({}), "claims.kubernetes.io/namespace",
          'kubernetes.io/namespace is missing, expected "ci"'),
         (rule(None, NAMESPACE), of_kubernetes("ci"), "claims.kubernetes.io/namespace", None),
+        *[
+            (rule(None, NAMESPACE), of_kubernetes(claim), "claims.kubernetes.io/namespace", None)
+            for claim in ("namespace", ["namespace"], 1, None)
+        ],
         (rule(None, NAMESPACE), token(**NAMED_AS_ITS_PATH), "claims.kubernetes.io/namespace", None),
         (rule(None, (("a",), "x"), (("b",), "x")), token(a="x", b="y"), "claims.b", None),
         (rule("x", (("a",), "x")), token(a="y"), "sub", None),
