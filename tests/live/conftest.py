@@ -110,6 +110,7 @@ def config(tmp_path: Path) -> Path:
         f"""
         liteLLM:
           baseUrl: {litellm_url}
+          publicUrl: {litellm_url}
           masterKey: ${{LITELLM_MASTER_KEY}}
           adminGroup: group:default/admins
           allowedGroup: group:default/litellm-users
@@ -120,6 +121,7 @@ def config(tmp_path: Path) -> Path:
             - {{group: litellm-users, maxKeys: 60, maxKeyDuration: 30d, rpmLimit: 1000}}
         backend: {{baseUrl: '{backstage_url}', listen: '127.0.0.1:{PORT}', cors: {{origin: 'http://localhost:3000'}}}}
         litellmOrchestrator:
+          publicUrl: http://127.0.0.1:{PORT}
           backstage: {{issuer: '{backstage_url}/api/auth', catalogToken: '${{BACKSTAGE_CATALOG_TOKEN}}'}}
           cleanup: {{enabled: false}}
           maintenanceInterval: 1

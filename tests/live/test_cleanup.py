@@ -19,6 +19,7 @@ from playwright.async_api import expect
 from clients.litellm.rows import ANNOTATIONS
 from tests.conftest import ALICE, BASE, BOB, keys_path
 from tests.live.conftest import Live, opened, sign_in
+from tests.support.devices import approve, ask, poll, refresh, renewed
 from tests.support.processes import listening, output
 from tests.support.real_products import RealProducts
 
@@ -186,6 +187,28 @@ async def test_bob_confirms_a_plan_in_the_console(organisation: LiveOrganisation
         await expect(page.locator("tbody tr", has_text=ALICE)).to_contain_text("Keys blocked")
         await expect(page.locator("section.card h2")).to_have_text(re.compile("Run of .* Done"))
     assert await products.chat(key) == 401
+
+
+async def test_a_signed_in_device_of_somebody_who_leaves(organisation: LiveOrganisation) -> None:
+    """Alice's laptop gets no further key as soon as the catalog knows it, and the next run blocks the one it has."""
+    products = organisation.products
+    devices = {
+        "APP_CONFIG_litellmOrchestrator_cleanup_enabled": "false",
+        "APP_CONFIG_litellmOrchestrator_publicUrl": "https://portal.example.com",
+        "APP_CONFIG_liteLLM_publicUrl": os.environ["LITELLM_URL"],
+    }
+    async with listening("serve", "--config", str(organisation.config), **devices) as running:
+        live = Live(products, running)
+        async with live.caller(await products.token("alice")) as alice, live.caller(None) as laptop:
+            codes = await ask(laptop)
+            assert (await approve(alice, codes, ALICE)).status_code == 200
+            given = await renewed(laptop, (await poll(laptop, codes)).json()["refresh_token"])
+            await organisation.set_membership("")
+            refused = await refresh(laptop, given["refresh_token"])
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+        assert await products.chat(given["access_token"]) == 200
+        assert (await organisation.cleanup())["done"]["blocked"] == [ALICE]
+        assert await products.chat(given["access_token"]) == 401
 
 
 async def scheduled_run(origin: str, token: str) -> None:
