@@ -217,7 +217,7 @@ matrix: sdk ## The same on three versions of LiteLLM and two of Backstage, and t
 	PATH="$(CURDIR)/$(bin):$$PATH" $(bin)/python -m tests.matrix $(TABLES)
 
 .PHONY: bench
-bench: $(dev_stamp) ## Speed of each operation beside a bare pass-through, and of the trial; writes docs/performance.md
+bench: sdk ## Speed of each operation beside a bare pass-through, and of the trial; writes docs/performance.md
 	PATH="$(CURDIR)/$(bin):$$PATH" bench/run bench.throughput
 	$(bin)/python -m bench.trial
 
