@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from domain.due import Kind
 from domain.users import Tier
 from domain.workloads import KeyTerms
 from standalone.backstage import BackstageStandIn
@@ -100,6 +104,7 @@ async def test_a_rule_none_of_whose_models_the_owner_may_call_gives_nothing(
     [
         ({"grant_type": "password"}, {}, "unsupported_grant_type"),
         ({"grant_type": ""}, {}, "invalid_request"),
+        ({"client_id": ""}, {}, "invalid_request"),
         ({"client_id": "nobody"}, {}, "invalid_client"),
         ({"subject_token_type": "urn:ietf:params:oauth:token-type:saml2"}, {}, "invalid_request"),
         ({"subject_token": ""}, {}, "invalid_request"),
@@ -321,6 +326,22 @@ async def test_what_a_rule_refused_is_one_event_a_minute(
     (event,) = await events(service.signed_in(BOB), action="key.mint")
     assert (event["actor"], event["outcome"], event["keyId"]) == (f"workload:{PIPELINE}", "denied", None)
     assert event["detail"] == "5 verified tokens were refused within a minute: sub does not match (5)"
+
+
+async def test_a_minute_that_is_in_the_log_already(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, clock: Clock, tmp_path: Path
+) -> None:
+    """A replica that was slow does the task once more: there is no second event."""
+    await exchange(nobody, issuer.token(sub="repo:mallory/checkout:main"))
+    with closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
+        [task] = database.execute("SELECT * FROM due WHERE kind = ?", [Kind.REFUSED_EXCHANGES]).fetchall()
+        clock.advance(60)
+        await service.run_background_jobs()
+        database.execute(f"INSERT INTO due VALUES ({','.join('?' * len(task))})", task)
+        database.commit()
+    await service.run_background_jobs()
+    (event,) = await events(service.signed_in(BOB), action="key.mint")
+    assert event["detail"].startswith("1 verified tokens")
 
 
 @pytest.mark.parametrize(
