@@ -101,6 +101,7 @@ class Orchestrator:
         self._leaked = LeakedKeys(litellm=self.foundation.litellm, reported=self.foundation.reported)
         self._session_ends = SessionEnds(
             changes=self._changes,
+            codes=self.foundation.device_codes,
             sessions=self.foundation.sessions,
             short_keys=self.foundation.short_keys,
             issuer=self._issuer,

@@ -1,0 +1,282 @@
+"""What somebody hostile, or a race, can do to a sign-in, a refresh and a session."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from domain.sessions import CodeDecision, CodeState, Device, Session
+from standalone.backstage import BackstageStandIn
+from standalone.environment import CHECKOUT
+from standalone.litellm import LiteLLMStandIn
+from state.database import Database
+from state.device_codes import DeviceCodes
+from state.due import DueQueue
+from state.sessions import Sessions
+from state.tables import session_token
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, stored_in, user_path
+from tests.services.tokens.test_devices import DAVE, error_of
+from tests.support.audit import events, nothing_is_open
+from tests.support.devices import approve, ask, code_path, poll, refresh, renewed, revoke, sessions, sign_in
+from tests.support.keys import chat
+
+
+def session_path(got: dict[str, Any]) -> str:
+    return f"{BASE}/sessions/{got['session_id']}"
+
+
+async def test_a_device_code_is_no_refresh_token(service: Service, nobody: httpx.AsyncClient, clock: Clock) -> None:
+    """It gives no answer again, ends nothing by being used twice, and revokes nothing."""
+    codes = await ask(nobody)
+    await approve(service.signed_in(ALICE), codes, ALICE)
+    got = (await poll(nobody, codes)).json()
+    assert await error_of(await refresh(nobody, codes["device_code"])) == "invalid_grant"
+    clock.advance(31)
+    assert await error_of(await refresh(nobody, codes["device_code"])) == "invalid_grant"
+    assert (await revoke(nobody, codes["device_code"])).status_code == 200
+    assert len(await sessions(service.signed_in(ALICE))) == 1
+    await renewed(nobody, got["refresh_token"])
+
+
+async def test_a_refresh_token_is_no_device_code(service: Service, nobody: httpx.AsyncClient) -> None:
+    """Neither grant takes what is the other's."""
+    got = await sign_in(service, ALICE)
+    assert await error_of(await poll(nobody, {"device_code": got["refresh_token"]})) == "invalid_grant"
+    await renewed(nobody, got["refresh_token"])
+
+
+@pytest.mark.parametrize(("after", "is_theft"), [(29.9, False), (30, False), (30.1, True)])
+async def test_when_the_old_token_is_theft(
+    service: Service, nobody: httpx.AsyncClient, clock: Clock, *, after: float, is_theft: bool
+) -> None:
+    """After thirty seconds, and not before."""
+    old = (await sign_in(service, ALICE))["refresh_token"]
+    await renewed(nobody, old)
+    clock.advance(after)
+    assert (await refresh(nobody, old)).status_code == (400 if is_theft else 200)
+    assert (await sessions(service.signed_in(ALICE)) == []) is is_theft
+
+
+async def test_the_old_token_after_the_newer_one_was_used_is_theft_at_once(
+    service: Service, nobody: httpx.AsyncClient, clock: Clock, litellm: LiteLLMStandIn
+) -> None:
+    """Its answer was not lost: somebody used what was in it."""
+    old = (await sign_in(service, ALICE))["refresh_token"]
+    newer = (await renewed(nobody, old))["refresh_token"]
+    clock.advance(1)
+    newest = (await renewed(nobody, newer))["refresh_token"]
+    assert (await renewed(nobody, newer))["refresh_token"] == newest
+    clock.advance(1)
+    assert await error_of(await refresh(nobody, old)) == "invalid_grant"
+    assert await sessions(service.signed_in(ALICE)) == []
+    assert {row["blocked"] for row in litellm.rows.keys.values()} == {True}
+    assert await error_of(await refresh(nobody, newest)) == "invalid_grant"
+
+
+async def test_a_clock_that_steps_back(service: Service, nobody: httpx.AsyncClient, clock: Clock) -> None:
+    """An hour, by its operator: nobody is signed out by it, and a lost answer is given again."""
+    old = (await sign_in(service, ALICE))["refresh_token"]
+    newer = (await renewed(nobody, old))["refresh_token"]
+    clock.advance(-3600)
+    assert (await renewed(nobody, old))["refresh_token"] == newer
+    await service.run_background_jobs()
+    await renewed(nobody, newer)
+    assert len(await sessions(service.signed_in(ALICE))) == 1
+
+
+async def test_a_lock_outlasts_no_clock_that_steps_back(service: Service, clock: Clock) -> None:
+    """Ten minutes are ten minutes, and the limit of all guesses is that of a minute."""
+    alice, wrong = service.signed_in(ALICE), {"user_code": "BBBB-BBBB"}
+    assert {(await alice.get(code_path(wrong))).status_code for _ in range(5)} == {404}
+    clock.advance(-3600)
+    assert (await service.signed_in(ALICE).get(code_path(wrong))).headers["retry-after"] == "600"
+    assert (await service.signed_in(BOB).get(code_path(wrong))).status_code == 404
+
+
+async def test_what_a_leaver_approved_gives_nothing(
+    service: Service, nobody: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
+    """Off-boarding takes it back, also while the catalog still has them, and whoever's keys it would have given."""
+    await sign_in(service, DAVE)
+    first, second, others = await ask(nobody), await ask(nobody), await ask(nobody)
+    await approve(service.signed_in(DAVE), first, DAVE)
+    await approve(service.signed_in(DAVE), second, CHECKOUT)
+    await approve(service.signed_in(BOB), others, CHECKOUT)
+    assert (await service.signed_in(BOB).delete(user_path(DAVE))).status_code == 200
+    for codes in (first, second):
+        assert await error_of(await poll(nobody, codes)) == "access_denied"
+    assert await sessions(service.signed_in(BOB), DAVE) == []
+    assert litellm.rows.keys == {}
+    assert (await poll(nobody, others)).status_code == 200
+
+
+async def test_a_sign_in_that_commits_while_its_person_is_off_boarded(
+    make_service: MakeService, database_settings: dict[str, Any], clock: Clock
+) -> None:
+    """Of two transactions at once, the later one sees the earlier one: no session begins that nobody ends."""
+    settings = make_service(**database_settings).settings
+    database = Database(settings.database_url, clock)
+    codes, due = DeviceCodes(database), DueQueue(database)
+    held = Sessions(database, due)
+    device = Device("litellm-key", None, None, None)
+    async with database.transaction() as connection:
+        assert await codes.add(connection, "device", "user", device, life=600, interval=5)
+        await codes.decide(connection, "device", CodeDecision(CodeState.APPROVED, DAVE, CHECKOUT, 3600, "ses_1"))
+    began = asyncio.Event()
+
+    async def signing_in() -> None:
+        async with database.transaction() as connection:
+            assert await codes.sign_in(connection, "device")
+            began.set()
+            for _ in range(50):
+                await asyncio.sleep(0)
+            session = Session("ses_1", DAVE, CHECKOUT, device, 3600, 0, 0, 0, 3600)
+            await held.add(connection, session, code="device", token="token", sealed=b"")
+
+    async def off_boarding() -> None:
+        await began.wait()
+        async with database.transaction() as connection:
+            await codes.refuse_all(connection, DAVE)
+            await held.end_all(connection, DAVE)
+
+    await asyncio.gather(signing_in(), off_boarding())
+    assert await held.ended(DAVE) == ["ses_1"]
+    await database.aclose()
+
+
+async def test_two_people_approve_at_once(make_service: MakeService, database_settings: dict[str, Any]) -> None:
+    """One of them does, over two replicas; the other is told so, and their keys are nobody's."""
+    first, second = make_service(**database_settings), make_service(**database_settings)
+    codes = await ask(first.client())
+    answers = await asyncio.gather(
+        approve(first.signed_in(ALICE), codes, ALICE), approve(second.signed_in(BOB), codes, BOB)
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    winner = ALICE if answers[0].status_code == 200 else BOB
+    assert (await poll(first.client(), codes)).json()["principal"] == winner
+    seen = (await first.signed_in(BOB if winner == ALICE else ALICE).get(code_path(codes))).json()
+    assert (seen["state"], seen["owner"]) == ("signed-in", None)
+
+
+async def test_a_code_that_expires_between_the_look_and_the_click(
+    make_service: MakeService, clock: Clock, litellm: LiteLLMStandIn, nobody: httpx.AsyncClient
+) -> None:
+    """It is approved in time, or not at all."""
+
+    class Late(httpx.ASGITransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            clock.advance(601)
+            return await super().handle_async_request(request)
+
+    service = make_service(ports={"litellm": Late(litellm.app)})
+    codes = await ask(nobody)
+    answer = await approve(service.signed_in(ALICE), codes, ALICE)
+    assert (answer.status_code, answer.json()["error"]["name"]) == (409, "ConflictError")
+    assert await error_of(await poll(nobody, codes)) == "expired_token"
+    await nothing_is_open(service)
+
+
+async def test_an_approval_is_worth_as_long_as_its_code(
+    service: Service, nobody: httpx.AsyncClient, clock: Clock
+) -> None:
+    """A device that comes later has to begin again."""
+    codes = await ask(nobody)
+    clock.advance(599)
+    assert (await approve(service.signed_in(ALICE), codes, ALICE)).status_code == 200
+    clock.advance(2)
+    assert await error_of(await poll(nobody, codes)) == "expired_token"
+    assert await sessions(service.signed_in(ALICE)) == []
+
+
+async def test_an_owner_that_is_gone(
+    service: Service, nobody: httpx.AsyncClient, backstage: BackstageStandIn, litellm: LiteLLMStandIn
+) -> None:
+    """Nobody gets keys of it any more, an admin neither; nobody's other devices are signed out."""
+    own, managed, admins = await sign_in(service, DAVE), await sign_in(service, DAVE, CHECKOUT), None
+    admins = await sign_in(service, BOB, CHECKOUT)
+    backstage.org.components.pop(CHECKOUT)
+    assert (await service.signed_in(BOB).delete(user_path(CHECKOUT))).status_code == 200
+    before = len(litellm.rows.keys)
+    for got in (managed, admins):
+        assert await error_of(await refresh(nobody, got["refresh_token"])) == "invalid_grant"
+    assert len(litellm.rows.keys) == before
+    await renewed(nobody, own["refresh_token"])
+
+
+async def test_a_sign_out_and_a_theft_at_once(
+    make_service: MakeService, litellm: LiteLLMStandIn, clock: Clock, database_settings: dict[str, Any]
+) -> None:
+    """Over two replicas: whichever is first, no key works afterwards."""
+    first, second = make_service(**database_settings), make_service(**database_settings)
+    got = await sign_in(first, ALICE)
+    newer = await renewed(first.client(), got["refresh_token"])
+    clock.advance(31)
+    if not database_settings:
+        await asyncio.gather(
+            first.signed_in(ALICE).delete(session_path(got)), refresh(second.client(), got["refresh_token"])
+        )
+    else:  # PostgreSQL has a clock of its own, by which it is no theft yet
+        await asyncio.gather(
+            first.signed_in(ALICE).delete(session_path(got)), revoke(second.client(), got["refresh_token"])
+        )
+    assert [await chat(litellm, row["access_token"]) for row in (got, newer)] == [401, 401]
+    assert await sessions(first.signed_in(ALICE)) == []
+    assert await error_of(await refresh(second.client(), newer["refresh_token"])) == "invalid_grant"
+    await nothing_is_open(first)
+
+
+async def test_sign_outs_against_refreshes(
+    make_service: MakeService, litellm: LiteLLMStandIn, database_settings: dict[str, Any]
+) -> None:
+    """Five devices, each signed out while it renews, over two replicas: no key is left, and no session."""
+    first, second = make_service(**database_settings), make_service(**database_settings)
+    given = [await sign_in(first, ALICE) for _ in range(5)]
+    alice, device = first.signed_in(ALICE), second.client()
+    answers = await asyncio.gather(
+        *(refresh(device, got["refresh_token"]) for got in given), *(alice.delete(session_path(got)) for got in given)
+    )
+    assert {answer.status_code for answer in answers[5:]} == {204}
+    assert {answer.status_code for answer in answers[:5]} <= {200, 400}
+    assert litellm.rows.keys == {}
+    assert await sessions(alice) == []
+    await nothing_is_open(first)
+
+
+async def test_a_stolen_database(service: Service, nobody: httpx.AsyncClient, tmp_path: Path, clock: Clock) -> None:
+    """Its file has no code, no token and no key, not even while it keeps the answer that may have been lost."""
+    codes = await ask(nobody)
+    await approve(service.signed_in(ALICE), codes, ALICE)
+    first = (await poll(nobody, codes)).json()
+    second = await renewed(nobody, first["refresh_token"])
+    assert (await renewed(nobody, first["refresh_token"]))["access_token"] == second["access_token"]
+    plain = codes["user_code"].replace("-", "")
+    secrets = {codes["device_code"], codes["user_code"], plain}
+    secrets |= {got[name] for got in (first, second) for name in ("access_token", "refresh_token")}
+    stored = stored_in(tmp_path)
+    assert second["session_id"].encode() in stored
+    assert [secret for secret in secrets if secret.encode() in stored] == []
+    clock.advance(61)
+    await service.run_background_jobs()
+    database = Database(service.settings.database_url, clock)
+    async with database.reading() as connection:
+        kept = await connection.execute(sa.select(session_token.c.hash).where(session_token.c.sealed.is_not(None)))
+        assert kept.all() == []
+    await database.aclose()
+
+
+async def test_events_of_a_device_have_no_secret(service: Service, nobody: httpx.AsyncClient) -> None:
+    """Of a whole life: signed in, renewed, used twice at once, signed out."""
+    codes = await ask(nobody)
+    await approve(service.signed_in(ALICE), codes, ALICE)
+    first = (await poll(nobody, codes)).json()
+    second = await renewed(nobody, first["refresh_token"])
+    await revoke(nobody, second["refresh_token"])
+    told = str(await events(service.signed_in(BOB)))
+    secrets = {codes["device_code"], codes["user_code"], codes["user_code"].replace("-", "")}
+    secrets |= {got[name] for got in (first, second) for name in ("access_token", "refresh_token")}
+    assert [secret for secret in secrets if secret in told] == []
