@@ -36,7 +36,9 @@ class RevokeToken:
         async with self.database.reading() as connection:
             known = await self.sessions.known(connection, token_hash)
         if known is not None and is_refresh_token(parameters["token"]):
-            if not known.session.is_ended:
+            if known.session.is_ended:
+                await self.ends.finish(known.session)
+            else:
                 person = Principal(known.session.principal, frozenset({Role.MEMBER}))
                 await self.ends.end(person, known.session)
             return True

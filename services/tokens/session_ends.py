@@ -51,6 +51,10 @@ class SessionEnds:
         """Ends it and blocks its keys, as leaked ones. Raises UpstreamError: then the due queue blocks them."""
         await self._end(_GUARD, session, is_theft=True)
 
+    async def finish(self, session: Session) -> None:
+        """Deletes the keys of one that has ended before: what was asked then may have failed. Raises UpstreamError."""
+        await self._finish(session.id, is_theft=False)
+
     async def mark_of_leaver(self, connection: AsyncConnection, owner: str) -> None:
         """Ends the sessions that somebody who is off-boarded signed in, or that get keys of theirs.
 

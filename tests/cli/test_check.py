@@ -85,7 +85,9 @@ def test_everything_is_well(place: Place, capsys: pytest.CaptureFixture[str]) ->
     ]  # fmt: skip
     assert "ok       LiteLLM's version: 1.104.5" in lines
     assert lines[4].endswith("publishes them, for ES256")
-    assert lines[11].endswith("sign-in of devices: at http://orchestrator.standalone/api/litellm-orchestrator/console#/devices")
+    assert lines[11].endswith(
+        "sign-in of devices: at http://orchestrator.standalone/api/litellm-orchestrator/console#/devices"
+    )
     assert lines[12].endswith("its schema is up to date")
 
 

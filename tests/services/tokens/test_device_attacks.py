@@ -11,19 +11,24 @@ import pytest
 import sqlalchemy as sa
 
 from domain.sessions import CodeDecision, CodeState, Device, Session
+from services.tokens.codes import hash_of_user_code
 from standalone.backstage import BackstageStandIn
 from standalone.environment import CHECKOUT
 from standalone.litellm import LiteLLMStandIn
 from state.database import Database
 from state.device_codes import DeviceCodes
 from state.due import DueQueue
+from state.root import Root
 from state.sessions import Sessions
 from state.tables import session_token
-from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, stored_in, user_path
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, stored_in, user_path
 from tests.services.tokens.test_devices import DAVE, error_of
 from tests.support.audit import events, nothing_is_open
 from tests.support.devices import approve, ask, code_path, poll, refresh, renewed, revoke, sessions, sign_in
 from tests.support.keys import chat
+from tests.support.upstreams import Gate, Holding, answering, refuse
+
+_PATIENCE = 60
 
 
 def session_path(got: dict[str, Any]) -> str:
@@ -87,6 +92,27 @@ async def test_a_clock_that_steps_back(service: Service, nobody: httpx.AsyncClie
     await service.run_background_jobs()
     await renewed(nobody, newer)
     assert len(await sessions(service.signed_in(ALICE))) == 1
+
+
+async def test_slow_guesses_are_those_of_ten_minutes(service: Service, clock: Clock) -> None:
+    """Who is wrong four times, and again much later, is not locked out."""
+    wrong = {"user_code": "BBBB-BBBB"}
+    for _ in range(3):
+        alice = service.signed_in(ALICE)
+        assert {(await alice.get(code_path(wrong))).status_code for _ in range(4)} == {404}
+        clock.advance(601)
+
+
+async def test_a_lock_outlasts_the_cleaning_of_the_table(service: Service, clock: Clock) -> None:
+    """Also if the first of the five was ten minutes ago."""
+    alice, wrong = service.signed_in(ALICE), {"user_code": "BBBB-BBBB"}
+    await alice.get(code_path(wrong))
+    clock.advance(599)
+    alice = service.signed_in(ALICE)
+    assert {(await alice.get(code_path(wrong))).status_code for _ in range(4)} == {404}
+    clock.advance(100)
+    await service.run_background_jobs()
+    assert (await alice.get(code_path(wrong))).headers["retry-after"] == "500"
 
 
 async def test_a_lock_outlasts_no_clock_that_steps_back(service: Service, clock: Clock) -> None:
@@ -267,6 +293,106 @@ async def test_a_stolen_database(service: Service, nobody: httpx.AsyncClient, tm
         kept = await connection.execute(sa.select(session_token.c.hash).where(session_token.c.sealed.is_not(None)))
         assert kept.all() == []
     await database.aclose()
+
+
+async def test_a_revocation_that_failed_is_done_when_it_is_asked_again(
+    make_service: MakeService, service: Service, litellm: LiteLLMStandIn
+) -> None:
+    """Not only once the due queue comes to it, and it is one end of one session; no answer is given again meanwhile."""
+    nobody, away = service.client(), make_service(ports={"litellm": answering(refuse)}).client()
+    codes = await ask(nobody)
+    await approve(service.signed_in(ALICE), codes, ALICE)
+    token = (await poll(nobody, codes)).json()["refresh_token"]
+    assert (await revoke(away, token)).status_code == 503
+    assert await error_of(await poll(nobody, codes)) == "invalid_grant"
+    assert await error_of(await refresh(nobody, token)) == "invalid_grant"
+    assert len(litellm.rows.keys) == 1
+    assert (await revoke(away, token)).status_code == 503
+    answer = await revoke(nobody, token)
+    assert (answer.status_code, answer.headers["effective-within"]) == (200, "60")
+    assert litellm.rows.keys == {}
+    assert len(await events(service.signed_in(BOB), action="session.end")) == 1
+
+
+async def test_a_code_that_expires_while_its_key_is_made(
+    make_service: MakeService, service: Service, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """The key is deleted, and no session begins."""
+    codes = await ask(service.client())
+    await approve(service.signed_in(ALICE), codes, ALICE)
+    gate = Gate(litellm, "/key/generate", after=True)
+    task = asyncio.create_task(poll(make_service(ports={"litellm": gate}).client(), codes))
+    async with asyncio.timeout(_PATIENCE):
+        await gate.reached.wait()
+    clock.advance(601)
+    gate.open.set()
+    assert await error_of(await task) == "expired_token"
+    assert (litellm.rows.keys, await sessions(service.signed_in(ALICE))) == ({}, [])
+    await nothing_is_open(service)
+
+
+@pytest.mark.parametrize("grant", ["device_code", "refresh_token"])
+async def test_nothing_is_made_for_a_token_that_was_used_meanwhile(
+    make_service: MakeService, service: Service, litellm: LiteLLMStandIn, backstage: BackstageStandIn, grant: str
+) -> None:
+    """While the catalog was asked, another replica has answered: the same answer, and no key is made for nobody."""
+    catalog = Holding(httpx.ASGITransport(backstage.app))
+    slow, quick, codes = (
+        make_service(ports={"backstage": catalog}).client(),
+        service.client(),
+        await ask(service.client()),
+    )
+    await approve(service.signed_in(ALICE), codes, ALICE)
+    old = "" if grant == "device_code" else (await poll(quick, codes)).json()["refresh_token"]
+
+    async def asked(client: httpx.AsyncClient) -> httpx.Response:
+        return await (refresh(client, old) if old else poll(client, codes))
+
+    catalog.held.add("/api/catalog/entities/by-name/user/default/alice")
+    task = asyncio.create_task(asked(slow))
+    async with asyncio.timeout(_PATIENCE):
+        await catalog.arrived.wait()
+    first = (await asked(quick)).json()
+    made = litellm.requests.count("POST /key/generate")
+    catalog.released.set()
+    assert (await task).json() == first
+    assert litellm.requests.count("POST /key/generate") == made
+
+
+async def test_a_revoked_key_is_forgotten(service: Service, nobody: httpx.AsyncClient) -> None:
+    """It counts for nothing any more, and is not revoked twice."""
+    got = await sign_in(service, ALICE)
+    for _ in range(2):
+        assert (await revoke(nobody, got["access_token"])).status_code == 200
+    assert [row["livingKeys"] for row in await sessions(service.signed_in(ALICE))] == [0]
+    assert len(await events(service.signed_in(BOB), action="key.revoke")) == 1
+
+
+async def test_keys_of_a_stolen_session_are_marked_as_leaked(
+    service: Service, nobody: httpx.AsyncClient, clock: Clock
+) -> None:
+    """So that nothing unblocks them, an admin neither."""
+    old = (await sign_in(service, ALICE))["refresh_token"]
+    await renewed(nobody, old)
+    clock.advance(31)
+    await refresh(nobody, old)
+    await service.run_background_jobs()
+    bob = service.signed_in(BOB)
+    keys = (await bob.get(keys_path(ALICE))).json()["keys"]
+    assert [(row["blocked"], row["blockedBy"]) for row in keys] == [(True, "report")] * 2
+    for row in keys:
+        assert (await bob.patch(keys_path(ALICE, row["token"]), json={"blocked": False})).status_code == 403
+
+
+async def test_the_same_code_means_nothing_elsewhere(tmp_path: Path) -> None:
+    """Its hash takes the root of a database: a table of all codes is of no use for another one."""
+    hashes = set()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        database = Database(f"sqlite+aiosqlite:///{tmp_path / name / 'state.sqlite3'}")
+        hashes.add(await hash_of_user_code(Root(database), "WDJB-MJHT"))
+        await database.aclose()
+    assert len(hashes) == 2
 
 
 async def test_events_of_a_device_have_no_secret(service: Service, nobody: httpx.AsyncClient) -> None:
