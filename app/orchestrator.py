@@ -533,7 +533,7 @@ class Orchestrator:
                 clients=clients, database=database, sessions=sessions, keys=keys, ends=self._session_ends
             )
         return [
-            TokenEndpoint(grants=grants),
+            TokenEndpoint(grants=grants, metrics=foundation.metrics),
             AuthorizationMetadata(service_url=settings.service_url, grant_types=tuple(grants)),
             AuthorizeDevice(
                 service_url=settings.service_url,

@@ -49,6 +49,7 @@ class SessionEnds:
 
     async def stolen(self, session: Session) -> None:
         """Ends it and blocks its keys, as leaked ones. Raises UpstreamError: then the due queue blocks them."""
+        self.changes.metrics.stolen_sessions.inc()
         await self._end(_GUARD, session, is_theft=True)
 
     async def finish(self, session: Session) -> None:

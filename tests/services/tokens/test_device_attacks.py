@@ -26,6 +26,7 @@ from tests.services.tokens.test_devices import DAVE, error_of
 from tests.support.audit import events, nothing_is_open
 from tests.support.devices import approve, ask, code_path, poll, refresh, renewed, revoke, sessions, sign_in
 from tests.support.keys import chat
+from tests.support.metrics import metrics_of
 from tests.support.upstreams import Gate, Holding, answering, refuse
 
 _PATIENCE = 60
@@ -81,6 +82,32 @@ async def test_the_old_token_after_the_newer_one_was_used_is_theft_at_once(
     assert await sessions(service.signed_in(ALICE)) == []
     assert {row["blocked"] for row in litellm.rows.keys.values()} == {True}
     assert await error_of(await refresh(nobody, newest)) == "invalid_grant"
+
+
+async def test_sign_ins_are_counted(service: Service, nobody: httpx.AsyncClient, clock: Clock) -> None:
+    """By grant and result, with what people decided, and thefts on their own."""
+    codes, refused = await ask(nobody), await ask(nobody)
+    await poll(nobody, codes)
+    await approve(service.signed_in(ALICE), codes, ALICE)
+    await service.signed_in(ALICE).post(code_path(refused, "refusal"))
+    old = (await poll(nobody, codes)).json()["refresh_token"]
+    await poll(nobody, refused)
+    await renewed(nobody, old)
+    clock.advance(31)
+    await refresh(nobody, old)
+    found = await metrics_of(service)
+    expected = {
+        'token_requests_total{grant="device_code",result="authorization_pending"}': 1,
+        'token_requests_total{grant="device_code",result="issued"}': 1,
+        'token_requests_total{grant="device_code",result="access_denied"}': 1,
+        'token_requests_total{grant="refresh_token",result="issued"}': 1,
+        'token_requests_total{grant="refresh_token",result="invalid_grant"}': 1,
+        'changes_total{action="session.approve",outcome="done"}': 1,
+        'changes_total{action="session.refuse",outcome="done"}': 1,
+        'changes_total{action="session.end",outcome="done"}': 1,
+        "stolen_sessions_total": 1,
+    }
+    assert {name: found.get(name) for name in expected} == expected
 
 
 async def test_a_clock_that_steps_back(service: Service, nobody: httpx.AsyncClient, clock: Clock) -> None:
