@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import httpx
 import pytest
 import sqlalchemy as sa
 
-from domain.sessions import CodeDecision, CodeState, Device, Session
+from domain.sessions import CodeDecision, CodeState, Device, DeviceAuthorization, Session, SessionTokens
+from domain.workloads import IssuedSession, IssuedToken
 from services.tokens.codes import hash_of_user_code
+from services.tokens.session_ends import SessionEnds
 from standalone.backstage import BackstageStandIn
 from standalone.environment import CHECKOUT
 from standalone.litellm import LiteLLMStandIn
@@ -19,7 +22,7 @@ from state.database import Database
 from state.device_codes import DeviceCodes
 from state.due import DueQueue
 from state.root import Root
-from state.sessions import Sessions
+from state.sessions import KnownToken, Sessions
 from state.tables import session_token
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, stored_in, user_path
 from tests.services.tokens.test_devices import DAVE, error_of
@@ -30,6 +33,8 @@ from tests.support.metrics import metrics_of
 from tests.support.upstreams import Gate, Holding, answering, refuse
 
 _PATIENCE = 60
+DEVICE = Device("litellm-key", None, None, None)
+NEVER = Session("ses_1", DAVE, CHECKOUT, DEVICE, 3600, 0, 0, 0, 3600)
 
 
 def session_path(got: dict[str, Any]) -> str:
@@ -176,9 +181,9 @@ async def test_a_sign_in_that_commits_while_its_person_is_off_boarded(
     database = Database(settings.database_url, clock)
     codes, due = DeviceCodes(database), DueQueue(database)
     held = Sessions(database, due)
-    device = Device("litellm-key", None, None, None)
+    ends = SessionEnds(changes=ANY, codes=codes, sessions=held, short_keys=ANY, issuer=ANY, leaked=ANY)
     async with database.transaction() as connection:
-        assert await codes.add(connection, "device", "user", device, life=600, interval=5)
+        assert await codes.add(connection, "device", "user", DEVICE, life=600, interval=5)
         await codes.decide(connection, "device", CodeDecision(CodeState.APPROVED, DAVE, CHECKOUT, 3600, "ses_1"))
     began = asyncio.Event()
 
@@ -188,14 +193,12 @@ async def test_a_sign_in_that_commits_while_its_person_is_off_boarded(
             began.set()
             for _ in range(50):
                 await asyncio.sleep(0)
-            session = Session("ses_1", DAVE, CHECKOUT, device, 3600, 0, 0, 0, 3600)
-            await held.add(connection, session, code="device", token="token", sealed=b"")
+            await held.add(connection, NEVER, code="device", token="token", sealed=b"")
 
     async def off_boarding() -> None:
         await began.wait()
         async with database.transaction() as connection:
-            await codes.refuse_all(connection, DAVE)
-            await held.end_all(connection, DAVE)
+            await ends.mark_of_leaver(connection, DAVE)
 
     await asyncio.gather(signing_in(), off_boarding())
     assert await held.ended(DAVE) == ["ses_1"]
@@ -420,6 +423,28 @@ async def test_the_same_code_means_nothing_elsewhere(tmp_path: Path) -> None:
         hashes.add(await hash_of_user_code(Root(database), "WDJB-MJHT"))
         await database.aclose()
     assert len(hashes) == 2
+
+
+async def test_no_repr_has_a_secret() -> None:
+    """Nor would a traceback that shows one."""
+    shown = repr(
+        (
+            DeviceAuthorization("lod_x", "WDJB-MJHT", "page", "page/WDJB-MJHT", 600, 5),
+            SessionTokens("ses_1", "sk-x", 0.0, "lor_x", 0.0),
+            IssuedToken("sk-x", 1, IssuedSession("lor_x", 1, "ses_1", ALICE, ALICE, None)),
+            KnownToken(NEVER, None, False, b"sealed"),
+        )
+    )
+    assert [secret for secret in ("lod_", "lor_", "sk-", "WDJB", "sealed'") if secret in shown] == []
+
+
+async def test_no_redirect_comes_from_the_host_header(nobody: httpx.AsyncClient) -> None:
+    """Whatever path leads to another one."""
+    forged = {"Host": "evil.example.com", "X-Forwarded-Host": "evil.example.com", "X-Forwarded-Proto": "gopher"}
+    for path in ("/console", "/console/", "/docs", "/docs/", "/sessions/", "/oauth/token/", "/.well-known/x/", "/"):
+        for method in ("GET", "POST"):
+            answer = await nobody.request(method, f"{BASE}{path}", headers=forged)
+            assert "evil" not in answer.text + str(answer.headers), path
 
 
 async def test_events_of_a_device_have_no_secret(service: Service, nobody: httpx.AsyncClient) -> None:
