@@ -161,5 +161,15 @@ async def test_a_session_that_ended_is_kept_until_its_keys_are_gone(database: Da
     await shift(database, session.c.expires_at, 3601)
     await sessions.forget()
     assert await sessions.ended(ALICE) == ["ses_1"]
+    found = await sessions.find("ses_1")
+    assert (found is not None and found.is_ended, await sessions.of_person(ALICE)) == (True, [])
+    async with database.transaction() as connection:
+        await sessions.remove(connection, "ses_1")
     assert await sessions.find("ses_1") is None
-    assert await sessions.of_person(ALICE) == []
+
+
+async def test_a_session_that_was_not_used_for_its_life_is_none(database: Database, sessions: Sessions) -> None:
+    """Before it is forgotten, too."""
+    assert await sessions.find("ses_1") is not None
+    await shift(database, session.c.expires_at, 3601)
+    assert (await sessions.find("ses_1"), await sessions.of_person(ALICE)) == (None, [])

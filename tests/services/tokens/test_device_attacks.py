@@ -25,9 +25,9 @@ from state.root import Root
 from state.sessions import KnownToken, Sessions
 from state.tables import session_token
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, stored_in, user_path
-from tests.services.tokens.test_devices import DAVE, error_of
+from tests.services.tokens.test_devices import DAVE, DEVICES, error_of
 from tests.support.audit import events, nothing_is_open
-from tests.support.devices import approve, ask, code_path, poll, refresh, renewed, revoke, sessions, sign_in
+from tests.support.devices import CLIENT, approve, ask, code_path, poll, refresh, renewed, revoke, sessions, sign_in
 from tests.support.keys import chat
 from tests.support.metrics import metrics_of
 from tests.support.upstreams import Gate, Holding, answering, refuse
@@ -87,6 +87,29 @@ async def test_the_old_token_after_the_newer_one_was_used_is_theft_at_once(
     assert await sessions(service.signed_in(ALICE)) == []
     assert {row["blocked"] for row in litellm.rows.keys.values()} == {True}
     assert await error_of(await refresh(nobody, newest)) == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    ("all_these", "and_this", "but_not_this"),
+    [
+        ([f"2001:db8::{number:x}" for number in range(1, 31)], "2001:db8::ffff:1", "2001:db8:0:1::1"),
+        ([f"2001:db8:1::{number:x}" for number in range(1, 31)], "[2001:db8:1::7]:443", "2001:db8:2::7"),
+        ([f"::ffff:192.0.2.{number}" for number in range(1, 31)], "192.0.2.200", "192.0.3.1"),
+    ],
+    ids=["a /64", "with a port", "IPv4 within IPv6"],
+)
+async def test_a_network_is_one_whatever_addresses_it_has(
+    make_service: MakeService, all_these: list[str], and_this: str, but_not_this: str
+) -> None:
+    """What is before the last address is the word of a stranger, and changes nothing."""
+    client = make_service(trusted_proxies=("127.0.0.1",)).client()
+
+    async def asked(address: str) -> int:
+        headers = {"X-Forwarded-For": f"203.0.113.9, 127.0.0.1, {address}"}
+        return (await client.post(DEVICES, data={"client_id": CLIENT}, headers=headers)).status_code
+
+    assert {await asked(address) for address in all_these} == {200}
+    assert (await asked(and_this), await asked(but_not_this)) == (429, 200)
 
 
 async def test_sign_ins_are_counted(service: Service, nobody: httpx.AsyncClient, clock: Clock) -> None:
@@ -342,6 +365,23 @@ async def test_a_revocation_that_failed_is_done_when_it_is_asked_again(
     assert (answer.status_code, answer.headers["effective-within"]) == (200, "60")
     assert litellm.rows.keys == {}
     assert len(await events(service.signed_in(BOB), action="session.end")) == 1
+
+
+async def test_a_sign_out_that_failed_is_done_when_it_is_asked_again(
+    make_service: MakeService, service: Service, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """By the same person, and by nobody else; afterwards there is no such device."""
+    got, bob, alice = await sign_in(service, ALICE), service.signed_in(BOB), service.signed_in(ALICE)
+    away = make_service(ports={"litellm": answering(refuse)}).signed_in(ALICE)
+    assert [(await away.delete(session_path(got))).status_code for _ in range(2)] == [503, 503]
+    assert (await sessions(alice), len(litellm.rows.keys)) == ([], 1)
+    assert (await bob.delete(session_path(got))).status_code == 404
+    assert (await alice.delete(session_path(got))).status_code == 204
+    assert litellm.rows.keys == {}
+    assert (await alice.delete(session_path(got))).status_code == 404
+    unused = await sign_in(service, ALICE, life=3600)
+    clock.advance(3601)
+    assert (await service.signed_in(ALICE).delete(session_path(unused))).status_code == 404
 
 
 async def test_a_code_that_expires_while_its_key_is_made(
