@@ -54,7 +54,7 @@ class Metrics:
             "token_exchanges", "Exchanges of tokens for keys, by rule and result.", ["rule", "result"]
         )
         self.token_requests = counter(
-            "token_requests", "Requests for tokens, by grant and result: issued, or the error.", ["grant", "result"]
+            "token_requests", "Requests for tokens, by grant and by issued or the error.", ["grant", "result"]
         )
         self.stolen_sessions = counter("stolen_sessions", "Devices signed out because a refresh token was used again.")
         self.cleanup_runs = counter("cleanup_runs", "Runs and dry runs of the cleanup.", ["kind", "outcome"])

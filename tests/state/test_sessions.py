@@ -72,6 +72,21 @@ async def test_a_code_that_has_expired(database: Database, codes: DeviceCodes, *
         assert not await codes.sign_in(connection, "device")
 
 
+async def test_a_code_is_remembered_for_an_hour(database: Database, codes: DeviceCodes) -> None:
+    """After its end; a table that is cleaned takes nobody's."""
+
+    async def is_there() -> bool:
+        await codes.forget()
+        async with database.reading() as connection:
+            return await codes.of_device(connection, "device") is not None
+
+    assert await is_there()
+    await shift(database, device_code.c.expires_at, 600 + 3590)
+    assert await is_there()
+    await shift(database, device_code.c.expires_at, 20)
+    assert not await is_there()
+
+
 async def test_what_is_not_approved_is_not_refused(database: Database, codes: DeviceCodes) -> None:
     """What a leaver has used is a session's matter, and what they refused stays theirs."""
     async with database.transaction() as connection:

@@ -30,7 +30,7 @@ from tests.support.audit import events, nothing_is_open
 from tests.support.devices import CLIENT, approve, ask, code_path, poll, refresh, renewed, revoke, sessions, sign_in
 from tests.support.keys import chat
 from tests.support.metrics import metrics_of
-from tests.support.upstreams import Gate, Holding, answering, refuse
+from tests.support.upstreams import Gate, Holding, Overriding, answering, refuse, respond
 
 _PATIENCE = 60
 DEVICE = Device("litellm-key", None, None, None)
@@ -168,6 +168,43 @@ async def test_a_lock_outlasts_the_cleaning_of_the_table(service: Service, clock
     clock.advance(100)
     await service.run_background_jobs()
     assert (await alice.get(code_path(wrong))).headers["retry-after"] == "500"
+
+
+async def test_an_answer_that_is_kept_no_more(service: Service, nobody: httpx.AsyncClient, clock: Clock) -> None:
+    """A clock that went ahead for a while had it deleted: nobody is robbed, and the newer token is good."""
+    old = (await sign_in(service, ALICE))["refresh_token"]
+    newer = (await renewed(nobody, old))["refresh_token"]
+    clock.advance(61)
+    await service.run_background_jobs()
+    clock.advance(-61)
+    assert await error_of(await refresh(nobody, old)) == "invalid_grant"
+    await renewed(nobody, newer)
+
+
+async def test_the_list_says_from_where_a_device_was_used_last(make_service: MakeService) -> None:
+    """A refresh is a use."""
+    service = make_service(trusted_proxies=("127.0.0.1",))
+    got, alice = await sign_in(service, ALICE), service.signed_in(ALICE)
+    assert [row["address"] for row in await sessions(alice)] == ["127.0.0.1"]
+    elsewhere = service.client()
+    elsewhere.headers["X-Forwarded-For"] = "192.0.2.7"
+    await renewed(elsewhere, got["refresh_token"])
+    assert [row["address"] for row in await sessions(alice)] == ["192.0.2.7"]
+
+
+async def test_keys_that_cannot_be_deleted_stop_no_off_boarding(
+    make_service: MakeService, service: Service, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Keys of software that a leaver's devices have are deleted as soon as that is possible."""
+    await sign_in(service, DAVE)
+    got = await sign_in(service, DAVE, CHECKOUT)
+    stuck = Overriding(httpx.ASGITransport(litellm.app), {"/key/delete": respond(500, json={})})
+    answer = await make_service(ports={"litellm": stuck}).signed_in(BOB).delete(user_path(DAVE))
+    assert (answer.status_code, DAVE in litellm.rows.users) == (200, False), answer.text
+    assert await error_of(await refresh(service.client(), got["refresh_token"])) == "invalid_grant"
+    clock.advance(61)
+    await service.run_background_jobs()
+    assert litellm.rows.keys == {}
 
 
 async def test_a_lock_outlasts_no_clock_that_steps_back(service: Service, clock: Clock) -> None:
@@ -379,6 +416,7 @@ async def test_a_sign_out_that_failed_is_done_when_it_is_asked_again(
     assert (await alice.delete(session_path(got))).status_code == 204
     assert litellm.rows.keys == {}
     assert (await alice.delete(session_path(got))).status_code == 404
+    assert len([event for event in await events(bob, action="session.end") if event["requested"]]) == 1
     unused = await sign_in(service, ALICE, life=3600)
     clock.advance(3601)
     assert (await service.signed_in(ALICE).delete(session_path(unused))).status_code == 404
