@@ -279,6 +279,7 @@ async def test_off_boarding_a_component_ends_its_sessions(service: Service, nobo
     assert (await service.signed_in(BOB).delete(user_path(CHECKOUT))).status_code == 200
     assert await error_of(await refresh(nobody, shared["refresh_token"])) == "invalid_grant"
     await renewed(nobody, own["refresh_token"])
+    assert [row["id"] for row in await sessions(service.signed_in(DAVE))] == [own["session_id"]]
 
 
 @asynccontextmanager
@@ -341,6 +342,39 @@ async def test_the_end_of_a_session_during_a_refresh(
         assert ended_it.status_code == 204
     assert await error_of(renewing.result()) == "invalid_grant"
     assert litellm.rows.keys == {}
+
+
+async def test_the_end_of_a_session_during_a_refresh_with_litellm_away(
+    make_service: MakeService, service: Service, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Its row is still there, for the keys that are to be deleted; no key is made for it all the same."""
+    got = await sign_in(service, ALICE)
+    away = make_service(ports={"litellm": answering(refuse)})
+    async with being_renewed(make_service, litellm, got["refresh_token"]) as renewing:
+        ended_it = await away.signed_in(ALICE).delete(f"/api/litellm-orchestrator/sessions/{got['session_id']}")
+        assert ended_it.status_code == 503
+    assert await error_of(renewing.result()) == "invalid_grant"
+    assert len(litellm.rows.keys) == 1
+    clock.advance(61)
+    await service.run_background_jobs()
+    assert litellm.rows.keys == {}
+
+
+async def test_a_refresh_that_hung_for_longer_than_its_lease(
+    make_service: MakeService, service: Service, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Another replica has renewed the token meanwhile: its key is deleted, and nobody is signed out."""
+    got = await sign_in(service, ALICE)
+    async with being_renewed(make_service, litellm, got["refresh_token"]) as renewing:
+        clock.advance(31)
+        second = await renewed(service.client(), got["refresh_token"])
+    if renewing.result().status_code == 200:
+        assert renewing.result().json()["refresh_token"] == second["refresh_token"]
+    third = await renewed(service.client(), second["refresh_token"])
+    clock.advance(301)
+    await service.run_background_jobs()
+    assert [await chat(litellm, row["access_token"]) for row in (second, third)] == [200, 200]
+    assert len(litellm.rows.keys) == 2
 
 
 async def test_a_session_is_limited(service: Service, nobody: httpx.AsyncClient) -> None:
