@@ -31,6 +31,10 @@ class BusyError(CommandError):
     """Another process has the lock."""
 
 
+class LockedError(SignInFirstError):
+    """The keyring has the secrets, and does not give them."""
+
+
 class CannotLockError(CommandError):
     """The folder cannot be written, or its file system has no locks."""
 
@@ -80,7 +84,7 @@ class Store:
             secrets = body["tokens"] if body["keptIn"] != IN_KEYRING else json.loads(text or "{}")
             return Tokens.from_json(secrets)
         except RingError as error:
-            raise SignInFirstError(
+            raise LockedError(
                 f"The key is in {IN_KEYRING}, and {error}: unlock it, or sign in again: "
                 f"litellm-key login {session.service}"
             ) from error
@@ -121,11 +125,10 @@ class Store:
         """Forgets the session. The lock's file stays, since somebody may wait for it."""
         self._forget(session)
         for suffix in (".json", ".status"):
-            with suppress(FileNotFoundError):
-                try:
-                    self._path(session, suffix).unlink()
-                except PermissionError as error:
-                    raise CommandError(f"{self._path(session, suffix)} cannot be removed ({error.strerror})") from error
+            try:
+                self._path(session, suffix).unlink(missing_ok=True)
+            except OSError as error:
+                raise CommandError(f"{self._path(session, suffix)} cannot be removed ({error.strerror})") from error
 
     @contextmanager
     def locked(self, session: Session, patience: float = LONGEST_RENEWAL) -> Iterator[None]:

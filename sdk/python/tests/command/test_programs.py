@@ -100,6 +100,10 @@ def test_the_program_ends_as_it_likes(signed_in: dict[str, str]) -> None:
     assert run(signed_in, "exec", "--for", "alice", "--", "printf", "--", "%s", "--for").stdout == "--for"
     assert run(signed_in, "exec", "--", "cat", stdin="through").stdout == "through"
     assert run(signed_in, "exec", "echo", "--service", "x").stdout == "--service x\n"
+    (script := Path(signed_in["HOME"], "script")).write_text("echo no line that says by what it is run")
+    script.chmod(0o755)
+    cannot = run(signed_in, "exec", "--", str(script))
+    assert (cannot.returncode, cannot.stderr) == (126, f"litellm-key: {script} cannot be run (Exec format error)\n")
     missing = run(signed_in, "exec", "--", "no-such-program")
     assert (missing.returncode, missing.stderr) == (127, "litellm-key: there is no program no-such-program\n")
 

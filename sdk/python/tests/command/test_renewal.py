@@ -307,3 +307,46 @@ def test_a_clock_that_is_set_back_for_hours(signed_in: Laptop) -> None:
     signed_in.clock.passes(11 * HOUR + MINUTE)
     signed_in.clock.time -= 3 * HOUR
     assert signed_in.key() == "sk-3"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("SSL_CERT_FILE", "/dev/null/none", "Not a directory"),
+        ("REQUESTS_CA_BUNDLE", "/dev/null/none", "Not a directory"),
+        ("ALL_PROXY", "socks5://localhost:1", "socksio"),
+        ("ALL_PROXY", "gopher://localhost:1", "gopher"),
+    ],
+)
+def test_a_variable_that_cannot_be_used(
+    signed_in: Laptop, monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    """A key that works is printed, and no traceback; then the sentence names the variables."""
+    for each in ("SSL_CERT_FILE", "SSL_CERT_DIR", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, value)
+    signed_in.clock.passes(2 * MINUTE)
+    assert signed_in.key() == "sk-2"
+    signed_in.clock.passes(11 * HOUR + MINUTE)
+    result = signed_in("token")
+    assert result.stdout == "sk-2\n"
+    assert "The key works for" in result.stderr
+    signed_in.clock.passes(HOUR)
+    said = signed_in("token", code=1).stderr
+    assert "REQUESTS_CA_BUNDLE or a proxy's variable cannot be used: " in said
+    assert says in said
+
+
+def test_an_answer_that_cannot_be_decoded(signed_in: Laptop) -> None:
+    """As a broken proxy gives it: an outage."""
+    signed_in.clock.passes(_KEY)
+    headers = {"Content-Encoding": "gzip"}
+    signed_in.machine.transport = httpx.MockTransport(
+        lambda _: httpx.Response(200, headers=headers, stream=httpx.ByteStream(b"no gzip"))
+    )
+    assert "cannot be reached" in signed_in("token", code=4).stderr
+
+
+def test_an_address_that_is_not_encrypted(signed_in: Laptop, service: StandIn) -> None:
+    """`login localhost:7007` means https: the sentence says what it may be."""
+    assert "is it http://?" in signed_in("login", service.origin.removeprefix("http://"), code=4).stderr

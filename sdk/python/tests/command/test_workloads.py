@@ -119,7 +119,9 @@ def test_a_file_for_a_container(job: Laptop, tmp_path: Path) -> None:
     assert "cannot be written" in job(
         "exchange", RULE, "--token-file", str(tmp_path / "token"), "--to", "/dev/null/key", code=1
     ).stderr  # fmt: skip
-    assert "--watch needs --to FILE" in job("exchange", RULE, "--watch", code=2).stderr
+    assert "--watch needs --to FILE" in job("exchange", RULE, "--watch", code=1).stderr
+    from_stdin = ("exchange", RULE, "--watch", "--to", str(tmp_path / "key"), "--token-file", "-")
+    assert "not stdin" in job(*from_stdin, code=1).stderr
 
 
 class Stopped(FakeClock):
@@ -155,9 +157,15 @@ def test_a_file_stays_fresh(job: Laptop, service: StandIn, tmp_path: Path) -> No
 
 def test_a_file_during_an_outage(job: Laptop, service: StandIn, tmp_path: Path) -> None:
     """It is tried again with longer pauses, also before there is a first key, and the old key stays meanwhile."""
-    service.next_answers = [503, None, 503, 503]
+    service.next_answers = [502, None, 502, 502]
     clock = watched(job, tmp_path, 5)
     assert (clock.seen, clock.slept) == (["", "sk-1", "sk-1", "sk-1", "sk-2"], [2, 600, 2, 4, 600])
+
+
+def test_a_file_while_the_service_asks_to_wait(job: Laptop, service: StandIn, tmp_path: Path) -> None:
+    """`Retry-After` of a 503 and a 429 is kept."""
+    service.next_answers = [503, 429]
+    assert watched(job, tmp_path, 3).slept == [7, 7, 600]
 
 
 def test_a_file_after_a_refusal(job: Laptop, service: StandIn, tmp_path: Path) -> None:

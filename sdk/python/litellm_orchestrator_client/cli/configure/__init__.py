@@ -26,10 +26,15 @@ def configure_tool(tool: Tool, machine: Machine, call: Call, *, dry_run: bool) -
     for name in tool.in_the_way:
         if machine.environ.get(name):
             said.append(f"{name} is set in this shell, and goes before the command: unset it.")
+        said += [
+            f"env.{name} is set in {each.file}, and goes before the command: remove it."
+            for each in planned
+            if each.has(("env", name))
+        ]
     if dry_run:
         return said
     # First what taking it back needs: then a crash leaves nothing that nobody can take back.
-    _remember(machine, tool, [each.record for each in planned])
+    _remember(machine, tool, records | {each.record["file"]: each.record for each in planned})
     for each in planned:
         carry_out(each)
     return [*said, tool.next_step]
@@ -70,11 +75,11 @@ def _records(machine: Machine, tool: Tool) -> dict[str, dict[str, Any]]:
         raise CommandError(f"{_path(machine, tool)} cannot be read") from error
 
 
-def _remember(machine: Machine, tool: Tool, records: list[dict[str, Any]]) -> None:
+def _remember(machine: Machine, tool: Tool, records: dict[str, dict[str, Any]]) -> None:
     path = _path(machine, tool)
     try:
         files.make_private(machine.folder)
         files.make_private(path.parent)
-        files.replace(path, json.dumps(records).encode())
+        files.replace(path, json.dumps(list(records.values())).encode())
     except OSError as error:
         raise CommandError(f"{path} cannot be written ({error.strerror}): set LITELLM_KEY_HOME") from error
