@@ -23,6 +23,7 @@ CLIENT_ID = "litellm-key"
 BASE = "/api/litellm-orchestrator"
 _DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 _TIMES = 2
+_OF_PROXIES = {502, 503, 504}
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -89,8 +90,9 @@ class Grant:
 class Wire:
     """Talks to one service. Every method raises RefusedError and UnreachableError.
 
-    A request is sent twice if there is no answer: the service gives the same answer to the same token again for half a
-    minute, so the second one repairs an answer that was lost. Both together take less than a tool waits for a key.
+    A request is sent twice if there is no answer, or only one of a proxy that had none: the service gives the same
+    answer to the same token again for half a minute, so the second one repairs an answer that was lost; later, the same
+    token would be theft. Both together take less than a tool waits for a key.
     """
 
     def __init__(self, service: str, clock: Clock, *, transport: httpx.BaseTransport | None = None) -> None:
@@ -165,6 +167,8 @@ class Wire:
                 if not left:
                     raise UnreachableError(_why(self._service, error)) from error
             else:
+                if left and response.status_code in _OF_PROXIES and "error" not in (_object(response) or {}):
+                    continue
                 return self._body(response, empty=empty)
         raise AssertionError("the last attempt returns or raises")
 
@@ -172,14 +176,11 @@ class Wire:
         status = response.status_code
         if status == 200 and empty:
             return {}
-        try:
-            body = response.json()
-        except ValueError:
-            body = None
-        if status == 200 and isinstance(body, dict):
+        body = _object(response)
+        if status == 200 and body is not None:
             return body
-        error = body.get("error") if isinstance(body, dict) else None
-        sentence = _printable(body.get("error_description", "")) if isinstance(body, dict) else ""
+        error = body.get("error") if body else None
+        sentence = _printable(body.get("error_description", "")) if body else ""
         if status == 429 or status >= 500:
             wait = response.headers.get("Retry-After", "")
             seconds = float(wait) if wait.isdecimal() else None
@@ -219,6 +220,15 @@ def _why(service: str, error: httpx.RequestError) -> str:
         return f"{service} is not encrypted: is it http://?"
     reason = "did not answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or "no connection"
     return f"{service} cannot be reached: {_printable(reason)}"
+
+
+def _object(response: httpx.Response) -> dict[str, Any] | None:
+    """The JSON object of an answer; None if it has none."""
+    try:
+        body = response.json()
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
 
 
 def _printable(text: Any) -> str:

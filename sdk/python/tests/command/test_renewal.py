@@ -143,10 +143,11 @@ def test_an_authority_that_is_not_trusted(signed_in: Laptop) -> None:
     assert "set SSL_CERT_FILE" in signed_in("token", code=4).stderr
 
 
-def test_a_lost_answer_is_asked_for_again(signed_in: Laptop, service: StandIn) -> None:
-    """At once and with the same token, so that it is the same answer, and no theft."""
+@pytest.mark.parametrize("instead", [None, 502, 503, 504], ids=["a closed connection", "502", "503", "504"])
+def test_a_lost_answer_is_asked_for_again(signed_in: Laptop, service: StandIn, instead: int | None) -> None:
+    """At once and with the same token, so that it is the same answer, and no theft. A proxy has a page of its own."""
     signed_in.clock.passes(_KEY)
-    service.next_answers = ["lost"]
+    service.next_answers = ["lost" if instead is None else ("lost", instead)]
     assert signed_in.key() == "sk-3"
     assert [form["refresh_token"] for path, form in service.asked if form.get("grant_type") == "refresh_token"] == [
         "refresh-2"
