@@ -25,6 +25,8 @@ from .session import Session, Tokens
 LONGEST_RENEWAL = 15.0
 """Seconds for which a process may have the lock of a session."""
 IN_KEYRING = "the system's keyring"
+SESSIONS, CONFIGURED = "sessions", "configured"
+"""What the folder has: of the sign-ins, and of `configure`."""
 
 
 class BusyError(CommandError):
@@ -53,12 +55,12 @@ class Store:
 
     def __init__(self, folder: Path, ring: Ring) -> None:
         self.folder, self._ring = folder, ring
-        self._sessions = folder / "sessions"
+        self._sessions = folder / SESSIONS
 
     def prepare(self) -> None:
         """Makes the folder. Raises CommandError if nothing can be kept there."""
         try:
-            files.make_private(self.folder)
+            files.make_own(self.folder, SESSIONS, CONFIGURED)
             files.make_private(self._sessions)
             files.replace(self._sessions / ".writable", b"")
         except OSError as error:

@@ -159,7 +159,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if planned is not None:
-            status, body = planned[1], b"<html>Bad Gateway"
+            self._send(planned[1], b"<html>Bad Gateway")
+            return
         self._send(status, body)
 
     def do_GET(self) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 from keyring.errors import KeyringLocked
+from litellm_orchestrator_client.cli.ring import Ring
 from litellm_orchestrator_client.cli.store import Store
 
 from .conftest import FakeKeyring, Laptop, laptop_at
@@ -311,3 +312,26 @@ def test_only_the_owner_can_read_it(laptop: Laptop, service: StandIn, made_befor
     assert {mode for path, mode in inside.items() if path.is_file() and path.suffix != ".lock"} == {0o600}
     assert all(path.stat().st_size == 0 for path in inside if path.suffix == ".lock")
     assert sorted(path.suffix for path in folder.iterdir()) == ["", ".json", ".lock", ".status"]
+
+
+def test_a_folder_that_is_not_its_own(laptop: Laptop, service: StandIn) -> None:
+    """Such as /tmp: others go on using it, and what the command keeps there is closed to them."""
+    folder = laptop.machine.folder
+    folder.mkdir()
+    (folder / "of others").touch()
+    folder.chmod(0o1777)
+    for command in (("login", service.origin), ("configure", "claude-code")):
+        laptop(*command)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o1777
+    assert {stat.S_IMODE((folder / name).stat().st_mode) for name in ("sessions", "configured")} == {0o700}
+
+
+def test_a_keyring_that_keeps_secrets_from_nobody(
+    desktop: Laptop, service: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`keyring` has backends that write plain text, with a priority below 1: a file of the owner alone is better."""
+    monkeypatch.setattr(desktop.keyring, "priority", 0.5, raising=False)
+    monkeypatch.setattr("keyring.get_keyring", lambda: desktop.keyring)
+    desktop.machine.ring = Ring()
+    assert "(The keyring: there is none.)" in desktop("login", service.origin).stderr
+    assert desktop.keyring.secrets == {}

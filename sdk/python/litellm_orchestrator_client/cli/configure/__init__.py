@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from litellm_orchestrator_client.cli import files
 from litellm_orchestrator_client.cli.errors import CommandError
+from litellm_orchestrator_client.cli.store import CONFIGURED, SESSIONS
 
 from .change import Planned, carry_out, plan, plan_back
 from .tools import TOOLS, Call, Tool
@@ -61,7 +62,7 @@ def _said(planned: list[Planned], *, dry_run: bool) -> list[str]:
 
 
 def _path(machine: Machine, tool: Tool) -> Path:
-    return machine.folder / "configured" / f"{tool.name}.json"
+    return machine.folder / CONFIGURED / f"{tool.name}.json"
 
 
 def _records(machine: Machine, tool: Tool) -> dict[str, dict[str, Any]]:
@@ -78,7 +79,7 @@ def _records(machine: Machine, tool: Tool) -> dict[str, dict[str, Any]]:
 def _remember(machine: Machine, tool: Tool, records: dict[str, dict[str, Any]]) -> None:
     path = _path(machine, tool)
     try:
-        files.make_private(machine.folder)
+        files.make_own(machine.folder, SESSIONS, CONFIGURED)
         files.make_private(path.parent)
         files.replace(path, json.dumps(list(records.values())).encode())
     except OSError as error:
