@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import httpx
 import pytest
+from litellm_orchestrator_client.cli.clock import Moment
 
 from .conftest import Laptop
 from .standin import FakeClock, StandIn
@@ -351,3 +353,19 @@ def test_an_answer_that_cannot_be_decoded(signed_in: Laptop) -> None:
 def test_an_address_that_is_not_encrypted(signed_in: Laptop, service: StandIn) -> None:
     """`login localhost:7007` means https: the sentence says what it may be."""
     assert "is it http://?" in signed_in("login", service.origin.removeprefix("http://"), code=4).stderr
+
+
+def test_a_file_system_whose_locks_lock_nobody(signed_in: Laptop) -> None:
+    """Another process has renewed meanwhile, so the token is an old one: what it has kept is used, not forgotten."""
+    session = signed_in.machine.choose(None, None)
+    store = signed_in.machine.store()
+    signed_in.clock.passes(_KEY)
+    newer = replace(store.tokens(session), key="sk-9", refresh_token="refresh-9", received=Moment.now(signed_in.clock))
+
+    def raced(_: httpx.Request) -> httpx.Response:
+        store.update(session, newer)
+        return httpx.Response(400, json={"error": "invalid_grant"})
+
+    signed_in.machine.transport = httpx.MockTransport(raced)
+    assert signed_in.key() == "sk-9"
+    assert store.tokens(session) == newer
