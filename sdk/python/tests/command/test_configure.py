@@ -419,3 +419,13 @@ def test_a_file_that_is_read_only(signed_in: Laptop, monkeypatch: pytest.MonkeyP
     monkeypatch.undo()
     signed_in("configure", "claude-code", "--undo")
     assert path.read_text() == MINE_JSON
+
+
+def test_what_was_there_before_the_first_time_comes_back(signed_in: Laptop) -> None:
+    """Not what the command itself wrote then, also where somebody has changed the file since."""
+    path = settings(signed_in, CLAUDE, '{"apiKeyHelper": "mine"}')
+    signed_in("configure", "claude-code")
+    signed_in("configure", "claude-code", "--for", "alice")
+    path.write_text(path.read_text() + "\n")
+    signed_in("configure", "claude-code", "--undo")
+    assert json.loads(path.read_text()) == {"apiKeyHelper": "mine"}

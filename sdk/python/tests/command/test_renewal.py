@@ -369,3 +369,14 @@ def test_a_file_system_whose_locks_lock_nobody(signed_in: Laptop) -> None:
     signed_in.machine.transport = httpx.MockTransport(raced)
     assert signed_in.key() == "sk-9"
     assert store.tokens(session) == newer
+
+
+@pytest.mark.parametrize("name", ["access_token", "refresh_token"])
+@pytest.mark.parametrize("value", ["", "sk-3\nexport A=1", "sk-3\x1b[2J", "sk 3"])
+def test_what_is_no_secret(signed_in: Laptop, service: StandIn, name: str, value: str) -> None:
+    """A line, a header and a terminal could be fooled by it: it is printed nowhere, and the old one is kept."""
+    signed_in.clock.passes(_KEY)
+    service.next_answers = [(200, service.granted("session-1") | {name: value})]
+    result = signed_in("token", code=4)
+    assert (result.stdout, "not this service's" in result.stderr) == ("", True)
+    assert signed_in.machine.store().tokens(signed_in.machine.choose(None, None)).refresh_token == "refresh-2"
