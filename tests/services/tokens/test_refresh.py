@@ -17,7 +17,7 @@ from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.services.tokens.test_devices import DAVE, error_of
 from tests.support.audit import events, nothing_is_open
-from tests.support.devices import approve, ask, poll, refresh, renewed, sessions, sign_in
+from tests.support.devices import approve, ask, poll, refresh, renewed, revoke, sessions, sign_in
 from tests.support.keys import chat
 from tests.support.kill_points import Killed, KillSwitch
 from tests.support.requests import run_cleanup
@@ -224,6 +224,20 @@ async def test_ten_at_once_make_one_key(
     assert len({answer.json()["refresh_token"] for answer in answers if answer.status_code == 200}) == 1
     assert len(litellm.rows.keys) == 2
     assert len(await sessions(first.signed_in(ALICE))) == 1
+
+
+async def test_each_step_at_another_replica(make_service: MakeService, database_settings: dict[str, Any]) -> None:
+    """A code of the one is approved and shown at the other, and a lost answer is given again by it."""
+    first, second = make_service(**database_settings), make_service(**database_settings)
+    codes = await ask(first.client())
+    assert (await approve(second.signed_in(ALICE), codes, ALICE)).status_code == 200
+    old = (await poll(second.client(), codes)).json()["refresh_token"]
+    assert (await poll(first.client(), codes)).json()["refresh_token"] == old
+    new = await renewed(second.client(), old)
+    again = await renewed(first.client(), old)
+    assert {name: again[name] for name in ("access_token", "refresh_token")}.items() <= new.items()
+    assert (await revoke(second.client(), new["refresh_token"])).status_code == 200
+    assert await error_of(await refresh(first.client(), new["refresh_token"])) == "invalid_grant"
 
 
 async def test_one_replica_renews_what_the_other_gave(make_service: MakeService, clock: Clock) -> None:
