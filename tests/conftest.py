@@ -37,6 +37,7 @@ from standalone.backstage import BackstageStandIn
 from standalone.environment import standalone_ports, standalone_settings
 from standalone.issuer import IssuerStandIn
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
+from state import database
 from state.database import Database
 from tests.support.contract import checked_client
 from tests.support.postgresql import empty_database
@@ -239,6 +240,27 @@ def contract_parsed_once() -> Iterator[None]:
             patch.setattr(module, name, cache(getattr(module, name)))
         patch.setattr(Specification, "from_dict", classmethod(parse_once))
         patch.setattr(OpenAPIOperation, "from_spec", classmethod(read_once))
+        yield
+
+
+class _Compiled(dict[tuple[Any, ...], Any]):
+    """What SQLAlchemy has compiled, for every engine: without the dialect, which is the same SQLite for each of them."""
+
+    def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
+        return super().get(key[1:], default)
+
+    def __setitem__(self, key: tuple[Any, ...], compiled: Any) -> None:
+        super().__setitem__(key[1:], compiled)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_compiled_once() -> Iterator[None]:
+    """SQLAlchemy compiles a statement again for each engine, so for each service. Once per process is enough here."""
+    options = {"compiled_cache": _Compiled()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            database, "create_async_engine", partial(database.create_async_engine, execution_options=options)
+        )
         yield
 
 

@@ -216,7 +216,7 @@ async def test_killed_at_every_step(
         assert alive(litellm), f"both are dead after step {step}"
         if answer is not None:
             assert answer.status_code == 201
-            assert step > 10
+            assert step >= (2 if during else 7)
             return
         clock.advance(31)
         await plain.run_background_jobs()

@@ -214,6 +214,6 @@ async def test_killed_at_every_step(
             owner = litellm.rows.keys[key_id]["user_id"]
             assert (await dave.delete(keys_path(owner, key_id))).status_code == 204
         else:
-            assert (answer.status_code, step > 5) == (200, True)
+            assert (answer.status_code, step >= (1 if during else 5)) == (200, True)
             return
     pytest.fail("a transfer never came to its end")
