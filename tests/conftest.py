@@ -244,7 +244,7 @@ def contract_parsed_once() -> Iterator[None]:
 
 
 class _Compiled(dict[tuple[Any, ...], Any]):
-    """What SQLAlchemy has compiled, for every engine: without the dialect, which is the same SQLite for each of them."""
+    """What SQLAlchemy has compiled, for every engine: without the dialect, the same SQLite for each of them."""
 
     def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
         return super().get(key[1:], default)
@@ -258,9 +258,7 @@ def statements_compiled_once() -> Iterator[None]:
     """SQLAlchemy compiles a statement again for each engine, so for each service. Once per process is enough here."""
     options = {"compiled_cache": _Compiled()}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            database, "create_async_engine", partial(database.create_async_engine, execution_options=options)
-        )
+        patch.setattr(database, "create_async_engine", partial(database.create_async_engine, execution_options=options))
         yield
 
 

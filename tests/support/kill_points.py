@@ -21,6 +21,8 @@ class KillSwitch(httpx.AsyncBaseTransport):
     commit of a transaction. A kill anywhere else, at a read or while a transaction is open, leaves behind what one
     before the next step does. `steps` counts them; `during` is whether the kill comes after LiteLLM did what it was
     asked: then only changes of LiteLLM are steps, since before a commit it is the same kill.
+
+    Of a sweep each attempt has to find the same as the one before, or it misses steps: let it end at the very number.
     """
 
     def __init__(self, app: Any, at: int, *, during: bool) -> None:
