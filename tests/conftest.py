@@ -24,6 +24,7 @@ import pytest
 from connexion.operations import OpenAPIOperation
 from connexion.resolver import Resolver
 from connexion.spec import Specification
+from sqlalchemy.ext.asyncio import create_async_engine
 from starlette import routing
 
 from app import Orchestrator, Ports, create_app
@@ -37,7 +38,6 @@ from standalone.backstage import BackstageStandIn
 from standalone.environment import standalone_ports, standalone_settings
 from standalone.issuer import IssuerStandIn
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
-from state import database
 from state.database import Database
 from tests.support.contract import checked_client
 from tests.support.postgresql import empty_database
@@ -256,9 +256,9 @@ class _Compiled(dict[tuple[Any, ...], Any]):
 @pytest.fixture(scope="session", autouse=True)
 def statements_compiled_once() -> Iterator[None]:
     """SQLAlchemy compiles a statement again for each engine, so for each service. Once per process is enough here."""
-    options = {"compiled_cache": _Compiled()}
+    make = partial(create_async_engine, execution_options={"compiled_cache": _Compiled()})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database, "create_async_engine", partial(database.create_async_engine, execution_options=options))
+        patch.setattr("state.database.create_async_engine", make)
         yield
 
 
