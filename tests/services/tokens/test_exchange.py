@@ -538,6 +538,6 @@ async def test_killed_at_every_step(
             assert len(litellm.rows.keys) <= int(is_given), f"after step {step}"
             assert (await exchange(plain.client(), token)).status_code == 200
         else:
-            assert (answer.status_code, step > 3) == (200, True)
+            assert (answer.status_code, step) == (200, 1 if during else 3)
             return
     pytest.fail("an exchange never came to its end")
