@@ -30,10 +30,12 @@ def without_password(url: str | URL) -> str:
 
 
 def _found(value: Any, *, is_secret: bool) -> Iterator[str]:
-    if isinstance(value, str) and "://" in value and (url := _parsed(value)) is not None:
-        yield from _passwords(url)
-    elif isinstance(value, str) and value and is_secret:
-        yield value
+    if isinstance(value, str):
+        url = _parsed(value) if "://" in value else None
+        if url is not None:
+            yield from _passwords(url)
+        elif value and is_secret:
+            yield value
     elif is_dataclass(value):
         for field in fields(value):
             yield from _found(getattr(value, field.name), is_secret=not field.repr)

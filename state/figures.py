@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -37,7 +39,10 @@ class Figures:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        now = database.now()
+
+    @cached_property
+    def _query(self) -> sa.Select[Any]:
+        now = self._database.now()
         is_open, is_revocation = change.c.outcome.is_(None), due.c.kind == Kind.REVOCATION
         is_overdue = sa.and_(is_revocation, due.c.due_at < now)
         runs = sa.select(cleanup_run.c.outcome).where(
@@ -62,7 +67,7 @@ class Figures:
             ),
             "cleanup_outcome": runs.order_by(cleanup_run.c.id.desc()).limit(1),
         }
-        self._query = sa.select(*(query.scalar_subquery().label(name) for name, query in columns.items()))
+        return sa.select(*(query.scalar_subquery().label(name) for name, query in columns.items()))
 
     async def read(self) -> StateFigures:
         """The figures now. Raises DatabaseUnavailableError."""

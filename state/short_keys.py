@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql.dml import ReturningInsert
 
 from domain.actions import Action
 from domain.due import Kind, NewTask
@@ -56,16 +58,26 @@ class ShortKeys:
         self._database = database
         self._due = due
         self._kept_answers = kept_answers
-        # Built once: SQLAlchemy takes longer to build these than to execute them.
-        now = database.now()
-        self._room = _room(now)
+
+    # Built once: SQLAlchemy takes longer to build these than to execute them.
+
+    @cached_property
+    def _room(self) -> sa.Select[Any]:
+        return _room(self._database.now())
+
+    @cached_property
+    def _insert(self) -> ReturningInsert[Any]:
+        now = self._database.now()
         names = (_columns.key_id, _columns.source, _columns.token)
         row = [sa.bindparam(f"new_{name.key}", type_=sa.Text) for name in names]
         ends_at = now + sa.bindparam("life", type_=sa.Float)
         values = sa.select(*row, now, ends_at).where(~_was_leaving())
         insert = sa.insert(short_key).from_select([*names, _columns.created_at, _columns.expires_at], values)
-        self._insert = insert.returning(sa.literal(1))
-        self._leaving = sa.select(_was_leaving())
+        return insert.returning(sa.literal(1))
+
+    @cached_property
+    def _leaving(self) -> sa.Select[Any]:
+        return sa.select(_was_leaving())
 
     async def room(
         self, connection: AsyncConnection, source: str, owner: str, *, token: str, most_of_token: int

@@ -24,6 +24,7 @@ import pytest
 from connexion.operations import OpenAPIOperation
 from connexion.resolver import Resolver
 from connexion.spec import Specification
+from sqlalchemy.ext.asyncio import create_async_engine
 from starlette import routing
 
 from app import Orchestrator, Ports, create_app
@@ -239,6 +240,25 @@ def contract_parsed_once() -> Iterator[None]:
             patch.setattr(module, name, cache(getattr(module, name)))
         patch.setattr(Specification, "from_dict", classmethod(parse_once))
         patch.setattr(OpenAPIOperation, "from_spec", classmethod(read_once))
+        yield
+
+
+class _Compiled(dict[tuple[Any, ...], Any]):
+    """What SQLAlchemy has compiled, for every engine: without the dialect, the same SQLite for each of them."""
+
+    def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
+        return super().get(key[1:], default)
+
+    def __setitem__(self, key: tuple[Any, ...], compiled: Any) -> None:
+        super().__setitem__(key[1:], compiled)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_compiled_once() -> Iterator[None]:
+    """SQLAlchemy compiles a statement again for each engine, so for each service. Once per process is enough here."""
+    make = partial(create_async_engine, execution_options={"compiled_cache": _Compiled()})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("state.database.create_async_engine", make)
         yield
 
 

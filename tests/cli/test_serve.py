@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import ALICE, BASE, SERVICE_TOKEN, keys_path, user_path
 from tests.support.contract import CONTRACT_DOCUMENT
-from tests.support.processes import ROOT, listening, output
+from tests.support.processes import PATIENCE, ROOT, listening, output
 from tests.support.raw_http import serving
 
 # Backstage is not there, which the first runs of the cleanup report.
@@ -268,14 +268,16 @@ async def test_the_metrics_of_all_workers_are_added_up(config: str) -> None:
 
         for _ in range(20):
             await get("/.backstage/health/v1/liveness")
-        while expected not in await get("/metrics"):
-            pass
+        async with asyncio.timeout(PATIENCE):
+            while expected not in await get("/metrics"):
+                pass
         folder = shared_folder(running.process.pid)
         killed = worker_pids(running.process.pid)[0]
         os.kill(killed, SIGKILL)
-        while killed in levels_of(folder):
-            with suppress(httpx.TransportError):
-                await get("/metrics")
+        async with asyncio.timeout(PATIENCE):
+            while killed in levels_of(folder):
+                with suppress(httpx.TransportError):
+                    await get("/metrics")
         assert expected in await get("/metrics")
     assert not folder.exists()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -114,13 +114,25 @@ def is_valid(value: Any, schema: dict[str, Any]) -> bool:
 
 
 def _validate(schema: dict[str, Any], instance: Any) -> None:
-    _validator(json.dumps(schema)).validate(instance)
+    _require_valid(json.dumps(schema), json.dumps(instance))
+
+
+@lru_cache(4096)
+def _require_valid(schema: str, instance: str) -> None:
+    """The same answers come again and again, and jsonschema is slow."""
+    _validator(schema).validate(json.loads(instance))
 
 
 @cache
 def _validator(schema: str) -> OAS30ReadValidator:
-    rooted = json.loads(schema) | {"components": CONTRACT_DOCUMENT["components"]}
-    return OAS30ReadValidator(rooted, format_checker=oas30_format_checker)
+    return OAS30ReadValidator(_inlined(json.loads(schema)), format_checker=oas30_format_checker)
+
+
+def _inlined(node: Any) -> Any:
+    """With what it refers to in its place: jsonschema would look that up for each value."""
+    if isinstance(node, list):
+        return [_inlined(part) for part in node]
+    return {name: _inlined(part) for name, part in resolved(node).items()} if isinstance(node, dict) else node
 
 
 def checked_client(

@@ -17,8 +17,12 @@ class Killed(BaseException):
 class KillSwitch(httpx.AsyncBaseTransport):
     """A way to LiteLLM, and to the database, that ends at step `at`.
 
-    A step is a request to LiteLLM (the kill comes before it, or after LiteLLM did it) or the begin or commit of a
-    transaction. `steps` counts them; `during` is whether the kill comes after LiteLLM did what it was asked.
+    A step is what outlives the process: a change of LiteLLM (the kill comes before it, or after LiteLLM did it) or the
+    commit of a transaction. A kill anywhere else, at a read or while a transaction is open, leaves behind what one
+    before the next step does. `steps` counts them; `during` is whether the kill comes after LiteLLM did what it was
+    asked: then only changes of LiteLLM are steps, since before a commit it is the same kill.
+
+    Of a sweep each attempt has to find the same as the one before, or it misses steps: let it end at the very number.
     """
 
     def __init__(self, app: Any, at: int, *, during: bool) -> None:
@@ -29,31 +33,41 @@ class KillSwitch(httpx.AsyncBaseTransport):
         self.is_dead = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        self._step(may_go_on=self._during)
-        if not self.is_dead:
+        if request.method == "GET":
+            self._live()
             return await self._inner.handle_async_request(request)
-        await self._inner.handle_async_request(request)
-        raise Killed
+        self._step()
+        if self.is_dead and not self._during:
+            raise Killed
+        response = await self._inner.handle_async_request(request)
+        self._live()
+        return response
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """While within, transactions are steps too."""
-
-        def step(_: Any) -> None:
-            self._step(may_go_on=False)
-
-        for event in ("begin", "commit"):
-            sa.event.listen(sa.Engine, event, step)
+        sa.event.listen(sa.Engine, "begin", self._begin)
+        sa.event.listen(sa.Engine, "commit", self._commit)
         try:
             yield
         finally:
-            for event in ("begin", "commit"):
-                sa.event.remove(sa.Engine, event, step)
+            sa.event.remove(sa.Engine, "begin", self._begin)
+            sa.event.remove(sa.Engine, "commit", self._commit)
 
-    def _step(self, *, may_go_on: bool) -> None:
-        if self.is_dead:
-            raise Killed
+    def _begin(self, _: Any) -> None:
+        self._live()
+
+    def _commit(self, _: Any) -> None:
+        self._live()
+        if not self._during:
+            self._step()
+            self._live()
+
+    def _step(self) -> None:
+        self._live()
         self.is_dead = self.steps == self._at
         self.steps += 1
-        if self.is_dead and not may_go_on:
+
+    def _live(self) -> None:
+        if self.is_dead:
             raise Killed

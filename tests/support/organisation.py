@@ -48,6 +48,7 @@ class Wire(httpx.AsyncBaseTransport):
         self.urls: list[httpx.URL] = []
         self.crash_before: int | None = None
         self.crash_after: int | None = None
+        self.crash_after_change: int | None = None
 
     @property
     def changes(self) -> list[str]:
@@ -63,7 +64,10 @@ class Wire(httpx.AsyncBaseTransport):
             await request.aread()
             return answer(request)
         response = await self._inner.handle_async_request(request)
-        if len(self.requests) - 1 == self.crash_after:
+        is_change = request.url.path in CHANGES
+        if len(self.requests) - 1 == self.crash_after or (
+            is_change and len(self.changes) - 1 == self.crash_after_change
+        ):
             await response.aread()
             raise Crash
         return response

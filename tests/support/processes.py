@@ -20,7 +20,7 @@ from typing import Any
 from tests.support import fork_server
 
 ROOT = Path(__file__).parent.parent.parent
-_PATIENCE = 180
+PATIENCE = 180
 
 
 class Forked:
@@ -123,7 +123,7 @@ class Running:
 
     async def ready(self) -> None:
         """Returns once it accepts connections, which is a moment after the application has started."""
-        await asyncio.wait_for(self._ready.wait(), _PATIENCE)
+        await asyncio.wait_for(self._ready.wait(), PATIENCE)
         assert not self._reading.done(), f"it ended: {''.join(self.printed)}"
         while True:
             with suppress(ConnectionRefusedError):
@@ -136,11 +136,11 @@ class Running:
         while "".join(self.printed).count(text) < times:
             assert not self._reading.done(), f"it ended: {''.join(self.printed)}"
             self._news.clear()
-            await asyncio.wait_for(self._news.wait(), _PATIENCE)
+            await asyncio.wait_for(self._news.wait(), PATIENCE)
 
     async def printed_to_the_end(self) -> str:
         """Everything that it printed until it ended."""
-        await asyncio.wait_for(self._reading, _PATIENCE)
+        await asyncio.wait_for(self._reading, PATIENCE)
         await self.process.wait()
         return "".join(self.printed)
 
@@ -186,5 +186,5 @@ async def listening(*arguments: str, **options: Any) -> AsyncIterator[Running]:
 async def output(*arguments: str, **options: Any) -> tuple[int | None, str]:
     """Exit code and output of a program that `start` starts with these options, and that ends by itself."""
     process = await start(*arguments, **options)
-    printed, _ = await asyncio.wait_for(process.communicate(), _PATIENCE)
+    printed, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
     return process.returncode, printed.decode()
