@@ -151,7 +151,7 @@ def database(url: str) -> Change:
         ({}, with_auditors_of("group:default/gone"), 1, ["failed   auditorGroups: Backstage's catalog has no group"]),
         ({}, without_catalog_token, 0, ["warning  Backstage's catalog: there is no token", "keep their keys"]),
         ({}, without_catalog_token, 0,
-         ["warning  sign-in of devices: off, and so is renewing their keys", "litellmOrchestrator.backstage.catalogToken"]),
+         ["warning  sign-in of devices: off, and so is renewing their keys", "Set litellmOrchestrator.backstage"]),
         ({}, lambda settings: replace(settings, public_url=None), 0,
          ["ok       sign-in of devices: off: litellmOrchestrator.publicUrl is not set\n"]),
         ({}, with_issuer(), 0, [f"ok       issuer ci: {URL} has 1 keys, for ES256\n"]),

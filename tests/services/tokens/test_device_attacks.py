@@ -370,6 +370,7 @@ async def test_a_stolen_database(service: Service, nobody: httpx.AsyncClient, tm
     first = (await poll(nobody, codes)).json()
     second = await renewed(nobody, first["refresh_token"])
     assert (await renewed(nobody, first["refresh_token"]))["access_token"] == second["access_token"]
+    assert {len(got["refresh_token"]) for got in (first, second)} == {len("lor_") + 43}
     plain = codes["user_code"].replace("-", "")
     secrets = {codes["device_code"], codes["user_code"], plain}
     secrets |= {got[name] for got in (first, second) for name in ("access_token", "refresh_token")}
