@@ -42,10 +42,10 @@ def _system() -> Backend | None:
 def _check_unlocked(backend: Backend) -> None:
     """Raises RingError where reading would show a window for a password: a tool would show it again and again.
 
-    Only the Secret Service says so beforehand. A backend may be a chain of several.
+    Only the Secret Service says so beforehand. Of a chain of several, the first one has the secrets.
     """
-    names = {type(each).__module__ for each in (backend, *getattr(backend, "backends", ()))}
-    if "keyring.backends.SecretService" not in names:
+    first = next(iter(getattr(backend, "backends", ())), backend)
+    if type(first).__module__ != "keyring.backends.SecretService":
         return
     import secretstorage  # noqa: PLC0415  # only there where a Secret Service is
 
