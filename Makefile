@@ -134,7 +134,7 @@ console-vendor: console/node_modules/.package-lock.json ## Bundle the console's 
 
 .PHONY: console-test
 console-test: sdk console/node_modules/.package-lock.json ## Use the console in a browser (SCREENSHOTS=folder)
-	tests/support/need console-test chromium:chromium
+	tests/support/need console-test chromium-headless-shell:chromium-headless-shell
 	node --test console/tests/*.test.js
 	$(bin)/python -m pytest -m console -n $(JOBS) tests/console
 
@@ -218,6 +218,7 @@ matrix: sdk ## The same on three versions of LiteLLM and two of Backstage, and t
 
 .PHONY: bench
 bench: sdk ## Speed of each operation beside a bare pass-through, and of the trial; writes docs/performance.md
+	tests/support/need bench chromium-headless-shell:chromium-headless-shell
 	PATH="$(CURDIR)/$(bin):$$PATH" bench/run bench.throughput
 	$(bin)/python -m bench.trial
 

@@ -101,6 +101,7 @@ class Orchestrator:
         self._leaked = LeakedKeys(litellm=self.foundation.litellm, reported=self.foundation.reported)
         self._session_ends = SessionEnds(
             changes=self._changes,
+            codes=self.foundation.device_codes,
             sessions=self.foundation.sessions,
             short_keys=self.foundation.short_keys,
             issuer=self._issuer,
@@ -532,7 +533,7 @@ class Orchestrator:
                 clients=clients, database=database, sessions=sessions, keys=keys, ends=self._session_ends
             )
         return [
-            TokenEndpoint(grants=grants),
+            TokenEndpoint(grants=grants, metrics=foundation.metrics),
             AuthorizationMetadata(service_url=settings.service_url, grant_types=tuple(grants)),
             AuthorizeDevice(
                 service_url=settings.service_url,

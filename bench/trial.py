@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import tempfile
 import time
@@ -18,10 +17,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from playwright.async_api import async_playwright
-
 from bench.document import replace_table
 from bench.processes import ROOT, free_port
+from tests.support.browser import running_browser
 from tests.support.command_line import Machine, approve_on_page, install_command, signed_in
 
 _READY = '"event": "ready"'
@@ -66,13 +64,11 @@ async def pasted(lines: Sequence[str]) -> str:
 
 async def approved(address: str, code: str) -> None:
     """What alice does in a browser of her own."""
-    async with async_playwright() as playwright:
-        chromium = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = await chromium.new_page()
+    async with running_browser() as browser:
+        page = await browser.new_page()
         await page.goto(address)
         await page.get_by_role("button", name="alice").click()
         await approve_on_page(page, code)
-        await chromium.close()
 
 
 class Steps:

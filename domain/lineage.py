@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from domain.actions import Action, AuditEvent, Outcome
@@ -14,7 +14,8 @@ class Lineage:
     """Keys by hash. `successors` are the keys that replaced them, `aliases` what their owner called them last.
 
     `versions` says which versions of which keys they are; `created` and `ended` have the events that made and deleted
-    them, as far as the audit log has them. `sources` says what short keys were made for.
+    them, as far as the audit log has them. `sources` says what short keys were made for, and `devices`, by these, what
+    is known of signed-in devices: `device` and `tool` are their own words, `person` has signed them in.
     """
 
     successors: dict[str, str] = field(default_factory=dict)
@@ -23,6 +24,7 @@ class Lineage:
     created: dict[str, AuditEvent] = field(default_factory=dict)
     ended: dict[str, AuditEvent] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    devices: dict[str, Mapping[str, str | None]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, keys: Iterable[Key], events: Iterable[AuditEvent] = ()) -> Lineage:
@@ -46,6 +48,11 @@ class Lineage:
             passed.add(successor)
             key_id = successor
         return key_id
+
+    def alias(self, source: str) -> str | None:
+        """The words of a device."""
+        device = self.devices.get(source, {})
+        return " ".join(filter(None, (device.get("device"), device.get("tool")))) or None
 
     def version(self, key_id: str) -> KeyVersion:
         """Which version of which key it is. What neither LiteLLM nor the log has is the first version of its own."""

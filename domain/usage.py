@@ -57,7 +57,8 @@ class DailyUsage:
 class UsageGroup:
     """The usage of a day, a model, or a key (its stable id and its last alias), or of UNATTRIBUTED.
 
-    A key is all its versions; `key_id` is the hash of the newest that is known. `parts` are the models or keys of a
+    A key is all its versions; `key_id` is the hash of the newest that is known. The keys of what ends by itself are one
+    group, of a device with its own words as alias, and `user_id`, who signed it in. `parts` are the models or keys of a
     day, if that was asked for.
     """
 
@@ -66,6 +67,7 @@ class UsageGroup:
     figures: UsageFigures
     parts: Mapping[str, UsageFigures] | None = None
     key_id: str | None = None
+    user_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

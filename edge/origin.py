@@ -30,8 +30,10 @@ def origin_of(scope: Scope, trusted: Networks) -> Origin:
 
 
 def _parsed(text: str) -> Address | None:
+    """The address, also with a port behind it, as some proxies write it: `192.0.2.7:1`, `[2001:db8::7]:1`."""
+    host = text.partition(":")[0] if text.count(":") == 1 else text.partition("]")[0].removeprefix("[")
     try:
-        address = ip_address(text.strip("[]"))
+        address = ip_address(host)
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

@@ -98,7 +98,7 @@ async def approve_device_code(
     service: DeviceApproval, principal: Principal, user_code: str, body: _DeviceApproval, origin: Origin
 ) -> Response:
     """`POST /device-codes/{userCode}/approval`: 200 with what was approved."""
-    owner, life = refs.owner_id(body["owner"]), body.get("life")
+    owner, life = refs.owner_id(body["owner"], "owner"), body.get("life")
     return json_response(_request(await service.approve(principal, user_code, origin, owner=owner, life=life)))
 
 

@@ -69,5 +69,6 @@ def _group(row: UsageGroup) -> dict[str, Any]:
     parts = {}
     if row.parts is not None:
         parts["parts"] = [{"group": group, "spend": figures.spend} for group, figures in sorted(row.parts.items())]
-    key = {} if row.key_id is None else {"keyId": row.key_id}
+    known = {"keyId": row.key_id, "userId": row.user_id}
+    key = {name: value for name, value in known.items() if value is not None}
     return {"group": row.group, "alias": row.alias, "figures": _UsageFigures.of(row.figures)} | key | parts

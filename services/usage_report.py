@@ -10,11 +10,11 @@ import structlog
 
 from clients.litellm.client import LiteLLM
 from clients.litellm.daily_usage import LiteLLMUsage
-from domain.actions import AuditEvent
 from domain.errors import InputError
 from domain.identity import Permission, Principal
-from domain.keys import is_key_id
+from domain.keys import Key, is_key_id
 from domain.lineage import Lineage
+from domain.sessions import session_of_source
 from domain.usage import NOTHING, UNATTRIBUTED, DailyUsage, UsageFigures, UsageGroup, UsageReport
 from services.access import authorize
 from services.users.users import Users
@@ -75,7 +75,13 @@ class Usage:
             return [UsageGroup(day, None, sums[day], _split(days, day, split_by, lineage)) for day in sorted(sums)]
         newest = _newest(days, lineage) if group_by == "key" else {}
         groups = [
-            UsageGroup(group, lineage.aliases.get(newest.get(group, "")), figures, key_id=newest.get(group))
+            UsageGroup(
+                group,
+                lineage.aliases.get(newest.get(group, ""), lineage.alias(group)),
+                figures,
+                key_id=newest.get(group),
+                user_id=lineage.devices.get(group, {}).get("person"),
+            )
             for group, figures in sums.items()
         ]
         return sorted(groups, key=lambda row: (-row.figures.spend, row.group))
@@ -85,19 +91,22 @@ class Usage:
         if not used:
             return Lineage()
         keys = await self.litellm.show_keys(user_id)
-        gone = used - {key.id for key in keys}
-        events, sources = await self._history(user_id, gone) if gone else ((), {})
-        lineage = Lineage.of(keys, events)
-        lineage.sources.update(sources)
-        return lineage
-
-    async def _history(self, user_id: str, gone: Collection[str]) -> tuple[Sequence[AuditEvent], Mapping[str, str]]:
-        """What is known of the user's keys, and what those that are gone were made for, if they were short."""
         try:
-            return await self.events.of_keys(user_id), await self.events.sources_of(gone)
+            return await self._with_history(user_id, keys, used)
         except DatabaseUnavailableError:
             log.warning("usage is reported without the aliases of keys that are gone", user=user_id)
-            return (), {}
+            return Lineage.of(keys)
+
+    async def _with_history(self, user_id: str, keys: Sequence[Key], used: Collection[str]) -> Lineage:
+        """What is known of the user's keys, what those that are gone were made for, and by which devices."""
+        gone = set(used) - {key.id for key in keys}
+        lineage = Lineage.of(keys, await self.events.of_keys(user_id) if gone else ())
+        lineage.sources.update(await self.events.sources_of(gone))
+        sources = {lineage.sources[key_id] for key_id in used if key_id in lineage.sources}
+        if devices := sorted(filter(session_of_source, sources)):
+            mints = await self.events.last_mints(devices)
+            lineage.devices.update({source: event.requested or {} for source, event in mints.items()})
+        return lineage
 
 
 def _sums(days: Sequence[DailyUsage], group_by: str, lineage: Lineage) -> dict[str, UsageFigures]:

@@ -423,7 +423,7 @@ class Settings:
     signed in there; without it they are not. No address is ever taken from a request."""
     trusted_proxies: Annotated[Strings, Default("none")] = ()
     """The proxies that say in `X-Forwarded-For` from which address a request comes: addresses and networks, such as
-    `10.0.0.0/8`. Others are not believed."""
+    `10.20.30.0/28`. Others are not believed; whoever else is in such a network could say what they like."""
     service_tokens: tuple[ServiceToken, ...] = ()
     secret_keys: Annotated[
         tuple[Annotated[str, Meta(min_length=32)], ...],

@@ -27,10 +27,12 @@ class CodeGuesses:
         now = self._database.now()
         row = {"person": person, "wrong": 0, "since": now, "locked_until": 0.0}
         insert = self._database.insert(code_guess).values(**row)
-        is_old = _columns.since < now - LOCK_SECONDS
+        is_old, is_too_long = _columns.since < now - LOCK_SECONDS, _columns.locked_until > now + LOCK_SECONDS
         fresh = {
             "wrong": sa.case((is_old, 0), else_=_columns.wrong),
             "since": sa.case((is_old, now), else_=_columns.since),
+            # No lock is longer: the clock was set back.
+            "locked_until": sa.case((is_too_long, now + LOCK_SECONDS), else_=_columns.locked_until),
         }
         claim = insert.on_conflict_do_update(index_elements=[_columns.person], set_=fresh)
         left = (await connection.execute(claim.returning(_columns.locked_until - now))).scalar_one()

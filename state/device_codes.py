@@ -81,6 +81,12 @@ class DeviceCodes:
         update = sa.update(device_code).where(_columns.device_hash == device_hash, *is_approved)
         return (await connection.execute(update.values(state=CodeState.SIGNED_IN))).rowcount == 1
 
+    async def refuse_all(self, connection: AsyncConnection, owner: str) -> None:
+        """Refuses what a person has approved, or what gives keys of `owner`, and was not used yet."""
+        whose = sa.or_(_columns.principal == owner, _columns.owner == owner)
+        update = sa.update(device_code).where(whose, _columns.state == CodeState.APPROVED)
+        await connection.execute(update.values(state=CodeState.REFUSED))
+
     async def forget(self) -> None:
         """Deletes those that ended an hour ago."""
         async with self._database.transaction() as connection:

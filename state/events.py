@@ -117,17 +117,17 @@ class Events:
                 found |= {row.key_id: row.actor for row in rows}
         return found
 
-    async def last_minted(self, sources: Collection[str]) -> dict[str, float]:
-        """When the last key was made for each of the sources, in seconds since the epoch."""
+    async def last_mints(self, sources: Collection[str]) -> dict[str, AuditEvent]:
+        """How the last key was made for each of the sources."""
         minted = (_columns.action == Action.KEY_MINT, _columns.outcome == Outcome.DONE)
         # The newest of each: a source may have millions.
-        newest = sa.select(_columns.started_at).where(*minted).order_by(_columns.id.desc()).limit(1)
-        found: dict[str, float] = {}
+        newest = _EVENTS.where(*minted).order_by(_columns.id.desc()).limit(1)
+        found: dict[str, AuditEvent] = {}
         async with self._database.reading() as connection:
             for source in sources:
-                at = (await connection.execute(newest.where(_columns.actor == source))).scalar_one_or_none()
-                if at is not None:
-                    found[source] = at
+                row = (await connection.execute(newest.where(_columns.actor == source))).mappings().one_or_none()
+                if row is not None:
+                    found[source] = _event(dict(row))
         return found
 
     async def last_version(self, user_id: str, stable_id: str) -> int | None:

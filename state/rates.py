@@ -36,7 +36,9 @@ class Rates:
         # Built once: SQLAlchemy takes longer to build this statement than to execute it.
         now = database.now()
         interval, window = (sa.bindparam(name, type_=sa.Float) for name in ("interval", "window"))
-        used = sa.case((rate.c.full_again_at > now, rate.c.full_again_at), else_=now) + interval
+        # What is further away was written before the clock was set back.
+        is_used = rate.c.full_again_at.between(now, now + window + _TOLERANCE)
+        used = sa.case((is_used, rate.c.full_again_at), else_=now) + interval
         insert = database.insert(rate).values(full_again_at=now + interval)
         self._take = insert.on_conflict_do_update(
             index_elements=[rate.c.name], set_={"full_again_at": used}, where=used - now <= window + _TOLERANCE
@@ -56,7 +58,8 @@ class Rates:
     async def peek(self, connection: AsyncConnection, policy: RatePolicy, subject: str) -> RateLimit:
         """The state of the limit, taking nothing. Reads only."""
         reset = sa.select(rate.c.full_again_at - self._database.now()).where(rate.c.name == _row_name(policy, subject))
-        return _state(policy, max(0.0, (await connection.execute(reset)).scalar_one_or_none() or 0.0))
+        left = (await connection.execute(reset)).scalar_one_or_none() or 0.0
+        return _state(policy, max(0.0, left) if left <= policy.window + _TOLERANCE else 0.0)
 
     async def forget(self) -> None:
         """Deletes the rows whose whole limit is available again."""

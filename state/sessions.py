@@ -31,10 +31,14 @@ _tokens = session_token.c
 
 @dataclass(frozen=True, slots=True)
 class KnownToken:
-    """A refresh token of a session. `used_ago` is in seconds, None if it was not used; `sealed` is what it got then."""
+    """A refresh token of a session. `used_ago` is in seconds, None if it was not used; `sealed` is what it got then.
+
+    `is_last` says that no other token of the session was used later.
+    """
 
     session: Session
     used_ago: float | None
+    is_last: bool
     sealed: bytes | None = field(repr=False)
 
 
@@ -66,8 +70,9 @@ class Sessions:
         await connection.execute(sa.insert(session_token).values(hash=token, session_id=new.id))
 
     async def find(self, session_id: str) -> Session | None:
-        """The session, unless it has ended."""
-        found = await self._all(_columns.id == session_id, *self._is_living())
+        """The session, also one that has ended, until its keys are gone."""
+        is_there = sa.or_(_columns.ended_at.is_not(None), _columns.expires_at > self._database.now())
+        found = await self._all(_columns.id == session_id, is_there)
         return next(iter(found), None)
 
     async def of_person(self, person: str) -> list[Session]:
@@ -78,10 +83,11 @@ class Sessions:
         """The session of a refresh token, also if it has ended. Reads only."""
         now = self._database.now()
         used_ago = (now - _tokens.used_at).label("used_ago")
-        query = sa.select(*self._select(), used_ago, _tokens.sealed)
+        is_last = (_tokens.used_at >= _columns.used_at).label("is_last")
+        query = sa.select(*self._select(), used_ago, is_last, _tokens.sealed)
         query = query.join(session_token, _tokens.session_id == _columns.id).where(_tokens.hash == token_hash)
         row = (await connection.execute(query)).mappings().one_or_none()
-        return None if row is None else KnownToken(_session(row), row["used_ago"], row["sealed"])
+        return None if row is None else KnownToken(_session(row), row["used_ago"], bool(row["is_last"]), row["sealed"])
 
     async def rotate(
         self, connection: AsyncConnection, session_id: str, *, old: str, new: str, sealed: bytes, address: str | None

@@ -53,6 +53,10 @@ class Metrics:
         self.token_exchanges = counter(
             "token_exchanges", "Exchanges of tokens for keys, by rule and result.", ["rule", "result"]
         )
+        self.token_requests = counter(
+            "token_requests", "Requests for tokens, by grant and by issued or the error.", ["grant", "result"]
+        )
+        self.stolen_sessions = counter("stolen_sessions", "Devices signed out because a refresh token was used again.")
         self.cleanup_runs = counter("cleanup_runs", "Runs and dry runs of the cleanup.", ["kind", "outcome"])
         self.cleanup_planned = counter("cleanup_planned_users", "Users in the plans of runs, by step.", ["step"])
         self.cleanup_users = counter("cleanup_users", "Users by step that a run took, or failed.", ["step"])

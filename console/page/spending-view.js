@@ -3,7 +3,7 @@
 import { html, nothing } from './lit.js';
 import { SERIES, chart, daysBetween } from './chart.js';
 import { budgetNotice, budgetTile } from './budget.js';
-import { exact, exactMoney, isKeyId, money, number, shortId, utcDayOf, when } from './format.js';
+import { exact, exactMoney, isKeyId, money, nameOf, number, shortId, utcDayOf, when } from './format.js';
 import { workloadOf } from './key-facts.js';
 import { download, empty, heads, table, tile } from './ui.js';
 import { text } from './text.js';
@@ -151,7 +151,7 @@ class SpendingView extends OwnedView {
       row.parts.find((/** @type {any} */ one) => one.group === group)?.spend ?? 0;
     const named = largest.slice(0, largest.length > SERIES ? SERIES - 1 : SERIES);
     const series = named.map((/** @type {any} */ row) => ({
-      name: groupName(row),
+      name: this.#nameOf(row),
       values: values(day => part(day, row.group)),
     }));
     if (named.length === largest.length) return series;
@@ -162,6 +162,11 @@ class SpendingView extends OwnedView {
       ),
     );
     return [...series, { name: words.rest, values: rest }];
+  }
+
+  /** @param {any} row */
+  #nameOf(row) {
+    return groupName(row, this.report.userId);
   }
 
   #table() {
@@ -178,7 +183,7 @@ class SpendingView extends OwnedView {
       const { spend, requests, failedRequests, totalTokens } = row.figures;
       return html`<tr>
         <td class="first">
-          <div class="name" dir="auto" title=${row.group}>${isByDay ? utcDayOf(row.group) : groupName(row)}</div>
+          <div class="name" dir="auto" title=${row.group}>${isByDay ? utcDayOf(row.group) : this.#nameOf(row)}</div>
         </td>
         <td class="num" title=${exactMoney(spend)}>${money(spend)}</td>
         <td class="num" data-label=${columns.requests}>${number(requests)}</td>
@@ -235,8 +240,12 @@ const usd = spend => Number(spend.toFixed(6));
 /** The day in UTC, as LiteLLM counts. @param {Date} date */
 const dateOf = date => date.toISOString().slice(0, 10);
 
-/** @param {any} row */
-const groupName = row => {
-  if (row.group.startsWith('workload:')) return workloadOf(row.group);
+/** @param {any} row @param {string} owner whose usage it is */
+const groupName = (row, owner) => {
+  if (row.group.startsWith('device:') && row.alias) {
+    const name = text.keys.device(row.alias);
+    return row.userId === owner ? name : text.keys.deviceOf(name, nameOf(row.userId));
+  }
+  if (/^(workload|device):/.test(row.group)) return workloadOf(row.group);
   return row.alias ?? (isKeyId(row.group) ? shortId(row.group) : row.group);
 };

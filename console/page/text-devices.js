@@ -3,7 +3,7 @@
 export const aboutDevices = {
   devices: {
     title: 'Devices',
-    lead: 'Command lines that you signed in. Each renews its own key; none of them is a secret in a file.',
+    lead: 'Command lines that you signed in. Each has a key of hours, and renews it.',
     request: {
       title: 'Sign a device in',
       label: 'The code that the device shows',

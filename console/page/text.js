@@ -161,6 +161,8 @@ export const text = {
     workload: rule => `Workload ${rule}`,
     /** @param {string} name */
     device: name => `Device ${name}`,
+    /** @param {string} device @param {string} person */
+    deviceOf: (device, person) => `${device} of ${person}`,
     /** @param {number} count @param {number} active */
     short: (count, active) => `${plural(count, 'key', 'keys')} of minutes, ${active} active`,
     isShort: 'Short',

@@ -10,6 +10,7 @@ from domain.sessions import CODE_LENGTH, CODE_LETTERS, plain_code
 from state.root import Root
 
 _BYTES = 32
+_REFRESH = "lor_"
 
 
 def new_device_code() -> str:
@@ -19,7 +20,12 @@ def new_device_code() -> str:
 
 def new_refresh_token() -> str:
     """A refresh token of 256 bits."""
-    return f"lor_{secrets.token_urlsafe(_BYTES)}"
+    return f"{_REFRESH}{secrets.token_urlsafe(_BYTES)}"
+
+
+def is_refresh_token(token: str) -> bool:
+    """Whether it has the form of one. The hashes of used device codes are kept beside those of refresh tokens."""
+    return token.startswith(_REFRESH)
 
 
 def new_user_code() -> str:

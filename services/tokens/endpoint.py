@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from domain.errors import TokenRequestError
 from domain.sessions import Origin
 from domain.workloads import IssuedToken
+from telemetry.metrics import Metrics
 
 Grant = Callable[[Mapping[str, str], Origin], Awaitable[IssuedToken]]
 """Gets the parameters of a request that has a `client_id`."""
@@ -18,6 +19,7 @@ class TokenEndpoint:
     """Gives tokens."""
 
     grants: Mapping[str, Grant]
+    metrics: Metrics
 
     async def __call__(self, parameters: Mapping[str, object], origin: Origin) -> IssuedToken:
         """What the grant gives. Parameters are texts; an empty one counts as absent.
@@ -30,4 +32,13 @@ class TokenEndpoint:
         grant = self.grants.get(given["grant_type"])
         if grant is None:
             raise TokenRequestError("unsupported_grant_type", f"grant_type must be {' or '.join(self.grants)}")
-        return await grant(given, origin)
+        result = "temporarily_unavailable"
+        try:
+            issued = await grant(given, origin)
+            result = "issued"
+        except TokenRequestError as error:
+            result = error.code
+            raise
+        finally:
+            self.metrics.token_requests.labels(given["grant_type"].rpartition(":")[2], result).inc()
+        return issued

@@ -1,7 +1,8 @@
 """The grant `refresh_token` (RFC 6749, section 6): a signed-in device gets a new key and a new refresh token.
 
-Each refresh token is used once. Who shows it again within 30 seconds has lost the answer, and gets it again; later two
-have it, of whom one has stolen it: the session ends, and its keys are blocked (RFC 9700, section 4.14.2).
+Each refresh token is used once. Who shows it again within 30 seconds has lost the answer, and gets it again. Later, or
+once the token in that answer was used, two have it, of whom one has stolen it: the session ends, and its keys are
+blocked (RFC 9700, section 4.14.2).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from domain.errors import OverloadedError
 from domain.sessions import Origin, Session
 from domain.workloads import IssuedToken
 from services.tokens.clients import require_client, require_no_scope, require_parameter
-from services.tokens.codes import hash_of
+from services.tokens.codes import hash_of, is_refresh_token
 from services.tokens.session_ends import SessionEnds
 from services.tokens.session_keys import SAME_ANSWER_SECONDS, SessionKeys, Turn, not_accepted
 from state.database import Database
@@ -56,7 +57,7 @@ class RefreshGrant:
     async def _known(self, client: str, shown: str) -> KnownToken:
         async with self.database.reading() as connection:
             known = await self.sessions.known(connection, hash_of(shown))
-        if known is None or known.session.device.client_id != client:
+        if known is None or known.session.device.client_id != client or not is_refresh_token(shown):
             raise not_accepted()
         if known.session.is_ended or known.session.left <= 0:
             raise not_accepted()
@@ -77,7 +78,7 @@ class RefreshGrant:
         return await self.keys.give(session, shown, Turn(is_left, take))
 
     async def _used(self, known: KnownToken, shown: str, used_ago: float) -> IssuedToken:
-        if used_ago <= SAME_ANSWER_SECONDS:
+        if used_ago <= SAME_ANSWER_SECONDS and known.is_last:
             return await self.keys.again(known.session, shown, known.sealed)
         log.warning("a refresh token was used again: its session ends", session=known.session.id)
         await self.ends.stolen(known.session)

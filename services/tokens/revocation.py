@@ -11,7 +11,7 @@ from domain.keys import KeyVersion
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
 from services.tokens.clients import require_parameter
-from services.tokens.codes import hash_of
+from services.tokens.codes import hash_of, is_refresh_token
 from services.tokens.session_ends import SessionEnds
 from state.database import Database
 from state.sessions import Sessions
@@ -35,8 +35,10 @@ class RevokeToken:
         token_hash = hash_of(require_parameter(parameters, "token"))
         async with self.database.reading() as connection:
             known = await self.sessions.known(connection, token_hash)
-        if known is not None:
-            if not known.session.is_ended:
+        if known is not None and is_refresh_token(parameters["token"]):
+            if known.session.is_ended:
+                await self.ends.finish(known.session)
+            else:
                 person = Principal(known.session.principal, frozenset({Role.MEMBER}))
                 await self.ends.end(person, known.session)
             return True

@@ -21,6 +21,7 @@ from domain.sessions import Session, source_of_session
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
 from services.keys.report import LeakedKeys
+from state.device_codes import DeviceCodes
 from state.sessions import Sessions
 from state.short_keys import ShortKeys
 
@@ -36,6 +37,7 @@ class SessionEnds:
     """Ends sessions."""
 
     changes: Changes
+    codes: DeviceCodes
     sessions: Sessions
     short_keys: ShortKeys
     issuer: KeyIssuer
@@ -47,10 +49,19 @@ class SessionEnds:
 
     async def stolen(self, session: Session) -> None:
         """Ends it and blocks its keys, as leaked ones. Raises UpstreamError: then the due queue blocks them."""
+        self.changes.metrics.stolen_sessions.inc()
         await self._end(_GUARD, session, is_theft=True)
 
+    async def finish(self, session: Session) -> None:
+        """Deletes the keys of one that has ended before: what was asked then may have failed. Raises UpstreamError."""
+        await self._finish(session.id, is_theft=False)
+
     async def mark_of_leaver(self, connection: AsyncConnection, owner: str) -> None:
-        """Ends the sessions that somebody who is off-boarded signed in, or that get keys of theirs."""
+        """Ends the sessions that somebody who is off-boarded signed in, or that get keys of theirs.
+
+        Codes first: a sign-in that has used one is waited for, and its session found; a later one finds it refused.
+        """
+        await self.codes.refuse_all(connection, owner)
         await self.sessions.end_all(connection, owner)
 
     async def of_leaver(self, owner: str) -> None:

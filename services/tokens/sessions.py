@@ -29,7 +29,7 @@ class SignedInDevices:
         return await self.sessions.of_person(person)
 
     async def end(self, principal: Principal, user_id: str | None, session_id: str) -> None:
-        """Ends a session of a person, and deletes its keys at once.
+        """Ends a session of a person, and deletes its keys at once, also if only they are left of it.
 
         Raises NotAllowedError, NotFoundError (also for another's session), RateLimitedError if there were too many of
         those, UpstreamError: then the session has ended, and its keys are deleted as soon as that is possible.
@@ -39,4 +39,7 @@ class SignedInDevices:
             session = await self.sessions.find(session_id)
             if session is None or session.principal != person:
                 raise NotFoundError(f"{person} has no signed-in device with that id")
-        await self.ends.end(principal, session)
+        if session.is_ended:
+            await self.ends.finish(session)
+        else:
+            await self.ends.end(principal, session)

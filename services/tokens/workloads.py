@@ -51,7 +51,8 @@ class Workloads:
         authorize(principal, Permission.WORKLOADS_READ)
         await asyncio.gather(*(self._read_keys(row.name) for row in self.settings.issuers))
         living = await self.short_keys.counts()
-        used = await self.events.last_minted([source_of(rule) for rule in self.settings.rules])
+        mints = await self.events.last_mints([source_of(rule) for rule in self.settings.rules])
+        used = {source: event.started_at for source, event in mints.items()}
         issuers = [
             IssuerState(row.name, row.url, row.audience, self.issuers.health(row.name)) for row in self.settings.issuers
         ]

@@ -85,6 +85,9 @@ def test_everything_is_well(place: Place, capsys: pytest.CaptureFixture[str]) ->
     ]  # fmt: skip
     assert "ok       LiteLLM's version: 1.104.5" in lines
     assert lines[4].endswith("publishes them, for ES256")
+    assert lines[11].endswith(
+        "sign-in of devices: at http://orchestrator.standalone/api/litellm-orchestrator/console#/devices"
+    )
     assert lines[12].endswith("its schema is up to date")
 
 
@@ -147,6 +150,10 @@ def database(url: str) -> Change:
          ["failed   allowedGroup: Backstage's catalog has no group"]),
         ({}, with_auditors_of("group:default/gone"), 1, ["failed   auditorGroups: Backstage's catalog has no group"]),
         ({}, without_catalog_token, 0, ["warning  Backstage's catalog: there is no token", "keep their keys"]),
+        ({}, without_catalog_token, 0,
+         ["warning  sign-in of devices: off, and so is renewing their keys", "litellmOrchestrator.backstage.catalogToken"]),
+        ({}, lambda settings: replace(settings, public_url=None), 0,
+         ["ok       sign-in of devices: off: litellmOrchestrator.publicUrl is not set\n"]),
         ({}, with_issuer(), 0, [f"ok       issuer ci: {URL} has 1 keys, for ES256\n"]),
         ({}, with_issuer(jwks=KeySource(inline={"keys": [{"kty": "EC", "kid": "k"}]})), 0,
          ["warning  issuer ci: it has no keys that this service knows", "Correct its jwks"]),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -23,7 +22,6 @@ from playwright.async_api import (
     Request,
     Route,
     ViewportSize,
-    async_playwright,
     expect,
 )
 
@@ -36,6 +34,7 @@ from standalone.issuer import IssuerStandIn
 from standalone.litellm import LiteLLMStandIn
 from standalone.litellm_usage import calls_for
 from tests.conftest import ALICE, BASE, keys_path, migrated_database
+from tests.support.browser import running_browser
 from tests.support.contract import checked_client
 from tests.support.processes import ROOT, listening
 from tests.support.raw_http import serving
@@ -112,13 +111,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    """Debian's Chromium, started once for each process of the tests; each page has a window of its own."""
-    async with async_playwright() as playwright:
-        chromium = shutil.which("chromium")
-        assert chromium is not None, "install chromium"
-        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+    """Started once for each process of the tests; each page has a window of its own."""
+    async with running_browser() as browser:
         yield browser
-        await browser.close()
 
 
 Configure = Callable[[Settings], Settings]

@@ -306,6 +306,6 @@ async def test_a_member_sees_nothing_of_it(opened: Opened) -> None:
     """No link, and no view behind its address."""
     page = opened.page
     await opened.sign_in("alice", "#/audit")
-    assert await page.locator("nav a").all_inner_texts() == ["Keys", "Spending"]
+    assert await page.locator("nav a").all_inner_texts() == ["Keys", "Spending", "Devices"]
     await expect(page.get_by_text("Only admins see this.")).to_be_visible()
     await expect(page.locator("table")).to_have_count(0)

@@ -10,11 +10,13 @@ from playwright.async_api import Route, expect
 from tests.conftest import ALICE, BASE
 from tests.console.conftest import Opened, Portal, judge
 from tests.support.contract import checked_client
-from tests.support.devices import approve, ask, poll, sessions
+from tests.support.devices import approve, ask, poll, revoke, sessions
+from tests.support.keys import chat
 
 pytestmark = pytest.mark.console
 
 CHECKOUT = "component:default/checkout"
+DAVE = "user:default/dave"
 
 
 def place(codes: dict[str, str]) -> str:
@@ -148,6 +150,20 @@ async def test_keys_of_a_device_are_one_row_among_the_others(opened: Opened) -> 
     await signed_in(opened.portal)
     await opened.sign_in("alice", "#/keys")
     await expect(page.get_by_role("button", name="Device laptop claude-code")).to_be_visible()
+
+
+async def test_spending_names_devices_and_their_people(opened: Opened) -> None:
+    """Of software: several people sign devices in for it. Also after a device was signed out."""
+    page, portal = opened.page, opened.portal
+    codes = await asked(portal)
+    async with portal.as_person(DAVE) as dave, checked_client(portal.origin, None) as device:
+        await approve(dave, codes, CHECKOUT)
+        got = (await poll(device, codes)).json()
+        assert await chat(portal.litellm, got["access_token"]) == 200
+        await revoke(device, got["refresh_token"])
+    await opened.sign_in("dave", f"#/spending/{CHECKOUT}")
+    await page.get_by_text("Key", exact=True).click()
+    await expect(page.locator("tbody .name")).to_have_text("Device laptop claude-code of dave")
 
 
 async def test_an_outsider_has_no_page_for_it(opened: Opened) -> None:

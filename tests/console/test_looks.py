@@ -147,7 +147,7 @@ async def test_the_navigation_fits_a_phone(open_page: Open, width: int) -> None:
         *await nav.get_by_role("button").all(),
         nav.get_by_text("bob").first,
     ]
-    assert len(reached) == 7 + 2 + 1
+    assert len(reached) == 8 + 2 + 1
     for each in reached:
         await expect(each).to_be_in_viewport(ratio=1)
     boxes = [await link.bounding_box() for link in await nav.get_by_role("link").all()]

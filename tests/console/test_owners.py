@@ -350,7 +350,7 @@ async def test_the_focus_on_the_switch_is_seen_with_forced_colours(open_page: Op
     """There is an outline around it."""
     opened = await open_page(forced_colors="active")
     await opened.sign_in("dave")
-    await opened.page.get_by_role("link", name="Spending").focus()
+    await opened.page.get_by_role("link", name="Devices").focus()
     for _ in range(3):
         await opened.page.keyboard.press("Tab")
         focused = await opened.page.evaluate(

@@ -13,10 +13,11 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, expect
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
 from tests.conftest import ALICE, BOB, ERIN, SERVICE_TOKEN
+from tests.support.browser import running_browser
 from tests.support.contract import check, checked_client
 from tests.support.processes import Running, listening
 from tests.support.real_products import RealProducts, real_products
@@ -169,8 +170,7 @@ def browser(tmp_path: Path) -> Iterator[Chrome]:
 async def opened_tabs(address: str, count: int) -> AsyncIterator[list[Page]]:
     """The console. Anything that it complains about, other than refused requests, fails the test."""
     complaints: list[str] = []
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    async with running_browser() as browser:
         context = await browser.new_context()
         tabs = [await context.new_page() for _ in range(count)]
         for tab in tabs:
@@ -178,7 +178,6 @@ async def opened_tabs(address: str, count: int) -> AsyncIterator[list[Page]]:
             tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
             await tab.goto(address)
         yield tabs
-        await browser.close()
     assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
 
 

@@ -7,17 +7,26 @@ the contract.
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import cycle
 from pathlib import Path
 
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
 
+from standalone.backstage import BackstageStandIn
+from standalone.catalog import CATALOG_TOKEN
 from standalone.environment import TOKEN_PATH
-from tests.conftest import BASE
+from standalone.litellm import MASTER_KEY, LiteLLMStandIn
+from tests.conftest import ALICE, BASE
 from tests.support.clients import (
     DIST,
     NODE_MODULES,
@@ -29,7 +38,9 @@ from tests.support.clients import (
     run,
     typescript_story,
 )
+from tests.support.command_line import Machine, signed_in
 from tests.support.processes import ROOT, listening
+from tests.support.raw_http import free_port, serving
 
 pytestmark = pytest.mark.sdk
 
@@ -143,3 +154,94 @@ async def test_the_examples_do_what_they_say(wheel: Path, package: Path, tmp_pat
             made, listed = (await asyncio.to_thread(run, *command, cwd=folder, **environment)).splitlines()
             assert made.split()[1].startswith("sk-")
             assert listed.split()[:2] == ["laptop", "0"] or listed.split()[:2] == ["laptop", "0.0"]
+
+
+class Balancer:
+    """Passes each request on to the next of several services.
+
+    `instead` has what is done with the answers of the next refreshes: None, "lost" for a connection that closes, or a
+    status for a page of its own. `refreshed_at` lists who answered them.
+    """
+
+    def __init__(self) -> None:
+        self.behind: Iterator[str] = iter(())
+        self.instead: list[str | int | None] = []
+        self.refreshed_at: list[str] = []
+        self.app = Starlette(routes=[Route("/{path:path}", self._pass_on, methods=["GET", "POST", "DELETE"])])
+
+    async def _pass_on(self, request: Request) -> Response:
+        origin, body = next(self.behind), await request.body()
+        kept = {name: value for name, value in request.headers.items() if name in {"authorization", "content-type"}}
+        async with httpx.AsyncClient(base_url=origin) as http:
+            answer = await http.request(request.method, request.url.path, content=body, headers=kept)
+        instead = None
+        if b"grant_type=refresh_token" in body:
+            self.refreshed_at.append(origin)
+            instead = self.instead.pop(0) if self.instead else None
+        if isinstance(instead, int):
+            return Response("<html>", instead)
+        if instead == "lost":
+            return StreamingResponse(_cut(answer.content), headers={"Content-Length": str(len(answer.content))})
+        return Response(answer.content, answer.status_code, media_type=answer.headers.get("Content-Type"))
+
+
+async def _cut(content: bytes) -> AsyncIterator[bytes]:
+    yield content[:10]
+    raise ConnectionAbortedError
+
+
+def _outdate(home: Path) -> None:
+    """The key that the command has is over."""
+    [path] = home.glob(".local/share/litellm-key/sessions/*.json")
+    body = json.loads(path.read_text())
+    path.write_text(json.dumps(body | {"tokens": body["tokens"] | {"key_life": 0.0}}))
+
+
+async def test_the_command_behind_two_replicas(wheel: Path, tmp_path: Path, litellm: LiteLLMStandIn) -> None:
+    """Each request reaches the other process: signing in, renewals with and without an answer, signing out."""
+    balancer, backstage, port = Balancer(), BackstageStandIn(), free_port()
+    config = tmp_path / "app-config.yaml"
+    command = tmp_path / "litellm-key"
+    command.write_text(f'#!/bin/sh\nPYTHONPATH={wheel} exec {sys.executable} -m litellm_orchestrator_client.cli "$@"\n')
+    command.chmod(0o755)
+    machine, origin = Machine(command, tmp_path), f"http://127.0.0.1:{port}"
+
+    async with AsyncExitStack() as stack:
+        behind = [await stack.enter_async_context(serving(app)) for app in (litellm.app, backstage.app)]
+        await stack.enter_async_context(serving(balancer.app, port=port))
+        config.write_text(
+            f"""
+            liteLLM:
+              baseUrl: http://127.0.0.1:{behind[0]}
+              publicUrl: http://127.0.0.1:{behind[0]}
+              masterKey: {MASTER_KEY}
+              adminGroup: admins
+              allowedGroup: litellm-users
+            backend: {{baseUrl: 'http://127.0.0.1:{behind[1]}', listen: '127.0.0.1:0'}}
+            litellmOrchestrator:
+              publicUrl: {origin}
+              backstage: {{catalogToken: {CATALOG_TOKEN}}}
+              database: {{url: 'sqlite:///{tmp_path}/state.sqlite3'}}
+            """
+        )
+        starting = [stack.enter_async_context(listening("serve", "--config", str(config))) for _ in range(2)]
+        replicas = [running.origin for running in await asyncio.gather(*starting)]
+        balancer.behind = cycle(replicas)
+        bearer = {"Authorization": f"Bearer {backstage.user_token(ALICE)}"}
+        alice = await stack.enter_async_context(httpx.AsyncClient(base_url=origin, headers=bearer, timeout=60))
+        process, _, code = await machine.asks(origin)
+        assert (await alice.get(f"{BASE}/device-codes/{code}")).status_code == 200
+        assert (await alice.post(f"{BASE}/device-codes/{code}/approval", json={"owner": ALICE})).status_code == 200
+        await signed_in(process)
+        keys = [(await machine.runs("token")).strip()]
+        for instead in (None, "lost", 502):
+            balancer.instead = [instead]
+            _outdate(tmp_path)
+            keys.append((await machine.runs("token")).strip())
+            assert len(litellm.rows.keys) == 2
+        assert len(set(keys)) == 4
+        assert len(balancer.refreshed_at) == 5
+        assert all(one != other for one, other in (balancer.refreshed_at[1:3], balancer.refreshed_at[3:]))
+        await machine.runs("logout")
+        assert litellm.rows.keys == {}
+        assert [(await alice.get(f"{BASE}/sessions")).json() for _ in replicas] == [{"sessions": []}] * 2

@@ -15,6 +15,8 @@ from standalone.issuer import IssuerStandIn
 from standalone.litellm import LiteLLMStandIn
 from standalone.litellm_usage import CALL_COST
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
+from tests.services.tokens.test_devices import DAVE
+from tests.support.devices import renewed, revoke, sign_in
 from tests.support.keys import chat, id_of, made, refusal
 from tests.support.litellm_versions import UNATTRIBUTED_WORDS
 from tests.support.requests import exchange
@@ -170,6 +172,25 @@ async def test_the_keys_of_a_workload_are_one_group(
         (f"workload:{PIPELINE}", None, 4),
         (other["id"], other["keyId"], 1),
     ]
+
+
+async def test_the_keys_of_a_device_are_one_group(service: Service, litellm: LiteLLMStandIn, clock: Clock) -> None:
+    """Under its own words, with who signed it in, also after it was signed out."""
+    nobody, bob = service.client(), service.signed_in(BOB)
+    first, second = await sign_in(service, DAVE, CHECKOUT), await sign_in(service, BOB, CHECKOUT)
+    clock.advance(60)
+    newer = await renewed(nobody, first["refresh_token"])
+    for got in (first, newer, second):
+        assert await chat(litellm, got["access_token"]) == 200
+    await revoke(nobody, newer["refresh_token"])
+    expected = [
+        (f"device:{first['session_id']}", "laptop claude-code", DAVE, 2),
+        (f"device:{second['session_id']}", "laptop claude-code", BOB, 1),
+    ]
+    report = (await bob.get(f"{user_path(CHECKOUT)}/usage", params={"groupBy": "key"})).json()
+    assert [
+        (row["group"], row["alias"], row["userId"], row["figures"]["requests"]) for row in report["groups"]
+    ] == expected
 
 
 async def test_a_deleted_key_keeps_its_alias(alice: httpx.AsyncClient, litellm: LiteLLMStandIn) -> None:

@@ -24,7 +24,7 @@ from state.rates import RatePolicy, Rates
 from state.revocations import ReportedKeys, Revocations, revocation_of
 from state.root import Root
 from state.short_keys import ShortKey, ShortKeys
-from state.tables import change, cleanup_deletion, due, kept_answer, metadata
+from state.tables import change, cleanup_deletion, due, kept_answer, metadata, rate
 from tests.conftest import ALICE, BOB, Clock
 from tests.state.conftest import shift
 
@@ -316,6 +316,25 @@ async def test_a_rate_is_counted_exactly(database: Database) -> None:
         assert (await rates.peek(connection, CREATES, "user:default/x")).remaining == 30
     await rates.forget()
     assert (await take(ALICE)).retry_after > 0
+
+
+async def test_a_rate_after_the_clock_was_set_back(database: Database) -> None:
+    """What was taken in the future by that counts no more: nobody waits for a day."""
+    rates = Rates(database)
+    async with database.transaction() as connection:
+        for _ in range(31):
+            await rates.take(connection, CREATES, ALICE)
+    await shift(database, rate.c.full_again_at, -86_400)
+    async with database.transaction() as connection:
+        assert (await rates.peek(connection, CREATES, ALICE)).remaining == 30
+        taken = await rates.take(connection, CREATES, ALICE)
+        assert (taken.remaining, taken.reset, taken.retry_after) == (29, 2_000, 0)
+
+    async def take_all() -> list[int]:
+        async with database.transaction() as connection:
+            return [(await rates.take(connection, CREATES, ALICE)).retry_after for _ in range(30)]
+
+    assert [wait == 0 for wait in await take_all()] == [True] * 29 + [False]
 
 
 async def test_a_rolled_back_request_takes_nothing(database: Database) -> None:

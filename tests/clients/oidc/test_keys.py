@@ -146,12 +146,16 @@ async def test_keys_in_the_settings(issuer: SigningIssuer) -> None:
     assert issuer.seen == []
 
 
-async def test_keys_rotate(issuer: SigningIssuer, issuers: Issuers, clock: Clock) -> None:
-    """A new key is found ten seconds after the last fetch at the latest; until then its holder is told to wait."""
+@pytest.mark.parametrize("behind", [0, 59])
+async def test_keys_rotate(issuer: SigningIssuer, issuers: Issuers, clock: Clock, behind: int) -> None:
+    """A new key is found ten seconds after the last fetch at the latest; until then its holder is told to wait.
+
+    Also if the issuer's clock is behind: then its token looks older than the set of keys that is known.
+    """
     await issuers.verify("ci", issuer.token())
     issuer.rotate()
     clock.advance(4)
-    error = await failed(issuers, issuer.token())
+    error = await failed(issuers, issuer.token(iat=int(clock()) - behind))
     assert isinstance(error, UpstreamUnavailableError)
     assert error.retry_after == 6
     assert len(issuer.seen) == 2

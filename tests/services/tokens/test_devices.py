@@ -360,6 +360,8 @@ async def test_a_life_beyond_the_setting_is_refused(service: Service, nobody: ht
     """And a shorter one is that of the session."""
     codes, alice = await ask(nobody), service.signed_in(ALICE)
     assert (await approve(alice, codes, ALICE, life=30 * 86400 + 1)).status_code == 400
+    unassigned = await approve(alice, codes, "component:default/\U000e0526")
+    assert (unassigned.status_code, unassigned.json()["message"][:14]) == (400, "owner must be ")
     assert (await approve(alice, codes, ALICE, life=86400)).status_code == 200
     assert (await poll(nobody, codes)).json()["refresh_token_expires_in"] == 86400
 

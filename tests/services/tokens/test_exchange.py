@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from clients.litellm.rows import ANNOTATIONS
+from domain.due import Kind
 from domain.users import Tier
 from domain.workloads import KeyTerms
 from standalone.backstage import BackstageStandIn
@@ -59,6 +65,45 @@ async def test_a_pipeline_gets_a_key_that_works(
     assert row["key_alias"].startswith("checkout.checkout-pipeline-8142.")
 
 
+@pytest.mark.parametrize(
+    ("run", "name"),
+    [
+        (8142, "8142"),
+        (" 8142 ", "8142"),
+        ("8" * 100, "8" * (64 - len(f"{PIPELINE} "))),
+        (f"{'8' * (63 - len(f'{PIPELINE} '))} 142", "8" * (63 - len(f"{PIPELINE} "))),
+        ("a\u202eb", None),
+        (" ", None),
+        (["8142"], None),
+    ],
+    ids=ascii,
+)
+async def test_the_name_of_a_run(
+    nobody: httpx.AsyncClient, issuer: IssuerStandIn, litellm: LiteLLMStandIn, run: Any, name: str | None
+) -> None:
+    """At most 64 characters with the rule's, none of which hides; else it is the beginning of what names the token."""
+    token = issuer.token(run_id=run)
+    await given(nobody, token)
+    (row,) = litellm.rows.keys.values()
+    rule, _, named = row["metadata"][ANNOTATIONS]["alias"].partition(" ")
+    assert rule == PIPELINE
+    assert named == name if name else re.fullmatch("[0-9a-f]{8}", named)
+
+
+async def test_a_key_whose_end_is_near_when_it_is_given(
+    make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """LiteLLM took as long as the key lives: what is left is told as a second, because RFC 6749 knows no less."""
+
+    class Slow(httpx.AsyncBaseTransport):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            clock.advance(2 if request.url.path == "/key/generate" else 0)
+            return await httpx.ASGITransport(litellm.app).handle_async_request(request)
+
+    token = issuer.token(exp=int(clock()) + 2)
+    assert (await given(make_service(ports={"litellm": Slow()}).client(), token))["expires_in"] == 1
+
+
 async def test_it_lives_no_longer_than_the_rule_says_and_the_token(
     nobody: httpx.AsyncClient, issuer: IssuerStandIn, clock: Clock
 ) -> None:
@@ -100,6 +145,7 @@ async def test_a_rule_none_of_whose_models_the_owner_may_call_gives_nothing(
     [
         ({"grant_type": "password"}, {}, "unsupported_grant_type"),
         ({"grant_type": ""}, {}, "invalid_request"),
+        ({"client_id": ""}, {}, "invalid_request"),
         ({"client_id": "nobody"}, {}, "invalid_client"),
         ({"subject_token_type": "urn:ietf:params:oauth:token-type:saml2"}, {}, "invalid_request"),
         ({"subject_token": ""}, {}, "invalid_request"),
@@ -108,6 +154,7 @@ async def test_a_rule_none_of_whose_models_the_owner_may_call_gives_nothing(
         ({"resource": "https://elsewhere"}, {}, "invalid_target"),
         ({"requested_token_type": "urn:ietf:params:oauth:token-type:refresh_token"}, {}, "invalid_request"),
         ({"actor_token": "x"}, {}, "invalid_request"),
+        ({"actor_token_type": "urn:ietf:params:oauth:token-type:jwt"}, {}, "invalid_request"),
         ({}, {"sub": "repo:mallory/checkout:main"}, "invalid_grant"),
         ({}, {"aud": "somebody-else"}, "invalid_grant"),
         ({}, {"exp": 1}, "invalid_grant"),
@@ -321,6 +368,22 @@ async def test_what_a_rule_refused_is_one_event_a_minute(
     (event,) = await events(service.signed_in(BOB), action="key.mint")
     assert (event["actor"], event["outcome"], event["keyId"]) == (f"workload:{PIPELINE}", "denied", None)
     assert event["detail"] == "5 verified tokens were refused within a minute: sub does not match (5)"
+
+
+async def test_a_minute_that_is_in_the_log_already(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, clock: Clock, tmp_path: Path
+) -> None:
+    """A replica that was slow does the task once more: there is no second event."""
+    await exchange(nobody, issuer.token(sub="repo:mallory/checkout:main"))
+    with closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
+        database.execute("CREATE TEMP TABLE again AS SELECT * FROM due WHERE kind = ?", [Kind.REFUSED_EXCHANGES])
+        clock.advance(60)
+        await service.run_background_jobs()
+        assert database.execute("INSERT INTO due SELECT * FROM again").rowcount == 1
+        database.commit()
+    await service.run_background_jobs()
+    (event,) = await events(service.signed_in(BOB), action="key.mint")
+    assert event["detail"].startswith("1 verified tokens")
 
 
 @pytest.mark.parametrize(

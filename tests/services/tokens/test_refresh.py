@@ -17,7 +17,7 @@ from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.services.tokens.test_devices import DAVE, error_of
 from tests.support.audit import events, nothing_is_open
-from tests.support.devices import approve, ask, poll, refresh, renewed, sessions, sign_in
+from tests.support.devices import approve, ask, poll, refresh, renewed, revoke, sessions, sign_in
 from tests.support.keys import chat
 from tests.support.kill_points import Killed, KillSwitch
 from tests.support.requests import run_cleanup
@@ -226,6 +226,20 @@ async def test_ten_at_once_make_one_key(
     assert len(await sessions(first.signed_in(ALICE))) == 1
 
 
+async def test_each_step_at_another_replica(make_service: MakeService, database_settings: dict[str, Any]) -> None:
+    """A code of the one is approved and shown at the other, and a lost answer is given again by it."""
+    first, second = make_service(**database_settings), make_service(**database_settings)
+    codes = await ask(first.client())
+    assert (await approve(second.signed_in(ALICE), codes, ALICE)).status_code == 200
+    old = (await poll(second.client(), codes)).json()["refresh_token"]
+    assert (await poll(first.client(), codes)).json()["refresh_token"] == old
+    new = await renewed(second.client(), old)
+    again = await renewed(first.client(), old)
+    assert {name: again[name] for name in ("access_token", "refresh_token")}.items() <= new.items()
+    assert (await revoke(second.client(), new["refresh_token"])).status_code == 200
+    assert await error_of(await refresh(first.client(), new["refresh_token"])) == "invalid_grant"
+
+
 async def test_one_replica_renews_what_the_other_gave(make_service: MakeService, clock: Clock) -> None:
     """And finds the theft of what the other has renewed."""
     first, second = make_service(), make_service()
@@ -279,6 +293,7 @@ async def test_off_boarding_a_component_ends_its_sessions(service: Service, nobo
     assert (await service.signed_in(BOB).delete(user_path(CHECKOUT))).status_code == 200
     assert await error_of(await refresh(nobody, shared["refresh_token"])) == "invalid_grant"
     await renewed(nobody, own["refresh_token"])
+    assert [row["id"] for row in await sessions(service.signed_in(DAVE))] == [own["session_id"]]
 
 
 @asynccontextmanager
@@ -341,6 +356,39 @@ async def test_the_end_of_a_session_during_a_refresh(
         assert ended_it.status_code == 204
     assert await error_of(renewing.result()) == "invalid_grant"
     assert litellm.rows.keys == {}
+
+
+async def test_the_end_of_a_session_during_a_refresh_with_litellm_away(
+    make_service: MakeService, service: Service, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Its row is still there, for the keys that are to be deleted; no key is made for it all the same."""
+    got = await sign_in(service, ALICE)
+    away = make_service(ports={"litellm": answering(refuse)})
+    async with being_renewed(make_service, litellm, got["refresh_token"]) as renewing:
+        ended_it = await away.signed_in(ALICE).delete(f"/api/litellm-orchestrator/sessions/{got['session_id']}")
+        assert ended_it.status_code == 503
+    assert await error_of(renewing.result()) == "invalid_grant"
+    assert len(litellm.rows.keys) == 1
+    clock.advance(61)
+    await service.run_background_jobs()
+    assert litellm.rows.keys == {}
+
+
+async def test_a_refresh_that_hung_for_longer_than_its_lease(
+    make_service: MakeService, service: Service, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """Another replica has renewed the token meanwhile: its key is deleted, and nobody is signed out."""
+    got = await sign_in(service, ALICE)
+    async with being_renewed(make_service, litellm, got["refresh_token"]) as renewing:
+        clock.advance(31)
+        second = await renewed(service.client(), got["refresh_token"])
+    if renewing.result().status_code == 200:
+        assert renewing.result().json()["refresh_token"] == second["refresh_token"]
+    third = await renewed(service.client(), second["refresh_token"])
+    clock.advance(301)
+    await service.run_background_jobs()
+    assert [await chat(litellm, row["access_token"]) for row in (second, third)] == [200, 200]
+    assert len(litellm.rows.keys) == 2
 
 
 async def test_a_session_is_limited(service: Service, nobody: httpx.AsyncClient) -> None:

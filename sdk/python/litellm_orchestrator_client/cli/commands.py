@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -23,15 +24,16 @@ from .machine import Machine
 from .renewal import in_words
 from .session import Session, Tokens
 from .signin import Approval, device_name, show
-from .store import IN_KEYRING
+from .store import IN_KEYRING, LockedError
 from .wire import service_url
 from .workload import token_source, watch, write_key
 
 _EXIT_CODES = """
 \b
 Exit codes: 0 done · 2 sign in first · 3 the service refused · 4 the service cannot be reached
-            1 anything else, such as a folder that cannot be written
+            1 anything else, such as a folder that cannot be written or a wrong option
 """
+_CANNOT_RUN, _NO_PROGRAM = 126, 127
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -44,7 +46,30 @@ def _which(command: F) -> F:
     return at_service(of_owner(command))
 
 
-@click.group(epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """A wrong option is exit code 1: click's own is 2, which tells a tool that somebody must sign in."""
+
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        """For `litellm-key` itself."""
+        with _mistyped():
+            return super().make_context(*arguments, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """For its commands."""
+        with _mistyped():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _mistyped() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        error.show()
+        raise click.exceptions.Exit(1) from error
+
+
+@click.group(cls=_Commands, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="litellm-orchestrator-client", prog_name="litellm-key")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -63,10 +88,10 @@ def cli(context: click.Context) -> None:
 @click.option("--allow-http", is_flag=True, help="Take an address that is not encrypted.")
 @click.pass_obj
 def login(machine: Machine, url: str, *, no_browser: bool, no_keyring: bool, allow_http: bool) -> None:
-    """Sign this machine in at the service at URL, such as https://portal.example.com.
+    """Sign this machine in.
 
-    You approve it in a browser, here or on another machine, where you are signed in with Backstage, and choose there
-    whose keys these shall be.
+    URL is the service's address, such as https://portal.example.com. You approve it in a browser, here or on another
+    machine, where you are signed in with Backstage, and choose there whose keys these shall be.
     """
     service, store = service_url(url, allow_http=allow_http), machine.store()
     store.prepare()
@@ -91,8 +116,8 @@ def _revoke(machine: Machine, session: Session) -> CommandError | None:
     """Ends it at the service. Returns what went wrong, if anything; there is nothing to end without its secrets."""
     try:
         machine.wire(session.service).revoke(machine.store().tokens(session).refresh_token)
-    except SignInFirstError:
-        return None
+    except SignInFirstError as error:
+        return error if isinstance(error, LockedError) else None
     except CommandError as error:
         return error
     return None
@@ -103,16 +128,27 @@ def _revoke(machine: Machine, session: Session) -> CommandError | None:
 @click.option("--all", "everything", is_flag=True, help="Sign out everywhere.")
 @click.pass_obj
 def logout(machine: Machine, service: str | None, owner: str | None, *, everything: bool) -> None:
-    """Sign out: end the session at the service, with its keys, and forget its secrets."""
+    """Sign out.
+
+    Ends the session at the service, with its keys, and forgets its secrets here.
+    """
     sessions = machine.store().list() if everything else [machine.choose(service, owner)]
-    wrong = []
+    wrong: list[CommandError] = []
     for session in sessions:
         with machine.store().locked(session):
-            wrong += [error for error in (_revoke(machine, session),) if error]
+            error = _revoke(machine, session)
+            if isinstance(error, LockedError):
+                wrong.append(error)
+                continue
             machine.store().remove(session)
         click.echo(f"Signed out at {session.service} for {session.owner}.", err=True)
+        if error:
+            said = f"{error.message.rstrip('.')}. Nothing is kept here, but end the session on the console too."
+            wrong.append(UnreachableError(said))
+    for error in wrong[1:]:
+        error.show()
     if wrong:
-        raise UnreachableError(f"{wrong[0].message}. Nothing is kept here, but end the session on the console too.")
+        raise wrong[0]
 
 
 @cli.command(epilog=_EXIT_CODES)
@@ -143,7 +179,7 @@ def _addressed(tokens: Tokens) -> Tokens:
 @click.option("--shell", type=click.Choice(["sh", "fish", "powershell"]), default="sh", help="sh: also bash, zsh.")
 @click.pass_obj
 def env(machine: Machine, service: str | None, owner: str | None, shell: str) -> None:
-    """Print lines that set the key and LiteLLM's address, for the shell.
+    """Print the key and addresses for a shell.
 
     Use it as eval "$(litellm-key env)". They set OPENAI_API_KEY, OPENAI_BASE_URL, ANTHROPIC_AUTH_TOKEN,
     ANTHROPIC_BASE_URL and LITELLM_API_KEY. The key does not renew itself there.
@@ -156,16 +192,21 @@ def env(machine: Machine, service: str | None, owner: str | None, shell: str) ->
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def exec_(machine: Machine, service: str | None, owner: str | None, command: tuple[str, ...]) -> None:
-    """Run a program with the variables of `litellm-key env`.
+    """Run a program with the key.
 
-    Such as: litellm-key exec -- python app.py. Its exit code is the program's; 127 if there is no such program.
+    Such as: litellm-key exec -- python app.py. It has the variables of `litellm-key env`. Its exit code is the
+    program's; 127 if there is no such program, and 126 if it cannot be run.
     """
     environment = {**machine.environ, **variables(_addressed(_tokens(machine, service, owner, for_long=True)))}
     program = shutil.which(command[0], path=environment.get("PATH"))
     if program is None:
         click.echo(f"litellm-key: there is no program {command[0]}", err=True)
-        sys.exit(127)
-    _become(program, command, environment)
+        sys.exit(_NO_PROGRAM)
+    try:
+        _become(program, command, environment)
+    except OSError as error:
+        click.echo(f"litellm-key: {program} cannot be run ({error.strerror})", err=True)
+        sys.exit(_CANNOT_RUN)
 
 
 def _become(program: str, command: tuple[str, ...], environment: dict[str, str]) -> NoReturn:
@@ -180,7 +221,10 @@ def _become(program: str, command: tuple[str, ...], environment: dict[str, str])
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_obj
 def whoami(machine: Machine, service: str | None, owner: str | None, *, as_json: bool) -> None:
-    """Show which session the other commands use, without asking the service."""
+    """Show the session that is used.
+
+    It is the one that the other commands take with the same options. The service is not asked.
+    """
     session = machine.choose(service, owner)
     row = _row(machine, session)
     if as_json:
@@ -194,7 +238,10 @@ def whoami(machine: Machine, service: str | None, owner: str | None, *, as_json:
 @click.option("--json", "as_json", is_flag=True, help="For programs.")
 @click.pass_obj
 def sessions(machine: Machine, *, as_json: bool) -> None:
-    """List what this machine is signed in to; the first is used where nothing else is said."""
+    """List what this machine is signed in to.
+
+    The first one is used where nothing else is said.
+    """
     rows = [_row(machine, session) for session in machine.store().list()]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
@@ -238,7 +285,10 @@ def _row(machine: Machine, session: Session) -> dict[str, str]:
 def configure(
     machine: Machine, tool: str, service: str | None, owner: str | None, *, dry_run: bool, undo: bool
 ) -> None:
-    """Make a tool ask `litellm-key token` for its key. Everything else in its settings stays as it is."""
+    """Make a tool ask `litellm-key token`.
+
+    It writes the tool's settings for you; everything else in them stays as it is. --dry-run shows what it would write.
+    """
     if undo:
         said = undo_tool(TOOLS[tool], machine, dry_run=dry_run)
     else:
@@ -268,15 +318,20 @@ def exchange(  # noqa: PLR0917  # click passes them by name
     machine: Machine, rule: str, service: str | None, token_file: str | None, audience: str, target: Path | None, *,
     watching: bool,
 ) -> None:  # fmt: skip
-    """Exchange a workload's own OpenID token for a key of minutes, by the rule RULE of the service.
+    """Get a key for a pipeline or a pod.
 
-    In a job of GitHub Actions or GitLab CI the token is found without --token-file.
+    Exchanges its own OpenID token for a key of minutes, by the rule RULE of the service; nobody signs in. In a job of
+    GitHub Actions or GitLab CI the token is found without --token-file.
     """
     if watching and target is None:
         raise click.UsageError("--watch needs --to FILE")
+    if watching and token_file == "-":  # noqa: S105  # stdin
+        raise click.UsageError("--watch needs a file of the token that it can read again, not stdin")
     source = token_source(machine.environ, audience, token_file, machine.transport)
     wire = machine.wire(machine.named_service(service))
     if target is not None and watching:
+        # Without it, the first process of a container would not be stopped by it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             watch(lambda: wire.exchange(rule, source()), target, machine.clock)
         return

@@ -27,5 +27,7 @@ def as_shell(values: Mapping[str, str], shell: str) -> str:
     if shell == "powershell":
         quoted = {name: value.replace("'", "''") for name, value in values.items()}
         return "\n".join(f"$env:{name} = '{value}'" for name, value in quoted.items())
-    word = "set -gx {} {}" if shell == "fish" else "export {}={}"
-    return "\n".join(word.format(name, shlex.quote(value)) for name, value in values.items())
+    if shell == "fish":  # a backslash means something there, also between apostrophes
+        quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in values.items()}
+        return "\n".join(f"set -gx {name} '{value}'" for name, value in quoted.items())
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())

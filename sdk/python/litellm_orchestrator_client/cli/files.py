@@ -33,3 +33,12 @@ def make_private(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_mode & 0o077:
         folder.chmod(0o700)
+
+
+def make_own(folder: Path, *ours: str) -> None:
+    """The same, but a folder where others keep something as well, such as `/tmp`, stays as it is. Raises OSError.
+
+    `ours` are the names of what this command keeps there.
+    """
+    if not folder.exists() or {path.name for path in folder.iterdir()} <= set(ours):
+        make_private(folder)

@@ -77,10 +77,10 @@ class Renewal:
         except UnreachableError as error:
             self.store.note(session, Status(failed=Moment.now(self.clock), why=error.message))
             return self._while_good(tokens, error)
-        except RefusedError as error:
-            if error.error != "invalid_grant":
-                return self._while_good(tokens, error)
-            return self._ended(session, tokens)
+        except CommandError as error:
+            if isinstance(error, RefusedError) and error.error == "invalid_grant":
+                return self._ended(session, tokens)
+            return self._while_good(tokens, error)
         try:
             self.store.update(session, new)
         except CommandError as error:
@@ -101,9 +101,8 @@ class Renewal:
         """The key that is there, with a warning, for as long as it works. Raises the error after that."""
         if tokens.remaining(self.clock) <= 0:
             raise error
-        click.echo(
-            f"litellm-key: {error.message}. The key works for {in_words(tokens.remaining(self.clock))} more.", err=True
-        )
+        more = in_words(tokens.remaining(self.clock))
+        click.echo(f"litellm-key: {error.message.rstrip('.')}. The key works for {more} more.", err=True)
         return tokens
 
     def _is_news(self, moment: Moment | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from threading import Thread
 from typing import Protocol, TypeVar
 
@@ -38,6 +39,21 @@ def _system() -> Backend | None:
     return backend if backend.priority >= 1 else None
 
 
+def _check_unlocked(backend: Backend) -> None:
+    """Raises RingError where reading would show a window for a password: a tool would show it again and again.
+
+    Only the Secret Service says so beforehand. A backend may be a chain of several.
+    """
+    names = {type(each).__module__ for each in (backend, *getattr(backend, "backends", ()))}
+    if "keyring.backends.SecretService" not in names:
+        return
+    import secretstorage  # noqa: PLC0415  # only there where a Secret Service is
+
+    with closing(secretstorage.dbus_init()) as connection:
+        if secretstorage.Collection(connection).is_locked():
+            raise RingError("it is locked")
+
+
 class Ring:
     """Secrets by name. Every method raises RingError."""
 
@@ -45,8 +61,13 @@ class Ring:
         self._backend, self._patience = backend, patience
 
     def read(self, name: str) -> str | None:
-        """The secret, or None."""
-        return self._ask(lambda backend: backend.get_password(_SERVICE, name))
+        """The secret, or None. Nobody is asked for a password."""
+
+        def read(backend: Backend) -> str | None:
+            _check_unlocked(backend)
+            return backend.get_password(_SERVICE, name)
+
+        return self._ask(read)
 
     def write(self, name: str, secret: str) -> None:
         """Keeps it, and reads it back: some accept what they do not keep."""

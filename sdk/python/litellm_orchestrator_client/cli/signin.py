@@ -60,6 +60,8 @@ def show(code: DeviceCode, *, opened: bool) -> None:
     else:
         click.echo("Open this page in a browser, on any machine:", err=True)
     click.echo(
-        f"\n  {code.verification_uri}\n\nand compare the code there with this one:\n\n  {code.user_code}\n", err=True
+        f"\n  {code.verification_uri}\n\nand enter this code, or compare it if the page shows one already:"
+        f"\n\n  {code.user_code}\n",
+        err=True,
     )
     click.echo(f"Waiting for your approval, for {code.expires_in / 60:.0f} minutes at most.", err=True)

@@ -25,10 +25,16 @@ from .session import Session, Tokens
 LONGEST_RENEWAL = 15.0
 """Seconds for which a process may have the lock of a session."""
 IN_KEYRING = "the system's keyring"
+SESSIONS, CONFIGURED = "sessions", "configured"
+"""What the folder has: of the sign-ins, and of `configure`."""
 
 
 class BusyError(CommandError):
     """Another process has the lock."""
+
+
+class LockedError(SignInFirstError):
+    """The keyring has the secrets, and does not give them."""
 
 
 class CannotLockError(CommandError):
@@ -49,12 +55,12 @@ class Store:
 
     def __init__(self, folder: Path, ring: Ring) -> None:
         self.folder, self._ring = folder, ring
-        self._sessions = folder / "sessions"
+        self._sessions = folder / SESSIONS
 
     def prepare(self) -> None:
         """Makes the folder. Raises CommandError if nothing can be kept there."""
         try:
-            files.make_private(self.folder)
+            files.make_own(self.folder, SESSIONS, CONFIGURED)
             files.make_private(self._sessions)
             files.replace(self._sessions / ".writable", b"")
         except OSError as error:
@@ -80,7 +86,7 @@ class Store:
             secrets = body["tokens"] if body["keptIn"] != IN_KEYRING else json.loads(text or "{}")
             return Tokens.from_json(secrets)
         except RingError as error:
-            raise SignInFirstError(
+            raise LockedError(
                 f"The key is in {IN_KEYRING}, and {error}: unlock it, or sign in again: "
                 f"litellm-key login {session.service}"
             ) from error
@@ -121,11 +127,10 @@ class Store:
         """Forgets the session. The lock's file stays, since somebody may wait for it."""
         self._forget(session)
         for suffix in (".json", ".status"):
-            with suppress(FileNotFoundError):
-                try:
-                    self._path(session, suffix).unlink()
-                except PermissionError as error:
-                    raise CommandError(f"{self._path(session, suffix)} cannot be removed ({error.strerror})") from error
+            try:
+                self._path(session, suffix).unlink(missing_ok=True)
+            except OSError as error:
+                raise CommandError(f"{self._path(session, suffix)} cannot be removed ({error.strerror})") from error
 
     @contextmanager
     def locked(self, session: Session, patience: float = LONGEST_RENEWAL) -> Iterator[None]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+import ssl
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,19 +23,46 @@ CLIENT_ID = "litellm-key"
 BASE = "/api/litellm-orchestrator"
 _DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 _TIMES = 2
+_OF_PROXIES = {502, 503, 504}
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
 
 def service_url(address: str, *, allow_http: bool = False) -> str:
-    """The base URL of a service from what a person types: with or without the base path. Raises CommandError."""
-    parts = urlsplit(address if "://" in address else f"https://{address}")
-    if not re.fullmatch(r"https?://[\w.:\[\]-]+(/[\w./~%-]*)?", parts.geturl()) or not parts.hostname:
+    """The base URL of a service from what a person types: with or without the base path, or a page of its console.
+
+    Raises CommandError.
+    """
+    try:
+        parts = urlsplit(address if "://" in address else f"https://{address}")._replace(fragment="")
+        usable = re.fullmatch(r"https?://[\w.:\[\]-]+(/[\w./~%-]*)?", parts.geturl()) and parts.port != 0
+        host = httpx.URL(parts.geturl()).host
+        host.encode("idna")
+    except (ValueError, httpx.InvalidURL):
+        usable, host = None, ""
+    if not usable or not host:
         raise CommandError(f"{address} is no address of a service, such as https://portal.example.com")
-    if parts.scheme == "http" and parts.hostname not in _LOCAL and not allow_http:
+    if parts.scheme == "http" and host not in _LOCAL and not allow_http:
         raise CommandError(f"{address} is not encrypted: use https://, or --allow-http if nobody else can listen")
-    path = parts.path.rstrip("/")
-    path = path if path.endswith(BASE) else path + BASE
+    path = parts.path.rstrip("/").partition(BASE)[0] + BASE
     return f"{parts.scheme}://{parts.netloc.lower()}{path}"
+
+
+def http_client(
+    timeout: httpx.Timeout,
+    transport: httpx.BaseTransport | None,
+    make: Callable[..., httpx.Client] = httpx.Client,
+) -> httpx.Client:
+    """Trusts the authorities and takes the proxies that the environment names. Raises CommandError if it cannot."""
+    try:
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE")
+        trusted: ssl.SSLContext | bool = True
+        if bundle and not (os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR")):  # these httpx knows
+            file, folder = (None, bundle) if Path(bundle).is_dir() else (bundle, None)
+            trusted = ssl.create_default_context(cafile=file, capath=folder)
+        return make(timeout=timeout, transport=transport, verify=trusted)
+    except (OSError, ValueError, ImportError) as error:
+        names = "SSL_CERT_FILE, SSL_CERT_DIR, REQUESTS_CA_BUNDLE or a proxy's variable"
+        raise CommandError(f"{names} cannot be used: {_printable(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +90,18 @@ class Grant:
 class Wire:
     """Talks to one service. Every method raises RefusedError and UnreachableError.
 
-    A request is sent twice if there is no answer: the service gives the same answer to the same token again for half a
-    minute, so the second one repairs an answer that was lost. Both together take less than a tool waits for a key.
+    A request is sent twice if there is no answer, or only one of a proxy that had none: the service gives the same
+    answer to the same token again for half a minute, so the second one repairs an answer that was lost; later, the same
+    token would be theft. Both together take less than a tool waits for a key.
     """
 
     def __init__(self, service: str, clock: Clock, *, transport: httpx.BaseTransport | None = None) -> None:
         self._service, self._clock = service, clock
-        timeout = httpx.Timeout(4.0, connect=3.0)
-        options: dict[str, Any] = {"transport": transport} if transport else {}
-        try:
-            self._http = Client(service, attempts=1, timeout=timeout, **options).get_httpx_client()
-        except (OSError, ValueError) as error:
-            raise CommandError(f"SSL_CERT_FILE, SSL_CERT_DIR or a proxy's variable cannot be used: {error}") from error
+        self._http = http_client(
+            httpx.Timeout(4.0, connect=3.0),
+            transport,
+            lambda **options: Client(service, attempts=1, **options).get_httpx_client(),
+        )
 
     def device_code(self, device_name: str, tool: str) -> DeviceCode:
         """Begins a sign-in."""
@@ -133,10 +163,12 @@ class Wire:
                 response = self._http.post(f"/oauth/{name}", data=form)
             except httpx.ConnectError as error:
                 raise UnreachableError(_why(self._service, error)) from error
-            except httpx.TransportError as error:
+            except httpx.RequestError as error:
                 if not left:
                     raise UnreachableError(_why(self._service, error)) from error
             else:
+                if left and response.status_code in _OF_PROXIES and "error" not in (_object(response) or {}):
+                    continue
                 return self._body(response, empty=empty)
         raise AssertionError("the last attempt returns or raises")
 
@@ -144,14 +176,11 @@ class Wire:
         status = response.status_code
         if status == 200 and empty:
             return {}
-        try:
-            body = response.json()
-        except ValueError:
-            body = None
-        if status == 200 and isinstance(body, dict):
+        body = _object(response)
+        if status == 200 and body is not None:
             return body
-        error = body.get("error") if isinstance(body, dict) else None
-        sentence = _printable(body.get("error_description", "")) if isinstance(body, dict) else ""
+        error = body.get("error") if body else None
+        sentence = _printable(body.get("error_description", "")) if body else ""
         if status == 429 or status >= 500:
             wait = response.headers.get("Retry-After", "")
             seconds = float(wait) if wait.isdecimal() else None
@@ -173,22 +202,33 @@ def still_works(key: str, litellm_url: str, *, transport: httpx.BaseTransport | 
     Nor does an empty `litellm_url`.
     """
     try:
-        with httpx.Client(timeout=httpx.Timeout(2.0), transport=transport) as http:
+        with http_client(httpx.Timeout(2.0), transport) as http:
             response = http.get(f"{litellm_url}/v1/models", headers={"Authorization": f"Bearer {key}"})
         # An ingress has its own 401; LiteLLM's has this form.
         return not (response.status_code == 401 and isinstance(response.json()["error"], dict))
-    except (httpx.HTTPError, ValueError, KeyError, TypeError):
+    except (CommandError, httpx.HTTPError, ValueError, KeyError, TypeError):
         return True
 
 
-def _why(service: str, error: httpx.TransportError) -> str:
+def _why(service: str, error: httpx.RequestError) -> str:
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
         return (
             f"{service} has a certificate that this machine does not trust: set SSL_CERT_FILE to the file of your "
             "organisation's authority"
         )
+    if "WRONG_VERSION_NUMBER" in str(error):
+        return f"{service} is not encrypted: is it http://?"
     reason = "did not answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or "no connection"
     return f"{service} cannot be reached: {_printable(reason)}"
+
+
+def _object(response: httpx.Response) -> dict[str, Any] | None:
+    """The JSON object of an answer; None if it has none."""
+    try:
+        body = response.json()
+    except ValueError:
+        return None
+    return body if isinstance(body, dict) else None
 
 
 def _printable(text: Any) -> str:

@@ -14,6 +14,7 @@ import httpx
 from . import files
 from .clock import Clock
 from .errors import CommandError, RefusedError, UnreachableError
+from .wire import http_client
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 2.0, 60.0
 
@@ -47,7 +48,7 @@ def _from_github(environ: Mapping[str, str], audience: str, transport: httpx.Bas
     headers = {"Authorization": f"Bearer {environ['ACTIONS_ID_TOKEN_REQUEST_TOKEN']}"}
     url = httpx.URL(environ["ACTIONS_ID_TOKEN_REQUEST_URL"]).copy_merge_params({"audience": audience})
     try:
-        with httpx.Client(timeout=10.0, transport=transport) as http:
+        with http_client(httpx.Timeout(10.0), transport) as http:
             response = http.get(url, headers=headers)
         if response.status_code == 200:
             return str(response.json()["value"])
@@ -102,8 +103,10 @@ def watch(exchange: Callable[[], tuple[str, float]], path: Path, clock: Clock) -
         except (RefusedError, UnreachableError) as error:
             if isinstance(error, RefusedError) and clock.uptime() >= ends:
                 raise
-            click.echo(f"litellm-key: {error.message}. Trying again in {pause:.0f} s.", err=True)
-            clock.sleep(pause)
+            asked = getattr(error, "retry_after", None) or 0.0
+            now = max(pause, min(asked, _LONGEST_PAUSE))
+            click.echo(f"litellm-key: {error.message.rstrip('.')}. Trying again in {now:.0f} s.", err=True)
+            clock.sleep(now)
             pause = min(_LONGEST_PAUSE, pause * 2)
         else:
             write_key(path, key)

@@ -55,7 +55,8 @@ class StandIn(ThreadingHTTPServer):
     """`asked` lists the requests, `keys` the living keys with their sessions.
 
     `next_answers` are given before anything else is looked at, in turn: a status and a body, None for the usual one, a
-    status alone for OAuth's error, "lost" for a connection that closes when everything was done.
+    status alone for OAuth's error, "lost" for a connection that closes when everything was done, "lost" and a status
+    for a proxy's page instead.
     """
 
     daemon_threads = True
@@ -150,12 +151,15 @@ class _Handler(BaseHTTPRequestHandler):
             if isinstance(planned, int):
                 self._send(planned, {"error": "temporarily_unavailable", "error_description": "busy"}, planned)
                 return
-            if planned is not None and planned != "lost":
+            if isinstance(planned, tuple) and planned[0] != "lost":
                 self._send(*planned)
                 return
             status, body = server.answer(name, form)
         if planned == "lost":
             self.close_connection = True
+            return
+        if planned is not None:
+            self._send(planned[1], b"<html>Bad Gateway")
             return
         self._send(status, body)
 

@@ -127,15 +127,16 @@ def test_opencode_has_a_plugin_that_asks_the_command(signed_in: Laptop, service:
             ['    "apiKeyHelper": HELPER,\r\n', '        "ANTHROPIC_BASE_URL": ORIGIN,\r\n'],
         ),
         ('{"model": "ü", "env": {"A": "1"}}', ['"apiKeyHelper": HELPER, ', '"ANTHROPIC_BASE_URL": ORIGIN, ']),
+        ("\ufeff" + MINE_JSON, ['    "apiKeyHelper": HELPER,\n', '        "ANTHROPIC_BASE_URL": ORIGIN,\n']),
     ],
-    ids=["as people write", "CRLF", "one line"],
+    ids=["as people write", "CRLF", "one line", "BOM"],
 )
 def test_every_other_byte_of_json_stays(signed_in: Laptop, text: str, added: list[str]) -> None:
     """What was added is exactly this; without it, the file is as it was."""
     path = settings(signed_in, CLAUDE, text)
     signed_in("configure", "claude-code")
     after = path.read_bytes().decode()
-    values = json.loads(after)
+    values = json.loads(after.removeprefix("\ufeff"))
     for each in added:
         line = each.replace("HELPER", json.dumps(values["apiKeyHelper"]))
         line = line.replace("ORIGIN", json.dumps(values["env"]["ANTHROPIC_BASE_URL"]))
@@ -154,7 +155,19 @@ def test_every_other_byte_of_jsonc_stays(signed_in: Laptop) -> None:
     assert not settings(signed_in, OPENCODE).exists()
 
 
-@pytest.mark.parametrize("text", [MINE_TOML, MINE_TOML.replace("\n", "\r\n"), MINE_TOML.rstrip("\n"), "", "a.b = 1\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        MINE_TOML,
+        MINE_TOML.replace("\n", "\r\n"),
+        MINE_TOML.rstrip("\n"),
+        "",
+        "a.b = 1\n",
+        "\ufeff" + MINE_TOML,
+        "# mine",
+        "[[a]]\nx = 1\n[[a]]\nx = 2\n",
+    ],
+)
 def test_every_other_line_of_toml_stays(signed_in: Laptop, text: str) -> None:
     """Every line is there as it was and in its order, and means the same."""
     path = settings(signed_in, CODEX, text)
@@ -163,19 +176,25 @@ def test_every_other_line_of_toml_stays(signed_in: Laptop, text: str) -> None:
     kept = iter(after.splitlines(keepends=True))
     for line in text.splitlines(keepends=True):
         assert any(each.rstrip("\r\n") == line.rstrip("\r\n") for each in kept), (line, after)
-    values = tomllib.loads(after)
+    assert after.startswith("\ufeff") == text.startswith("\ufeff")
+    values = tomllib.loads(after.removeprefix("\ufeff"))
     assert values.pop("model_provider") == "litellm-key"
     assert values["model_providers"].pop("litellm-key")["name"] == "LiteLLM"
-    assert {name: value for name, value in values.items() if value} == tomllib.loads(text)
+    assert {name: value for name, value in values.items() if value} == tomllib.loads(text.removeprefix("\ufeff"))
 
 
 CASES = [
     ("claude-code", CLAUDE, MINE_JSON),
     ("claude-code", CLAUDE, '{"apiKeyHelper": "mine",\n"env":{}}'),
     ("claude-code", CLAUDE, "{}"),
+    ("claude-code", CLAUDE, MINE_JSON.replace("\n", "\r\n")),
+    ("claude-code", CLAUDE, "\ufeff" + MINE_JSON),
+    ("claude-code", CLAUDE, ""),
     ("claude-code", CLAUDE, None),
     ("codex", CODEX, MINE_TOML),
     ("codex", CODEX, 'model_provider = "other" # mine\n' + MINE_TOML),
+    ("codex", CODEX, MINE_TOML.replace("\n", "\r\n")),
+    ("codex", CODEX, "\ufeff" + MINE_TOML.rstrip("\n")),
     ("codex", CODEX, None),
     ("opencode", OPENCODE, MINE_JSONC),
     ("opencode", OPENCODE, None),
@@ -192,7 +211,7 @@ def test_undo_restores_every_byte(signed_in: Laptop, tool: str, name: str, text:
     assert path.read_bytes() == first
     signed_in("configure", tool, "--for", "alice")
     signed_in("configure", tool, "--undo")
-    assert (path.read_text() if path.exists() else None) == text
+    assert (path.read_bytes().decode() if path.exists() else None) == text
     assert [each for each in path.parent.rglob("*") if each.is_file()] == ([path] if text is not None else [])
     assert "Nothing here was configured" in signed_in("configure", tool, "--undo").stdout
 
@@ -202,13 +221,13 @@ def test_undo_after_somebody_changed_the_file(signed_in: Laptop, tool: str, name
     """Only what the command wrote goes; what was added since stays."""
     path = settings(signed_in, name, text)
     signed_in("configure", tool)
-    after = path.read_text()
+    after = path.read_text("utf-8-sig")
     path.write_text("x = 1\n" + after if name == CODEX else after.replace("{", '{"x": 1,', 1))
     signed_in("configure", tool, "--undo")
     left = path.read_text()
     assert "litellm-key" not in left
     assert "ANTHROPIC_BASE_URL" not in left
-    expected = (text or ("" if name == CODEX else "{}")).replace("// mine\n", "")
+    expected = (text or ("" if name == CODEX else "{}")).replace("// mine\n", "").removeprefix("\ufeff")
     plain = "x = 1\n" + expected if name == CODEX else expected.replace("{", '{"x": 1,', 1)
     assert meaning(name, left) == meaning(name, plain)
 
@@ -248,7 +267,7 @@ def test_a_dry_run_changes_nothing(signed_in: Laptop, tool: str, name: str, text
     """Neither the file nor what undo knows; it says what would be."""
     path = settings(signed_in, name, text)
     assert signed_in("configure", tool, "--dry-run").stdout.startswith(f"This would change:\n{path}\n  ")
-    assert (path.read_text() if path.exists() else None) == text
+    assert (path.read_bytes().decode() if path.exists() else None) == text
     assert "Nothing here was configured" in signed_in("configure", tool, "--undo").stdout
     signed_in("configure", tool)
     after = path.read_bytes()
@@ -265,6 +284,8 @@ def test_a_dry_run_changes_nothing(signed_in: Laptop, tool: str, name: str, text
         ("claude-code", CLAUDE, b"\xff\xfe{"),
         ("codex", CODEX, "a = \n"),
         ("codex", CODEX, "model_providers = 1\n"),
+        ("codex", CODEX, 'model_providers.other.name = "x"\n'),
+        ("codex", CODEX, 'model_providers = {other = {name = "x"}}\n'),
         ("opencode", OPENCODE, '{"provider": /* {} }'),
     ],
 )
@@ -338,3 +359,73 @@ def test_toml_says_what_it_has() -> None:
     assert toml_text.value_at(text, ["c", "d"]) == '{"e": true}'
     assert toml_text.value_at(text, ["c", "x", "y"]) is None
     assert toml_text.without_value(text, ["c", "x"]) == text
+
+
+def test_undo_of_a_file_that_somebody_removed(signed_in: Laptop) -> None:
+    """It does not come back, neither empty nor as it was."""
+    for text in (MINE_JSON, None):
+        path = settings(signed_in, CLAUDE, text)
+        signed_in("configure", "claude-code")
+        path.unlink()
+        assert "has been removed since, and stays so" in signed_in("configure", "claude-code", "--undo").stdout
+        assert not path.exists()
+
+
+def test_undo_takes_back_every_file(signed_in: Laptop, tmp_path: Path) -> None:
+    """Also those in a folder that the tool's variable named before."""
+    written = []
+    for folder in ("a", "b"):
+        signed_in.machine.environ["CODEX_HOME"] = str(tmp_path / folder)
+        signed_in("configure", "codex")
+        written.append(tmp_path / folder / "config.toml")
+    assert all(path.exists() for path in written)
+    signed_in("configure", "codex", "--undo")
+    assert not any(path.exists() for path in written)
+
+
+def test_a_link_to_a_file_that_is_not_there(signed_in: Laptop) -> None:
+    """The file is made where it leads, and undo takes that away, not the link."""
+    real, link = settings(signed_in, "claude.json"), settings(signed_in, CLAUDE)
+    link.parent.mkdir()
+    link.symlink_to(real)
+    signed_in("configure", "claude-code")
+    assert "apiKeyHelper" in real.read_text()
+    signed_in("configure", "claude-code", "--undo")
+    assert (link.is_symlink(), real.exists()) == (True, False)
+
+
+def test_a_key_that_is_in_the_settings_already(signed_in: Laptop) -> None:
+    """Claude Code would use it instead of the command: it says so, without the key."""
+    path = settings(signed_in, CLAUDE, '{"env": {"ANTHROPIC_AUTH_TOKEN": "sk-canary"}}')
+    for arguments in (("--dry-run",), ()):
+        said = signed_in("configure", "claude-code", *arguments).stdout
+        assert f"env.ANTHROPIC_AUTH_TOKEN is set in {path}, and goes before the command: remove it." in said
+        assert "sk-canary" not in said
+
+
+def test_a_file_that_is_read_only(signed_in: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody meant that: it stays, and so it does for undo. Root may write everything, so the test answers for it."""
+    path = settings(signed_in, CLAUDE, MINE_JSON)
+    read_only = pytest.MonkeyPatch()
+    read_only.setattr("os.access", lambda *_: False)
+    assert f"{path} cannot be written (it is read-only)" in signed_in("configure", "claude-code", code=1).stderr
+    assert path.read_text() == MINE_JSON
+    read_only.undo()
+    signed_in("configure", "claude-code")
+    after = path.read_text()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "it is read-only" in signed_in("configure", "claude-code", "--undo", code=1).stderr
+    assert path.read_text() == after
+    monkeypatch.undo()
+    signed_in("configure", "claude-code", "--undo")
+    assert path.read_text() == MINE_JSON
+
+
+def test_what_was_there_before_the_first_time_comes_back(signed_in: Laptop) -> None:
+    """Not what the command itself wrote then, also where somebody has changed the file since."""
+    path = settings(signed_in, CLAUDE, '{"apiKeyHelper": "mine"}')
+    signed_in("configure", "claude-code")
+    signed_in("configure", "claude-code", "--for", "alice")
+    path.write_text(path.read_text() + "\n")
+    signed_in("configure", "claude-code", "--undo")
+    assert json.loads(path.read_text()) == {"apiKeyHelper": "mine"}

@@ -10,6 +10,7 @@ token on stdout, with spaces around it cut off; exit code 0; killed after `timeo
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
@@ -107,3 +108,31 @@ def test_it_keeps_the_time_limit(helper: Helper, real: StandIn, installed: dict[
     done = helper()
     assert (done.returncode, done.stdout) == (0, "sk-2\n")
     assert "cannot be reached" in done.stderr
+
+
+_CALLS = """
+import { LiteLLMKey } from %s
+const hook = (await LiteLLMKey())["chat.headers"]
+for (const providerID of ["litellm-key", "another"]) {
+  const headers = {}
+  await hook({ model: { providerID } }, { headers })
+  console.log(JSON.stringify(headers))
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="opencode's plugins are JavaScript")
+def test_opencode_sends_the_key_to_litellm_alone(installed: dict[str, str], tmp_path: Path, real: StandIn) -> None:
+    """The plugin sets the header of a request to its own provider; without a key the request fails."""
+    assert run(installed, "configure", "opencode").returncode == 0
+    plugin = tmp_path / "plugin.mjs"
+    plugin.write_text((tmp_path / ".config" / "opencode" / "plugins" / "litellm-key.js").read_text())
+    (tmp_path / "calls.mjs").write_text(_CALLS % json.dumps(str(plugin)))
+    node = ("node", str(tmp_path / "calls.mjs"))
+    done = subprocess.run(node, env=installed, capture_output=True, text=True, check=False)
+    assert done.stdout == '{"Authorization":"Bearer sk-2"}\n{}\n', done.stderr
+    outdated(installed, 0.0)
+    real.sessions["session-1"].ended = True
+    done = subprocess.run(node, env=installed, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "sk-" not in done.stderr

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from litellm_orchestrator_client.cli.environment import as_shell
 
 from .conftest import Laptop
 from .standin import StandIn, running
@@ -100,6 +101,10 @@ def test_the_program_ends_as_it_likes(signed_in: dict[str, str]) -> None:
     assert run(signed_in, "exec", "--for", "alice", "--", "printf", "--", "%s", "--for").stdout == "--for"
     assert run(signed_in, "exec", "--", "cat", stdin="through").stdout == "through"
     assert run(signed_in, "exec", "echo", "--service", "x").stdout == "--service x\n"
+    (script := Path(signed_in["HOME"], "script")).write_text("echo no line that says by what it is run")
+    script.chmod(0o755)
+    cannot = run(signed_in, "exec", "--", str(script))
+    assert (cannot.returncode, cannot.stderr) == (126, f"litellm-key: {script} cannot be run (Exec format error)\n")
     missing = run(signed_in, "exec", "--", "no-such-program")
     assert (missing.returncode, missing.stderr) == (127, "litellm-key: there is no program no-such-program\n")
 
@@ -114,8 +119,21 @@ def test_a_shell_reads_env(signed_in: dict[str, str], real: StandIn) -> None:
 def test_other_shells(laptop: Laptop, service: StandIn) -> None:
     """For fish and PowerShell, each in its own words."""
     laptop("login", service.origin)
-    assert "set -gx OPENAI_API_KEY sk-2\n" in laptop("env", "--shell", "fish").stdout
+    assert "set -gx OPENAI_API_KEY 'sk-2'\n" in laptop("env", "--shell", "fish").stdout
     assert "$env:OPENAI_API_KEY = 'sk-2'\n" in laptop("env", "--shell", "powershell").stdout
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("sh", """export A='x\\'"'"'; $(id) "'"""),
+        ("fish", """set -gx A 'x\\\\\\'; $(id) "'"""),
+        ("powershell", """$env:A = 'x\\''; $(id) "'"""),
+    ],
+)
+def test_no_shell_runs_what_a_value_has(shell: str, line: str) -> None:
+    """Whatever an operator, or who stands between, gave as an address."""
+    assert as_shell({"A": """x\\'; $(id) \""""}, shell) == line
 
 
 def test_a_program_gets_a_key_for_long(laptop: Laptop, service: StandIn) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import httpx
 import pytest
+from litellm_orchestrator_client.cli.clock import Moment
 
 from .conftest import Laptop
 from .standin import FakeClock, StandIn
@@ -143,10 +145,11 @@ def test_an_authority_that_is_not_trusted(signed_in: Laptop) -> None:
     assert "set SSL_CERT_FILE" in signed_in("token", code=4).stderr
 
 
-def test_a_lost_answer_is_asked_for_again(signed_in: Laptop, service: StandIn) -> None:
-    """At once and with the same token, so that it is the same answer, and no theft."""
+@pytest.mark.parametrize("instead", [None, 502, 503, 504], ids=["a closed connection", "502", "503", "504"])
+def test_a_lost_answer_is_asked_for_again(signed_in: Laptop, service: StandIn, instead: int | None) -> None:
+    """At once and with the same token, so that it is the same answer, and no theft. A proxy has a page of its own."""
     signed_in.clock.passes(_KEY)
-    service.next_answers = ["lost"]
+    service.next_answers = ["lost" if instead is None else ("lost", instead)]
     assert signed_in.key() == "sk-3"
     assert [form["refresh_token"] for path, form in service.asked if form.get("grant_type") == "refresh_token"] == [
         "refresh-2"
@@ -307,3 +310,73 @@ def test_a_clock_that_is_set_back_for_hours(signed_in: Laptop) -> None:
     signed_in.clock.passes(11 * HOUR + MINUTE)
     signed_in.clock.time -= 3 * HOUR
     assert signed_in.key() == "sk-3"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("SSL_CERT_FILE", "/dev/null/none", "Not a directory"),
+        ("REQUESTS_CA_BUNDLE", "/dev/null/none", "Not a directory"),
+        ("ALL_PROXY", "socks5://localhost:1", "socksio"),
+        ("ALL_PROXY", "gopher://localhost:1", "gopher"),
+    ],
+)
+def test_a_variable_that_cannot_be_used(
+    signed_in: Laptop, monkeypatch: pytest.MonkeyPatch, name: str, value: str, says: str
+) -> None:
+    """A key that works is printed, and no traceback; then the sentence names the variables."""
+    for each in ("SSL_CERT_FILE", "SSL_CERT_DIR", "NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setenv(name, value)
+    signed_in.clock.passes(2 * MINUTE)
+    assert signed_in.key() == "sk-2"
+    signed_in.clock.passes(11 * HOUR + MINUTE)
+    result = signed_in("token")
+    assert result.stdout == "sk-2\n"
+    assert "The key works for" in result.stderr
+    signed_in.clock.passes(HOUR)
+    said = signed_in("token", code=1).stderr
+    assert "REQUESTS_CA_BUNDLE or a proxy's variable cannot be used: " in said
+    assert says in said
+
+
+def test_an_answer_that_cannot_be_decoded(signed_in: Laptop) -> None:
+    """As a broken proxy gives it: an outage."""
+    signed_in.clock.passes(_KEY)
+    headers = {"Content-Encoding": "gzip"}
+    signed_in.machine.transport = httpx.MockTransport(
+        lambda _: httpx.Response(200, headers=headers, stream=httpx.ByteStream(b"no gzip"))
+    )
+    assert "cannot be reached" in signed_in("token", code=4).stderr
+
+
+def test_an_address_that_is_not_encrypted(signed_in: Laptop, service: StandIn) -> None:
+    """`login localhost:7007` means https: the sentence says what it may be."""
+    assert "is it http://?" in signed_in("login", service.origin.removeprefix("http://"), code=4).stderr
+
+
+def test_a_file_system_whose_locks_lock_nobody(signed_in: Laptop) -> None:
+    """Another process has renewed meanwhile, so the token is an old one: what it has kept is used, not forgotten."""
+    session = signed_in.machine.choose(None, None)
+    store = signed_in.machine.store()
+    signed_in.clock.passes(_KEY)
+    newer = replace(store.tokens(session), key="sk-9", refresh_token="refresh-9", received=Moment.now(signed_in.clock))
+
+    def raced(_: httpx.Request) -> httpx.Response:
+        store.update(session, newer)
+        return httpx.Response(400, json={"error": "invalid_grant"})
+
+    signed_in.machine.transport = httpx.MockTransport(raced)
+    assert signed_in.key() == "sk-9"
+    assert store.tokens(session) == newer
+
+
+@pytest.mark.parametrize("name", ["access_token", "refresh_token"])
+@pytest.mark.parametrize("value", ["", "sk-3\nexport A=1", "sk-3\x1b[2J", "sk 3"])
+def test_what_is_no_secret(signed_in: Laptop, service: StandIn, name: str, value: str) -> None:
+    """A line, a header and a terminal could be fooled by it: it is printed nowhere, and the old one is kept."""
+    signed_in.clock.passes(_KEY)
+    service.next_answers = [(200, service.granted("session-1") | {name: value})]
+    result = signed_in("token", code=4)
+    assert (result.stdout, "not this service's" in result.stderr) == ("", True)
+    assert signed_in.machine.store().tokens(signed_in.machine.choose(None, None)).refresh_token == "refresh-2"

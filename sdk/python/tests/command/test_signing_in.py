@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 from keyring.errors import KeyringLocked
+from litellm_orchestrator_client.cli.ring import Ring
 from litellm_orchestrator_client.cli.store import Store
 
 from .conftest import FakeKeyring, Laptop, laptop_at
@@ -35,7 +37,8 @@ def test_a_browser_opens_and_the_code_is_shown(desktop: Laptop, service: StandIn
 
 def test_without_a_browser_the_address_is_printed(laptop: Laptop, service: StandIn) -> None:
     """On a server, over SSH, or as asked: nothing is opened; a browser inside the terminal would take it."""
-    assert f"{service.origin}/console#/device" in laptop("login", service.origin).stderr
+    said = laptop("login", service.origin).stderr
+    assert f"  {service.origin}/console#/device\n\nand enter this code, or compare it" in said
     laptop.machine.environ.update({"DISPLAY": ":0", "SSH_CONNECTION": "a b"})
     laptop("login", service.origin)
     del laptop.machine.environ["SSH_CONNECTION"]
@@ -116,6 +119,12 @@ def test_nobody_decides(laptop: Laptop, service: StandIn) -> None:
         ("https://", "is no address of a service"),
         ("https://user:pass@portal.example.com", "is no address of a service"),
         ("https://portal.example.com/?x=1", "is no address of a service"),
+        ("https://[portal", "is no address of a service"),
+        ("https://portal:x", "is no address of a service"),
+        ("https://portal:99999", "is no address of a service"),
+        ("https://portal..example.com", "is no address of a service"),
+        (f"https://{'a' * 64}.example.com", "is no address of a service"),
+        ("https://-é.example.com", "is no address of a service"),
     ],
 )
 def test_an_address_that_is_none(laptop: Laptop, address: str, says: str) -> None:
@@ -124,8 +133,13 @@ def test_an_address_that_is_none(laptop: Laptop, address: str, says: str) -> Non
 
 
 def test_an_address_with_and_without_the_base_path(laptop: Laptop, service: StandIn) -> None:
-    """Is the same service, and the same session, and the one before is ended at the service."""
-    for address in (service.origin, service.origin + "/", service.service, service.service + "/"):
+    """Or of a page of the console: the same service and session, and the one before is ended at the service."""
+    for address in (
+        service.origin + "/",
+        service.service,
+        service.service + "/",
+        f"{service.service}/console#/devices",
+    ):
         laptop("login", address)
     assert [row["service"] for row in json.loads(laptop("sessions", "--json").stdout)] == [service.service]
     assert [session.ended for session in service.sessions.values()] == [True, True, True, False]
@@ -254,3 +268,70 @@ def test_signing_in_again_waits_for_a_renewal(
     assert seen == [True]
     assert desktop.keyring.secrets == {}
     assert [session.ended for session in service.sessions.values()] == [True, False]
+
+
+def test_logout_while_the_keyring_is_locked(desktop: Laptop, service: StandIn, clock: FakeClock) -> None:
+    """The session cannot be ended without its secrets: it stays here, and the next time it can. Others are ended."""
+    desktop("login", service.origin)
+    with running(StandIn(clock)) as other:
+        desktop("login", other.origin, "--no-keyring")
+        desktop.keyring.broken = KeyringLocked("locked")
+        assert "it is locked: unlock it" in desktop("logout", "--service", service.origin, code=2).stderr
+        assert "it is locked: unlock it" in desktop("logout", "--all", code=2).stderr
+        assert [session.ended for each in (service, other) for session in each.sessions.values()] == [False, True]
+    desktop.keyring.broken = None
+    desktop("logout")
+    assert service.sessions["session-1"].ended
+    assert desktop.keyring.secrets == {}
+
+
+def test_what_somebody_mistypes(laptop: Laptop) -> None:
+    """Is exit code 1: a tool must not take it for "sign in first"."""
+    for arguments in ((), ("tokn",), ("--no-such",), ("token", "--no-such"), ("login",), ("configure", "vim")):
+        assert "Usage: " in laptop(*arguments, code=1).stderr
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+def test_only_the_owner_can_read_it(laptop: Laptop, service: StandIn, made_before: bool) -> None:
+    """Whatever the umask says, and where everything was there already for everybody to read and write."""
+    folder = laptop.machine.folder / "sessions"
+    if made_before:
+        laptop("login", service.origin)
+        laptop.machine.folder.chmod(0o777)
+        for path in (folder, *folder.iterdir()):
+            path.chmod(0o777)
+    before = os.umask(0)
+    try:
+        laptop("login", service.origin)
+        laptop("configure", "claude-code")
+    finally:
+        os.umask(before)
+    inside = {path: stat.S_IMODE(path.stat().st_mode) for path in laptop.machine.folder.rglob("*")}
+    assert stat.S_IMODE(laptop.machine.folder.stat().st_mode) == 0o700
+    assert {mode for path, mode in inside.items() if path.is_dir()} == {0o700}
+    assert {mode for path, mode in inside.items() if path.is_file() and path.suffix != ".lock"} == {0o600}
+    assert all(path.stat().st_size == 0 for path in inside if path.suffix == ".lock")
+    assert sorted(path.suffix for path in folder.iterdir()) == ["", ".json", ".lock", ".status"]
+
+
+def test_a_folder_that_is_not_its_own(laptop: Laptop, service: StandIn) -> None:
+    """Such as /tmp: others go on using it, and what the command keeps there is closed to them."""
+    folder = laptop.machine.folder
+    folder.mkdir()
+    (folder / "of others").touch()
+    folder.chmod(0o1777)
+    for command in (("login", service.origin), ("configure", "claude-code")):
+        laptop(*command)
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o1777
+    assert {stat.S_IMODE((folder / name).stat().st_mode) for name in ("sessions", "configured")} == {0o700}
+
+
+def test_a_keyring_that_keeps_secrets_from_nobody(
+    desktop: Laptop, service: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`keyring` has backends that write plain text, with a priority below 1: a file of the owner alone is better."""
+    monkeypatch.setattr(desktop.keyring, "priority", 0.5, raising=False)
+    monkeypatch.setattr("keyring.get_keyring", lambda: desktop.keyring)
+    desktop.machine.ring = Ring()
+    assert "(The keyring: there is none.)" in desktop("login", service.origin).stderr
+    assert desktop.keyring.secrets == {}

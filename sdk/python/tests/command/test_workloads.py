@@ -5,12 +5,16 @@ from __future__ import annotations
 import base64
 import json
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from .conftest import Laptop
 from .standin import BASE, FakeClock, StandIn
+from .test_programs import COMMAND, home, real
+
+__all__ = ("home", "real")
 
 RULE = "shop-main"
 
@@ -87,7 +91,7 @@ def test_a_job_of_gitlab(job: Laptop, service: StandIn) -> None:
     [
         ((400, {"error": "invalid_grant", "error_description": "The token is not accepted"}), 3, "not accepted"),
         (503, 4, "cannot answer now"),
-        ((502, b"<html>"), 4, "cannot answer now (502)"),
+        ((500, b"<html>"), 4, "cannot answer now (500)"),
     ],
 )
 def test_no_key(  # noqa: PLR0917  # a case has three values
@@ -119,7 +123,9 @@ def test_a_file_for_a_container(job: Laptop, tmp_path: Path) -> None:
     assert "cannot be written" in job(
         "exchange", RULE, "--token-file", str(tmp_path / "token"), "--to", "/dev/null/key", code=1
     ).stderr  # fmt: skip
-    assert "--watch needs --to FILE" in job("exchange", RULE, "--watch", code=2).stderr
+    assert "--watch needs --to FILE" in job("exchange", RULE, "--watch", code=1).stderr
+    from_stdin = ("exchange", RULE, "--watch", "--to", str(tmp_path / "key"), "--token-file", "-")
+    assert "not stdin" in job(*from_stdin, code=1).stderr
 
 
 class Stopped(FakeClock):
@@ -155,9 +161,15 @@ def test_a_file_stays_fresh(job: Laptop, service: StandIn, tmp_path: Path) -> No
 
 def test_a_file_during_an_outage(job: Laptop, service: StandIn, tmp_path: Path) -> None:
     """It is tried again with longer pauses, also before there is a first key, and the old key stays meanwhile."""
-    service.next_answers = [503, None, 503, 503]
+    service.next_answers = [502, None, 502, 502]
     clock = watched(job, tmp_path, 5)
     assert (clock.seen, clock.slept) == (["", "sk-1", "sk-1", "sk-1", "sk-2"], [2, 600, 2, 4, 600])
+
+
+def test_a_file_while_the_service_asks_to_wait(job: Laptop, service: StandIn, tmp_path: Path) -> None:
+    """`Retry-After` of a 503 and a 429 is kept."""
+    service.next_answers = [503, 429]
+    assert watched(job, tmp_path, 3).slept == [7, 7, 600]
 
 
 def test_a_file_after_a_refusal(job: Laptop, service: StandIn, tmp_path: Path) -> None:
@@ -167,3 +179,19 @@ def test_a_file_after_a_refusal(job: Laptop, service: StandIn, tmp_path: Path) -
     clock = watched(job, tmp_path, 100, code=3)
     assert clock.slept[:4] == [600, 2, 600, 2]
     assert 300 <= sum(clock.slept[3:]) < 360
+
+
+def test_a_container_that_is_stopped(home: dict[str, str], real: StandIn, tmp_path: Path) -> None:
+    """`--watch` ends at once with 0 on SIGTERM, also as the first process of a container, and leaves the file."""
+    (tmp_path / "token").write_text("a.b.c")
+    arguments = ("exchange", RULE, "--service", real.origin, "--token-file", str(tmp_path / "token"), "--watch")
+    real.next_answers = [None, 503]
+    real.key_life = 0.0
+    process = subprocess.Popen(
+        [*COMMAND, *arguments, "--to", str(tmp_path / "key")], env=home, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    assert "Trying again in 7 s" in process.stderr.readline()
+    process.terminate()
+    assert (process.communicate()[1], process.returncode) == ("", 0)
+    assert (tmp_path / "key").read_text() == "sk-1"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from litellm_orchestrator_client.cli import files
 from litellm_orchestrator_client.cli.errors import CommandError
+from litellm_orchestrator_client.cli.store import CONFIGURED, SESSIONS
 
 from .change import Planned, carry_out, plan, plan_back
 from .tools import TOOLS, Call, Tool
@@ -26,10 +27,15 @@ def configure_tool(tool: Tool, machine: Machine, call: Call, *, dry_run: bool) -
     for name in tool.in_the_way:
         if machine.environ.get(name):
             said.append(f"{name} is set in this shell, and goes before the command: unset it.")
+        said += [
+            f"env.{name} is set in {each.file}, and goes before the command: remove it."
+            for each in planned
+            if each.has(("env", name))
+        ]
     if dry_run:
         return said
     # First what taking it back needs: then a crash leaves nothing that nobody can take back.
-    _remember(machine, tool, [each.record for each in planned])
+    _remember(machine, tool, records | {each.record["file"]: each.record for each in planned})
     for each in planned:
         carry_out(each)
     return [*said, tool.next_step]
@@ -56,7 +62,7 @@ def _said(planned: list[Planned], *, dry_run: bool) -> list[str]:
 
 
 def _path(machine: Machine, tool: Tool) -> Path:
-    return machine.folder / "configured" / f"{tool.name}.json"
+    return machine.folder / CONFIGURED / f"{tool.name}.json"
 
 
 def _records(machine: Machine, tool: Tool) -> dict[str, dict[str, Any]]:
@@ -70,11 +76,11 @@ def _records(machine: Machine, tool: Tool) -> dict[str, dict[str, Any]]:
         raise CommandError(f"{_path(machine, tool)} cannot be read") from error
 
 
-def _remember(machine: Machine, tool: Tool, records: list[dict[str, Any]]) -> None:
+def _remember(machine: Machine, tool: Tool, records: dict[str, dict[str, Any]]) -> None:
     path = _path(machine, tool)
     try:
-        files.make_private(machine.folder)
+        files.make_own(machine.folder, SESSIONS, CONFIGURED)
         files.make_private(path.parent)
-        files.replace(path, json.dumps(records).encode())
+        files.replace(path, json.dumps(list(records.values())).encode())
     except OSError as error:
         raise CommandError(f"{path} cannot be written ({error.strerror}): set LITELLM_KEY_HOME") from error

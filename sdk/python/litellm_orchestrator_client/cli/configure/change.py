@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
+import os
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -53,6 +54,10 @@ class Planned:
     said: list[str]
     record: dict[str, Any]
 
+    def has(self, path: Sequence[str]) -> bool:
+        """Whether there is a value at this path then."""
+        return LANGUAGES[self.record["language"]].value_at(self.after.decode(), path) is not None
+
 
 def plan(wanted: Wanted, record: dict[str, Any] | None) -> Planned:
     """What would change; `record` is that of an earlier change of the same file. Raises CommandError."""
@@ -87,7 +92,9 @@ def plan_back(record: dict[str, Any]) -> Planned:
     """What would be as before. A value that somebody has changed since stays. Raises CommandError."""
     file, language = Path(record["file"]), LANGUAGES[record["language"]]
     now = _read(file)
-    if now is not None and sha256(now).hexdigest() == record["after"]:
+    if now is None:
+        return Planned(file, None, b"", ["has been removed since, and stays so"], record)
+    if sha256(now).hexdigest() == record["after"]:
         before = base64.b64decode(record["before"]) if record["before"] is not None else b""
         return Planned(file, now, before, ["as it was before" if before else "removed"], record)
     text, said = _text(file, now), []
@@ -114,10 +121,13 @@ def carry_out(planned: Planned) -> None:
     """Writes the file, with its permissions. One that is empty and was not there before goes. Raises CommandError."""
     file = planned.file
     try:
+        if planned.after == (planned.before or b""):
+            return
+        if file.exists() and not os.access(file, os.W_OK):  # a new file in its place would not ask
+            raise PermissionError(errno.EACCES, "it is read-only")
         if not planned.after and planned.record["before"] is None:
-            with suppress(FileNotFoundError):
-                file.unlink()
-        elif planned.after != planned.before:
+            Path(os.path.realpath(file)).unlink(missing_ok=True)
+        else:
             file.parent.mkdir(parents=True, exist_ok=True)
             files.replace(file, planned.after, stat.S_IMODE(file.stat().st_mode) if file.exists() else 0o600)
     except OSError as error:

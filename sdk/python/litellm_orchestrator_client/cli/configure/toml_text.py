@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
+
+_BOM = "\ufeff"
 
 
 class NotTomlError(ValueError):
@@ -35,7 +38,7 @@ def with_value(text: str, path: Sequence[str], value: str) -> str:
         if not isinstance(parent, MutableMapping):
             raise NotTomlError(f"{name} is no table")
     parent[path[-1]] = _table(json.loads(value))
-    return tomlkit.dumps(document)
+    return _dumped(text, document, path, json.loads(value))
 
 
 def without_value(text: str, path: Sequence[str]) -> str:
@@ -47,7 +50,28 @@ def without_value(text: str, path: Sequence[str]) -> str:
     for name in path[:-1]:
         parent = parent[name]
     del parent[path[-1]]
-    return tomlkit.dumps(document)
+    return _dumped(text, document, path, None)
+
+
+def _dumped(text: str, document: tomlkit.TOMLDocument, path: Sequence[str], value: Any) -> str:
+    """The new text, if it means what it should: tomlkit puts some values where they belong to another table."""
+    dumped, wanted = tomlkit.dumps(document), tomllib.loads(text.removeprefix(_BOM))
+    parent = wanted
+    for name in path[:-1]:
+        parent = parent.setdefault(name, {})
+    if value is None:
+        del parent[path[-1]]
+    else:
+        parent[path[-1]] = value
+    if _meaning(tomllib.loads(dumped)) != _meaning(wanted):
+        raise NotTomlError(f"{'.'.join(path)} cannot be changed in it without changing more")
+    return text[: len(text) - len(text.removeprefix(_BOM))] + dumped
+
+
+def _meaning(table: dict[str, Any]) -> dict[str, Any]:
+    """Without empty tables: the last value of one takes along the header that only it had needed."""
+    inner = {name: _meaning(value) if isinstance(value, dict) else value for name, value in table.items()}
+    return {name: value for name, value in inner.items() if value != {}}
 
 
 def _table(value: Any) -> Any:
@@ -62,6 +86,6 @@ def _table(value: Any) -> Any:
 
 def _parse(text: str) -> tomlkit.TOMLDocument:
     try:
-        return tomlkit.parse(text)
+        return tomlkit.parse(text.removeprefix(_BOM))
     except TOMLKitError as error:
         raise NotTomlError(f"it is no TOML: {error}") from error

@@ -13,6 +13,7 @@ import httpx
 
 from litellm_orchestrator_client.cli.errors import UnreachableError
 from litellm_orchestrator_client.cli.session import Tokens
+from litellm_orchestrator_client.cli.wire import http_client
 
 from .change import Wanted
 
@@ -105,7 +106,7 @@ def _opencode(machine: Machine, call: Call) -> list[Wanted]:
 def _models(machine: Machine, tokens: Tokens) -> list[str]:
     """Those that the key may use."""
     try:
-        with httpx.Client(timeout=10.0, transport=machine.transport) as http:
+        with http_client(httpx.Timeout(10.0), machine.transport) as http:
             answer = http.get(f"{tokens.litellm_url}/v1/models", headers={"Authorization": f"Bearer {tokens.key}"})
         rows: list[dict[str, Any]] = answer.raise_for_status().json()["data"]
         return sorted({str(row["id"]) for row in rows})
