@@ -21,7 +21,7 @@ REACHED = {
     "admin": r'"method": "DELETE", "path": "[^"]*/users/[^"/]*", "status": 200',
 }
 """A change that each role must make at least once."""
-_OPERATIONS = 37
+_OPERATIONS = 46
 _EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "100")
 """Examples per operation."""
 
