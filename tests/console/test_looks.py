@@ -33,10 +33,10 @@ async def test_the_title_and_the_focus_follow_the_view(opened: Opened) -> None:
     page = opened.page
     await opened.sign_in("bob")
     await expect(page).to_have_title("Keys · LiteLLM console")
-    await expect(page.locator("main h1")).to_be_focused()
+    await expect(page.locator("main h1").first).to_be_focused()
     await page.get_by_role("link", name="Users").click()
     await expect(page).to_have_title("Users · LiteLLM console")
-    await expect(page.locator("main h1")).to_be_focused()
+    await expect(page.locator("main h1").first).to_be_focused()
     await opened.go("#/users/user:default/alice")
     await expect(page).to_have_title("alice · LiteLLM console")
     await page.get_by_role("button", name="Sign out").click()
