@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,8 +19,23 @@ LINK_BODIES: dict[str, Any] = {
 @schemathesis.hook
 def filter_path_parameters(_context: Any, path_parameters: dict[str, Any] | None) -> bool:
     """Leaves out names with code points that Unicode has not assigned: no pattern says which those are."""
-    user_id = unquote(str((path_parameters or {}).get("userId", "")))
-    return all(unicodedata.category(character) != "Cn" for character in user_id)
+    return _is_assigned(path_parameters, "userId")
+
+
+@schemathesis.hook
+def filter_query(_context: Any, query: dict[str, Any] | None) -> bool:
+    """As `filter_path_parameters`."""
+    return _is_assigned(query, "userId")
+
+
+@schemathesis.hook
+def filter_body(_context: Any, body: Any) -> bool:
+    """As `filter_path_parameters`."""
+    return not isinstance(body, dict) or _is_assigned(body, "owner")
+
+
+def _is_assigned(values: Mapping[str, Any] | None, name: str) -> bool:
+    return all(unicodedata.category(character) != "Cn" for character in unquote(str((values or {}).get(name, ""))))
 
 
 @schemathesis.hook

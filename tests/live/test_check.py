@@ -16,7 +16,7 @@ async def test_the_check_before_the_start(config: Path, narrate: Callable[[str],
     """Everything is well with the real LiteLLM and the real Backstage; a wrong key and a wrong group are found."""
     code, printed = await output("check", "--config", str(config))
     narrate(printed)
-    assert (code, printed.count("ok       ")) == (0, 13)
+    assert (code, printed.count("ok       ")) == (0, 14)
     code, printed = await output(
         "check",
         "--config",
