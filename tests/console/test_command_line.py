@@ -17,7 +17,7 @@ pytestmark = pytest.mark.console
 
 
 async def again(trial: Opened) -> None:
-    """The same page, anew; signing in is remembered by no page."""
+    """Loads the page again and signs in: no page keeps a sign-in."""
     await trial.page.reload()
     await trial.page.get_by_role("button", name="alice").click()
     await trial.loaded()

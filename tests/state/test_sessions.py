@@ -118,7 +118,7 @@ async def test_a_session_that_ended_or_was_not_used_for_its_life_renews_nothing(
 
 
 async def test_a_stolen_session_stays_a_stolen_one(database: Database, sessions: Sessions) -> None:
-    """Whoever ends it again: its keys are blocked."""
+    """A second end of the session changes nothing: its keys are blocked."""
     async with database.transaction() as connection:
         await sessions.end(connection, "ses_1", is_theft=True)
         await sessions.end(connection, "ses_1")

@@ -219,7 +219,7 @@ async def test_a_lock_outlasts_no_clock_that_steps_back(service: Service, clock:
 async def test_what_a_leaver_approved_gives_nothing(
     service: Service, nobody: httpx.AsyncClient, litellm: LiteLLMStandIn
 ) -> None:
-    """Off-boarding takes it back, also while the catalog still has them, and whoever's keys it would have given."""
+    """Off-boarding refuses it, also while the catalog still has the person, for keys of any owner."""
     await sign_in(service, DAVE)
     first, second, others = await ask(nobody), await ask(nobody), await ask(nobody)
     await approve(service.signed_in(DAVE), first, DAVE)
@@ -266,7 +266,7 @@ async def test_a_sign_in_that_commits_while_its_person_is_off_boarded(
 
 
 async def test_two_people_approve_at_once(make_service: MakeService, database_settings: dict[str, Any]) -> None:
-    """One of them does, over two replicas; the other is told so, and their keys are nobody's."""
+    """Over two replicas one of them succeeds; the other gets a conflict, and does not see the owner."""
     first, second = make_service(**database_settings), make_service(**database_settings)
     codes = await ask(first.client())
     answers = await asyncio.gather(

@@ -138,7 +138,7 @@ async def test_a_sign_in(stage: Stage) -> None:
 
 
 async def test_a_sign_out(stage: Stage) -> None:
-    """The person does it again, or it has ended; then its keys are deleted, whoever stops meanwhile."""
+    """The person repeats it, or the session has ended; then its keys are deleted, whichever process stops."""
 
     async def check(plain: Service, given: tuple[dict[str, Any], dict[str, Any]]) -> None:
         alice = plain.signed_in(ALICE)

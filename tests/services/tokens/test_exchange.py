@@ -93,7 +93,7 @@ async def test_the_name_of_a_run(
 async def test_a_key_whose_end_is_near_when_it_is_given(
     make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn, clock: Clock
 ) -> None:
-    """LiteLLM took as long as the key lives: what is left is told as a second, because RFC 6749 knows no less."""
+    """LiteLLM took as long as the key lives: the answer says one second, never zero."""
 
     class Slow(httpx.AsyncBaseTransport):
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
