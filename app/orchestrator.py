@@ -226,10 +226,8 @@ class Orchestrator:
             metrics=self.foundation.metrics,
             redaction=self.redaction,
         )
-        master_key = self.settings.litellm.master_key
-        sealing = Sealing(
-            self.foundation.root, secrets=(*self.settings.secret_keys, master_key), earlier_root=master_key
-        )
+        secrets = (*self.settings.secret_keys, self.settings.litellm.master_key)
+        sealing = Sealing(self.foundation.root, secrets=secrets)
         return Changes(
             table=self.foundation.change_table,
             queue=ChangeQueue(),
