@@ -86,7 +86,7 @@ class DeviceGrant:
             known = await self.sessions.known(connection, hash_of(shown))
         if known is None or known.session.is_ended or (known.used_ago or 0) > SAME_ANSWER_SECONDS:
             raise _unknown()
-        return await self.keys.again(known.session, shown, known.sealed)
+        return self.keys.token_of(known.session, await self.keys.kept(known.session, shown, known.sealed))
 
 
 def _session(code: DeviceCode) -> Session:

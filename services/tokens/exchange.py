@@ -7,7 +7,7 @@ reason, and an admin tries a token at `POST /workloads/test`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -86,13 +86,13 @@ class TokenExchange:
 
     async def _key(self, rule: Rule, subject_token: str) -> ShortLivedKey:
         token = await self.issuers.verify(rule.issuer, subject_token)
-        found, left = mismatch(rule, token), int(token.expires_at - self.now())
+        found = mismatch(rule, token)
         if found is not None:
             log.info("a token does not match the rule", rule=rule.name, check=found.check, reason=found.reason)
             raise await self._refused(rule, f"{found.check} does not match")
-        if left < 1:
+        if token.expires_at - self.now() < 1:
             raise await self._refused(rule, "the token is about to expire")
-        request = _request(rule, token, left)
+        request = _request(rule, token)
         try:
             return await self.running.run(f"{rule.name} {token.replay_id}", lambda: self.mint(request))
         except BusyError as error:
@@ -136,18 +136,19 @@ def _not_accepted() -> TokenRequestError:
     return TokenRequestError("invalid_grant", "The token is not accepted for this client_id")
 
 
-def _request(rule: Rule, token: VerifiedToken, left: int) -> MintRequest:
+def _request(rule: Rule, token: VerifiedToken) -> MintRequest:
     return MintRequest(
         source=source_of(rule),
         owner=rule.owner,
         token=token.replay_id,
         alias=f"{rule.name} {_run_of(token)}"[:_LONGEST_ALIAS].strip(),
-        terms=replace(rule.key, life=min(rule.key.life, left)),
+        terms=rule.key,
         # Nobody gets a key again that ends at once.
         repeated_for=min(_REPEATED_SECONDS, rule.key.life - 1),
         per_minute=rule.per_minute,
         most_living=rule.max_living,
         evidence={"rule": rule.name, "issuer": rule.issuer, "claims": compared(rule, token)},
+        ends_by=token.expires_at,
     )
 
 

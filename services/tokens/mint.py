@@ -8,7 +8,7 @@ being made. Why: `docs/adr/0036-short-keys.md`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from cachetools import TTLCache
@@ -95,8 +95,9 @@ class MintKey:
 
         What is `within` is part of its transactions. If it raises a CallerError, there is no key.
 
-        Raises CallerError if the owner may have no keys, is leaving or was registered again, or if its tier allows none
-        of the models; RateLimitedError, BusyError (the same request is running), UpstreamError.
+        Raises CallerError if the owner may have no keys, is leaving or was registered again, if its tier allows none of
+        the models, or if the key would have ended by now; RateLimitedError, BusyError (the same request is running),
+        UpstreamError.
         """
         await self._require_owner(request)
         principal, owner = _principal(request), request.owner
@@ -121,9 +122,12 @@ class MintKey:
             await self._issuer.delete_abandoned(owner, change.interrupted)
             for key_id in to_end:
                 await self._issuer.delete(key_id)
-            ends_at = self._now() + terms.life
-            created = await self._issuer.create(owner, _new_key(request, terms, change.operation))
-            key = ShortLivedKey(created.key_id, created.secret, ends_at)
+            now = self._now()
+            life = int(min(terms.life, request.ends_by - now))  # LiteLLM counts whole seconds
+            if life < 1:
+                raise ConflictError("Making the key took until its end")
+            created = await self._issuer.create(owner, _new_key(request, replace(terms, life=life), change.operation))
+            key = ShortLivedKey(created.key_id, created.secret, now + life)
             try:
                 await self._record(change, request, key, to_end, within)
             except CallerError:

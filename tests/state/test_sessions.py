@@ -129,24 +129,6 @@ async def test_a_stolen_session_stays_a_stolen_one(database: Database, sessions:
     assert (task.subject, task.payload) == ("ses_1", {"theft": True})
 
 
-async def test_which_token_was_used_last(database: Database, sessions: Sessions) -> None:
-    """An answer that was lost is the last one."""
-    await shift(database, session_token.c.used_at, 10)
-    await shift(database, session.c.used_at, 10)
-    assert await rotated(database, sessions, "first", "second")
-    await shift(database, session_token.c.used_at, 10)
-    await shift(database, session.c.used_at, 10)
-
-    async def are_last() -> list[bool]:
-        async with database.reading() as connection:
-            known = [await sessions.known(connection, name) for name in ("code", "first", "second")]
-        return [row is not None and row.is_last for row in known]
-
-    assert await are_last() == [False, True, False]
-    assert await rotated(database, sessions, "second", "third")
-    assert await are_last() == [False, False, True]
-
-
 async def test_what_is_forgotten(database: Database, sessions: Sessions) -> None:
     """Sealed answers after a minute, used tokens after 30 days, and a session that nobody ended after its life."""
 

@@ -89,6 +89,19 @@ async def test_the_old_token_after_the_newer_one_was_used_is_theft_at_once(
     assert await error_of(await refresh(nobody, newest)) == "invalid_grant"
 
 
+async def test_the_old_token_is_theft_whatever_the_clock_says(
+    service: Service, nobody: httpx.AsyncClient, clock: Clock, litellm: LiteLLMStandIn
+) -> None:
+    """The clock was set back before the newer one was used, which is after the old one all the same."""
+    old = (await sign_in(service, ALICE))["refresh_token"]
+    newer = (await renewed(nobody, old))["refresh_token"]
+    clock.advance(-3600)
+    await renewed(nobody, newer)
+    assert await error_of(await refresh(nobody, old)) == "invalid_grant"
+    assert await sessions(service.signed_in(ALICE)) == []
+    assert {row["blocked"] for row in litellm.rows.keys.values()} == {True}
+
+
 @pytest.mark.parametrize(
     ("all_these", "and_this", "but_not_this"),
     [
@@ -511,7 +524,7 @@ async def test_no_repr_has_a_secret() -> None:
             DeviceAuthorization("lod_x", "WDJB-MJHT", "page", "page/WDJB-MJHT", 600, 5),
             SessionTokens("ses_1", "sk-x", 0.0, "lor_x", 0.0),
             IssuedToken("sk-x", 1, IssuedSession("lor_x", 1, "ses_1", ALICE, ALICE, None)),
-            KnownToken(NEVER, None, False, b"sealed"),
+            KnownToken(NEVER, None, b"sealed"),
         )
     )
     assert [secret for secret in ("lod_", "lor_", "sk-", "WDJB", "sealed'") if secret in shown] == []

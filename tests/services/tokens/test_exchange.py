@@ -114,6 +114,30 @@ async def test_it_lives_no_longer_than_the_rule_says_and_the_token(
     assert (long["expires_in"], short["expires_in"]) == (900, 30)
 
 
+@pytest.mark.parametrize(("waited", "left"), [(20, 10), (29, 1), (30, None)])
+async def test_it_does_not_outlive_a_token_that_had_to_wait(  # noqa: PLR0917
+    make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn, clock: Clock,
+    waited: float, left: int | None,
+) -> None:  # fmt: skip
+    """What LiteLLM and the catalog take before the key is made is no part of its life."""
+    token = issuer.token(exp=int(clock()) + 30)
+
+    class Slow(httpx.AsyncBaseTransport):
+        waits = waited
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            clock.advance(self.waits)
+            self.waits = 0
+            return await httpx.ASGITransport(litellm.app).handle_async_request(request)
+
+    answer = await exchange(make_service(ports={"litellm": Slow()}).client(), token)
+    if left is None:
+        assert answer.json() == NOT_ACCEPTED
+        assert litellm.rows.keys == {}
+    else:
+        assert answer.json()["expires_in"] == left
+
+
 async def test_it_stays_within_the_tier_of_the_owner(
     make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn
 ) -> None:
