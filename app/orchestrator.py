@@ -104,6 +104,7 @@ class Orchestrator:
             codes=self.foundation.device_codes,
             sessions=self.foundation.sessions,
             short_keys=self.foundation.short_keys,
+            due=self.foundation.due,
             issuer=self._issuer,
             leaked=self._leaked,
         )

@@ -254,7 +254,7 @@ async def test_a_sign_in_that_commits_while_its_person_is_off_boarded(
     database = Database(settings.database_url, clock)
     codes, due = DeviceCodes(database), DueQueue(database)
     held = Sessions(database, due)
-    ends = SessionEnds(changes=ANY, codes=codes, sessions=held, short_keys=ANY, issuer=ANY, leaked=ANY)
+    ends = SessionEnds(changes=ANY, codes=codes, sessions=held, short_keys=ANY, due=ANY, issuer=ANY, leaked=ANY)
     async with database.transaction() as connection:
         assert await codes.add(connection, "device", "user", DEVICE, life=600, interval=5)
         await codes.decide(connection, "device", CodeDecision(CodeState.APPROVED, DAVE, CHECKOUT, 3600, "ses_1"))
