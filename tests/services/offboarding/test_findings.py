@@ -150,7 +150,7 @@ def test_a_hundred_known_secrets_are_named() -> None:
     """The newest; a key without a name by its id."""
     known = [KnownSecret("user:default/m0", MEMBERS, f"h{n}", f"key_{n}", n * "a" or None, 0) for n in range(101)]
     found = known_secrets(known)
-    assert (len(found), {row.user_id for row in found}) == (100, {"user:default/m0"})
+    assert (len(found), {(row.kind, row.user_id) for row in found}) == (100, {("knownSecret", "user:default/m0")})
     assert [row.message for row in found[:2]] == [
         f"They received the secret of the key {name} of {MEMBERS}; rotate it" for name in ("h0", "a")
     ]
