@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from domain.owners import CatalogOwner, KnownSecret, Owner, OwnerEntry
+from services.offboarding.findings import hidden_groups, known_secrets, unmanaged_owners
 from settings.model import DirectorySettings
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from standalone.litellm import LiteLLMStandIn
@@ -92,3 +96,61 @@ async def test_child_groups_that_do_not_count(make_organisation: MakeOrganisatio
     organisation.org.groups |= {TEAM_A: MEMBERS, ADMINS: None}
     organisation.org.hidden.add(TEAM_A)
     assert of(await organisation.run(), "childGroups") == []
+
+
+def owned_by(*refs: str, name: str = "checkout") -> Owner:
+    entity = CatalogOwner(f"component:default/{name}", "uid", name, frozenset(refs))
+    return Owner(entity, OwnerEntry("component", ()))
+
+
+async def unmanaged(organisation: Organisation, *owners: Owner, people: frozenset[str]) -> list[tuple[str, str]]:
+    async def each_page() -> None:
+        pass
+
+    catalog = organisation.cleanup.snapshots.catalog
+    found = await unmanaged_owners(catalog, owners, people, each_page)
+    return [(row.user_id, row.message) for row in found]
+
+
+@pytest.mark.parametrize(("people", "is_unmanaged"), [({"m0"}, False), ({"boss"}, False), ({"nobody"}, True)])
+async def test_one_of_several_managers_is_enough(
+    organisation: Organisation, people: set[str], *, is_unmanaged: bool
+) -> None:
+    """A component of a group and a person is unmanaged if neither is or has anybody with a role."""
+    owner = owned_by(MEMBERS, organisation.ref("boss"))
+    found = await unmanaged(organisation, owner, people=frozenset(map(organisation.ref, people)))
+    message = f"Nobody with a role manages it ({MEMBERS}, user:default/boss); give it to a group with members, or"
+    assert [(ref, text.removesuffix(" off-board it")) for ref, text in found] == (
+        [("component:default/checkout", message)] if is_unmanaged else []
+    )
+
+
+async def test_an_owner_that_belongs_to_nobody(organisation: Organisation) -> None:
+    """The catalog may say so."""
+    ((ref, message),) = await unmanaged(organisation, owned_by(), people=frozenset({organisation.ref("m0")}))
+    assert (ref, "(no group)" in message) == ("component:default/checkout", True)
+
+
+async def test_a_hundred_unmanaged_owners_are_named(organisation: Organisation) -> None:
+    """However many there are, each group is asked for once."""
+    organisation.to_backstage.requests.clear()
+    owners = [owned_by("group:default/gone", name=f"n{number:03}") for number in range(102)]
+    found = await unmanaged(organisation, *owners, people=frozenset({organisation.ref("m0")}))
+    assert [ref for ref, _ in found] == [owner.entity.ref for owner in owners[:100]]
+    assert len(organisation.to_backstage.requests) == 1
+
+
+def test_a_hundred_hidden_groups_are_named() -> None:
+    """The first by name."""
+    hidden = {f"group:default/g{number:03}": ["group:default/child"] for number in reversed(range(101))}
+    assert [row.user_id for row in hidden_groups(hidden)] == sorted(hidden)[:100]
+
+
+def test_a_hundred_known_secrets_are_named() -> None:
+    """The newest; a key without a name by its id."""
+    known = [KnownSecret("user:default/m0", MEMBERS, f"h{n}", f"key_{n}", n * "a" or None, 0) for n in range(101)]
+    found = known_secrets(known)
+    assert (len(found), {(row.kind, row.user_id) for row in found}) == (100, {("knownSecret", "user:default/m0")})
+    assert [row.message for row in found[:2]] == [
+        f"They received the secret of the key {name} of {MEMBERS}; rotate it" for name in ("h0", "a")
+    ]

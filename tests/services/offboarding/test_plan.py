@@ -207,3 +207,23 @@ def test_what_is_executed_of_a_refused_plan() -> None:
     assert "have changed since" in str(judged(plan, "0" * 64).refusal)
     accepted = judged(make_plan(leaving(people, found=found), None, A_WEEK, NOW), None)
     assert (len(accepted.entries), accepted.refusal, accepted.is_confirmed) == (3, None, False)
+
+
+@pytest.mark.parametrize("kind", ["group", "component"])
+@pytest.mark.parametrize(("before", "is_refused"), [(4, False), (5, True)])
+def test_owners_of_a_kind_that_have_become_few(kind: str, before: int, *, is_refused: bool) -> None:
+    """Exactly half is still believed, and those of the other kind count for nothing."""
+    software = {f"{kind}:default/a", f"{kind}:default/b"}
+    others = {"component", "group"} - {kind}
+    software |= {f"{other}:default/{name}" for other in others for name in "abcdefgh"}
+    baseline = AcceptedBaseline(1, 1, **{f"{kind}s": before, **{f"{other}s": 0 for other in others}})
+    refusal = make_plan(leaving([], software=frozenset(software)), baseline, AT_ONCE, NOW).refusal
+    expected = f"There are 2 {kind}s with keys, less than half of the {before} at the last accepted run"
+    assert refusal == (expected if is_refused else None)
+
+
+def test_software_that_is_back_is_restored() -> None:
+    """And is deleted as little as a person who is back."""
+    back = Offboarding("component:default/checkout", NOW - 48 * HOUR)
+    plan = make_plan(leaving([back], software=frozenset({back.user_id})), None, AT_ONCE, NOW)
+    assert [(entry.user_id, entry.step) for entry in plan.entries] == [(back.user_id, Step.RESTORE)]

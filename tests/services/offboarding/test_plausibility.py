@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from domain.errors import UpstreamFaultError
+from domain.offboarding import Progress
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
 from tests.services.offboarding.conftest import MakeOrganisation
 from tests.support.organisation import AT_ONCE, Organisation
@@ -244,6 +245,20 @@ async def test_who_joins_while_a_snapshot_is_read_stays(organisation: Organisati
     report = await organisation.run()
     assert (report["outcome"], report["plan"]["entries"], organisation.to_litellm.changes) == ("done", [], [])
     assert list(organisation.keys(newcomer).values()) == [False]
+
+
+async def test_the_lease_is_renewed_while_a_snapshot_is_read(organisation: Organisation) -> None:
+    """After each part, of which there may be very many, and before the next one."""
+    organisation.leave("m1")
+    asked: list[tuple[int, int]] = []
+
+    async def beat(_: Progress | None) -> None:
+        asked.append((len(organisation.to_litellm.requests), len(organisation.to_backstage.requests)))
+
+    await organisation.cleanup.snapshots.read(beat, organisation.clock())
+    of_backstage = len(organisation.to_backstage.requests)
+    assert asked == [(1, 0), (1, of_backstage), (2, of_backstage), (3, of_backstage)]
+    assert organisation.to_litellm.requests == ["/user/list", "/key/list", "/user/list"]
 
 
 async def test_a_suddenly_empty_admin_group_is_implausible(organisation: Organisation) -> None:

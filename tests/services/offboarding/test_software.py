@@ -50,12 +50,15 @@ async def test_a_component_that_is_gone_is_blocked_and_then_deleted(organisation
 
 async def test_a_component_that_no_entry_matches_any_more(organisation: Organisation) -> None:
     """Its type was changed: it goes, with that reason, and comes back exactly."""
+    before = organisation.everything()
     organisation.org.components[component("a")] = Component(TEAM, type="library")
     assert (await planned(organisation))[component("a")][1].startswith("no entry of litellmOrchestrator.owners matches")
     await organisation.run()
+    assert organisation.blocked() == {component("a")}
     organisation.org.components[component("a")] = Component(TEAM)
-    await organisation.run()
-    assert organisation.blocked() == set()
+    report = await organisation.run()
+    assert (report["done"]["restored"], organisation.blocked()) == ([component("a")], set())
+    assert organisation.everything()["keys"].keys() == before["keys"].keys()
 
 
 async def test_a_component_that_was_registered_anew_is_blocked_until_an_admin_accepts_it(
@@ -124,6 +127,17 @@ async def test_an_owner_that_nobody_manages_is_a_finding_and_stays(organisation:
     assert (unmanaged, organisation.blocked()) == ({component(name) for name in ("a", "b", "c")}, set())
     figures = await Figures(organisation.orchestrator.foundation.database).read()
     assert figures.unmanaged_owners == 3
+
+
+async def test_a_person_manages_what_the_catalog_says_is_theirs(organisation: Organisation) -> None:
+    """One with a role is enough; what belongs to somebody without a role is a finding."""
+    organisation.org.users["user:default/visitor"] = set()
+    organisation.org.components[component("b")] = Component("user:default/m0")
+    organisation.org.components[component("c")] = Component("user:default/visitor")
+    report = await organisation.run()
+    unmanaged = {row["userId"]: row["message"] for row in report["findings"] if row["kind"] == "unmanaged"}
+    assert unmanaged.keys() == {component("c")}
+    assert "(user:default/visitor)" in unmanaged[component("c")]
 
 
 async def test_a_person_who_leaves_takes_no_key_of_software(organisation: Organisation) -> None:

@@ -240,10 +240,10 @@ async def test_what_no_entry_matches_any_more_gets_no_more_keys(
 async def test_an_owner_counts_for_the_first_entry_that_it_meets(
     make_service: MakeService, backstage: BackstageStandIn
 ) -> None:
-    """`maxOwners` of a later one, whose conditions it meets as well, has room."""
+    """`maxOwners` of a later one, whose conditions it meets as well, has room, and that of groups is none."""
     entries = (
         OwnerEntry("component", ("spec.lifecycle=experimental",), 1, Tier(max_budget=5)),
-        OwnerEntry("group", ("spec.type=team",), 1, Tier(max_budget=5)),
+        OwnerEntry("group", ("spec.type=service",), 1, Tier(max_budget=5)),
         OwnerEntry("component", ("spec.type=service",), 1, Tier(max_budget=5)),
     )
     dave = make_service(owners=entries).signed_in(DAVE)
