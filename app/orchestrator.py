@@ -378,6 +378,7 @@ class Orchestrator:
             due=foundation.due,
             offboardings=foundation.offboardings,
             now=now,
+            clock=self.ports.clock,
         )
         workload_rules = {rule.name: rule for rule in self.settings.workloads.rules}
         exchange = TokenExchange(

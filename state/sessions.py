@@ -128,10 +128,12 @@ class Sessions:
         """Deletes sessions that were not used for their life: no key lives longer. And what old tokens had got."""
         now = self._database.now()
         is_over = sa.select(_columns.id).where(_columns.expires_at < now, _columns.ended_at.is_(None))
+        has_tokens = sa.exists().where(_tokens.session_id == _columns.id)
         is_old = (_tokens.used_at < now - _SEALED_SECONDS, _tokens.sealed.is_not(None))
         async with self._database.transaction() as connection:
             await connection.execute(sa.delete(session_token).where(_tokens.session_id.in_(is_over)))
-            await connection.execute(sa.delete(session).where(_columns.id.in_(is_over)))
+            # One whose life ended since then goes at the next run, with its tokens.
+            await connection.execute(sa.delete(session).where(_columns.id.in_(is_over), ~has_tokens))
             await connection.execute(sa.update(session_token).where(*is_old).values(sealed=None))
             await connection.execute(sa.delete(session_token).where(_tokens.used_at < now - _USED_SECONDS))
 

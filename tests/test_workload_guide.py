@@ -56,9 +56,12 @@ async def test_the_curl_of_the_guide_exchanges_a_token(tmp_path: Path) -> None:
 
 
 class Forge(ThreadingHTTPServer):
-    """Gives the job of a workflow its token, and `busy` times a 503 before it; the same as a service, with a key."""
+    """Gives the job of a workflow its token, and `busy` times a 503 before it; the same as a service, with a key.
 
-    token, busy = "", 0
+    `retry_after`: what the 503 asks for, in seconds.
+    """
+
+    token, busy, retry_after = "", 0, 0
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
@@ -80,6 +83,8 @@ class _Answer(BaseHTTPRequestHandler):
     def _send(self, answer: bytes) -> None:
         is_busy, self.server.busy = self.server.busy > 0, self.server.busy - 1
         self.send_response(503 if is_busy else 200)
+        if is_busy and self.server.retry_after:
+            self.send_header("Retry-After", str(self.server.retry_after))
         self.end_headers()
         self.wfile.write(b'{"error": "temporarily_unavailable"}' if is_busy else answer)
 
@@ -170,6 +175,18 @@ async def test_the_action_tries_again(tmp_path: Path, forge: Forge, asks: str) -
             service.shutdown()
     assert code == 0, printed
     assert (tmp_path / "env").read_text() == "LITELLM_API_KEY=sk-later\n"
+
+
+async def test_the_action_does_not_wait_for_an_hour(tmp_path: Path, forge: Forge) -> None:
+    """As long as a rule with too many living keys may ask for: the job would be paid for, and its token over."""
+    forge.token = "the.jobs.token"
+    with Forge() as service:
+        service.busy, service.retry_after = 9, 3600
+        Thread(target=service.serve_forever, daemon=True).start()
+        async with asyncio.timeout(30):
+            code, printed = await step(tmp_path, **inputs(forge, f"http://127.0.0.1:{service.server_port}"))
+        service.shutdown()
+    assert (code, "The service answered 503: temporarily_unavailable" in printed) == (1, True), printed
 
 
 def test_the_action_runs_that_step() -> None:

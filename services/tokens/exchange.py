@@ -26,6 +26,7 @@ from domain.sessions import Origin
 from domain.workloads import IssuedToken, Rule, VerifiedToken, claim_at, compared, mismatch, source_of
 from services.single_flight import SingleFlight
 from services.tokens.mint import MintKey
+from services.tokens.parameters import required
 from state.rates import RatePolicy
 from state.refused_exchanges import RefusedExchanges
 from telemetry.metrics import Metrics
@@ -58,7 +59,7 @@ class TokenExchange:
     now: Callable[[], float]
 
     async def __call__(self, parameters: Mapping[str, str], _origin: Origin) -> IssuedToken:
-        """The key as an access token. `parameters`: see `TokenEndpoint`.
+        """The key as an access token. `parameters`: see `Grant`.
 
         Raises TokenRequestError, RateLimitedError, OverloadedError, UpstreamError.
         """
@@ -111,9 +112,8 @@ class TokenExchange:
 
 def _require_plain(given: Mapping[str, str]) -> None:
     """Raises TokenRequestError for what this service gives to nobody (RFC 8693, section 2.1)."""
-    if missing := [name for name in ("subject_token", "subject_token_type") if name not in given]:
-        raise TokenRequestError("invalid_request", f"The form lacks {' and '.join(missing)}")
-    if given["subject_token_type"] not in _TAKEN:
+    _, token_type = required(given, "subject_token", "subject_token_type")
+    if token_type not in _TAKEN:
         raise TokenRequestError("invalid_request", f"subject_token_type must be {' or '.join(_TAKEN)}")
     if given.get("requested_token_type", _ACCESS_TOKEN) != _ACCESS_TOKEN:
         raise TokenRequestError("invalid_request", f"requested_token_type must be {_ACCESS_TOKEN}, or absent")

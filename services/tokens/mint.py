@@ -49,7 +49,7 @@ class Within:
 
 
 class MintKey:
-    """Makes short keys. `now` is in seconds since the epoch."""
+    """Makes short keys. `now` is in seconds since the epoch, `clock` a monotonic clock in seconds."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class MintKey:
         due: DueQueue,
         offboardings: Offboardings,
         now: Callable[[], float],
+        clock: Callable[[], float],
     ) -> None:
         self._changes = changes
         self._users = users
@@ -73,7 +74,7 @@ class MintKey:
         self._due = due
         self._offboardings = offboardings
         self._now = now
-        self._settled: TTLCache[str, bool] = TTLCache(_MOST_SETTLED, ttl=REMEMBERED_SECONDS, timer=now)
+        self._settled: TTLCache[str, bool] = TTLCache(_MOST_SETTLED, ttl=REMEMBERED_SECONDS, timer=clock)
 
     async def _require_owner(self, request: MintRequest) -> None:
         """Creates the LiteLLM user of a group or component that has none. What was found holds for ten seconds.

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import OverloadedError
 from domain.sessions import Origin, Session
 from domain.workloads import IssuedToken
-from services.tokens.clients import require_client, require_no_scope, require_parameter
 from services.tokens.codes import hash_of, is_refresh_token
+from services.tokens.parameters import require_client, require_no_scope, required
 from services.tokens.session_ends import SessionEnds
 from services.tokens.session_keys import SAME_ANSWER_SECONDS, SessionKeys, Turn, not_accepted
 from state.database import Database
@@ -44,7 +44,7 @@ class RefreshGrant:
 
         Raises TokenRequestError, RateLimitedError, OverloadedError, UpstreamError.
         """
-        client, shown = require_client(self.clients, given), require_parameter(given, "refresh_token")
+        client, (shown,) = require_client(self.clients, given), required(given, "refresh_token")
         require_no_scope(given)
         for _ in range(_ATTEMPTS):
             known = await self._known(client, shown)

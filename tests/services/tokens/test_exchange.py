@@ -337,6 +337,20 @@ async def test_a_name_that_was_taken_over_gives_none(
     assert (await exchange(nobody, issuer.token(jti="another"))).json() == NOT_ACCEPTED
 
 
+async def test_a_name_that_was_taken_over_while_the_clock_was_set_back(
+    make_service: MakeService, issuer: IssuerStandIn, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """That the owner was there is remembered for ten seconds, whatever the wall clock says of them."""
+    wall = Clock()
+    nobody = make_service(ports={"wall_clock": wall}).client()
+    await given(nobody, issuer.token())
+    backstage.org.uids[CHECKOUT] = "registered-again"
+    clock.advance(61)
+    wall.advance(61 - 3600)
+    now = int(wall())
+    assert (await exchange(nobody, issuer.token(jti="another", iat=now, exp=now + 300))).json() == NOT_ACCEPTED
+
+
 async def test_a_short_key_can_be_blocked_and_deleted_only(
     nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, litellm: LiteLLMStandIn
 ) -> None:
