@@ -36,6 +36,8 @@ from tests.support.requests import EXCHANGE
 pytestmark = pytest.mark.postgresql
 _REPLICAS, _AT_ONCE = 3, 100
 _POLL, _PATIENCE, _RUNS = 0.1, 60, 5
+_LONGEST = 600
+"""Seconds for an answer: callers, replicas, LiteLLM and database share the machine."""
 _STAFF = 20
 COMPONENTS = [f"component:default/shop-{number}" for number in range(3)]
 FREE, FEW, SLOW = "free", "few", "slow"
@@ -72,7 +74,7 @@ class World:
     replicas: list[Running]
 
     def __post_init__(self) -> None:
-        self._http = httpx.AsyncClient(timeout=_PATIENCE, limits=httpx.Limits(max_keepalive_connections=0))
+        self._http = httpx.AsyncClient(timeout=_LONGEST, limits=httpx.Limits(max_keepalive_connections=0))
         self._origins = cycle([row.origin for row in self.replicas])
         self._numbers = count(1)
 
@@ -254,13 +256,25 @@ async def test_an_off_boarding_under_a_hundred_callers(world: World) -> None:
 
 @AT_LENGTH
 async def test_a_deletion_by_an_admin_under_a_hundred_callers(world: World) -> None:
-    """The component stays in the catalog, so later ones get keys of a new user; none of a key without its user.
+    """No key of before works when it has ended. Later ones are of a new user: the component stays in the catalog.
 
     A key that nobody got belongs to an exchange that was interrupted: it is deleted when that is repaired.
     """
     owner = COMPONENTS[0]
     await world.exchange(FREE)
-    answers = await under_exchanges(world, FREE, world.ask("DELETE", user_path(owner)))
+
+    async def delete() -> None:
+        for _ in range(_RUNS):
+            before = {*world.keys_of(owner)}
+            deleted = await world.ask("DELETE", user_path(owner))
+            print(f"deletion: {deleted.status_code} {deleted.text}")
+            # Among a hundred callers it may be told to come back; if that was at its very end, the user is gone.
+            if deleted.status_code != 503:
+                break
+        assert deleted.status_code in {200, 404}, deleted.text
+        assert world.working(owner) & before == set()
+
+    answers = await under_exchanges(world, FREE, delete())
     assert {row.status_code for row in answers} <= {200, 400, 503}
 
     def has_its_owner() -> bool:
