@@ -37,6 +37,7 @@ ROOMS = {
     "state/changes.py": ["tests/state/test_repositories.py", "tests/services/changes"],
     "services/offboarding/*.py": [
         "tests/services/offboarding",
+        "tests/services/owners/test_known_secrets.py",
         "tests/cli/test_cleanup.py",
         "tests/edge/test_metrics.py::test_the_cleanup_and_the_directory",
         "tests/edge/test_metrics.py::test_users_whose_deletion_waits",
