@@ -143,8 +143,7 @@ def _request(rule: Rule, token: VerifiedToken) -> MintRequest:
         token=token.replay_id,
         alias=f"{rule.name} {_run_of(token)}"[:_LONGEST_ALIAS].strip(),
         terms=rule.key,
-        # Nobody gets a key again that ends at once.
-        repeated_for=min(_REPEATED_SECONDS, rule.key.life - 1),
+        repeated_for=_REPEATED_SECONDS,
         per_minute=rule.per_minute,
         most_living=rule.max_living,
         evidence={"rule": rule.name, "issuer": rule.issuer, "claims": compared(rule, token)},

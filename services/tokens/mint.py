@@ -114,7 +114,8 @@ class MintKey:
             rate=RatePolicy("exchanges", request.per_minute),
             also=partial(self._require_room, request, to_end, within),
             in_turn=False,
-            kept_for=request.repeated_for,
+            # Nobody gets a key again that ends at once.
+            kept_for=min(request.repeated_for, terms.life - 1),
         ) as change:
             if change.kept_answer is not None:
                 if await self._offboardings.among([owner]):

@@ -104,7 +104,9 @@ def login(machine: Machine, url: str, *, no_browser: bool, no_keyring: bool, all
     try:
         with store.locked(session):  # a renewal of the old session would write over the new one
             for old in [old for old in store.list() if old.name == session.name]:
-                _revoke(machine, old)
+                if error := _revoke(machine, old):
+                    said = f"{error.message.rstrip('.')}. The earlier sign-in goes on: end it on the console."
+                    click.echo(f"litellm-key: {said}", err=True)
                 store.remove(old)
             session, why = store.add(session, grant.tokens, use_keyring=not no_keyring)
     except BaseException:  # nobody else has its secrets, with which the service would let it go on

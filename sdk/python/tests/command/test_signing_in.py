@@ -289,6 +289,16 @@ def test_a_sign_in_that_cannot_be_kept(
     assert service.sessions["session-1"].ended
 
 
+def test_an_earlier_sign_in_that_cannot_be_ended(desktop: Laptop, service: StandIn) -> None:
+    """The new one is kept, and it is said that the old one goes on."""
+    desktop("login", service.origin)
+    service.next_answers = [None, None, 503]  # the last one is the revocation
+    said = desktop("login", service.origin).stderr
+    assert "The earlier sign-in goes on: end it on the console." in said
+    assert not service.sessions["session-1"].ended
+    assert desktop.key() == "sk-4"
+
+
 @pytest.mark.parametrize("lost", ["from the keyring", "from the file"])
 def test_logout_without_the_secrets(desktop: Laptop, service: StandIn, lost: str) -> None:
     """Nobody can end the session here, and it is not said that somebody has."""
