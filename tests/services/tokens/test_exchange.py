@@ -355,6 +355,18 @@ async def test_each_key_is_in_the_audit_log(
     assert [event["keyId"]] == list(litellm.rows.keys)
 
 
+async def test_the_audit_log_says_which_key_ended_for_another(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, clock: Clock
+) -> None:
+    """The third of one token names the first; the others name none."""
+    token = issuer.token(exp=int(clock()) + 3600)
+    for _ in range(3):
+        await given(nobody, token)
+        clock.advance(60)
+    third, second, first = await events(service.signed_in(BOB), action="key.mint")
+    assert (first["after"], second["after"], third["after"]) == (None, None, {"endedKeys": [first["keyId"]]})
+
+
 async def test_what_a_rule_refused_is_one_event_a_minute(
     nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, clock: Clock
 ) -> None:
