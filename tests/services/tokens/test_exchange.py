@@ -279,7 +279,10 @@ async def test_the_most_living_keys_of_a_rule(make_service: MakeService, issuer:
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 5
     late = await exchange(caller, issuer.token(jti="late"))
     assert (late.status_code, late.headers["retry-after"]) == (429, "300")
-    clock.advance(301)
+    assert (late.headers["ratelimit"], late.headers["ratelimit-policy"]) == ('"living";r=0;t=300', '"living";q=3;w=300')
+    clock.advance(299.5)
+    assert (await exchange(caller, issuer.token(jti="soon"))).headers["retry-after"] == "1"
+    clock.advance(1.5)
     assert (await exchange(caller, issuer.token(jti="later"))).status_code == 200
 
 
