@@ -65,6 +65,11 @@ ROOMS = {
         "tests/services/test_odd_rows.py",
         "tests/services/test_refused_by_litellm.py",
     ],
+    "services/tokens/mint.py": [
+        "tests/services/tokens/test_exchange.py",
+        "tests/services/tokens/test_guards.py",
+        "tests/services/tokens/test_refresh.py",
+    ],
     "services/owners/*.py": ["tests/services/owners", "tests/services/offboarding/test_software.py"],
     "clients/backstage/*.py": ["tests/clients/backstage"],
     "clients/algorithms.py": ["tests/clients/backstage", "tests/clients/oidc"],

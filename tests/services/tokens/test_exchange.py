@@ -303,7 +303,10 @@ async def test_the_most_living_keys_of_a_rule(make_service: MakeService, issuer:
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 5
     late = await exchange(caller, issuer.token(jti="late"))
     assert (late.status_code, late.headers["retry-after"]) == (429, "300")
-    clock.advance(301)
+    assert (late.headers["ratelimit"], late.headers["ratelimit-policy"]) == ('"living";r=0;t=300', '"living";q=3;w=300')
+    clock.advance(299.5)
+    assert (await exchange(caller, issuer.token(jti="soon"))).headers["retry-after"] == "1"
+    clock.advance(1.5)
     assert (await exchange(caller, issuer.token(jti="later"))).status_code == 200
 
 
@@ -391,6 +394,18 @@ async def test_each_key_is_in_the_audit_log(
     claims = {"sub": "repo:acme/checkout:ref:refs/heads/main"}
     assert event["requested"] == {"rule": PIPELINE, "issuer": "standalone", "claims": claims}
     assert [event["keyId"]] == list(litellm.rows.keys)
+
+
+async def test_the_audit_log_says_which_key_ended_for_another(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, clock: Clock
+) -> None:
+    """The third of one token names the first; the others name none."""
+    token = issuer.token(exp=int(clock()) + 3600)
+    for _ in range(3):
+        await given(nobody, token)
+        clock.advance(60)
+    third, second, first = await events(service.signed_in(BOB), action="key.mint")
+    assert (first["after"], second["after"], third["after"]) == (None, None, {"endedKeys": [first["keyId"]]})
 
 
 async def test_what_a_rule_refused_is_one_event_a_minute(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -65,6 +67,14 @@ async def test_a_lost_answer_is_given_again(service: Service, nobody: httpx.Asyn
     assert again["expires_in"] == first["expires_in"] - 30
     await renewed(nobody, again["refresh_token"])
     assert len(service.litellm.rows.keys) == 3 - 1
+
+
+async def test_no_answer_with_a_key_is_kept(service: Service, nobody: httpx.AsyncClient, tmp_path: Path) -> None:
+    """Not even sealed, as that of an exchange is: no other request gets it."""
+    got = await sign_in(service, ALICE)
+    await renewed(nobody, got["refresh_token"])
+    with closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
+        assert database.execute("select resource_id from kept_answer").fetchall() == []
 
 
 async def test_later_it_is_theft(
