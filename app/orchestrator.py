@@ -104,6 +104,7 @@ class Orchestrator:
             codes=self.foundation.device_codes,
             sessions=self.foundation.sessions,
             short_keys=self.foundation.short_keys,
+            due=self.foundation.due,
             issuer=self._issuer,
             leaked=self._leaked,
         )
@@ -226,10 +227,8 @@ class Orchestrator:
             metrics=self.foundation.metrics,
             redaction=self.redaction,
         )
-        master_key = self.settings.litellm.master_key
-        sealing = Sealing(
-            self.foundation.root, secrets=(*self.settings.secret_keys, master_key), earlier_root=master_key
-        )
+        secrets = (*self.settings.secret_keys, self.settings.litellm.master_key)
+        sealing = Sealing(self.foundation.root, secrets=secrets)
         return Changes(
             table=self.foundation.change_table,
             queue=ChangeQueue(),
@@ -379,6 +378,7 @@ class Orchestrator:
             due=foundation.due,
             offboardings=foundation.offboardings,
             now=now,
+            clock=self.ports.clock,
         )
         workload_rules = {rule.name: rule for rule in self.settings.workloads.rules}
         exchange = TokenExchange(

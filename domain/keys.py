@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -331,7 +332,8 @@ class MintRequest:
     """A short key to make for `owner`. `source` is what it is made for, `token` names the token that it is given for.
 
     `terms` hold within the tier of the owner. For `repeated_for` seconds the same token gets the same key again; 0 is
-    never. `per_minute` and `most_living` bound the keys of the source. `evidence` is for the audit log.
+    never. `per_minute` and `most_living` bound the keys of the source. `evidence` is for the audit log. No key lives
+    beyond `ends_by`, in seconds since the epoch.
     """
 
     source: str
@@ -343,6 +345,7 @@ class MintRequest:
     per_minute: int
     most_living: int
     evidence: Mapping[str, Any]
+    ends_by: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

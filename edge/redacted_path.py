@@ -20,7 +20,7 @@ def redacted_path(raw_path: bytes) -> str:
 
 
 def _redacted(before: bytes, segment: bytes) -> str:
-    is_code = before == _BEFORE_A_CODE and segment
+    is_code = unquote_to_bytes(before) == _BEFORE_A_CODE and segment
     return MASK if is_code or len(segment) > _LONGEST_SEGMENT else _redacted_segment(segment)
 
 

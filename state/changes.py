@@ -101,7 +101,7 @@ class ChangeTable:
             is_running.label("is_running"),
         ).where(_is_open, _columns.id != sa.bindparam("but"))
         same_lock = _columns.lock == sa.bindparam("of_lock")
-        same_request = _columns.request_name.in_(sa.bindparam("names", expanding=True))
+        same_request = _columns.request_name == sa.bindparam("name")
         same = {
             (True, False): same_lock,
             (False, True): same_request,
@@ -174,9 +174,14 @@ class ChangeTable:
         if which == (False, False):
             return []
         rows = await connection.execute(self._find_open[which], values | {"but": but or 0})
-        names = () if request is None else request.names
         return [
-            OpenChange(row.operation, Action(row.action), row.fingerprint, row.is_running, row.request_name in names)
+            OpenChange(
+                row.operation,
+                Action(row.action),
+                row.fingerprint,
+                row.is_running,
+                same_request=request is not None and row.request_name == request.name,
+            )
             for row in rows
         ]
 
@@ -272,8 +277,8 @@ class ChangeTable:
 
 def _same(lock: str | None, request: IdempotentRequest | None) -> tuple[tuple[bool, bool], dict[str, Any]]:
     """Which of both there is, and both as parameters."""
-    names = {} if request is None else {"names": request.names}
-    return (lock is not None, request is not None), ({} if lock is None else {"of_lock": lock}) | names
+    named = {} if request is None else {"name": request.name}
+    return (lock is not None, request is not None), ({} if lock is None else {"of_lock": lock}) | named
 
 
 def _held(change_id: int, holder: str) -> sa.Update:

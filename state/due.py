@@ -74,6 +74,12 @@ class DueQueue:
             rows = await connection.execute(sa.select(due).where(_columns.owner == owner, _columns.kind == kind))
             return [_task(row) for row in rows]
 
+    async def of_subjects(self, kind: Kind, *subjects: str) -> list[Task]:
+        """The tasks of this kind that have these subjects, due or not."""
+        async with self._database.reading() as connection:
+            found = sa.select(due).where(_columns.kind == kind, _columns.subject.in_(subjects))
+            return [_task(row) for row in await connection.execute(found)]
+
     async def owners(self, kind: Kind) -> frozenset[str]:
         """The users whom the tasks of this kind concern."""
         async with self._database.reading() as connection:

@@ -16,19 +16,10 @@ _columns = kept_answer.c
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """A request with an Idempotency-Key: a name that does not reveal the key, and a fingerprint of its content.
-
-    `earlier_name` is the name that earlier versions gave to the same request.
-    """
+    """A request with an Idempotency-Key: a name that does not reveal the key, and a fingerprint of its content."""
 
     name: str
-    earlier_name: str
     fingerprint: str
-
-    @property
-    def names(self) -> tuple[str, str]:
-        """Both names."""
-        return self.name, self.earlier_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +38,8 @@ class KeptAnswers:
         self._database = database
         # Built once: SQLAlchemy takes longer to build these than to execute them.
         recent = _columns.kept_at > database.now() - sa.bindparam("within", type_=sa.Float)
-        query = sa.select(_columns.fingerprint, _columns.resource_id, _columns.sealed).order_by(_columns.kept_at.desc())
-        named = _columns.request_name.in_(sa.bindparam("names", expanding=True))
-        self._find = query.where(named, recent).limit(1)
+        query = sa.select(_columns.fingerprint, _columns.resource_id, _columns.sealed)
+        self._find = query.where(_columns.request_name == sa.bindparam("name"), recent)
         insert = database.insert(kept_answer).values(kept_at=database.now())
         replaced = {name: insert.excluded[name] for name in ("fingerprint", "kept_at", "resource_id", "sealed")}
         self._keep = insert.on_conflict_do_update(index_elements=[_columns.request_name], set_=replaced)
@@ -58,12 +48,12 @@ class KeptAnswers:
         self, connection: AsyncConnection, request: IdempotentRequest, *, within: float = KEPT_SECONDS
     ) -> KeptAnswer | None:
         """The answer to a request of the last `within` seconds, at most 24 hours. Reads only."""
-        row = (await connection.execute(self._find, {"names": request.names, "within": within})).first()
+        row = (await connection.execute(self._find, {"name": request.name, "within": within})).first()
         return None if row is None else KeptAnswer(*row)
 
     async def keep(self, connection: AsyncConnection, request: IdempotentRequest, answer: KeptAnswer) -> None:
-        """Keeps the answer, under both names. It replaces one that has expired."""
-        await connection.execute(self._keep, [{"request_name": name, **asdict(answer)} for name in request.names])
+        """Keeps the answer. It replaces one that has expired."""
+        await connection.execute(self._keep, {"request_name": request.name, **asdict(answer)})
 
     async def drop(self, connection: AsyncConnection, resource_id: str) -> None:
         """Deletes the answer that created `resource_id`, which is gone."""

@@ -7,6 +7,8 @@ database hangs has an answer in about ten seconds.
 from __future__ import annotations
 
 import asyncio
+import select
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -27,6 +29,8 @@ ANSWER_SECONDS = 7.0
 CONNECT_SECONDS = 3
 PING_SECONDS = 1.5
 """For the sign of life of a connection that was idle: shorter than a probe waits."""
+_TRUSTED_SECONDS = 1.0
+"""For which a connection needs no sign of life after its last use."""
 CONNECTIONS = 20
 _LIMITS = {
     "lock_timeout": STATEMENT_SECONDS,
@@ -53,15 +57,25 @@ class Connection(psycopg.AsyncConnection[Any]):
     """
 
     is_patient = False
+    idle_since = 0.0
+    """When it was opened or used last, in seconds of the monotonic clock."""
+
+    def may_be_dead(self) -> bool:
+        """Whether it was idle for long, or the server has sent something, as it does when it closes a connection."""
+        if self.closed or time.monotonic() - self.idle_since > _TRUSTED_SECONDS:
+            return True
+        poll = select.poll()
+        poll.register(self.pgconn.socket, select.POLLIN)
+        return bool(poll.poll(0))
 
     async def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:  # noqa: ASYNC109  # the driver's
         """The driver's way to wait for the server. Raises OperationalError."""
         # Nothing of ours runs outside of a transaction, but for the pool's ping.
         patience = PING_SECONDS if self.autocommit else ANSWER_SECONDS
+        limit = timeout if self.is_patient else patience
         try:
-            async with asyncio.timeout(None if self.is_patient else patience):
-                return await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=timeout)
-        except TimeoutError as error:
+            return await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=limit)
+        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001  # for callers of this function, says the driver
             self.pgconn.finish()
             raise psycopg.OperationalError(f"the server did not answer within {patience} s") from error
         except asyncio.CancelledError:
@@ -72,9 +86,8 @@ class Connection(psycopg.AsyncConnection[Any]):
 def engine(url: URL) -> AsyncEngine:
     """The engine for `url`, whose own `options` come last and win."""
     options = " ".join(f"-c {name}={seconds * 1000:.0f}" for name, seconds in _LIMITS.items())
-    return create_async_engine(
+    made = create_async_engine(
         url.difference_update_query(["options"]),
-        pool_pre_ping=True,
         pool_size=CONNECTIONS,
         # No overflow: its connections are closed after each use, and opening one takes longer than a change.
         max_overflow=0,
@@ -87,6 +100,23 @@ def engine(url: URL) -> AsyncEngine:
             **_SOCKET,
         },
     )
+
+    # The pool's own way asks the server before each transaction, which costs as much as two statements.
+    @sa.event.listens_for(made.sync_engine, "connect")
+    @sa.event.listens_for(made.sync_engine, "checkin")
+    def _note_time(adapted: Any, _record: Any) -> None:
+        if adapted is not None:  # else it was invalidated
+            adapted.driver_connection.idle_since = time.monotonic()
+
+    @sa.event.listens_for(made.sync_engine, "checkout")
+    def _require_alive(adapted: Any, _record: Any, _proxy: Any) -> None:
+        if adapted.driver_connection.may_be_dead():
+            try:
+                made.sync_engine.dialect.do_ping(adapted)
+            except psycopg.Error as error:
+                raise sa.exc.InvalidatePoolError from error
+
+    return made
 
 
 @asynccontextmanager

@@ -31,14 +31,10 @@ _tokens = session_token.c
 
 @dataclass(frozen=True, slots=True)
 class KnownToken:
-    """A refresh token of a session. `used_ago` is in seconds, None if it was not used; `sealed` is what it got then.
-
-    `is_last` says that no other token of the session was used later.
-    """
+    """A refresh token of a session. `used_ago` is in seconds, None if it was not used; `sealed` is what it got then."""
 
     session: Session
     used_ago: float | None
-    is_last: bool
     sealed: bytes | None = field(repr=False)
 
 
@@ -83,11 +79,10 @@ class Sessions:
         """The session of a refresh token, also if it has ended. Reads only."""
         now = self._database.now()
         used_ago = (now - _tokens.used_at).label("used_ago")
-        is_last = (_tokens.used_at >= _columns.used_at).label("is_last")
-        query = sa.select(*self._select(), used_ago, is_last, _tokens.sealed)
+        query = sa.select(*self._select(), used_ago, _tokens.sealed)
         query = query.join(session_token, _tokens.session_id == _columns.id).where(_tokens.hash == token_hash)
         row = (await connection.execute(query)).mappings().one_or_none()
-        return None if row is None else KnownToken(_session(row), row["used_ago"], bool(row["is_last"]), row["sealed"])
+        return None if row is None else KnownToken(_session(row), row["used_ago"], row["sealed"])
 
     async def rotate(
         self, connection: AsyncConnection, session_id: str, *, old: str, new: str, sealed: bytes, address: str | None
@@ -133,10 +128,12 @@ class Sessions:
         """Deletes sessions that were not used for their life: no key lives longer. And what old tokens had got."""
         now = self._database.now()
         is_over = sa.select(_columns.id).where(_columns.expires_at < now, _columns.ended_at.is_(None))
+        has_tokens = sa.exists().where(_tokens.session_id == _columns.id)
         is_old = (_tokens.used_at < now - _SEALED_SECONDS, _tokens.sealed.is_not(None))
         async with self._database.transaction() as connection:
             await connection.execute(sa.delete(session_token).where(_tokens.session_id.in_(is_over)))
-            await connection.execute(sa.delete(session).where(_columns.id.in_(is_over)))
+            # One whose life ended since then goes at the next run, with its tokens.
+            await connection.execute(sa.delete(session).where(_columns.id.in_(is_over), ~has_tokens))
             await connection.execute(sa.update(session_token).where(*is_old).values(sealed=None))
             await connection.execute(sa.delete(session_token).where(_tokens.used_at < now - _USED_SECONDS))
 

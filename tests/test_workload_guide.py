@@ -56,9 +56,12 @@ async def test_the_curl_of_the_guide_exchanges_a_token(tmp_path: Path) -> None:
 
 
 class Forge(ThreadingHTTPServer):
-    """Gives the job of a workflow its token."""
+    """Gives the job of a workflow its token, and `busy` times a 503 before it; the same as a service, with a key.
 
-    token = ""
+    `retry_after`: what the 503 asks for, in seconds.
+    """
+
+    token, busy, retry_after = "", 0, 0
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
@@ -71,9 +74,19 @@ class _Answer(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         audience = parse_qs(urlsplit(self.path).query)["audience"]
         self.server.asked.append((self.headers["Authorization"], audience))
-        self.send_response(200)
+        self._send(b'{"value": "%s"}' % self.server.token.encode())
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._send(b'{"access_token": "sk-later", "expires_in": 900}')
+
+    def _send(self, answer: bytes) -> None:
+        is_busy, self.server.busy = self.server.busy > 0, self.server.busy - 1
+        self.send_response(503 if is_busy else 200)
+        if is_busy and self.server.retry_after:
+            self.send_header("Retry-After", str(self.server.retry_after))
         self.end_headers()
-        self.wfile.write(b'{"value": "%s"}' % self.server.token.encode())
+        self.wfile.write(b'{"error": "temporarily_unavailable"}' if is_busy else answer)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -143,6 +156,37 @@ async def test_the_action_says_why_there_is_no_key(tmp_path: Path, forge: Forge)
             assert (code, "::error title=No LiteLLM key::" in printed, says in printed) == (1, True, True), printed
     assert not (tmp_path / "env").exists()
     assert not (tmp_path / "output").exists()
+
+
+@pytest.mark.parametrize("asks", ["GitHub", "the service"])
+async def test_the_action_tries_again(tmp_path: Path, forge: Forge, asks: str) -> None:
+    """What a 503 said, which curl prints as well, is not read together with the answer that follows."""
+    forge.token = "the.jobs.token"
+    environment = inputs(forge, f"http://127.0.0.1:{forge.server_port}")
+    if asks == "GitHub":
+        forge.busy = 1
+        code, printed = await step(tmp_path, **environment)
+    else:
+        with Forge() as service:
+            service.busy = 1
+            Thread(target=service.serve_forever, daemon=True).start()
+            here = {"SERVICE_URL": f"http://127.0.0.1:{service.server_port}"}
+            code, printed = await step(tmp_path, **(environment | here))
+            service.shutdown()
+    assert code == 0, printed
+    assert (tmp_path / "env").read_text() == "LITELLM_API_KEY=sk-later\n"
+
+
+async def test_the_action_does_not_wait_for_an_hour(tmp_path: Path, forge: Forge) -> None:
+    """As long as a rule with too many living keys may ask for: the job would be paid for, and its token over."""
+    forge.token = "the.jobs.token"
+    with Forge() as service:
+        service.busy, service.retry_after = 9, 3600
+        Thread(target=service.serve_forever, daemon=True).start()
+        async with asyncio.timeout(30):
+            code, printed = await step(tmp_path, **inputs(forge, f"http://127.0.0.1:{service.server_port}"))
+        service.shutdown()
+    assert (code, "The service answered 503: temporarily_unavailable" in printed) == (1, True), printed
 
 
 def test_the_action_runs_that_step() -> None:

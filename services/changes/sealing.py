@@ -45,15 +45,11 @@ class SealedRequest(IdempotentRequest):
 
 
 class Sealing:
-    """Names requests and derives their encryption keys. The first of `secrets` seals, and each of them opens.
+    """Names requests and derives their encryption keys. The first of `secrets` seals, and each of them opens."""
 
-    `earlier_root` is what earlier versions derived everything from: LiteLLM's master key.
-    """
-
-    def __init__(self, root: Root, *, secrets: Sequence[str], earlier_root: str) -> None:
+    def __init__(self, root: Root, *, secrets: Sequence[str]) -> None:
         self._root = root
         self._secrets = tuple(secret.encode() for secret in secrets)
-        self._earlier_root = earlier_root.encode()
 
     async def request(self, subject: str, key: str, content: Any) -> SealedRequest:
         """The request of `subject` with the Idempotency-Key `key`. `content` is all that it asks for, as JSON.
@@ -61,17 +57,14 @@ class Sealing:
         Raises DatabaseUnavailableError.
         """
         root = await self._root.secret()
-        name, earlier_name = (
-            hmac.new(secret, _joined("name", subject, key), sha256).hexdigest() for secret in (root, self._earlier_root)
-        )
+        name = hmac.new(root, _joined("name", subject, key), sha256).hexdigest()
         fingerprint = sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
         purpose = _joined("seal", subject, key)
-        ciphers = [_cipher(secret, root, purpose) for secret in self._secrets]
-        cipher = MultiFernet([*ciphers, _cipher(self._earlier_root, None, purpose)])
-        return SealedRequest(name, earlier_name, fingerprint, cipher)
+        cipher = MultiFernet([_cipher(secret, root, purpose) for secret in self._secrets])
+        return SealedRequest(name, fingerprint, cipher)
 
 
-def _cipher(secret: bytes, salt: bytes | None, purpose: bytes) -> Fernet:
+def _cipher(secret: bytes, salt: bytes, purpose: bytes) -> Fernet:
     return Fernet(base64.urlsafe_b64encode(HKDF(hashes.SHA256(), 32, salt, purpose).derive(secret)))
 
 

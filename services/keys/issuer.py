@@ -23,7 +23,7 @@ from state.revocations import payload_of
 
 @dataclass(frozen=True, kw_only=True)
 class KeyIssuer:
-    """Creates and deletes keys for a change that holds the user's lock."""
+    """Creates and deletes keys for a change."""
 
     litellm: LiteLLM
     due: DueQueue

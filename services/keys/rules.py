@@ -126,7 +126,10 @@ class KeyRules:
         """
         if requested.keys() - {"blocked"}:
             _require_lasting(key)
-        await self._check_properties(scope, await self.tiers.of(principal, key.owner), requested)
+        served = await self._require_known(requested)
+        if scope is not Scope.ANY and not requested.keys().isdisjoint(KEY_LIMITS):
+            # Not for a block: that waits for nobody to say which tier it is.
+            _require_within(await self.tiers.of(principal, key.owner), requested, served)
         _require_free_alias(requested.get("alias"), active, except_id=key.id)
         if key.is_blocked and requested.get("blocked") is False:
             await self._require_unblockable(principal, key)
@@ -143,14 +146,16 @@ class KeyRules:
 
     async def _check_new(self, scope: Scope, tier: Tier, requested: KeyRequest) -> int | None:
         life = _life_of(requested, self.now())
-        await self._check_properties(scope, tier, requested)
-        return life if scope is Scope.ANY else _life_within(tier, life)
+        served = await self._require_known(requested)
+        if scope is Scope.ANY:
+            return life
+        _require_within(tier, requested, served)
+        return _life_within(tier, life)
 
-    async def _check_properties(self, scope: Scope, tier: Tier, requested: KeyRequest | KeyChanges) -> None:
+    async def _require_known(self, requested: KeyRequest | KeyChanges) -> ServedModels:
+        """Whether the properties can be had at all. Returns the models that LiteLLM serves."""
         _require_metadata_names(requested)
-        served = await self.models.require_known(requested.get("models"))
-        if scope is not Scope.ANY:
-            _require_within(tier, requested, served)
+        return await self.models.require_known(requested.get("models"))
 
     async def _require_replaceable(self, old: DescribedKey) -> None:
         _require_lasting(old.key)

@@ -7,6 +7,8 @@ exchange deletes its own when it finds that the owner leaves, unless it is inter
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -20,6 +22,8 @@ from state.offboardings import Offboardings
 from state.revocations import ReportedKeys
 
 _SUBJECT = "cleanup"
+_AT_ONCE = 10
+"""Keys that are recorded and blocked together: on a busy database each write waits for its turn."""
 STILL_MADE = "Short keys are still being made for the user"
 _OURS = (None, Blocker.OFFBOARDING)
 """Whose block is taken away. A key without an annotation may be one that was made elsewhere."""
@@ -60,13 +64,12 @@ class KeyBlocking:
         late = (await self.keys.keys_of(user_id) if found is None else found).live
         tried = set[str]()
         while True:
-            for key in late:
+            for start in range(0, len(late), _AT_ONCE):
+                some = late[start : start + _AT_ONCE]
                 await self.lease.renew(held)
-                ours += [key.id] if key.id not in ours else []
+                ours += [key.id for key in some if key.id not in ours]
                 await self.offboardings.set_blocked_keys(held, user_id, ours)
-                # Whether it was blocked is read back. A key that was deleted meanwhile is as good as blocked.
-                with suppress(NotFoundError, UpstreamFaultError):
-                    await self.keys.block(key, Block(_SUBJECT, Blocker.OFFBOARDING, offboarding.since))
+                await self._block(some, offboarding.since)
             tried |= {key.id for key in late}
             has_ended = await self.changes.mints_ended(user_id)
             left = await self.keys.keys_of(user_id)
@@ -75,6 +78,14 @@ class KeyBlocking:
         if (problem := problem_of(left) if has_ended else STILL_MADE) is None:
             await self.all_blocked(held, user_id, key_count=key_count)
         return Blocked(len(tried) - len(left.live), problem)
+
+    async def _block(self, some: Sequence[ListedKey], since: float) -> None:
+        """At once; raises once all have ended. A key that was deleted meanwhile is as good as blocked."""
+        block = Block(_SUBJECT, Blocker.OFFBOARDING, since)
+        for result in await asyncio.gather(*(self.keys.block(key, block) for key in some), return_exceptions=True):
+            # Whether it was blocked is read back.
+            if result is not None and not isinstance(result, NotFoundError | UpstreamFaultError):
+                raise result
 
     async def restore(self, held: HeldLease, offboarding: Offboarding) -> int:
         """Unblocks exactly the keys that this service blocked. Returns their number.

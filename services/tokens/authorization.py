@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from domain.errors import InputError, RateLimitedError, TokenRequestError, UpstreamFaultError
 from domain.redaction import Redaction
 from domain.sessions import Device, DeviceAuthorization, Origin, shown_code
-from services.tokens.clients import require_client, require_no_scope
 from services.tokens.codes import hash_of, hash_of_user_code, new_device_code, new_user_code
+from services.tokens.parameters import parameters_of, require_client, require_no_scope
 from state.database import Database
 from state.device_codes import DeviceCodes
 from state.rates import RatePolicy, Rates
@@ -43,7 +43,7 @@ class AuthorizeDevice:
 
     async def __call__(self, given: Mapping[str, object], origin: Origin) -> DeviceAuthorization:
         """The codes. Raises TokenRequestError, InputError, RateLimitedError, UpstreamError."""
-        parameters = {name: str(value) for name, value in given.items() if value}
+        parameters = parameters_of(given)
         client = require_client(self.clients, parameters)
         require_no_scope(parameters)
         if self.service_url is None or not self.has_catalog:

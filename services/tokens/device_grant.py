@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import OverloadedError, TokenRequestError
 from domain.sessions import CodeState, DeviceCode, Origin, Session
 from domain.workloads import IssuedToken
-from services.tokens.clients import require_client, require_parameter
 from services.tokens.codes import hash_of
+from services.tokens.parameters import require_client, required
 from services.tokens.session_keys import SAME_ANSWER_SECONDS, SessionKeys, Turn
 from state.database import Database
 from state.device_codes import DeviceCodes
@@ -36,7 +36,7 @@ class DeviceGrant:
 
         Raises TokenRequestError, RateLimitedError, OverloadedError, UpstreamError.
         """
-        client, shown = require_client(self.clients, given), require_parameter(given, "device_code")
+        client, (shown,) = require_client(self.clients, given), required(given, "device_code")
         for _ in range(_ATTEMPTS):
             code = await self._ready(client, shown)
             if code.state is CodeState.SIGNED_IN:
@@ -86,7 +86,7 @@ class DeviceGrant:
             known = await self.sessions.known(connection, hash_of(shown))
         if known is None or known.session.is_ended or (known.used_ago or 0) > SAME_ANSWER_SECONDS:
             raise _unknown()
-        return await self.keys.again(known.session, shown, known.sealed)
+        return self.keys.token_of(known.session, await self.keys.kept(known.session, shown, known.sealed))
 
 
 def _session(code: DeviceCode) -> Session:

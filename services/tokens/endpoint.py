@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from domain.errors import TokenRequestError
 from domain.sessions import Origin
 from domain.workloads import IssuedToken
+from services.tokens.parameters import parameters_of, required
 from telemetry.metrics import Metrics
 
 Grant = Callable[[Mapping[str, str], Origin], Awaitable[IssuedToken]]
-"""Gets the parameters of a request that has a `client_id`."""
+"""Gets the parameters (`parameters_of`) of a request that has a `client_id`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +23,13 @@ class TokenEndpoint:
     metrics: Metrics
 
     async def __call__(self, parameters: Mapping[str, object], origin: Origin) -> IssuedToken:
-        """What the grant gives. Parameters are texts; an empty one counts as absent.
+        """What the grant gives.
 
         Raises TokenRequestError, RateLimitedError, OverloadedError, UpstreamError.
         """
-        given = {name: str(value) for name, value in parameters.items() if value}
-        if missing := [name for name in ("grant_type", "client_id") if name not in given]:
-            raise TokenRequestError("invalid_request", f"The form lacks {' and '.join(missing)}")
-        grant = self.grants.get(given["grant_type"])
+        given = parameters_of(parameters)
+        grant_type, _ = required(given, "grant_type", "client_id")
+        grant = self.grants.get(grant_type)
         if grant is None:
             raise TokenRequestError("unsupported_grant_type", f"grant_type must be {' or '.join(self.grants)}")
         result = "temporarily_unavailable"
@@ -40,5 +40,5 @@ class TokenEndpoint:
             result = error.code
             raise
         finally:
-            self.metrics.token_requests.labels(given["grant_type"].rpartition(":")[2], result).inc()
+            self.metrics.token_requests.labels(grant_type.rpartition(":")[2], result).inc()
         return issued

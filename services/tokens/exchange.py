@@ -7,7 +7,7 @@ reason, and an admin tries a token at `POST /workloads/test`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
@@ -26,6 +26,7 @@ from domain.sessions import Origin
 from domain.workloads import IssuedToken, Rule, VerifiedToken, claim_at, compared, mismatch, source_of
 from services.single_flight import SingleFlight
 from services.tokens.mint import MintKey
+from services.tokens.parameters import required
 from state.rates import RatePolicy
 from state.refused_exchanges import RefusedExchanges
 from telemetry.metrics import Metrics
@@ -58,7 +59,7 @@ class TokenExchange:
     now: Callable[[], float]
 
     async def __call__(self, parameters: Mapping[str, str], _origin: Origin) -> IssuedToken:
-        """The key as an access token. `parameters`: see `TokenEndpoint`.
+        """The key as an access token. `parameters`: see `Grant`.
 
         Raises TokenRequestError, RateLimitedError, OverloadedError, UpstreamError.
         """
@@ -86,13 +87,13 @@ class TokenExchange:
 
     async def _key(self, rule: Rule, subject_token: str) -> ShortLivedKey:
         token = await self.issuers.verify(rule.issuer, subject_token)
-        found, left = mismatch(rule, token), int(token.expires_at - self.now())
+        found = mismatch(rule, token)
         if found is not None:
             log.info("a token does not match the rule", rule=rule.name, check=found.check, reason=found.reason)
             raise await self._refused(rule, f"{found.check} does not match")
-        if left < 1:
+        if token.expires_at - self.now() < 1:
             raise await self._refused(rule, "the token is about to expire")
-        request = _request(rule, token, left)
+        request = _request(rule, token)
         try:
             return await self.running.run(f"{rule.name} {token.replay_id}", lambda: self.mint(request))
         except BusyError as error:
@@ -111,9 +112,8 @@ class TokenExchange:
 
 def _require_plain(given: Mapping[str, str]) -> None:
     """Raises TokenRequestError for what this service gives to nobody (RFC 8693, section 2.1)."""
-    if missing := [name for name in ("subject_token", "subject_token_type") if name not in given]:
-        raise TokenRequestError("invalid_request", f"The form lacks {' and '.join(missing)}")
-    if given["subject_token_type"] not in _TAKEN:
+    _, token_type = required(given, "subject_token", "subject_token_type")
+    if token_type not in _TAKEN:
         raise TokenRequestError("invalid_request", f"subject_token_type must be {' or '.join(_TAKEN)}")
     if given.get("requested_token_type", _ACCESS_TOKEN) != _ACCESS_TOKEN:
         raise TokenRequestError("invalid_request", f"requested_token_type must be {_ACCESS_TOKEN}, or absent")
@@ -136,18 +136,18 @@ def _not_accepted() -> TokenRequestError:
     return TokenRequestError("invalid_grant", "The token is not accepted for this client_id")
 
 
-def _request(rule: Rule, token: VerifiedToken, left: int) -> MintRequest:
+def _request(rule: Rule, token: VerifiedToken) -> MintRequest:
     return MintRequest(
         source=source_of(rule),
         owner=rule.owner,
         token=token.replay_id,
         alias=f"{rule.name} {_run_of(token)}"[:_LONGEST_ALIAS].strip(),
-        terms=replace(rule.key, life=min(rule.key.life, left)),
-        # Nobody gets a key again that ends at once.
-        repeated_for=min(_REPEATED_SECONDS, rule.key.life - 1),
+        terms=rule.key,
+        repeated_for=_REPEATED_SECONDS,
         per_minute=rule.per_minute,
         most_living=rule.max_living,
         evidence={"rule": rule.name, "issuer": rule.issuer, "claims": compared(rule, token)},
+        ends_by=token.expires_at,
     )
 
 

@@ -8,7 +8,7 @@ being made. Why: `docs/adr/0036-short-keys.md`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from cachetools import TTLCache
@@ -49,7 +49,7 @@ class Within:
 
 
 class MintKey:
-    """Makes short keys. `now` is in seconds since the epoch."""
+    """Makes short keys. `now` is in seconds since the epoch, `clock` a monotonic clock in seconds."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class MintKey:
         due: DueQueue,
         offboardings: Offboardings,
         now: Callable[[], float],
+        clock: Callable[[], float],
     ) -> None:
         self._changes = changes
         self._users = users
@@ -73,7 +74,7 @@ class MintKey:
         self._due = due
         self._offboardings = offboardings
         self._now = now
-        self._settled: TTLCache[str, bool] = TTLCache(_MOST_SETTLED, ttl=REMEMBERED_SECONDS, timer=now)
+        self._settled: TTLCache[str, bool] = TTLCache(_MOST_SETTLED, ttl=REMEMBERED_SECONDS, timer=clock)
 
     async def _require_owner(self, request: MintRequest) -> None:
         """Creates the LiteLLM user of a group or component that has none. What was found holds for ten seconds.
@@ -95,8 +96,9 @@ class MintKey:
 
         What is `within` is part of its transactions. If it raises a CallerError, there is no key.
 
-        Raises CallerError if the owner may have no keys, is leaving or was registered again, or if its tier allows none
-        of the models; RateLimitedError, BusyError (the same request is running), UpstreamError.
+        Raises CallerError if the owner may have no keys, is leaving or was registered again, if its tier allows none of
+        the models, or if the key would have ended by now; RateLimitedError, BusyError (the same request is running),
+        UpstreamError.
         """
         await self._require_owner(request)
         principal, owner = _principal(request), request.owner
@@ -112,7 +114,8 @@ class MintKey:
             rate=RatePolicy("exchanges", request.per_minute),
             also=partial(self._require_room, request, to_end, within),
             in_turn=False,
-            kept_for=request.repeated_for,
+            # Nobody gets a key again that ends at once.
+            kept_for=min(request.repeated_for, terms.life - 1),
         ) as change:
             if change.kept_answer is not None:
                 if await self._offboardings.among([owner]):
@@ -121,9 +124,12 @@ class MintKey:
             await self._issuer.delete_abandoned(owner, change.interrupted)
             for key_id in to_end:
                 await self._issuer.delete(key_id)
-            ends_at = self._now() + terms.life
-            created = await self._issuer.create(owner, _new_key(request, terms, change.operation))
-            key = ShortLivedKey(created.key_id, created.secret, ends_at)
+            now = self._now()
+            life = int(min(terms.life, request.ends_by - now))  # LiteLLM counts whole seconds
+            if life < 1:
+                raise ConflictError("Making the key took until its end")
+            created = await self._issuer.create(owner, _new_key(request, replace(terms, life=life), change.operation))
+            key = ShortLivedKey(created.key_id, created.secret, now + life)
             try:
                 await self._record(change, request, key, to_end, within)
             except CallerError:

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from domain.errors import OverloadedError
 from domain.sessions import Origin, Session
 from domain.workloads import IssuedToken
-from services.tokens.clients import require_client, require_no_scope, require_parameter
 from services.tokens.codes import hash_of, is_refresh_token
+from services.tokens.parameters import require_client, require_no_scope, required
 from services.tokens.session_ends import SessionEnds
 from services.tokens.session_keys import SAME_ANSWER_SECONDS, SessionKeys, Turn, not_accepted
 from state.database import Database
@@ -44,7 +44,7 @@ class RefreshGrant:
 
         Raises TokenRequestError, RateLimitedError, OverloadedError, UpstreamError.
         """
-        client, shown = require_client(self.clients, given), require_parameter(given, "refresh_token")
+        client, (shown,) = require_client(self.clients, given), required(given, "refresh_token")
         require_no_scope(given)
         for _ in range(_ATTEMPTS):
             known = await self._known(client, shown)
@@ -78,8 +78,16 @@ class RefreshGrant:
         return await self.keys.give(session, shown, Turn(is_left, take))
 
     async def _used(self, known: KnownToken, shown: str, used_ago: float) -> IssuedToken:
-        if used_ago <= SAME_ANSWER_SECONDS and known.is_last:
-            return await self.keys.again(known.session, shown, known.sealed)
+        if used_ago <= SAME_ANSWER_SECONDS:
+            tokens = await self.keys.kept(known.session, shown, known.sealed)
+            if await self._is_unused(tokens.refresh_token):
+                return self.keys.token_of(known.session, tokens)
         log.warning("a refresh token was used again: its session ends", session=known.session.id)
         await self.ends.stolen(known.session)
         raise not_accepted()
+
+    async def _is_unused(self, token: str) -> bool:
+        """Asked of the token itself: the times at which two were used do not tell which was first."""
+        async with self.database.reading() as connection:
+            known = await self.sessions.known(connection, hash_of(token))
+        return known is not None and known.used_ago is None

@@ -10,8 +10,8 @@ from domain.identity import Principal, Role
 from domain.keys import KeyVersion
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
-from services.tokens.clients import require_parameter
 from services.tokens.codes import hash_of, is_refresh_token
+from services.tokens.parameters import parameters_of, required
 from services.tokens.session_ends import SessionEnds
 from state.database import Database
 from state.sessions import Sessions
@@ -31,11 +31,11 @@ class RevokeToken:
 
     async def __call__(self, given: Mapping[str, object]) -> bool:
         """Whether a key was ended. An unknown token is no error. Raises TokenRequestError, UpstreamError."""
-        parameters = {name: str(value) for name, value in given.items() if value}
-        token_hash = hash_of(require_parameter(parameters, "token"))
+        (token,) = required(parameters_of(given), "token")
+        token_hash = hash_of(token)
         async with self.database.reading() as connection:
             known = await self.sessions.known(connection, token_hash)
-        if known is not None and is_refresh_token(parameters["token"]):
+        if known is not None and is_refresh_token(token):
             if known.session.is_ended:
                 await self.ends.finish(known.session)
             else:

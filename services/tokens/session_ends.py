@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.actions import Action
-from domain.due import Task
+from domain.due import Kind, Task
 from domain.errors import OrchestratorError
 from domain.identity import Principal, Role
 from domain.sessions import Session, source_of_session
@@ -22,6 +22,7 @@ from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
 from services.keys.report import LeakedKeys
 from state.device_codes import DeviceCodes
+from state.due import DueQueue
 from state.sessions import Sessions
 from state.short_keys import ShortKeys
 
@@ -40,6 +41,7 @@ class SessionEnds:
     codes: DeviceCodes
     sessions: Sessions
     short_keys: ShortKeys
+    due: DueQueue
     issuer: KeyIssuer
     leaked: LeakedKeys
 
@@ -53,8 +55,9 @@ class SessionEnds:
         await self._end(_GUARD, session, is_theft=True)
 
     async def finish(self, session: Session) -> None:
-        """Deletes the keys of one that has ended before: what was asked then may have failed. Raises UpstreamError."""
-        await self._finish(session.id, is_theft=False)
+        """Takes the keys of one that has ended before: what was asked then may have failed. Raises UpstreamError."""
+        for task in await self.due.of_subjects(Kind.SESSION_END, session.id):
+            await self.finish_due(task)
 
     async def mark_of_leaver(self, connection: AsyncConnection, owner: str) -> None:
         """Ends the sessions that somebody who is off-boarded signed in, or that get keys of theirs.
@@ -65,16 +68,19 @@ class SessionEnds:
         await self.sessions.end_all(connection, owner)
 
     async def of_leaver(self, owner: str) -> None:
-        """Deletes the keys of the ended sessions of somebody who is off-boarded. The due queue does what fails."""
-        for session_id in await self.sessions.ended(owner):
+        """Takes the keys of the ended sessions of somebody who is off-boarded. The due queue does what fails."""
+        for task in await self.due.of_subjects(Kind.SESSION_END, *await self.sessions.ended(owner)):
             try:
-                await self._finish(session_id, is_theft=False)
+                await self.finish_due(task)
             except OrchestratorError as error:
-                log.warning("keys of a session are not deleted yet", session=session_id, error=error.message)
+                log.warning("keys of a session are not taken away yet", session=task.subject, error=error.message)
 
     async def finish_due(self, task: Task) -> None:
         """Takes the keys of the session of a task of the due queue. Raises UpstreamError."""
-        await self._finish(task.subject, is_theft=bool((task.payload or {}).get("theft")))
+        session_id, is_theft = task.subject, bool((task.payload or {}).get("theft"))
+        keys = await self._take(session_id, is_theft=is_theft)
+        async with self.changes.table.transaction() as connection:
+            await self._remove(connection, session_id, keys, is_theft=is_theft)
 
     async def _end(self, principal: Principal, session: Session, *, is_theft: bool) -> None:
         device = session.device
@@ -91,11 +97,6 @@ class SessionEnds:
             async with change.transaction() as connection:
                 await self._remove(connection, session.id, keys, is_theft=is_theft)
                 await change.done(after={"blocked" if is_theft else "deleted": keys}, connection=connection)
-
-    async def _finish(self, session_id: str, *, is_theft: bool) -> None:
-        keys = await self._take(session_id, is_theft=is_theft)
-        async with self.changes.table.transaction() as connection:
-            await self._remove(connection, session_id, keys, is_theft=is_theft)
 
     async def _take(self, session_id: str, *, is_theft: bool) -> list[str]:
         """Takes its keys away in LiteLLM. Returns their ids."""

@@ -131,16 +131,15 @@ class SessionKeys:
         )
         return IssuedToken(tokens.key, max(1, left), issued)
 
-    async def again(self, session: Session, shown: str, sealed: bytes | None) -> IssuedToken:
+    async def kept(self, session: Session, shown: str, sealed: bytes | None) -> SessionTokens:
         """What the token `shown` got before. Raises TokenRequestError if that cannot be opened any more."""
         if sealed is None:
             raise not_accepted()
         request = await self.sealing.request(session.id, shown, None)
         try:
-            tokens = request.unseal(KeptAnswer(request.fingerprint, session.id, sealed))
+            return SessionTokens(**request.unseal(KeptAnswer(request.fingerprint, session.id, sealed)))
         except ConflictError as error:
             raise not_accepted() from error
-        return self.token_of(session, SessionTokens(**tokens))
 
     async def _sealed(self, session: Session, shown: str, tokens: SessionTokens) -> bytes:
         request = await self.sealing.request(session.id, shown, None)

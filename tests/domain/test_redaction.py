@@ -86,6 +86,8 @@ def test_a_private_key_is_masked_in_parts_too() -> None:
         (b"/keys/sk-canary", "/keys/[redacted]"),
         (b"/keys/%73k-canary", "/keys/[redacted]"),
         (b"/keys/user%3Ask-canary", "/keys/[redacted]"),
+        (b"/device-codes/WDJB-MJHT/approval", "/device-codes/[redacted]/approval"),
+        (b"/device%2Dcodes/WDJB-MJHT", "/device%2Dcodes/[redacted]"),
         (b"/" + b"x" * 300, "/[redacted]"),
         (b'/\xff<script>"', "/%FF%3Cscript%3E%22"),
     ],

@@ -29,7 +29,7 @@ from tests.conftest import ALICE, BOB, Clock
 from tests.state.conftest import shift
 
 INTENT = Intent("operation-1", ALICE, Action.KEY_CREATE, ALICE, lock=ALICE, requested={"alias": "a"})
-REQUEST = IdempotentRequest("request", "earlier name", "fingerprint")
+REQUEST = IdempotentRequest("request", "fingerprint")
 DONE = Ending(Outcome.DONE, key_id="ab" * 32, before={"alias": None}, after={"alias": "a"})
 KEPT = KeptAnswer("fingerprint", "key", b"sealed")
 CREATES = RatePolicy("creates", limit=30, window=60_000)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
 import pytest
+import sqlalchemy as sa
 
 from domain.due import Kind
 from domain.sessions import CodeDecision, CodeState, Device, Session
@@ -129,24 +135,6 @@ async def test_a_stolen_session_stays_a_stolen_one(database: Database, sessions:
     assert (task.subject, task.payload) == ("ses_1", {"theft": True})
 
 
-async def test_which_token_was_used_last(database: Database, sessions: Sessions) -> None:
-    """An answer that was lost is the last one."""
-    await shift(database, session_token.c.used_at, 10)
-    await shift(database, session.c.used_at, 10)
-    assert await rotated(database, sessions, "first", "second")
-    await shift(database, session_token.c.used_at, 10)
-    await shift(database, session.c.used_at, 10)
-
-    async def are_last() -> list[bool]:
-        async with database.reading() as connection:
-            known = [await sessions.known(connection, name) for name in ("code", "first", "second")]
-        return [row is not None and row.is_last for row in known]
-
-    assert await are_last() == [False, True, False]
-    assert await rotated(database, sessions, "second", "third")
-    assert await are_last() == [False, False, True]
-
-
 async def test_what_is_forgotten(database: Database, sessions: Sessions) -> None:
     """Sealed answers after a minute, used tokens after 30 days, and a session that nobody ended after its life."""
 
@@ -167,6 +155,23 @@ async def test_what_is_forgotten(database: Database, sessions: Sessions) -> None
     await shift(database, session.c.expires_at, 3601)
     await sessions.forget()
     assert await known("first") == (False, False)
+
+
+async def test_what_ends_while_others_are_forgotten(tmp_path: Path) -> None:
+    """Its tokens go with it, and not before: what has no session would stay for ever."""
+    seconds = count(0.0)  # one more at each look
+    async with aclosing(Database(f"sqlite+aiosqlite:///{tmp_path}/ticking.sqlite3", lambda: next(seconds))) as it:
+        ticking = Sessions(it, DueQueue(it))
+        for number in range(60):
+            new = replace(NEVER, id=f"ses_{number}", life=60)
+            async with it.transaction() as connection:
+                await ticking.add(connection, new, code=f"code {number}", token=f"token {number}", sealed=b"sealed")
+        for _ in range(60):
+            await ticking.forget()
+            async with it.reading() as connection:
+                have = set((await connection.execute(sa.select(session_token.c.session_id))).scalars())
+                assert have == set((await connection.execute(sa.select(session.c.id))).scalars())
+        assert have == set()
 
 
 async def test_a_session_that_ended_is_kept_until_its_keys_are_gone(database: Database, sessions: Sessions) -> None:

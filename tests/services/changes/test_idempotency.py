@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hmac
 import json
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from app import Ports
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, SERVICE_TOKEN, Clock, MakeService, Service, keys_path, stored_in
-from tests.support.requests import DAVE
 from tests.support.upstreams import Gate, Overriding, Slow
 
 NAMED = {"Idempotency-Key": "8e03978e-40d5-43dd-bc93-6894a57f9324"}
@@ -306,49 +303,8 @@ async def test_a_first_secret_of_our_own_does_not_cost_an_answer(make_service: M
 
 
 def joined(*parts: str) -> bytes:
-    """As each version has joined them."""
+    """As it joins what it derives from."""
     return b"".join(len(part).to_bytes(4, "big") + part.encode() for part in parts)
-
-
-@pytest.fixture
-def before_the_root(tmp_path: Path, litellm: LiteLLMStandIn) -> None:
-    """The database that the version before the root left, and what it made in LiteLLM."""
-    with closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
-        database.executescript((Path(__file__).parent / "before_the_root.sql").read_text("utf-8"))
-    for user in (ALICE, DAVE):
-        litellm.rows.add_user({"user_id": user})
-    litellm.rows.add_key({"user_id": ALICE, "key_alias": "laptop"})
-
-
-@pytest.mark.usefixtures("before_the_root")
-async def test_the_answers_of_an_earlier_version_are_found(service: Service, litellm: LiteLLMStandIn) -> None:
-    """After the upgrade a repetition gets its answer, not a second key, and another request under its name a 422."""
-    alice = service.signed_in(ALICE)
-    again = await alice.post(keys_path(ALICE), json={"alias": "laptop"}, headers=NAMED)
-    other = await alice.post(keys_path(ALICE), json={"alias": "desktop"}, headers=NAMED)
-    assert (again.status_code, other.status_code) == (201, 422)
-    assert list(litellm.rows.keys) == [again.json()["keyId"]]
-    assert sha256(again.json()["keySecret"].encode()).hexdigest() == again.json()["keyId"]
-
-
-@pytest.mark.usefixtures("before_the_root")
-async def test_a_request_that_an_earlier_version_did_not_finish(service: Service, clock: Clock) -> None:
-    """While its process may be alive, the repetition is a 409; then it is the 201 for the user that was created."""
-    dave = {"userId": DAVE}
-    named = {"Idempotency-Key": "dave"}
-    running = await service.signed_in(BOB).post(f"{BASE}/users", json=dave, headers=named)
-    assert (running.status_code, "Idempotency-Key" in running.json()["error"]["message"]) == (409, True)
-    clock.advance(31)
-    assert (await service.signed_in(BOB).post(f"{BASE}/users", json=dave, headers=named)).status_code == 201
-
-
-async def test_a_replica_of_an_earlier_version_finds_an_answer(alice: httpx.AsyncClient, tmp_path: Path) -> None:
-    """During the upgrade, under the name that it derives from the master key: it answers 409, and creates nothing."""
-    key = (await alice.post(keys_path(ALICE), headers=NAMED)).json()
-    name = hmac.new(MASTER_KEY.encode(), joined("name", ALICE, NAMED["Idempotency-Key"]), sha256).hexdigest()
-    with closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
-        found = database.execute("select resource_id from kept_answer where request_name = ?", [name]).fetchall()
-    assert found == [(key["keyId"],)]
 
 
 async def test_the_database_and_the_root_in_it_reveal_nothing(alice: httpx.AsyncClient, tmp_path: Path) -> None:
@@ -357,7 +313,7 @@ async def test_the_database_and_the_root_in_it_reveal_nothing(alice: httpx.Async
     with closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
         ((root,),) = database.execute("select secret from root").fetchall()
         kept = [sealed for (sealed,) in database.execute("select sealed from kept_answer")]
-    assert (len(root), len(kept)) == (32, 2)
+    assert (len(root), len(kept)) == (32, 1)
     for salt, secret in ((None, root), (root, root), (root, b""), (None, b""), (None, MASTER_KEY.encode())):
         derived = HKDF(SHA256(), 32, salt, joined("seal", ALICE, NAMED["Idempotency-Key"])).derive(secret)
         for sealed in kept:

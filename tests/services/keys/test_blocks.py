@@ -12,10 +12,13 @@ import pytest
 from clients.litellm.fields import KeyRow
 from clients.litellm.rows import ANNOTATIONS, key_from
 from domain.keys import Block, Blocker
+from standalone.backstage import BackstageStandIn
+from standalone.environment import CHECKOUT
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
 from tests.support.keys import made, refusal
-from tests.support.upstreams import Overriding, Slow
+from tests.support.requests import DAVE
+from tests.support.upstreams import Overriding, Slow, refuse
 
 BLOCK, UNBLOCK = {"blocked": True}, {"blocked": False}
 NOW, LATER = "2027-01-15T08:00:00Z", "2027-01-15T08:01:00Z"
@@ -199,3 +202,17 @@ async def test_an_owner_who_unblocks_does_not_outrun_a_report(
     status, message = await refusal(await racing.patch(path, json=UNBLOCK))
     assert (status, "reported as leaked" in message, reported) == (403, True, [202])
     assert litellm.rows.keys[key["keyId"]]["blocked"] is True
+
+
+async def test_an_admins_block_waits_for_no_catalog(
+    make_service: MakeService, service: Service, backstage: BackstageStandIn
+) -> None:
+    """Of a key of software whose tier nobody has asked for yet: it limits neither blocks nor admins."""
+    path = keys_path(CHECKOUT, await made(service.signed_in(DAVE), CHECKOUT))
+    way = Overriding(httpx.ASGITransport(backstage.app), {})
+    bob = make_service(ports={"backstage": way}).signed_in(BOB)
+    await bob.get(f"{BASE}/me")
+    way.answers["/api/catalog/entities/by-query"] = refuse
+    for change in (BLOCK, UNBLOCK, {"maxBudget": 50}):
+        answer = await bob.patch(path, json=change)
+        assert answer.status_code == 200, answer.text

@@ -89,6 +89,19 @@ async def test_the_old_token_after_the_newer_one_was_used_is_theft_at_once(
     assert await error_of(await refresh(nobody, newest)) == "invalid_grant"
 
 
+async def test_the_old_token_is_theft_whatever_the_clock_says(
+    service: Service, nobody: httpx.AsyncClient, clock: Clock, litellm: LiteLLMStandIn
+) -> None:
+    """The clock was set back before the newer one was used, which is after the old one all the same."""
+    old = (await sign_in(service, ALICE))["refresh_token"]
+    newer = (await renewed(nobody, old))["refresh_token"]
+    clock.advance(-3600)
+    await renewed(nobody, newer)
+    assert await error_of(await refresh(nobody, old)) == "invalid_grant"
+    assert await sessions(service.signed_in(ALICE)) == []
+    assert {row["blocked"] for row in litellm.rows.keys.values()} == {True}
+
+
 @pytest.mark.parametrize(
     ("all_these", "and_this", "but_not_this"),
     [
@@ -241,7 +254,7 @@ async def test_a_sign_in_that_commits_while_its_person_is_off_boarded(
     database = Database(settings.database_url, clock)
     codes, due = DeviceCodes(database), DueQueue(database)
     held = Sessions(database, due)
-    ends = SessionEnds(changes=ANY, codes=codes, sessions=held, short_keys=ANY, issuer=ANY, leaked=ANY)
+    ends = SessionEnds(changes=ANY, codes=codes, sessions=held, short_keys=ANY, due=ANY, issuer=ANY, leaked=ANY)
     async with database.transaction() as connection:
         assert await codes.add(connection, "device", "user", DEVICE, life=600, interval=5)
         await codes.decide(connection, "device", CodeDecision(CodeState.APPROVED, DAVE, CHECKOUT, 3600, "ses_1"))
@@ -511,7 +524,7 @@ async def test_no_repr_has_a_secret() -> None:
             DeviceAuthorization("lod_x", "WDJB-MJHT", "page", "page/WDJB-MJHT", 600, 5),
             SessionTokens("ses_1", "sk-x", 0.0, "lor_x", 0.0),
             IssuedToken("sk-x", 1, IssuedSession("lor_x", 1, "ses_1", ALICE, ALICE, None)),
-            KnownToken(NEVER, None, False, b"sealed"),
+            KnownToken(NEVER, None, b"sealed"),
         )
     )
     assert [secret for secret in ("lod_", "lor_", "sk-", "WDJB", "sealed'") if secret in shown] == []

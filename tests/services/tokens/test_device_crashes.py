@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BASE, Clock, MakeService, Service, keys_path
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path
 from tests.services.tokens.test_devices import error_of
-from tests.support.audit import nothing_is_open
+from tests.support.audit import events, nothing_is_open
 from tests.support.devices import approve, ask, code_path, poll, refresh, renewed, revoke, sessions, sign_in
 from tests.support.keys import chat
 from tests.support.kill_points import Killed, KillSwitch
@@ -94,13 +94,20 @@ async def used(plain: Service) -> tuple[dict[str, Any], dict[str, Any]]:
     return first, await renewed(plain.client(), first["refresh_token"])
 
 
+async def ended_if_it_is_recorded(plain: Service, given: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    """The session has ended once the audit log says that somebody ends it, also if nobody comes again."""
+    recorded = await events(plain.signed_in(BOB), action="session.end")
+    is_recorded = any(row["requested"]["session"] == given[0]["session_id"] for row in recorded)
+    assert (await sessions(plain.signed_in(ALICE)) == []) is is_recorded
+
+
 async def test_an_approval(stage: Stage) -> None:
-    """It is made or it is not: the person does it again, or the device is signed in."""
+    """It is not made before its outcome is recorded: the person does it again, and the device is signed in."""
 
     async def check(plain: Service, codes: dict[str, Any]) -> None:
         state = (await plain.signed_in(ALICE).get(code_path(codes))).json()["state"]
         again = await approve(plain.signed_in(ALICE), codes, ALICE)
-        assert (state, again.status_code) in {("pending", 200), ("approved", 409)}
+        assert (state, again.status_code) == ("pending", 200)
         assert (await poll(plain.client(), codes)).status_code == 200
 
     await stage.each_step(
@@ -109,11 +116,12 @@ async def test_an_approval(stage: Stage) -> None:
 
 
 async def test_a_refusal(stage: Stage) -> None:
-    """It is made or it is not."""
+    """As an approval."""
 
     async def check(plain: Service, codes: dict[str, Any]) -> None:
+        state = (await plain.signed_in(ALICE).get(code_path(codes))).json()["state"]
         again = await plain.signed_in(ALICE).post(code_path(codes, "refusal"))
-        assert again.status_code in {200, 409}
+        assert (state, again.status_code) == ("pending", 200)
         assert await error_of(await poll(plain.client(), codes)) == "access_denied"
 
     await stage.each_step(
@@ -122,16 +130,25 @@ async def test_a_refusal(stage: Stage) -> None:
 
 
 async def test_a_sign_in(stage: Stage) -> None:
-    """The code is used by the next process, or its session is there with its one key; no key is nobody's."""
+    """The code is used up together with the outcome: the device asks again, and its session has one key."""
 
     async def check(plain: Service, codes: dict[str, Any]) -> None:
         alice = plain.signed_in(ALICE)
-        # What was committed may have been given: then it is too late for the same answer.
-        assert (await poll(plain.client(), codes)).status_code in {200, 400}
+        assert (await poll(plain.client(), codes)).status_code == 200
         (session,) = await sessions(alice)
-        await stage.cleaned(plain)
         assert len(stage.litellm.rows.keys) == session["livingKeys"] == 1
         assert (await plain.signed_in(ALICE).delete(f"{BASE}/sessions/{session['id']}")).status_code == 204
+        assert stage.litellm.rows.keys == {}
+
+    await stage.each_step(approved, lambda killed, codes: poll(killed.client(), codes), check, steps=(4, 1))
+
+
+async def test_a_sign_in_that_nobody_repeats(stage: Stage) -> None:
+    """There is no session, and no key."""
+
+    async def check(plain: Service, _codes: dict[str, Any]) -> None:
+        await stage.cleaned(plain)
+        assert await sessions(plain.signed_in(ALICE)) == []
         assert stage.litellm.rows.keys == {}
 
     await stage.each_step(approved, lambda killed, codes: poll(killed.client(), codes), check, steps=(4, 1))
@@ -141,6 +158,7 @@ async def test_a_sign_out(stage: Stage) -> None:
     """The person repeats it, or the session has ended; then its keys are deleted, whichever process stops."""
 
     async def check(plain: Service, given: tuple[dict[str, Any], dict[str, Any]]) -> None:
+        await ended_if_it_is_recorded(plain, given)
         alice = plain.signed_in(ALICE)
         for session in await sessions(alice):
             assert (await alice.delete(f"{BASE}/sessions/{session['id']}")).status_code == 204
@@ -160,11 +178,11 @@ async def test_a_sign_out(stage: Stage) -> None:
 
 
 async def test_a_revocation(stage: Stage) -> None:
-    """Who revokes again gets a 200, and no key is left."""
+    """Who revokes again gets a 200, and no key is left then."""
 
     async def check(plain: Service, given: tuple[dict[str, Any], dict[str, Any]]) -> None:
+        await ended_if_it_is_recorded(plain, given)
         assert (await revoke(plain.client(), given[1]["refresh_token"])).status_code == 200
-        await stage.cleaned(plain)
         assert stage.litellm.rows.keys == {}
         assert await sessions(plain.signed_in(ALICE)) == []
 
@@ -196,6 +214,7 @@ async def test_theft(stage: Stage) -> None:
         return given
 
     async def check(plain: Service, given: tuple[dict[str, Any], dict[str, Any]]) -> None:
+        await ended_if_it_is_recorded(plain, given)
         assert await error_of(await refresh(plain.client(), given[0]["refresh_token"])) == "invalid_grant"
         assert await error_of(await refresh(plain.client(), given[1]["refresh_token"])) == "invalid_grant"
         await stage.cleaned(plain)

@@ -115,6 +115,30 @@ async def test_it_lives_no_longer_than_the_rule_says_and_the_token(
     assert (long["expires_in"], short["expires_in"]) == (900, 30)
 
 
+@pytest.mark.parametrize(("waited", "left"), [(20, 10), (29, 1), (30, None)])
+async def test_it_does_not_outlive_a_token_that_had_to_wait(  # noqa: PLR0917
+    make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn, clock: Clock,
+    waited: float, left: int | None,
+) -> None:  # fmt: skip
+    """What LiteLLM and the catalog take before the key is made is no part of its life."""
+    token = issuer.token(exp=int(clock()) + 30)
+
+    class Slow(httpx.AsyncBaseTransport):
+        waits = waited
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            clock.advance(self.waits)
+            self.waits = 0
+            return await httpx.ASGITransport(litellm.app).handle_async_request(request)
+
+    answer = await exchange(make_service(ports={"litellm": Slow()}).client(), token)
+    if left is None:
+        assert answer.json() == NOT_ACCEPTED
+        assert litellm.rows.keys == {}
+    else:
+        assert answer.json()["expires_in"] == left
+
+
 async def test_it_stays_within_the_tier_of_the_owner(
     make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn
 ) -> None:
@@ -280,7 +304,7 @@ async def test_the_most_living_keys_of_a_rule(make_service: MakeService, issuer:
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 5
     late = await exchange(caller, issuer.token(jti="late"))
     assert (late.status_code, late.headers["retry-after"]) == (429, "300")
-    assert (late.headers["ratelimit"], late.headers["ratelimit-policy"]) == ('"living";r=0;t=300', '"living";q=3;w=300')
+    assert (late.headers["ratelimit"], late.headers["ratelimit-policy"]) == ('"living";r=0;t=300', '"living";q=3;w=900')
     clock.advance(299.5)
     assert (await exchange(caller, issuer.token(jti="soon"))).headers["retry-after"] == "1"
     clock.advance(1.5)
@@ -315,6 +339,20 @@ async def test_a_name_that_was_taken_over_gives_none(
     backstage.org.uids[CHECKOUT] = "registered-again"
     clock.advance(61)
     assert (await exchange(nobody, issuer.token(jti="another"))).json() == NOT_ACCEPTED
+
+
+async def test_a_name_that_was_taken_over_while_the_clock_was_set_back(
+    make_service: MakeService, issuer: IssuerStandIn, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """That the owner was there is remembered for ten seconds, whatever the wall clock says of them."""
+    wall = Clock()
+    nobody = make_service(ports={"wall_clock": wall}).client()
+    await given(nobody, issuer.token())
+    backstage.org.uids[CHECKOUT] = "registered-again"
+    clock.advance(61)
+    wall.advance(61 - 3600)
+    now = int(wall())
+    assert (await exchange(nobody, issuer.token(jti="another", iat=now, exp=now + 300))).json() == NOT_ACCEPTED
 
 
 async def test_a_short_key_can_be_blocked_and_deleted_only(

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from domain.users import Tier
 from domain.workloads import KeyTerms, Match
 from standalone.backstage import BackstageStandIn
 from standalone.environment import CHECKOUT
@@ -151,6 +152,22 @@ async def test_a_key_that_is_about_to_end_is_not_given_again(
     clock.advance(59.5)
     again = await given(client, token)
     assert (again["expires_in"], again["access_token"] == first["access_token"]) == (60, False)
+
+
+async def test_a_key_whose_tier_ends_it_within_the_minute(
+    make_service: MakeService, issuer: IssuerStandIn, clock: Clock
+) -> None:
+    """It is not given again once it has ended, nor just before."""
+    (component, *others) = make_service().settings.owners
+    brief = replace(component, tier=Tier(max_key_life=30))
+    client = make_service(owners=(brief, *others)).client()
+    token = issuer.token(exp=int(clock()) + 3600)
+    first = await given(client, token)
+    clock.advance(28)
+    assert (await given(client, token))["access_token"] == first["access_token"]
+    clock.advance(1.5)
+    again = await given(client, token)
+    assert (again["expires_in"], again["access_token"] == first["access_token"]) == (30, False)
 
 
 async def test_a_rule_that_has_changed_since(make_service: MakeService, issuer: IssuerStandIn) -> None:

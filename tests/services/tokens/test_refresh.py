@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from settings.model import CommandLineSettings
 from standalone.backstage import BackstageStandIn
 from standalone.environment import CHECKOUT
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BOB, Clock, MakeService, Service, keys_path, user_path
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.services.tokens.test_devices import DAVE, error_of
 from tests.support.audit import events, nothing_is_open
 from tests.support.devices import approve, ask, poll, refresh, renewed, revoke, sessions, sign_in
@@ -126,6 +126,43 @@ async def test_theft_while_litellm_is_away(
     clock.advance(400)
     await service.run_background_jobs()
     assert [row["blocked"] for row in litellm.rows.keys.values()] == [True, True]
+    await nothing_is_open(service)
+
+
+async def sign_out(service: Service, got: dict[str, Any]) -> None:
+    path = f"{BASE}/sessions/{got['session_id']}"
+    assert (await service.signed_in(ALICE).delete(path)).status_code == 204
+
+
+async def revoked(service: Service, got: dict[str, Any]) -> None:
+    assert (await revoke(service.client(), got["refresh_token"])).status_code == 200
+
+
+async def off_boarded(service: Service, _got: dict[str, Any]) -> None:
+    service.backstage.org.users[ALICE].clear()
+    await run_cleanup(service.signed_in(BOB))
+
+
+@pytest.mark.parametrize("finish", [sign_out, revoked, off_boarded])
+async def test_a_stolen_session_whose_end_is_finished_by_somebody_else(
+    make_service: MakeService,
+    service: Service,
+    clock: Clock,
+    litellm: LiteLLMStandIn,
+    finish: Callable[[Service, dict[str, Any]], Awaitable[None]],
+) -> None:
+    """LiteLLM was away when it ended: its keys are blocked as leaked, not deleted like those of a sign-out."""
+    first = await sign_in(service, ALICE)
+    second = await renewed(service.client(), first["refresh_token"])
+    clock.advance(31)
+    away = make_service(ports={"litellm": answering(refuse)})
+    await refresh(away.client(), first["refresh_token"])
+    await finish(service, second)
+    assert [row["blocked"] for row in litellm.rows.keys.values()] == [True, True]
+    clock.advance(400)
+    await service.run_background_jobs()
+    keys = (await service.signed_in(BOB).get(keys_path(ALICE))).json()["keys"]
+    assert [(row["blocked"], row["blockedBy"]) for row in keys] == [(True, "report")] * 2
     await nothing_is_open(service)
 
 

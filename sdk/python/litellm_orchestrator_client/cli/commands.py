@@ -101,11 +101,18 @@ def login(machine: Machine, url: str, *, no_browser: bool, no_keyring: bool, all
     show(code, opened=opened)
     grant = Approval(wire, machine.clock).wait(code)
     session = Session(service, grant.principal, grant.owner, grant.session_id, machine.clock.wall())
-    with store.locked(session):  # a renewal of the old session would write over the new one
-        for old in [old for old in store.list() if old.name == session.name]:
-            _revoke(machine, old)
-            store.remove(old)
-        session, why = store.add(session, grant.tokens, use_keyring=not no_keyring)
+    try:
+        with store.locked(session):  # a renewal of the old session would write over the new one
+            for old in [old for old in store.list() if old.name == session.name]:
+                if error := _revoke(machine, old):
+                    said = f"{error.message.rstrip('.')}. The earlier sign-in goes on: end it on the console."
+                    click.echo(f"litellm-key: {said}", err=True)
+                store.remove(old)
+            session, why = store.add(session, grant.tokens, use_keyring=not no_keyring)
+    except BaseException:  # nobody else has its secrets, with which the service would let it go on
+        with suppress(CommandError):
+            wire.revoke(grant.tokens.refresh_token)
+        raise
     click.echo(f"Signed in at {service} as {session.principal}, with keys of {session.owner}.", err=True)
     where = IN_KEYRING if session.kept_in == IN_KEYRING else f"{session.kept_in}, which only you can read"
     click.echo(f"The secrets are in {where}." + (f" (The keyring: {why}.)" if why else ""), err=True)
@@ -113,11 +120,15 @@ def login(machine: Machine, url: str, *, no_browser: bool, no_keyring: bool, all
 
 
 def _revoke(machine: Machine, session: Session) -> CommandError | None:
-    """Ends it at the service. Returns what went wrong, if anything; there is nothing to end without its secrets."""
+    """Ends it at the service, unless it has ended there. Returns what went wrong, if anything."""
+    if session.ended:
+        return None
     try:
         machine.wire(session.service).revoke(machine.store().tokens(session).refresh_token)
-    except SignInFirstError as error:
-        return error if isinstance(error, LockedError) else None
+    except LockedError as error:
+        return error
+    except SignInFirstError:
+        return CommandError(f"The secrets of the session at {session.service} cannot be read")
     except CommandError as error:
         return error
     return None

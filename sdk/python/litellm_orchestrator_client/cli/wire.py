@@ -23,6 +23,8 @@ CLIENT_ID = "litellm-key"
 BASE = "/api/litellm-orchestrator"
 _DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 _TIMES = 2
+_WAITS, _SOON = 4, 1.0
+"""How often the service is asked again that says "in a second", as it does while the same request is running."""
 _OF_PROXIES = {502, 503, 504}
 _LOCAL = {"localhost", "127.0.0.1", "::1"}
 
@@ -125,7 +127,18 @@ class Wire:
 
     def refresh(self, refresh_token: str) -> Grant:
         """Renews both secrets. RefusedError with `invalid_grant`: the session has ended."""
-        return self._grant({"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": CLIENT_ID})
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token, "client_id": CLIENT_ID}
+        times = _TIMES
+        for _ in range(_WAITS):
+            try:
+                return self._grant(form, times=times)
+            except UnreachableError as error:
+                if error.retry_after != _SOON:
+                    raise
+            # The service is still making the answer that this gave up on: the next process would come too late for it.
+            self._clock.sleep(_SOON)
+            times = 1
+        return self._grant(form, times=1)
 
     def revoke(self, refresh_token: str) -> None:
         """Ends the session and its keys."""

@@ -75,11 +75,10 @@ def _audiences(text: str) -> list[str]:
     if len(parts) != 3 or not text.startswith("ey"):
         return []
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
-        audience = claims["aud"]
+        audience = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))["aud"]
+        return [audience] if isinstance(audience, str) else list(audience)
     except (ValueError, KeyError, TypeError):
         return []
-    return [audience] if isinstance(audience, str) else list(audience)
 
 
 def write_key(path: Path, key: str) -> None:

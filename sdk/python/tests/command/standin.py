@@ -54,9 +54,9 @@ class Ongoing:
 class StandIn(ThreadingHTTPServer):
     """`asked` lists the requests, `keys` the living keys with their sessions.
 
-    `next_answers` are given before anything else is looked at, in turn: a status and a body, None for the usual one, a
-    status alone for OAuth's error, "lost" for a connection that closes when everything was done, "lost" and a status
-    for a proxy's page instead.
+    `next_answers` are given before anything else is looked at, in turn: a status and a body (and the seconds after
+    which to ask again), None for the usual one, a status alone for OAuth's error, "lost" for a connection that closes
+    when everything was done, "lost" and a status for a proxy's page instead.
     """
 
     daemon_threads = True
@@ -149,7 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
             server.asked.append((path, form))
             planned = server.next_answers.pop(0) if server.next_answers else None
             if isinstance(planned, int):
-                self._send(planned, {"error": "temporarily_unavailable", "error_description": "busy"}, planned)
+                wait = 7 if planned in {429, 503} else None
+                self._send(planned, {"error": "temporarily_unavailable", "error_description": "busy"}, wait)
                 return
             if isinstance(planned, tuple) and planned[0] != "lost":
                 self._send(*planned)
@@ -176,8 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, body: Any, retry_after: int | None = None) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
-        if retry_after in {429, 503}:
-            self.send_header("Retry-After", "7")
+        if retry_after is not None:
+            self.send_header("Retry-After", str(retry_after))
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

@@ -157,6 +157,16 @@ def test_a_lost_answer_is_asked_for_again(signed_in: Laptop, service: StandIn, i
     assert not service.sessions["session-1"].ended
 
 
+def test_an_answer_that_takes_long(signed_in: Laptop, service: StandIn) -> None:
+    """Who gave up on it asks until the service has made it: minutes later, the same token would be theft."""
+    signed_in.clock.passes(_KEY)
+    busy = (503, {"error": "temporarily_unavailable", "error_description": "The same request is running; retry"}, 1)
+    service.next_answers = ["lost", busy, busy]
+    assert signed_in.key() == "sk-3"
+    signed_in.clock.passes(_KEY)
+    assert signed_in.key() == "sk-4"
+
+
 def test_a_crash_between_the_answer_and_the_store(signed_in: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next run within half a minute gets the same answer, and keeps it."""
     signed_in.clock.passes(_KEY)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 from keyring.errors import KeyringLocked
+from litellm_orchestrator_client.cli.errors import CommandError
 from litellm_orchestrator_client.cli.ring import Ring
-from litellm_orchestrator_client.cli.store import Store
+from litellm_orchestrator_client.cli.store import BusyError, Store
 
 from .conftest import FakeKeyring, Laptop, laptop_at
 from .standin import BASE, FakeClock, StandIn, running
@@ -268,6 +269,57 @@ def test_signing_in_again_waits_for_a_renewal(
     assert seen == [True]
     assert desktop.keyring.secrets == {}
     assert [session.ended for session in service.sessions.values()] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("step", "fault"),
+    [("add", CommandError("the disk is full")), ("locked", BusyError("wait")), ("add", KeyboardInterrupt())],
+    ids=["the disk is full", "another process has the lock", "it is interrupted"],
+)
+def test_a_sign_in_that_cannot_be_kept(
+    laptop: Laptop, service: StandIn, monkeypatch: pytest.MonkeyPatch, step: str, fault: BaseException
+) -> None:
+    """It is ended at the service, which would keep it for a month: nobody has its secrets."""
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr(Store, step, fails)
+    laptop("login", service.origin, code=1)
+    assert service.sessions["session-1"].ended
+
+
+def test_an_earlier_sign_in_that_cannot_be_ended(desktop: Laptop, service: StandIn) -> None:
+    """The new one is kept, and it is said that the old one goes on."""
+    desktop("login", service.origin)
+    service.next_answers = [None, None, 503]  # the last one is the revocation
+    said = desktop("login", service.origin).stderr
+    assert "The earlier sign-in goes on: end it on the console." in said
+    assert not service.sessions["session-1"].ended
+    assert desktop.key() == "sk-4"
+
+
+@pytest.mark.parametrize("lost", ["from the keyring", "from the file"])
+def test_logout_without_the_secrets(desktop: Laptop, service: StandIn, lost: str) -> None:
+    """Nobody can end the session here, and it is not said that somebody has."""
+    desktop("login", service.origin, *(["--no-keyring"] if lost == "from the file" else []))
+    desktop.keyring.secrets.clear()
+    [path] = (desktop.machine.folder / "sessions").glob("*.json")
+    body = json.loads(path.read_text())
+    path.write_text(json.dumps(body | {"tokens": {}}))
+    said = desktop("logout", code=4).stderr
+    assert "end the session on the console too" in said
+    assert not service.sessions["session-1"].ended
+    assert not path.exists()
+
+
+def test_logout_of_a_session_that_has_ended(laptop: Laptop, service: StandIn, clock: FakeClock) -> None:
+    """There is nothing to end any more."""
+    laptop("login", service.origin)
+    service.sessions["session-1"].ended = True
+    clock.passes(43_200)
+    laptop("token", code=2)
+    assert "Signed out" in laptop("logout").stderr
 
 
 def test_logout_while_the_keyring_is_locked(desktop: Laptop, service: StandIn, clock: FakeClock) -> None:

@@ -27,7 +27,7 @@ def job(laptop: Laptop, service: StandIn) -> Laptop:
     return laptop
 
 
-def token(audience: str | list[str]) -> str:
+def token(audience: str | list[str] | None) -> str:
     """A token of a platform, with a signature that nobody looks at here."""
     parts = ({"alg": "RS256"}, {"aud": audience, "iss": "https://gitlab.example.com"})
     return (
@@ -79,6 +79,7 @@ def test_a_job_of_gitlab(job: Laptop, service: StandIn) -> None:
     """The variable is found by its audience, whatever it is called, and no other token leaves the job."""
     ours = token(["litellm-orchestrator"])
     job.machine.environ.update({"GITLAB_CI": "true", "VAULT": token("vault"), "ANY_NAME": ours, "X": "ey.not.json"})
+    job.machine.environ["FOR_NOBODY"] = token(None)
     assert job("exchange", RULE).stdout == "sk-1\n"
     assert exchanged(service) == [ours]
     assert "no token for the audience other" in job("exchange", RULE, "--audience", "other", code=1).stderr
