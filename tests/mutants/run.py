@@ -70,6 +70,7 @@ ROOMS = {
         "tests/services/tokens/test_guards.py",
         "tests/services/tokens/test_refresh.py",
     ],
+    "services/tokens/exchange.py": ["tests/services/tokens/test_exchange.py", "tests/services/tokens/test_guards.py"],
     "services/owners/*.py": ["tests/services/owners", "tests/services/offboarding/test_software.py"],
     "clients/backstage/*.py": ["tests/clients/backstage"],
     "clients/algorithms.py": ["tests/clients/backstage", "tests/clients/oidc"],

@@ -25,8 +25,9 @@ from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_p
 from tests.support.audit import events, nothing_is_open
 from tests.support.keys import chat, id_of
 from tests.support.kill_points import Killed, KillSwitch
+from tests.support.metrics import parsed
 from tests.support.requests import exchange, run_cleanup
-from tests.support.upstreams import Overriding
+from tests.support.upstreams import Answer, Overriding, respond
 
 DAVE = "user:default/dave"
 NOT_ACCEPTED = {"error": "invalid_grant", "error_description": "The token is not accepted for this client_id"}
@@ -303,7 +304,7 @@ async def test_the_most_living_keys_of_a_rule(make_service: MakeService, issuer:
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 5
     late = await exchange(caller, issuer.token(jti="late"))
     assert (late.status_code, late.headers["retry-after"]) == (429, "300")
-    assert (late.headers["ratelimit"], late.headers["ratelimit-policy"]) == ('"living";r=0;t=300', '"living";q=3;w=300')
+    assert (late.headers["ratelimit"], late.headers["ratelimit-policy"]) == ('"living";r=0;t=300', '"living";q=3;w=900')
     clock.advance(299.5)
     assert (await exchange(caller, issuer.token(jti="soon"))).headers["retry-after"] == "1"
     clock.advance(1.5)
@@ -474,6 +475,27 @@ async def test_a_public_issuer_cannot_fill_the_database(
     assert event["detail"].startswith("600 verified tokens were refused")
     metrics = (await nobody.get("/metrics")).text
     assert f'token_exchanges_total{{result="refused",rule="{PIPELINE}"}} 605.0' in metrics
+
+
+async def test_how_exchanges_end_is_counted(
+    make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn
+) -> None:
+    """Once each, by rule; the name of no rule is no label."""
+    answers: dict[str, Answer] = {}
+    workloads = ruled(make_service, per_minute=2).settings.workloads
+    wire = Overriding(httpx.ASGITransport(litellm.app), answers)
+    caller = make_service(workloads=workloads, ports={"litellm": wire}).client()
+    token = issuer.token(jti="first")
+    statuses = [(await exchange(caller, token)).status_code]
+    answers["/key/generate"] = respond(503)
+    others = [issuer.token(jti="away"), issuer.token(jti="late"), token[:-8], issuer.token(sub="repo:mallory")]
+    statuses += [(await exchange(caller, other)).status_code for other in others]
+    statuses += [(await exchange(caller, token, client_id="no-rule")).status_code]
+    assert statuses == [200, 502, 429, 400, 400, 400]
+    metrics = parsed((await caller.get("/metrics")).text)
+    counted = {name: value for name, value in metrics.items() if name.startswith("token_exchanges_total")}
+    results = ("issued", "unavailable", "limited", "unverified", "refused")
+    assert counted == {f'token_exchanges_total{{result="{result}",rule="{PIPELINE}"}}': 1 for result in results}
 
 
 async def test_the_rule_of_a_person_needs_their_user(
