@@ -79,6 +79,10 @@ class ShortKeys:
     def _leaving(self) -> sa.Select[Any]:
         return sa.select(_was_leaving())
 
+    @cached_property
+    def _leaves(self) -> sa.Select[Any]:
+        return sa.select(_is_leaving(_is_recent(self._database.now())))
+
     async def room(
         self, connection: AsyncConnection, source: str, owner: str, *, token: str, most_of_token: int
     ) -> Room:
@@ -100,6 +104,11 @@ class ShortKeys:
         async with self._database.reading() as connection:
             row = (await connection.execute(query)).one_or_none()
             return None if row is None else (row.source, row.owner)
+
+    async def is_leaving(self, owner: str) -> bool:
+        """Whether the owner is being off-boarded, or was within the last ten seconds. Reads only."""
+        async with self._database.reading() as connection:
+            return bool((await connection.execute(self._leaves, {"owner": owner})).scalar_one())
 
     async def was_leaving(self, connection: AsyncConnection, owner: str, *, operation: str) -> bool:
         """Whether the owner is being off-boarded, or was while the change with this operation ran. Reads only."""
@@ -148,7 +157,6 @@ def _room(now: sa.ColumnElement[float]) -> sa.Select[Any]:
     """See `Room`."""
     source: sa.BindParameter[str] = sa.bindparam("source", type_=sa.Text)
     is_open = change.c.outcome.is_(None)
-    is_recent = sa.or_(is_open, change.c.ended_at >= now - REMEMBERED_SECONDS)
     living = (_columns.source == source, _columns.expires_at > now)
     made = sa.select(sa.func.count()).where(is_open, change.c.action == Action.KEY_MINT, change.c.actor == source)
     ending = sa.select(sa.func.min(_columns.expires_at) - now).where(*living)
@@ -158,7 +166,7 @@ def _room(now: sa.ColumnElement[float]) -> sa.Select[Any]:
         sa.select(sa.func.count()).select_from(short_key).where(*living).scalar_subquery(),
         ending.scalar_subquery(),
         made.scalar_subquery(),
-        _is_leaving(is_recent),
+        _is_leaving(_is_recent(now)),
         newest_first.offset(sa.bindparam("beside_it", type_=sa.Integer)).limit(1).scalar_subquery(),
     )
 
@@ -167,6 +175,10 @@ def _was_leaving() -> sa.ColumnElement[bool]:
     """Whether the owner is being off-boarded, or was while the change with the operation `since` ran."""
     began = sa.select(change.c.started_at).where(change.c.operation == sa.bindparam("since", type_=sa.Text))
     return _is_leaving(sa.or_(change.c.outcome.is_(None), change.c.ended_at >= began.scalar_subquery()))
+
+
+def _is_recent(now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
+    return sa.or_(change.c.outcome.is_(None), change.c.ended_at >= now - REMEMBERED_SECONDS)
 
 
 def _is_leaving(is_recent: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:

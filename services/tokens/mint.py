@@ -79,10 +79,13 @@ class MintKey:
     async def _require_owner(self, request: MintRequest) -> None:
         """Creates the LiteLLM user of a group or component that has none. What was found holds for ten seconds.
 
-        Raises CallerError if the owner may have no keys, or was registered again; UpstreamError.
+        Raises CallerError if the owner may have no keys, is leaving or was registered again; UpstreamError.
         """
         if request.owner in self._settled:
             return
+        if await self._short_keys.is_leaving(request.owner):
+            # Its user would be back in LiteLLM, although it gets no key.
+            raise _leaving(request.owner)
         if refs.is_software(request.owner):
             await self._owners.require_unchanged(request.owner)
             # It may have been deleted since it was seen here, and may have come back.

@@ -331,6 +331,19 @@ async def test_an_owner_that_is_being_off_boarded_gets_none(
         assert (await exchange(nobody, again)).json() == NOT_ACCEPTED
 
 
+async def test_an_exchange_just_after_a_deletion_leaves_no_user(
+    make_service: MakeService, service: Service, issuer: IssuerStandIn, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """At a replica that has not heard of the owner yet; the component is in the catalog, and has a user again later."""
+    await given(service.client(), issuer.token())
+    assert (await service.signed_in(BOB).delete(user_path(CHECKOUT))).status_code == 200
+    other = make_service().client()
+    assert (await exchange(other, issuer.token(jti="another"))).json() == NOT_ACCEPTED
+    assert CHECKOUT not in litellm.rows.users
+    clock.advance(11)
+    await given(other, issuer.token(jti="a-third"))
+
+
 async def test_a_name_that_was_taken_over_gives_none(
     nobody: httpx.AsyncClient, issuer: IssuerStandIn, backstage: BackstageStandIn, clock: Clock
 ) -> None:
