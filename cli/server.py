@@ -24,6 +24,8 @@ from settings.model import ConnectionLimits
 EXIT_PORT = EXIT_CERTIFICATE = 1
 EXIT_START = 3
 _GRACE_SECONDS = 30
+_START_SECONDS = 60
+"""For what a worker imports before it can answer uvicorn, which otherwise ends it after 5 s, and starts another one."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def run_server(
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_worker_healthcheck=_START_SECONDS,
         ssl_certfile=tls.chain if tls else None,
         ssl_keyfile=tls.key if tls else None,
     )

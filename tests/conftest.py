@@ -3,43 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import atexit
 import gc
 import io
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from copy import copy
 from dataclasses import replace
-from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import httpx
-import inflection
 import pytest
-from connexion.operations import OpenAPIOperation
-from connexion.resolver import Resolver
-from connexion.spec import Specification
-from sqlalchemy.ext.asyncio import create_async_engine
-from starlette import routing
 
 from app import Orchestrator, Ports, create_app
 from cli.serve import ALLOCATIONS_PER_COLLECTION
-from domain import redaction
-from edge import application, binding
 from edge.logs import configure_logging
-from edge.parameters import Parameters
 from settings.model import CleanupSettings, ServiceToken, Settings
 from standalone.backstage import BackstageStandIn
 from standalone.environment import standalone_ports, standalone_settings
 from standalone.issuer import IssuerStandIn
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
-from state.database import Database
 from tests.support.contract import checked_client
+from tests.support.once import migrated_database, share_what_is_built
 from tests.support.postgresql import empty_database
 from tests.support.processes import end_fork_server
 
@@ -140,29 +127,6 @@ async def stop(app: Any) -> None:
     await app({"type": "lifespan", "state": {}}, receive, send)
 
 
-@cache
-def _template() -> Path:
-    """A migrated database, created once per process."""
-    path = Path(tempfile.mkdtemp(prefix="orchestrator-template-")) / "state.sqlite3"
-
-    async def migrate() -> None:
-        database = Database(f"sqlite+aiosqlite:///{path}")
-        await database.migrate()
-        await database.aclose()
-
-    thread = threading.Thread(target=lambda: asyncio.run(migrate()))
-    thread.start()
-    thread.join()
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    return path
-
-
-def migrated_database(folder: Path) -> None:
-    """Puts a migrated database where `standalone_settings` expects it, unless one is there."""
-    if not (folder / "state.sqlite3").exists():
-        shutil.copyfile(_template(), folder / "state.sqlite3")
-
-
 def stored_in(folder: Path) -> bytes:
     """All that the service wrote there."""
     return b"".join(path.read_bytes() for path in folder.iterdir())
@@ -178,87 +142,11 @@ def keys_path(ref: str, key_id: str = "") -> str:
     return f"{user_path(ref)}/keys" + (f"/{key_id}" if key_id else "")
 
 
-_PURE = (
-    (binding, "get_type_hints"),
-    (binding, "signature"),
-    (application, "compile_path"),
-    (routing, "compile_path"),
-    (inflection, "underscore"),
-    (redaction, "_spellings"),
-)
-"""What building an application asks again and again, with the same answers."""
-
-
-def once(build: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """`build`, called once for each argument. That is compared by its identity, and therefore kept."""
-    built: dict[int, tuple[Any, Any]] = {}
-
-    def build_once(argument: Any) -> Any:
-        if id(argument) not in built:
-            built[id(argument)] = (argument, build(argument))
-        return built[id(argument)][1]
-
-    return build_once
-
-
 @pytest.fixture(scope="session", autouse=True)
-def contract_parsed_once() -> Iterator[None]:
-    """What the contract says is read for each application. Once per process is enough here."""
-    original = Specification.from_dict
-    parse = cache(lambda base_uri: once(partial(original, base_uri=base_uri)))
-    read = OpenAPIOperation.from_spec.__func__
-    operations: dict[tuple[int, str, str], tuple[Specification, OpenAPIOperation]] = {}
-
-    def parse_once(_: type[Specification], spec: dict[str, Any], *, base_uri: str = "") -> Specification:
-        return parse(base_uri)(spec)
-
-    def read_once(
-        cls: type[OpenAPIOperation],
-        /,
-        spec: Specification,
-        *,
-        path: str,
-        method: str,
-        resolver: Resolver,
-        **options: Any,
-    ) -> OpenAPIOperation:
-        """The same operation for each application that has the same handler for it."""
-        place = (id(spec), path, method)
-        if place not in operations:
-            operations[place] = spec, read(cls, spec, path=path, method=method, resolver=resolver, **options)
-        _, operation = operations[place]
-        resolution = resolver.resolve(operation)
-        if resolution.function is not operation.function:
-            operation = copy(operation)
-            operation._resolution = resolution
-        return operation
-
+def built_once() -> Iterator[None]:
+    """What every application builds in the same way is built for the first of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(application, "_by_base_path", once(application._by_base_path))
-        patch.setattr(binding, "Parameters", once(Parameters))
-        for module, name in _PURE:
-            patch.setattr(module, name, cache(getattr(module, name)))
-        patch.setattr(Specification, "from_dict", classmethod(parse_once))
-        patch.setattr(OpenAPIOperation, "from_spec", classmethod(read_once))
-        yield
-
-
-class _Compiled(dict[tuple[Any, ...], Any]):
-    """What SQLAlchemy has compiled, for every engine: without the dialect, the same SQLite for each of them."""
-
-    def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
-        return super().get(key[1:], default)
-
-    def __setitem__(self, key: tuple[Any, ...], compiled: Any) -> None:
-        super().__setitem__(key[1:], compiled)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def statements_compiled_once() -> Iterator[None]:
-    """SQLAlchemy compiles a statement again for each engine, so for each service. Once per process is enough here."""
-    make = partial(create_async_engine, execution_options={"compiled_cache": _Compiled()})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("state.database.create_async_engine", make)
+        share_what_is_built(patch)
         yield
 
 

@@ -25,9 +25,10 @@ from standalone.environment import standalone_settings
 from standalone.issuer import AUDIENCE, URL
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from state.database import REVISION
-from tests.conftest import Clock, migrated_database
+from tests.conftest import Clock
 from tests.support.issuers import DISCOVERY, SigningIssuer
 from tests.support.issuers import JWKS as OIDC_JWKS
+from tests.support.once import migrated_database
 from tests.support.processes import output
 from tests.support.upstreams import Answer, Overriding, refuse, respond
 

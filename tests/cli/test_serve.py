@@ -14,9 +14,12 @@ from signal import SIGKILL
 
 import httpx
 import pytest
+import uvicorn
 from starlette.applications import Starlette
 from starlette.types import Receive, Scope, Send
 
+from cli.server import run_server
+from settings.model import ConnectionLimits
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import ALICE, BASE, SERVICE_TOKEN, keys_path, user_path
 from tests.support.contract import CONTRACT_DOCUMENT
@@ -174,6 +177,24 @@ async def test_several_workers(config: str) -> None:
         await running.stop()
     assert {answer.status_code for answer in answers} == {200}
     assert running.process.returncode == 0
+
+
+def test_a_worker_may_take_a_minute_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine, or with little of a processor, its imports alone take longer than uvicorn's five seconds."""
+    seconds: list[float] = []
+
+    class Supervisor:
+        def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
+            seconds.append(config.timeout_worker_healthcheck)
+            sockets[0].close()
+
+        def run(self) -> None:
+            """No worker is needed."""
+
+    monkeypatch.setattr("cli.server.Multiprocess", Supervisor)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    run_server("nowhere:application", "127.0.0.1", 0, 2, limits=ConnectionLimits())
+    assert seconds == [60]
 
 
 async def test_invalid_settings_are_reported_in_full_and_exit_2(tmp_path: Path) -> None:

@@ -33,9 +33,10 @@ from standalone.environment import standalone_ports, standalone_settings
 from standalone.issuer import IssuerStandIn
 from standalone.litellm import LiteLLMStandIn
 from standalone.litellm_usage import calls_for
-from tests.conftest import ALICE, BASE, keys_path, migrated_database
+from tests.conftest import ALICE, BASE, keys_path
 from tests.support.browser import running_browser
 from tests.support.contract import checked_client
+from tests.support.once import migrated_database
 from tests.support.processes import ROOT, listening
 from tests.support.raw_http import serving
 

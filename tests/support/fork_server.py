@@ -1,7 +1,8 @@
 """Programs of this repository, forked from a process that has imported them already.
 
-The imports are most of what a start costs. After them a forked process does what a started one does: it runs the
-program's `__main__` with its own arguments, environment and output, and ends as an interpreter ends.
+The imports are most of what a start costs, and reading the contract most of the rest. After that a forked process does
+what a started one does: it runs the program's `__main__` with its own arguments, environment and output, and ends as an
+interpreter ends.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-IMPORTED = ("cli.main", "standalone.program", "aiosqlite", "uvloop", "uvicorn.lifespan.on")
+import pytest
+from connexion.spec import Specification
+
+from app.contract import contract
+from edge import application
+from tests.support.once import read_the_contract_once
+
+IMPORTED = ("cli.main", "standalone.program", "aiosqlite", "uvloop", "uvicorn.lifespan.on", "state.migrate")
 _CHUNK = 2**16
 
 
@@ -74,8 +82,15 @@ def _become(files: list[int], program: str, arguments: list[str], environment: d
     return program
 
 
+def _read_the_contract() -> None:
+    read_the_contract_once(pytest.MonkeyPatch())
+    for document in application._by_base_path(contract()).values():
+        Specification.load(document)
+
+
 if __name__ == "__main__":
     for name in IMPORTED:
         importlib.import_module(name)
+    _read_the_contract()
     gc.freeze()
     runpy.run_module(serve(socket.socket(fileno=int(sys.argv[1]))), run_name="__main__", alter_sys=True)

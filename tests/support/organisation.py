@@ -26,7 +26,8 @@ from standalone.environment import standalone_ports, standalone_settings
 from standalone.litellm import LiteLLMStandIn
 from state.lease import HeldLease, Lease
 from state.offboardings import Offboardings
-from tests.conftest import Clock, migrated_database, never, no_sleep
+from tests.conftest import Clock, never, no_sleep
+from tests.support.once import migrated_database
 
 INTERVAL = 300.0
 BOSS = Principal("user:default/boss", frozenset({Role.ADMIN}))

@@ -12,12 +12,32 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from services.changes.queue import ChangeQueue
 from settings.model import Timeouts
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, keys_path, user_path
 from tests.support.upstreams import Gate
 
 NAMED = {"Idempotency-Key": "write-path"}
+
+
+class Line:
+    """The changes that have come to the queue."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._arrived = asyncio.Semaphore(0)
+        wait = ChangeQueue._wait
+
+        async def noted(queue: ChangeQueue, *arguments: Any) -> None:
+            self._arrived.release()
+            await wait(queue, *arguments)
+
+        monkeypatch.setattr(ChangeQueue, "_wait", noted)
+
+    async def has(self, changes: int) -> None:
+        """Returns once so many more have come."""
+        for _ in range(changes):
+            await self._arrived.acquire()
 
 
 @dataclass
@@ -153,7 +173,7 @@ async def test_a_change_that_lost_its_lease_is_rolled_back(
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
 async def test_if_match_is_checked_under_the_lock(
-    make_service: MakeService, litellm: LiteLLMStandIn, method: str
+    make_service: MakeService, litellm: LiteLLMStandIn, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     """A change to a version that another change replaced is refused."""
     gate = Gate(litellm, "/key/update")
@@ -163,10 +183,10 @@ async def test_if_match_is_checked_under_the_lock(
     version = {"If-Match": (await alice.get(path)).headers["etag"]}
     first = asyncio.create_task(alice.patch(path, json={"alias": "first"}, headers=version))
     await gate.reached.wait()
+    line = Line(monkeypatch)
     body = {"alias": "second"} if method == "PATCH" else None
     second = asyncio.create_task(alice.request(method, path, headers=version, json=body))
-    for _ in range(100):
-        await asyncio.sleep(0)
+    await line.has(1)
     gate.open.set()
     assert ((await first).status_code, (await second).status_code) == (200, 412)
     assert (await alice.get(path)).json()["key_alias"] == "first"
@@ -199,7 +219,9 @@ async def test_a_replica_that_died_is_taken_over(
     await creating
 
 
-async def test_changes_of_one_user_queue_up(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
+async def test_changes_of_one_user_queue_up(
+    make_service: MakeService, litellm: LiteLLMStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """First come, first served within a process, without polling the database."""
     polls: list[float] = []
 
@@ -211,9 +233,9 @@ async def test_changes_of_one_user_queue_up(make_service: MakeService, litellm: 
     await alice.get(keys_path(ALICE))
     first = asyncio.create_task(alice.post(keys_path(ALICE), json={"alias": "first"}))
     await gate.reached.wait()
+    line = Line(monkeypatch)
     others = [asyncio.create_task(alice.post(keys_path(ALICE), json={"alias": f"other-{n}"})) for n in range(3)]
-    for _ in range(200):
-        await asyncio.sleep(0)
+    await line.has(3)
     gate.open.set()
     created = [(await task).json()["keyId"] for task in (first, *others)]
     assert list(litellm.rows.keys) == created

@@ -6,6 +6,7 @@ import asyncio
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from settings.model import DirectorySettings, Timeouts
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from state.database import Database
 from state.directory import Directory
-from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, migrated_database, user_path
+from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, user_path
+from tests.support.once import migrated_database
 from tests.support.upstreams import Overriding
 from tests.support.user_list import listing
 
@@ -33,6 +35,12 @@ def named(number: int) -> str:
     return f"user:default/u{number:06}"
 
 
+@cache
+def row(number: int) -> dict[str, Any]:
+    """The same one each time: a sweep reads thousands."""
+    return {"user_id": named(number)}
+
+
 class Table:
     """LiteLLM's table of users, which changes between two pages of a sweep."""
 
@@ -41,19 +49,22 @@ class Table:
         self.changes: list[tuple[list[int], list[int]]] = []
         self.calls = 0
         self.unreadable: set[str] = set()
+        transport = httpx.MockTransport(self._answer)
+        self._client = LiteLLM(Upstream("LiteLLM", "http://litellm", timeouts=Timeouts(), transport=transport))
 
     async def users_around(self, index: int) -> Window:
-        transport = httpx.MockTransport(listing(self._rows, self.unreadable))
-        client = LiteLLM(Upstream("LiteLLM", "http://litellm", timeouts=Timeouts(), transport=transport))
-        window = await client.users_around(index)
+        window = await self._client.users_around(index)
         self.calls += 1
         if self.changes:
             gone, new = self.changes.pop(0)
             self.numbers = sorted(set(self.numbers) - set(gone) | set(new))
         return window
 
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        return listing(self._rows, self.unreadable)(request)
+
     def _rows(self) -> list[dict[str, Any]]:
-        return [{"user_id": named(number)} for number in self.numbers]
+        return [row(number) for number in self.numbers]
 
 
 @pytest.fixture
