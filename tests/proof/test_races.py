@@ -43,7 +43,8 @@ class World:
     received: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._http = httpx.AsyncClient(timeout=_PATIENCE)
+        # A connection that is kept is closed after five idle seconds at both ends, and may be used at that moment.
+        self._http = httpx.AsyncClient(timeout=_PATIENCE, limits=httpx.Limits(max_keepalive_connections=0))
         self._next = cycle(self.origins)
 
     async def ask(self, who: str, method: str, path: str, **options: Any) -> httpx.Response:
