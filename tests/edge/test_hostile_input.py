@@ -25,8 +25,9 @@ AT_THE_START = {"GET /health/readiness/details", "GET /user/list"}
 async def port(service: Service, litellm: LiteLLMStandIn) -> AsyncIterator[int]:
     service.client()
     async with serving(service._app) as port:
-        while not set(litellm.requests) >= AT_THE_START:  # noqa: ASYNC110  # the stand-in has no event for it
-            await asyncio.sleep(0)
+        async with asyncio.timeout(60):
+            while not set(litellm.requests) >= AT_THE_START:  # noqa: ASYNC110  # the stand-in has no event for it
+                await asyncio.sleep(0)
         litellm.requests.clear()
         yield port
 

@@ -61,7 +61,7 @@ class World:
         return str((await self.ask(owner, "POST", keys_path(owner))).json()["keyId"])
 
     async def off_board(self, who: str) -> httpx.Response:
-        """Bob deletes a user; while a cleanup runs, as one does soon after the start, he is told to come again."""
+        """Bob deletes a user. He sends the request again while a cleanup runs, such as the one soon after the start."""
         for _ in range(int(_PATIENCE / _POLL)):
             answer = await self.ask(BOB, "DELETE", user_path(who))
             if answer.status_code != 409 or "Retry-After" not in answer.headers:

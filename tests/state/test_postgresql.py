@@ -26,7 +26,7 @@ async def connection_of(database: Database) -> postgresql.Connection:
 
 
 async def test_a_connection_that_the_server_closed_is_replaced() -> None:
-    """Also if it was used a moment ago: nobody is told of a restart of PostgreSQL between two changes."""
+    """Also if it was used a moment ago: a restart of PostgreSQL between two changes is no error for a caller."""
     async with empty_database() as url, aclosing(Database(url)) as database:
         process = (await connection_of(database)).info.backend_pid
         with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as other:

@@ -212,7 +212,7 @@ def test_what_is_executed_of_a_refused_plan() -> None:
 @pytest.mark.parametrize("kind", ["group", "component"])
 @pytest.mark.parametrize(("before", "is_refused"), [(4, False), (5, True)])
 def test_owners_of_a_kind_that_have_become_few(kind: str, before: int, *, is_refused: bool) -> None:
-    """Exactly half is still believed, and those of the other kind count for nothing."""
+    """A plan with exactly half as many is accepted, and the owners of the other kind are not counted."""
     software = {f"{kind}:default/a", f"{kind}:default/b"}
     others = {"component", "group"} - {kind}
     software |= {f"{other}:default/{name}" for other in others for name in "abcdefgh"}

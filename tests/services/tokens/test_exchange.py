@@ -116,10 +116,15 @@ async def test_it_lives_no_longer_than_the_rule_says_and_the_token(
 
 
 @pytest.mark.parametrize(("waited", "left"), [(20, 10), (29, 1), (30, None)])
-async def test_it_does_not_outlive_a_token_that_had_to_wait(  # noqa: PLR0917
-    make_service: MakeService, issuer: IssuerStandIn, litellm: LiteLLMStandIn, clock: Clock,
-    waited: float, left: int | None,
-) -> None:  # fmt: skip
+async def test_it_does_not_outlive_a_token_that_had_to_wait(
+    make_service: MakeService,
+    issuer: IssuerStandIn,
+    litellm: LiteLLMStandIn,
+    clock: Clock,
+    *,
+    waited: float,
+    left: int | None,
+) -> None:
     """What LiteLLM and the catalog take before the key is made is no part of its life."""
     token = issuer.token(exp=int(clock()) + 30)
 
