@@ -24,6 +24,9 @@ from settings.model import ConnectionLimits
 EXIT_PORT = EXIT_CERTIFICATE = 1
 EXIT_START = 3
 _GRACE_SECONDS = 30
+_IDLE_SECONDS = 75
+"""For which a connection is kept between two requests: longer than load balancers, and nginx, keep theirs (60 s). Whoever
+closes first must be the one that asks, or a request meets a connection that is being closed."""
 _START_SECONDS = 60
 """For what a worker imports before it can answer uvicorn, which otherwise ends it after 5 s, and starts another one."""
 
@@ -34,6 +37,16 @@ class TlsFiles:
 
     chain: Path
     key: Path
+
+
+class _Supervisor(Multiprocess):
+    """Notices at once that a worker ends while its answer is awaited, which may take as long as a start."""
+
+    def keep_subprocess_alive(self) -> None:
+        """Replaces workers that have ended or do not answer."""
+        for process in self.processes:
+            process.child_conn.close()  # the worker has its own; of two the other would still be open after its end
+        super().keep_subprocess_alive()
 
 
 def run_server(
@@ -64,6 +77,7 @@ def run_server(
         log_config=None,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=_IDLE_SECONDS,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         timeout_worker_healthcheck=_START_SECONDS,
         ssl_certfile=tls.chain if tls else None,
@@ -76,7 +90,7 @@ def run_server(
     signal.signal(signal.SIGTERM, _exit)
     server = uvicorn.Server(config)
     if workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
+        _Supervisor(config, sockets=[listener]).run()
         return
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import math
-import os
-import shutil
 import sqlite3
-import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-import structlog
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.errors import UpstreamUnavailableError
 from settings.secrets import without_password
+from state import sqlite_file
 from state.outage import is_outage
-
-log = structlog.get_logger(__name__)
 
 REVISION = "0009"
 """The newest migration."""
-_WAIT_SECONDS = 10.0
-"""For the turn to write to SQLite, and for the lock of its file. A caller who waits longer gets a 503."""
 _PAUSE_SECONDS = 0.02
-"""Between two attempts to change the mode of a new file, which run in a thread, so that nobody else waits; and between
-two looks at what is in use."""
+"""Between two looks at what is in use."""
 _CLOSING_SECONDS = 2.0
 """For what was cancelled and gives its connection back. If the end of the event loop interrupts that, aiosqlite 0.22
 waits for ever."""
@@ -81,7 +72,7 @@ class Database:
             from state import postgresql  # noqa: PLC0415  # its driver takes memory that SQLite does not need
 
             self._seconds, self._migration_lock = postgresql.TRANSACTION_SECONDS, postgresql.migration_lock
-        self._engine = postgresql.engine(parsed) if self._is_postgresql else _sqlite(parsed)
+        self._engine = postgresql.engine(parsed) if self._is_postgresql else sqlite_file.engine(parsed)
         self._wall_clock = wall_clock
         self._migrating = asyncio.Lock()
         self._migrated = False
@@ -163,7 +154,9 @@ class Database:
         """Its state, without migrating or creating it. Raises DatabaseUnavailableError."""
         with self._unusable():
             if not self._is_postgresql:
-                return await asyncio.to_thread(_inspect_file, self._engine.url.database or "")
+                path = self._engine.url.database or ""
+                found = await asyncio.to_thread(sqlite_file.inspect, path, _revision)
+                return DatabaseState(path, found.revision, REVISION, found.may_create, found.free_bytes)
             async with self._engine.connect() as connection:
                 right = sa.text("select has_schema_privilege(current_user, current_schema(), 'create')")
                 may_create = (await connection.execute(right)).scalar_one()
@@ -176,7 +169,7 @@ class Database:
         if self._writers is None:
             yield
             return
-        async with asyncio.timeout(_WAIT_SECONDS):
+        async with asyncio.timeout(sqlite_file.WAIT_SECONDS):
             await self._writers.acquire()
         try:
             yield
@@ -205,7 +198,7 @@ class Database:
     async def _migrate(self) -> None:
         if not self._is_postgresql:
             # aiosqlite leaks a thread if it cannot open the file.
-            await asyncio.to_thread(_create_file, self._engine.url.database or "")
+            await asyncio.to_thread(sqlite_file.create, self._engine.url.database or "")
         async with self._engine.connect() as connection:
             await connection.execution_options(read_only=True)
             if await _is_migrated(connection):
@@ -228,86 +221,6 @@ async def _is_migrated(connection: AsyncConnection) -> bool:
 def _no_lock(_: AsyncConnection) -> AbstractAsyncContextManager[None]:
     """What writes to SQLite is alone."""
     return nullcontext()
-
-
-def _sqlite(url: URL) -> AsyncEngine:
-    engine = create_async_engine(
-        url, connect_args={"timeout": _WAIT_SECONDS}, pool_timeout=_WAIT_SECONDS, hide_parameters=True
-    )
-
-    @sa.event.listens_for(engine.sync_engine, "connect")
-    def _configure(connection: Any, _record: Any) -> None:
-        # The driver would begin a transaction only at the first write, and two of them could then block each other:
-        # https://docs.sqlalchemy.org/en/20/dialects/sqlite.html#pysqlite-serializable
-        connection.isolation_level = None
-        # NORMAL may lose the last commits in a power failure, and with them an intent that LiteLLM acted on:
-        # https://www.sqlite.org/pragma.html#pragma_synchronous
-        connection.execute("PRAGMA synchronous=FULL").close()
-
-    @sa.event.listens_for(engine.sync_engine, "begin")
-    def _begin(connection: sa.Connection) -> None:
-        read_only = connection.get_execution_options().get("read_only", False)
-        cursor = connection.connection.cursor()
-        cursor.execute("BEGIN" if read_only else "BEGIN IMMEDIATE")
-        cursor.close()
-
-    return engine
-
-
-def _create_file(path: str) -> None:
-    """Creates the file for its owner only, and its folder if necessary. Raises OSError or sqlite3.Error."""
-    Path(path).parent.mkdir(mode=0o700, exist_ok=True)
-    # Never opened again here: closing it would take the locks of other connections of this process away
-    # (https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread_doing_close_).
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    # An earlier one may be open to others, by its creator's umask or a copy. SQLite gives new companions its mode.
-    for name in (path, f"{path}-wal", f"{path}-shm", f"{path}-journal"):
-        with suppress(FileNotFoundError):
-            _close_to_others(Path(name))
-    _log_ahead(path)
-
-
-def _log_ahead(path: str) -> None:
-    """Has readers not wait for a writer; the file remembers it. Raises sqlite3.Error."""
-    connection = sqlite3.connect(path)
-    end = time.monotonic() + _WAIT_SECONDS
-    try:
-        while True:
-            try:
-                connection.execute("PRAGMA journal_mode=WAL").close()
-                break
-            except sqlite3.OperationalError:
-                # Of two that change it at the same moment SQLite refuses one at once, whatever its timeout.
-                if time.monotonic() > end:
-                    raise
-                time.sleep(_PAUSE_SECONDS)
-    finally:
-        connection.close()
-
-
-def _close_to_others(file: Path) -> None:
-    """Raises FileNotFoundError."""
-    if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        try:
-            file.chmod(stat.S_IRUSR | stat.S_IWUSR)
-        except PermissionError:
-            log.warning("others may use this file, and only its owner can change that", file=str(file))
-
-
-def _inspect_file(path: str) -> DatabaseState:
-    """Raises OSError or sqlite3.Error."""
-    file, revision = Path(path), None
-    folder = file.parent if file.parent.exists() else file.parent.parent
-    if file.exists():
-        engine = sa.create_engine(f"sqlite:///file:{file}?mode=ro&uri=true")
-        try:
-            with engine.connect() as connection:
-                revision = _revision(connection)
-        finally:
-            engine.dispose()
-    may_create = os.access(file if file.exists() else folder, os.W_OK)
-    return DatabaseState(path, revision, REVISION, may_create, shutil.disk_usage(folder).free)
 
 
 def _revision(connection: sa.Connection) -> str | None:

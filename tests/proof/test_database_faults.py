@@ -20,7 +20,7 @@ from sqlalchemy.engine import make_url
 
 from app import Ports
 from standalone.litellm import LiteLLMStandIn
-from state import database, postgresql
+from state import database, postgresql, sqlite_file
 from state.changes import LEASE_SECONDS
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
 from tests.proof.conftest import Cells, at_step
@@ -86,7 +86,7 @@ FAULTS: dict[str, Fault] = {
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock is not waited for. In production it is, for ten seconds."""
-    monkeypatch.setattr(database, "_WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(sqlite_file, "WAIT_SECONDS", 0.05)
 
 
 async def a_key(client: httpx.AsyncClient) -> str:

@@ -46,7 +46,7 @@ def share_what_is_built(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(binding, "Parameters", _once(Parameters))
     read_the_contract_once(patch)
     make = partial(create_async_engine, execution_options={"compiled_cache": _Compiled()})
-    patch.setattr("state.database.create_async_engine", make)
+    patch.setattr("state.sqlite_file.create_async_engine", make)
 
 
 def migrated_database(folder: Path) -> None:

@@ -14,7 +14,7 @@ from app import Ports, foundation
 from services.changes import changes, reconciliation
 from settings.model import CircuitSettings, Timeouts
 from standalone.litellm import LiteLLMStandIn
-from state import database, due, postgresql
+from state import due, postgresql, sqlite_file
 from state.changes import LEASE_SECONDS
 from tests.conftest import ALICE, BOB, Clock, MakeService, keys_path, user_path
 from tests.support.upstreams import Gate
@@ -66,7 +66,7 @@ def a_missing_table(file: Path) -> Iterator[None]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock is not waited for for long, but for as long as a busy machine may need."""
-    monkeypatch.setattr(database, "_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(sqlite_file, "WAIT_SECONDS", 0.5)
 
 
 @pytest.mark.usefixtures("impatient")
