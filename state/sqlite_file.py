@@ -32,7 +32,7 @@ _ROWS_AT_ONCE = 64  # the driver's own
 
 
 class Connection(aiosqlite.Connection):
-    """A connection whose thread does what may wait: for another process, for the disk, for a query of many rows.
+    """A connection whose thread does what may wait: for another process, for the disk, for many rows.
 
     The driver's own leaves all to the thread. The way there and back takes several times as long as a statement about
     one row, and with its cursor and its rows a statement takes it four times.
@@ -45,7 +45,7 @@ class Connection(aiosqlite.Connection):
 
     async def _execute(self, fn: BuiltinMethodType, *args: Any, **kwargs: Any) -> Any:
         """The driver's way to call a method of sqlite3's connection or cursor. Raises sqlite3.Error, ValueError."""
-        if not self._is_behind and self._is_quick(fn):
+        if not self._is_behind and self._is_quick(fn, *args[:1]):
             return fn(*args, **kwargs)
         try:
             result = await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
@@ -55,11 +55,11 @@ class Connection(aiosqlite.Connection):
         self._is_behind = False
         return result
 
-    def _is_quick(self, fn: BuiltinMethodType) -> bool:
-        if isinstance(fn.__self__, sqlite3.Cursor):
-            is_alone = self.may_write and self._conn.in_transaction
-            return fn.__name__ == "close" or (is_alone and fn.__name__ != "executemany")
-        return fn.__name__ in ("cursor", "rollback")
+    def _is_quick(self, fn: BuiltinMethodType, sql: str = "") -> bool:
+        if not isinstance(fn.__self__, sqlite3.Cursor):
+            return fn.__name__ in ("cursor", "rollback")
+        may_be_many_rows = fn.__name__ == "executemany" or sql.startswith("DELETE")
+        return fn.__name__ == "close" or (self.may_write and self._conn.in_transaction and not may_be_many_rows)
 
 
 @dataclass(frozen=True, slots=True)

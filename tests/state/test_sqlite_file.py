@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from state.database import Database
+from state.tables import rate
 
 Calls = list[tuple[str, str]]
 
@@ -26,7 +27,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def test_a_thread_does_what_may_wait(database: Database) -> None:
-    """The beginning waits for the lock, the end for the disk, and a query may read many rows."""
+    """The beginning waits for the lock, the end for the disk, and what reads or deletes may visit many rows."""
     statements: Calls = []
     loop_thread = threading.get_ident()
 
@@ -39,6 +40,7 @@ async def test_a_thread_does_what_may_wait(database: Database) -> None:
             driver: Any = (await connection.get_raw_connection()).driver_connection
             await driver.set_trace_callback(note)
             await connection.execute(sa.text("update lease set fence = 7"))
+            await connection.execute(sa.delete(rate))
         async with database.reading() as connection:
             await connection.execute(sa.text("select fence from lease"))
 
@@ -48,6 +50,7 @@ async def test_a_thread_does_what_may_wait(database: Database) -> None:
     assert statements == [
         ("BEGIN", "thread"),
         ("update", "loop"),
+        ("DELETE", "thread"),
         ("COMMIT", "thread"),
         ("BEGIN", "thread"),
         ("select", "thread"),
