@@ -28,6 +28,7 @@ WAIT_SECONDS = 10.0
 """For the turn to write, and for the lock of the file. A caller who waits longer gets a 503."""
 _PAUSE_SECONDS = 0.02
 """Between two attempts to change the mode of a new file, which run in a thread, so that nobody else waits."""
+_BEGIN_READING = "BEGIN"  # takes no lock: the first query does
 _ROWS_AT_ONCE = 64  # the driver's own
 
 
@@ -58,8 +59,10 @@ class Connection(aiosqlite.Connection):
     def _is_quick(self, fn: BuiltinMethodType, sql: str = "") -> bool:
         if not isinstance(fn.__self__, sqlite3.Cursor):
             return fn.__name__ in ("cursor", "rollback")
+        if fn.__name__ == "close" or sql == _BEGIN_READING:
+            return True
         may_be_many_rows = fn.__name__ == "executemany" or sql.startswith("DELETE")
-        return fn.__name__ == "close" or (self.may_write and self._conn.in_transaction and not may_be_many_rows)
+        return self.may_write and self._conn.in_transaction and not may_be_many_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ def engine(url: URL) -> AsyncEngine:
         assert isinstance(driver, Connection)
         driver.may_write = may_write
         cursor = connection.connection.cursor()
-        cursor.execute("BEGIN IMMEDIATE" if may_write else "BEGIN")
+        cursor.execute("BEGIN IMMEDIATE" if may_write else _BEGIN_READING)
         cursor.close()
 
     return made
