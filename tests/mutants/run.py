@@ -33,6 +33,8 @@ ROOMS = {
         "tests/services/test_background.py",
         "tests/services/test_refused_by_litellm.py",
         "tests/services/keys/test_report.py",
+        "tests/services/keys/test_ids.py::test_the_log_names_the_id",
+        "tests/services/tokens/test_guards.py",
     ],
     "state/changes.py": ["tests/state/test_repositories.py", "tests/services/changes"],
     "services/offboarding/*.py": [

@@ -108,15 +108,24 @@ async def test_a_block_finds_the_key_of_an_exchange_that_is_interrupted(
 
 
 async def test_a_block_that_waits_for_too_long(
-    make_service: MakeService, service: Service, backstage: BackstageStandIn, litellm: LiteLLMStandIn,
-    issuer: IssuerStandIn,
-) -> None:  # fmt: skip
-    """The keys that are there are blocked at once, the report says what is not done, and the next run finds nothing."""
+    make_service: MakeService, backstage: BackstageStandIn, litellm: LiteLLMStandIn, issuer: IssuerStandIn
+) -> None:
+    """It waits for half a minute, since a process that died is known to be dead by then; the next run finds nothing.
+
+    The keys that are there are blocked at once, and the report says what is not done.
+    """
+    waited: list[float] = []
+
+    async def wait(seconds: float) -> None:
+        waited.append(seconds)
+
+    service = make_service(ports={"sleep": wait})
     async with being_made(make_service, litellm, issuer):
         done, failed = await blocked(service, backstage)
         assert (done, [row["userId"] for row in failed]) == ([], [CHECKOUT])
         assert "still being made" in failed[0]["error"]
         assert [row["blocked"] for row in litellm.rows.keys.values()] == [True, True]
+        assert sum(waited) == pytest.approx(30)
     assert await blocked(service, backstage) == ([], [])
     await nothing_is_open(service)
 
