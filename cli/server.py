@@ -25,8 +25,8 @@ EXIT_PORT = EXIT_CERTIFICATE = 1
 EXIT_START = 3
 _GRACE_SECONDS = 30
 _IDLE_SECONDS = 75
-"""For which a connection is kept between two requests: longer than load balancers, and nginx, keep theirs (60 s). Whoever
-closes first must be the one that asks, or a request meets a connection that is being closed."""
+"""For which a connection is kept between two requests: longer than load balancers, and nginx, keep theirs (60 s). If the
+service closed first, a request could meet a connection that is being closed."""
 _START_SECONDS = 60
 """For what a worker imports before it can answer uvicorn, which otherwise ends it after 5 s, and starts another one."""
 
@@ -117,6 +117,8 @@ def _listener_or_exit(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        # Whoever connects from now on is answered once the application has started, and not refused.
+        listener.listen()
     except OSError as error:
         click.echo(
             f"Cannot listen on {host}, port {port}: {error.strerror}. "

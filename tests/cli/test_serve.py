@@ -179,13 +179,14 @@ async def test_several_workers(config: str) -> None:
     assert running.process.returncode == 0
 
 
-def test_the_patience_with_workers_and_idle_callers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Uvicorn's five seconds are too short for imports on a busy machine, and shorter than a load balancer's minute."""
-    seconds: list[float] = []
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> list[uvicorn.Config]:
+    """What workers would be started with."""
+    found: list[uvicorn.Config] = []
 
     class Supervisor:
         def __init__(self, config: uvicorn.Config, sockets: list[socket.socket]) -> None:
-            seconds.extend((config.timeout_worker_healthcheck, config.timeout_keep_alive))
+            found.append(config)
             sockets[0].close()
 
         def run(self) -> None:
@@ -193,8 +194,26 @@ def test_the_patience_with_workers_and_idle_callers(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("cli.server._Supervisor", Supervisor)
     monkeypatch.setattr("signal.signal", lambda *_: None)
+    return found
+
+
+def test_the_patience_with_workers_and_idle_callers(configured: list[uvicorn.Config]) -> None:
+    """Uvicorn's five seconds are too short for imports on a busy machine, and shorter than a load balancer's minute."""
     run_server("nowhere:application", "127.0.0.1", 0, 2, limits=ConnectionLimits())
-    assert seconds == [60, 75]
+    assert [(config.timeout_worker_healthcheck, config.timeout_keep_alive) for config in configured] == [(60, 75)]
+
+
+@pytest.mark.usefixtures("configured")
+def test_it_listens_before_it_says_so() -> None:
+    """A line that is pasted at once is answered when the application has started."""
+    origins: list[str] = []
+
+    def connect(origin: str) -> None:
+        origins.append(origin)
+        socket.create_connection(("127.0.0.1", int(origin.rpartition(":")[2]))).close()
+
+    run_server("nowhere:application", "127.0.0.1", 0, 2, limits=ConnectionLimits(), announce=connect)
+    assert len(origins) == 1
 
 
 async def test_invalid_settings_are_reported_in_full_and_exit_2(tmp_path: Path) -> None:
