@@ -25,8 +25,8 @@ EXIT_PORT = EXIT_CERTIFICATE = 1
 EXIT_START = 3
 _GRACE_SECONDS = 30
 _IDLE_SECONDS = 75
-"""For which a connection is kept between two requests: longer than load balancers, and nginx, keep theirs (60 s). If the
-service closed first, a request could meet a connection that is being closed."""
+"""For which a connection is kept between two requests: longer than load balancers, and nginx, keep theirs (60 s). If
+the service closed first, a request could meet a connection that is being closed."""
 _START_SECONDS = 60
 """For what a worker imports before it can answer uvicorn, which otherwise ends it after 5 s, and starts another one."""
 
