@@ -100,6 +100,7 @@ async def test_the_service_has_tls_of_its_own(tmp_path: Path, workers: str) -> N
             assert (await client.get("/.backstage/health/v1/liveness")).json() == {"status": "ok"}
         [folder] = (tmp_path / "tmp").iterdir()
         assert folder.stat().st_mode & 0o077 == 0
+    assert running.process.returncode == 0
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
