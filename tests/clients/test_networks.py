@@ -18,6 +18,7 @@ from settings.model import Timeouts
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.support.certificates import Authority
+from tests.support.findings import other_lines
 from tests.support.processes import listening, output
 from tests.support.raw_http import serving
 
@@ -49,6 +50,7 @@ async def test_a_private_authority_is_trusted_by_ssl_cert_file(tmp_path: Path) -
     assert "ok       LiteLLM:" in printed
     assert "ok       Backstage's signing keys:" in printed
     assert "ok       Backstage's clock:" in printed
+    assert other_lines(printed) == []
 
 
 @pytest.mark.parametrize(
