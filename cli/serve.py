@@ -25,7 +25,6 @@ from telemetry.metrics import SHARED_FOLDER
 from telemetry.tracing import TracingError, traces_are_on, tracing_from
 
 EXIT_DATABASE = 1
-ALLOCATIONS_PER_COLLECTION = 20_000
 _CONFIG_VARIABLE = "LITELLM_ORCHESTRATOR_CONFIG_FILES"
 
 
@@ -59,7 +58,8 @@ def application() -> ASGIApp:
     settings = settings_or_exit([Path(path) for path in json.loads(os.environ[_CONFIG_VARIABLE])])
     configure_logging(secrets=secrets_in(settings))
     tracing = tracing_from(os.environ, contract()["info"]["version"])
-    return create_app(settings, Ports(tracing=tracing), on_start=_tune_garbage_collector)
+    # What exists at the start lives until the end, so the collector need not scan it again and again.
+    return create_app(settings, Ports(tracing=tracing), on_start=gc.freeze)
 
 
 def _require_supported_tracing() -> None:
@@ -76,12 +76,6 @@ def _written(certificate: Certificate, folder: Path) -> TlsFiles:
     files.chain.write_text(certificate.chain)
     files.key.write_text(certificate.key)
     return files
-
-
-def _tune_garbage_collector() -> None:
-    # What exists at the start lives until the end, so the collector need not scan it again and again.
-    gc.freeze()
-    gc.set_threshold(ALLOCATIONS_PER_COLLECTION)
 
 
 def _migrate_or_exit(settings: Settings) -> None:

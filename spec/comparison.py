@@ -46,6 +46,7 @@ class Comparison:
         self._old = old
         self._new = new
         self._exceptions = exceptions or Exceptions()
+        self._found: dict[tuple[str, str, Direction], list[str]] = {}  # of two components, without where they stand
 
     def breaking_changes(self) -> list[str]:
         """A sentence for each breaking change; empty if there is none."""
@@ -140,6 +141,18 @@ class Comparison:
             )
 
     def _schemas(self, place: Place, old: Any, new: Any, direction: Direction, depth: int = 0) -> Iterator[str]:
+        pair = (_reference(old), _reference(new), direction)
+        if not (pair[0] and pair[1]):
+            yield from self._resolved_schemas(place, old, new, direction, depth)
+            return
+        if pair not in self._found:
+            self._found[pair] = []  # where one contains itself, it is being compared already
+            self._found[pair] = list(self._resolved_schemas(Place(""), old, new, direction))
+        yield from (place.words + problem for problem in self._found[pair])
+
+    def _resolved_schemas(
+        self, place: Place, old: Any, new: Any, direction: Direction, depth: int = 0
+    ) -> Iterator[str]:
         if depth > _DEPTH:
             return
         where, name = place.words, _component(new) or place.schema
@@ -228,8 +241,9 @@ def _is_open(document: Document, operation: Mapping[str, Any]) -> bool:
 def _closed_lists_in_answers(document: Document) -> set[str]:
     """The components of responses, or else the operations, with a schema that lists all its values."""
     found: set[str] = set()
+    seen: set[str] = set()
     for path, method, operation in _operations(document):
-        for place, node in _below(document, operation["responses"], f"{method.upper()} {path}", set()):
+        for place, node in _below(document, operation["responses"], f"{method.upper()} {path}", seen):
             if isinstance(node.get("enum"), list) and "type" in node:
                 found.add(place)
     return found
@@ -237,10 +251,10 @@ def _closed_lists_in_answers(document: Document) -> set[str]:
 
 def _below(document: Document, node: Any, place: str, seen: set[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Each object below `node`, with the component or place in which it stands; each component once."""
-    if name := _component(node):
-        if name not in seen:
-            seen.add(name)
-            yield from _below(document, _resolved(document, node), name, seen)
+    if reference := _reference(node):
+        if reference not in seen:
+            seen.add(reference)
+            yield from _below(document, _resolved(document, node), _component(node), seen)
     elif isinstance(node, Mapping):
         yield place, node
         for key, value in node.items():
@@ -253,7 +267,11 @@ def _below(document: Document, node: Any, place: str, seen: set[str]) -> Iterato
 
 def _component(node: Any) -> str:
     """The name of the component that `node` refers to; empty if it stands where it is."""
-    return node["$ref"].rpartition("/")[2] if isinstance(node, Mapping) and "$ref" in node else ""
+    return _reference(node).rpartition("/")[2]
+
+
+def _reference(node: Any) -> str:
+    return str(node["$ref"]) if isinstance(node, Mapping) and "$ref" in node else ""
 
 
 def _resolved(document: Document, node: Any) -> Any:

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from starlette.applications import Starlette
@@ -145,8 +146,9 @@ class LiteLLMStandIn:
         if len(asked) == 1:
             users = [row for row in users if asked[0].lower() in row["user_id"].lower()]
         elif asked:
-            users = [row for row in users if row["user_id"] in asked]
-        counts = Counter(key["user_id"] for key in self._listed())
+            wanted = set(asked)
+            users = [row for row in users if row["user_id"] in wanted]
+        counts = Counter(map(itemgetter("user_id"), self._listed()))
         shown = [row | {"key_count": counts[row["user_id"]]} for row in users[(page - 1) * size : page * size]]
         _require_readable(shown)
         pages = -(-len(users) // size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Container, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 import sqlalchemy as sa
@@ -134,10 +134,11 @@ class Directory:
         if "first_seen_at" in table.c:
             values["first_seen_at"] = self._database.now()
         insert = self._database.insert(table).values(values)
-        shown = [asdict(row) for row in rows]
-        changed = {name: insert.excluded[name] for name in ("sweep", *shown[0]) if not table.c[name].primary_key}
+        names = [field.name for field in fields(next(iter(rows)))]
+        changed = {name: insert.excluded[name] for name in ("sweep", *names) if not table.c[name].primary_key}
         put = insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed)
-        await connection.execute(put, shown)
+        # Not `asdict`, which takes four times as long: it copies what cannot change.
+        await connection.execute(put, [{name: getattr(row, name) for name in names} for row in rows])
 
     async def remove(self, connection: AsyncConnection, user_ids: Sequence[str]) -> None:
         """Removes users: LiteLLM does not have them any more."""

@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from app import Orchestrator, Ports, create_app
-from cli.serve import ALLOCATIONS_PER_COLLECTION
+from cli import ALLOCATIONS_PER_COLLECTION
 from edge.logs import configure_logging
 from settings.model import CleanupSettings, ServiceToken, Settings
 from standalone.backstage import BackstageStandIn

@@ -42,7 +42,7 @@ from clients.litellm.rows import (
     with_entity_uid,
 )
 from clients.upstream import Upstream
-from domain.directory import Window
+from domain.directory import DirectoryEntry, Stranger, Window
 from domain.errors import ConflictError, NotFoundError, UpstreamFaultError, ValuesRefusedError
 from domain.keys import KEY_LIMITS, CreatedKey, Key, KeyAnnotations, NewKey, OwnedKey, ShownKeys
 from domain.models import ALL_MODELS
@@ -134,9 +134,13 @@ class LiteLLM:
         rows = [row for row in shown.rows if row is not None and isinstance(row.user_id, str)]
         nameless = len(shown.rows) - len(rows)
         self._odd.note(USERS, "?", [WHOLE_ROW] * nameless)
-        entries = [entry_from(row) for row in rows if is_ours(row)]
-        others = [stranger_from(row) for row in rows if not is_ours(row)]
-        strangers = [stranger for stranger in others if stranger is not None]
+        entries: list[DirectoryEntry] = []
+        strangers: list[Stranger] = []
+        for row in rows:
+            if is_ours(row):
+                entries.append(entry_from(row))
+            elif stranger := stranger_from(row):
+                strangers.append(stranger)
         return Window(start, [row.user_id for row in rows], entries, shown.page.total, nameless, strangers)
 
     async def create_user(self, user_id: str, new: NewUser) -> None:

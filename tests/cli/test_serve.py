@@ -167,18 +167,6 @@ async def test_a_request_under_way_is_answered_before_it_stops(
     assert running.process.returncode == 0
 
 
-async def test_several_workers(config: str) -> None:
-    """Each is a process of its own, and all end together."""
-    arguments = ("serve", "--config", config, "--workers", "2", "--port", "0")
-    async with listening(*arguments, imports=True, MASTER=MASTER_KEY) as running:
-        async with httpx.AsyncClient() as client:
-            answers = [await client.get(f"{running.origin}{BASE}/openapi.json") for _ in range(4)]
-        await running.says('"event": "ready"', times=2)
-        await running.stop()
-    assert {answer.status_code for answer in answers} == {200}
-    assert running.process.returncode == 0
-
-
 @pytest.fixture
 def configured(monkeypatch: pytest.MonkeyPatch) -> list[uvicorn.Config]:
     """What workers would be started with."""
@@ -229,7 +217,7 @@ async def test_invalid_settings_are_reported_in_full_and_exit_2(tmp_path: Path) 
 
 async def test_settings_that_cannot_be_read_exit_2(tmp_path: Path) -> None:
     """The file is named."""
-    code, printed = await output("serve", "--config", str(tmp_path / "nowhere.yaml"), imports=True)
+    code, printed = await output("serve", "--config", str(tmp_path / "nowhere.yaml"))
     assert code == 2
     assert printed.startswith("The configuration cannot be read: ")
     assert len(printed.splitlines()) == 1
@@ -295,9 +283,13 @@ async def test_variables_override_the_file(config: str) -> None:
     assert "liteLLM.adminGroup: expected string" in printed
 
 
-async def test_the_metrics_of_all_workers_are_added_up(config: str) -> None:
-    """Whichever worker answers a scrape; and a worker that was killed takes its levels with it, but not its counts."""
-    arguments = ("serve", "--config", config, "--workers", "2")
+async def test_several_workers(config: str) -> None:
+    """Each is a process of its own, and all end together.
+
+    Metrics are added up, whichever worker answers a scrape; and one that was killed takes its levels with it, but not
+    its counts.
+    """
+    arguments = ("serve", "--config", config, "--workers", "2", "--port", "0")
     expected = 'request_duration_seconds_count{operation="getLiveness",status="200"} 20.0'
     without_tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # httpx would read all authorities for each client
     async with listening(*arguments, imports=True, MASTER=MASTER_KEY) as running:
@@ -305,8 +297,11 @@ async def test_the_metrics_of_all_workers_are_added_up(config: str) -> None:
         async def get(path: str) -> str:
             """Over a new connection, which either worker may accept."""
             async with httpx.AsyncClient(base_url=running.origin, verify=without_tls) as client:
-                return (await client.get(path)).text
+                answer = await client.get(path)
+            assert answer.status_code == 200
+            return answer.text
 
+        await get(f"{BASE}/openapi.json")
         await running.says('"event": "ready"', times=2)
         for _ in range(20):
             await get("/.backstage/health/v1/liveness")
@@ -324,6 +319,8 @@ async def test_the_metrics_of_all_workers_are_added_up(config: str) -> None:
         await get("/metrics")
         assert killed not in levels_of(folder)
         assert expected in await get("/metrics")
+        await running.stop()
+    assert running.process.returncode == 0
     assert not folder.exists()
 
 

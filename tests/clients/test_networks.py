@@ -18,11 +18,12 @@ from settings.model import Timeouts
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.support.certificates import Authority
+from tests.support.findings import other_lines
 from tests.support.processes import listening, output
 from tests.support.raw_http import serving
 
 
-async def checked(folder: Path, certificate: tuple[str, str], **environment: str) -> str:
+async def checked(folder: Path, certificate: tuple[str, str], *, imports: bool = False, **environment: str) -> str:
     """What `check` prints about a LiteLLM and a Backstage with this certificate."""
     files: dict[str, Any] = {"ssl_certfile": certificate[0], "ssl_keyfile": certificate[1]}
     async with serving(LiteLLMStandIn().app, **files) as litellm, serving(BackstageStandIn().app, **files) as backstage:
@@ -38,17 +39,18 @@ async def checked(folder: Path, certificate: tuple[str, str], **environment: str
             litellmOrchestrator: {{database: {{url: 'sqlite:///{folder}/state.sqlite3'}}}}
             """
         )
-        _, printed = await output("check", "--config", str(config), imports=True, variables=environment)
+        _, printed = await output("check", "--config", str(config), imports=imports, variables=environment)
     return printed
 
 
 async def test_a_private_authority_is_trusted_by_ssl_cert_file(tmp_path: Path) -> None:
     """As Python, curl and the rest of the platform have it."""
     authority = Authority(tmp_path)
-    printed = await checked(tmp_path, authority.issue(), SSL_CERT_FILE=str(authority.ca))
+    printed = await checked(tmp_path, authority.issue(), imports=True, SSL_CERT_FILE=str(authority.ca))
     assert "ok       LiteLLM:" in printed
     assert "ok       Backstage's signing keys:" in printed
     assert "ok       Backstage's clock:" in printed
+    assert other_lines(printed) == []
 
 
 @pytest.mark.parametrize(
@@ -64,7 +66,9 @@ async def test_a_certificate_error_says_which_peer_and_why(
 ) -> None:
     """An unknown authority, an expired certificate, one for another host."""
     authority = Authority(tmp_path)
-    trusted = {"SSL_CERT_FILE": str(authority.ca)} if trusts_authority else {"SSL_CERT_FILE": "/nowhere"}
+    trusted: dict[str, Any] = (
+        {"SSL_CERT_FILE": str(authority.ca)} if trusts_authority else {"SSL_CERT_FILE": "/nowhere"}
+    )
     printed = await checked(tmp_path, authority.issue(address, days), **trusted)
     assert f"failed   LiteLLM: LiteLLM's certificate is not trusted: {reason}\n" in printed
     for subject in ("signing keys", "clock"):
@@ -100,6 +104,7 @@ async def test_the_service_has_tls_of_its_own(tmp_path: Path, workers: str) -> N
             assert (await client.get("/.backstage/health/v1/liveness")).json() == {"status": "ok"}
         [folder] = (tmp_path / "tmp").iterdir()
         assert folder.stat().st_mode & 0o077 == 0
+    assert running.process.returncode == 0
     assert list((tmp_path / "tmp").iterdir()) == []
 
 

@@ -196,6 +196,15 @@ def test_compatible(name: str) -> None:
     assert Comparison(RELEASED, edited(COMPATIBLE[name])).breaking_changes() == []
 
 
+def test_a_schema_that_contains_itself() -> None:
+    """It is compared to the end, and what breaks in it is found."""
+    old = edited(lambda d: schemas(d)["User"]["properties"].update(manager={"$ref": "#/components/schemas/User"}))
+    new = copy.deepcopy(old)
+    assert Comparison(old, new).breaking_changes() == []
+    BREAKING["a field of a response is removed"](new)
+    assert any("has no field spend any more" in found for found in Comparison(old, new).breaking_changes())
+
+
 WIDER = {"pattern": "^[a-z0-9 -]+$", "maxLength": 80}
 SAMPLES = {"before": ("laptop",), "since": ("my laptop",), "refused": ("Über", "a\n", "")}
 

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 import pytest
+from aiohttp import connector
 from connexion.spec import Specification
 
 from app.contract import contract
@@ -78,6 +79,8 @@ def _become(files: list[int], program: str, arguments: list[str], environment: d
     os.environ.clear()
     os.environ.update(environment)
     tempfile.tempdir = None
+    if "SSL_CERT_FILE" in environment:  # aiohttp reads it where it is imported
+        connector._SSL_CONTEXT_VERIFIED = connector._make_ssl_context(verified=True)
     sys.argv[1:] = arguments
     return program
 
