@@ -105,19 +105,23 @@ async def test_bodies(port: int, token: str, case: Case) -> None:
             assert "canary" not in response.text
 
 
-CHUNKED = {
-    "not JSON": (b"1\r\n{\r\n0\r\n\r\n", 400),
-    "no field": (b"2\r\n{}\r\n0\r\n\r\n", 400),
-    "over the cap": ((b"8000\r\n" + b" " * 0x8000 + b"\r\n") * 3 + b"0\r\n\r\n", 413),
-}
-
-
 async def test_chunked_bodies_are_read(port: int, token: str, case: Case) -> None:
-    """They are validated like other bodies. They announce no length, so the service counts the bytes."""
-    for name, (body, status) in CHUNKED.items():
-        async with case(name):
+    """They are validated like other bodies."""
+    for body in (b"1\r\n{\r\n0\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n"):
+        async with case(str(body)):
             bad = request("POST", USERS, token, body, Transfer_Encoding="chunked", Content_Type="application/json")
-            assert (await send(port, bad)).status_code == status
+            assert (await send(port, bad)).status_code == 400
+
+
+async def test_a_chunked_body_over_the_cap(port: int, token: str, case: Case) -> None:
+    """It announces no length, so the service counts the bytes."""
+    chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
+    body = chunk * 3 + b"0\r\n\r\n"
+    async with case("three chunks"):
+        response = await send(
+            port, request("POST", USERS, token, body, Transfer_Encoding="chunked", Content_Type="application/json")
+        )
+        assert response.status_code == 413
 
 
 async def test_content_types(port: int, token: str, case: Case) -> None:

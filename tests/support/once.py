@@ -12,8 +12,9 @@ import tempfile
 import threading
 from collections.abc import Callable
 from copy import copy
+from dataclasses import Field, fields
 from functools import cache, partial
-from inspect import Signature
+from inspect import Signature, signature
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,9 @@ def share_what_is_built(patch: pytest.MonkeyPatch) -> None:
     """For all applications of this process, as long as `patch` lasts."""
     for module, name in _PURE:
         patch.setattr(module, name, cache(getattr(module, name)))
-    signature = binding.signature
     patch.setattr(binding, "signature", cache(lambda handler: _BoundOnce(signature(handler))))
     patch.setattr(binding, "Parameters", _once(Parameters))
-    fields = cache(secrets.fields)
-    patch.setattr(secrets, "fields", lambda value: fields(type(value)))
+    patch.setattr(secrets, "fields", lambda settings: _fields(settings.__class__))
     patch.setattr(main, "inspect_function_arguments", _by_what_is_given(main.inspect_function_arguments))
     read_the_contract_once(patch)
     make = partial(create_async_engine, execution_options={"compiled_cache": _Compiled()})
@@ -109,6 +108,11 @@ def read_the_contract_once(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Specification, "from_dict", classmethod(parse_once))
     patch.setattr(OpenAPIOperation, "from_spec", classmethod(read_once))
+
+
+@cache
+def _fields(settings: Any) -> tuple[Field[Any], ...]:
+    return fields(settings)
 
 
 class _BoundOnce:
