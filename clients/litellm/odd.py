@@ -7,11 +7,12 @@ stands in its place: nothing odd is ever taken for more than LiteLLM may allow.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from typing import Any
 
 import structlog
 from msgspec import Struct, ValidationError, convert
-from msgspec.structs import fields
+from msgspec.structs import FieldInfo, fields
 
 from clients.litellm.fields import KeyRow, OddKeyRow, OddUserRow, UserRow
 from domain.models import NO_MODELS
@@ -80,7 +81,7 @@ def _known(kind: type[Struct], row: Mapping[str, Any]) -> tuple[dict[str, Any], 
     """The columns that have the types of `kind`, and the names of those that have not."""
     known: dict[str, Any] = {}
     odd = set()
-    for column in fields(kind):
+    for column in _columns(kind):
         if column.encode_name not in row and not column.required:
             continue
         try:
@@ -88,6 +89,12 @@ def _known(kind: type[Struct], row: Mapping[str, Any]) -> tuple[dict[str, Any], 
         except ValidationError:
             odd.add(column.name)
     return known, frozenset(odd)
+
+
+@cache
+def _columns(kind: type[Struct]) -> tuple[FieldInfo, ...]:
+    """Those of `kind`. Finding their types takes fifty times as long as reading a row."""
+    return fields(kind)
 
 
 def _spend(known: Mapping[str, Any]) -> float:

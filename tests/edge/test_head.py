@@ -57,11 +57,14 @@ def path_of(operation: str, litellm: LiteLLMStandIn) -> str:
     return REQUESTS[operation][1].replace(NO_KEY, next(iter(litellm.rows.keys)))
 
 
-@pytest.mark.parametrize("operation", sorted(set(READS) - {"getMetrics", "getDeviceCode"}))
-async def test_it_says_what_a_get_would_bring(port: int, litellm: LiteLLMStandIn, token: str, operation: str) -> None:
+async def test_it_says_what_a_get_would_bring(
+    port: int, litellm: LiteLLMStandIn, token: str, subtests: pytest.Subtests
+) -> None:
     """The same headers, `Content-Length` and `ETag` too, for resources, lists, pages, files and probes."""
-    get, head = await both(port, path_of(operation, litellm), token)
-    assert (get.status_code, head.headers["content-length"]) == (200, str(len(get.content)))
+    for operation in sorted(set(READS) - {"getMetrics", "getDeviceCode"}):
+        with subtests.test(operation):
+            get, head = await both(port, path_of(operation, litellm), token)
+            assert (get.status_code, head.headers["content-length"]) == (200, str(len(get.content)))
 
 
 async def test_metrics(port: int) -> None:
@@ -73,39 +76,41 @@ async def test_metrics(port: int) -> None:
     assert 0 < int(head.headers["content-length"]) <= len(get.content)
 
 
-@pytest.mark.parametrize("operation", CONDITIONAL)
-async def test_a_tag_that_matches_is_a_304(port: int, litellm: LiteLLMStandIn, token: str, operation: str) -> None:
+async def test_a_tag_that_matches_is_a_304(
+    port: int, litellm: LiteLLMStandIn, token: str, subtests: pytest.Subtests
+) -> None:
     """With the tag of the `HEAD` before it."""
-    path = path_of(operation, litellm)
-    tag = (await send(port, request("HEAD", path, token))).headers["etag"]
-    _, head = await both(port, path, token, If_None_Match=tag)
-    assert (head.status_code, head.headers["etag"]) == (304, tag)
+    for operation in CONDITIONAL:
+        with subtests.test(operation):
+            path = path_of(operation, litellm)
+            tag = (await send(port, request("HEAD", path, token))).headers["etag"]
+            _, head = await both(port, path, token, If_None_Match=tag)
+            assert (head.status_code, head.headers["etag"]) == (304, tag)
 
 
-@pytest.mark.parametrize(
-    ("path", "caller", "status"),
-    [
+async def test_errors(port: int, backstage: BackstageStandIn, subtests: pytest.Subtests) -> None:
+    """The length is that of the error body that a `GET` gets."""
+    for path, caller, status in (
         (f"{user_path(ALICE)}?x=1", BOB, 400),
         (user_path(ALICE), None, 401),
         (user_path(ALICE), CAROL, 403),
         (keys_path(ALICE, NO_KEY), BOB, 404),
         (f"{BASE}/nothing", BOB, 404),
         (f"{BASE}/keys/report", BOB, 405),
-    ],
-)
-async def test_errors(port: int, backstage: BackstageStandIn, path: str, caller: str | None, status: int) -> None:
-    """The length is that of the error body that a `GET` gets."""
-    get, head = await both(port, path, caller and backstage.user_token(caller))
-    assert (head.status_code, head.headers["content-length"]) == (status, str(len(get.content)))
+    ):
+        with subtests.test(path):
+            get, head = await both(port, path, caller and backstage.user_token(caller))
+            assert (head.status_code, head.headers["content-length"]) == (status, str(len(get.content)))
 
 
-@pytest.mark.parametrize("template", SUPPORTED)
-async def test_allow_has_it_wherever_there_is_a_get(port: int, token: str, template: str) -> None:
+async def test_allow_has_it_wherever_there_is_a_get(port: int, token: str, subtests: pytest.Subtests) -> None:
     """And nowhere else."""
     names = {"userId": "user%3Adefault%2Falice", "keyId": NO_KEY, "runId": "1", "adoptionId": "1"}
     names |= {"version": "0" * 16, "asset": "a.js", "userCode": NO_CODE, "sessionId": NO_SESSION}
-    refused = await send(port, request("PUT", template.format(**names), token))
-    assert (refused.status_code, refused.headers["allow"]) == (405, ", ".join(sorted(SUPPORTED[template])))
+    for template, supported in SUPPORTED.items():
+        with subtests.test(template):
+            refused = await send(port, request("PUT", template.format(**names), token))
+            assert (refused.status_code, refused.headers["allow"]) == (405, ", ".join(sorted(supported)))
 
 
 async def test_the_next_request_on_the_connection_is_answered(port: int, token: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
-from tests.conftest import ALICE, BASE, BOB, Service, keys_path, user_path
+from tests.conftest import ALICE, BASE, BOB, ERIN, Service, keys_path, user_path
 from tests.support.raw_http import as_json, request, send, serving
 
 USERS = f"{BASE}/users"
@@ -38,13 +39,24 @@ def token(backstage: BackstageStandIn) -> str:
     return backstage.user_token(BOB)
 
 
-@pytest.fixture(autouse=True)
-async def afterwards(port: int, backstage: BackstageStandIn, litellm: LiteLLMStandIn) -> AsyncIterator[None]:
-    """After each test LiteLLM was asked for nothing, and a good request still works."""
-    yield
-    assert litellm.requests == []
-    response = await send(port, request("GET", user_path(ALICE), backstage.user_token(ALICE)))
-    assert response.status_code == 200
+Case = Callable[[str], AbstractAsyncContextManager[None]]
+
+
+@pytest.fixture
+def case(port: int, backstage: BackstageStandIn, litellm: LiteLLMStandIn, subtests: pytest.Subtests) -> Case:
+    """One of a test's cases. After each LiteLLM was asked for nothing, and a good request still works."""
+
+    @asynccontextmanager
+    async def named(name: str) -> AsyncIterator[None]:
+        with subtests.test(name):
+            litellm.requests.clear()
+            yield
+            assert litellm.requests == []
+            # Not alice: what the cases name has to stay what nobody has asked LiteLLM about.
+            response = await send(port, request("GET", user_path(ERIN), backstage.user_token(ERIN)))
+            assert response.status_code == 200
+
+    return named
 
 
 BODIES: dict[str, tuple[bytes, int, str]] = {
@@ -84,35 +96,37 @@ BODIES: dict[str, tuple[bytes, int, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", BODIES)
-async def test_bodies(port: int, token: str, name: str) -> None:
+async def test_bodies(port: int, token: str, case: Case) -> None:
     """Each is refused with what was wrong and what would be right, without repeating it."""
-    body, status, says = BODIES[name]
-    response = await send(port, request("POST", USERS, token, body))
-    assert (response.status_code, says in response.json()["error"]["message"]) == (status, True), response.text
-    assert "canary" not in response.text
+    for name, (body, status, says) in BODIES.items():
+        async with case(name):
+            response = await send(port, request("POST", USERS, token, body))
+            assert (response.status_code, says in response.json()["error"]["message"]) == (status, True), response.text
+            assert "canary" not in response.text
 
 
-@pytest.mark.parametrize("chunked", [b"1\r\n{\r\n0\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n"])
-async def test_chunked_bodies_are_read(port: int, token: str, chunked: bytes) -> None:
+async def test_chunked_bodies_are_read(port: int, token: str, case: Case) -> None:
     """They are validated like other bodies."""
-    bad = request("POST", USERS, token, chunked, Transfer_Encoding="chunked", Content_Type="application/json")
-    assert (await send(port, bad)).status_code == 400
+    for body in (b"1\r\n{\r\n0\r\n\r\n", b"2\r\n{}\r\n0\r\n\r\n"):
+        async with case(str(body)):
+            bad = request("POST", USERS, token, body, Transfer_Encoding="chunked", Content_Type="application/json")
+            assert (await send(port, bad)).status_code == 400
 
 
-async def test_a_chunked_body_over_the_cap(port: int, token: str) -> None:
+async def test_a_chunked_body_over_the_cap(port: int, token: str, case: Case) -> None:
     """It announces no length, so the service counts the bytes."""
     chunk = b"8000\r\n" + b" " * 0x8000 + b"\r\n"
     body = chunk * 3 + b"0\r\n\r\n"
-    response = await send(
-        port, request("POST", USERS, token, body, Transfer_Encoding="chunked", Content_Type="application/json")
-    )
-    assert response.status_code == 413
+    async with case("three chunks"):
+        response = await send(
+            port, request("POST", USERS, token, body, Transfer_Encoding="chunked", Content_Type="application/json")
+        )
+        assert response.status_code == 413
 
 
-@pytest.mark.parametrize(
-    "content_type",
-    [
+async def test_content_types(port: int, token: str, case: Case) -> None:
+    """Only JSON in UTF-8, and the header must say so."""
+    for content_type in (
         "absent",
         "text/plain",
         "application/x-www-form-urlencoded",
@@ -121,12 +135,10 @@ async def test_a_chunked_body_over_the_cap(port: int, token: str) -> None:
         "json",
         ";",
         "*/*",
-    ],
-)
-async def test_content_types(port: int, token: str, content_type: str) -> None:
-    """Only JSON in UTF-8, and the header must say so."""
-    response = await send(port, request("POST", USERS, token, as_json(DAVE), Content_Type=content_type))
-    assert response.status_code == 415
+    ):
+        async with case(content_type):
+            response = await send(port, request("POST", USERS, token, as_json(DAVE), Content_Type=content_type))
+            assert response.status_code == 415
 
 
 PATHS: dict[str, tuple[str | bytes, int]] = {
@@ -171,62 +183,58 @@ PATHS: dict[str, tuple[str | bytes, int]] = {
 }
 
 
-@pytest.mark.parametrize("name", PATHS)
-async def test_paths(port: int, token: str, name: str) -> None:
+async def test_paths(port: int, token: str, case: Case) -> None:
     """400 for an invalid id, 404 for a path that does not exist."""
-    target, status = PATHS[name]
-    assert (await send(port, request("GET", target, token))).status_code == status
+    for name, (target, status) in PATHS.items():
+        async with case(name):
+            assert (await send(port, request("GET", target, token))).status_code == status
 
 
-@pytest.mark.parametrize(
-    "key_id", ["sk-canary", "%73k-canary", "0" * 63, "0" * 65, "A" * 64, "g" * 64, f"{KEY_ID}%0A", "x%2Fy"]
-)
-async def test_key_ids(port: int, token: str, key_id: str) -> None:
+async def test_key_ids(port: int, token: str, case: Case) -> None:
     """64 lower-case hex digits; a secret in a URL is refused and not repeated."""
-    response = await send(port, request("DELETE", f"{keys_path(ALICE)}/{key_id}", token))
-    assert response.status_code == 400
-    assert "canary" not in response.text
+    for key_id in ("sk-canary", "%73k-canary", "0" * 63, "0" * 65, "A" * 64, "g" * 64, f"{KEY_ID}%0A", "x%2Fy"):
+        async with case(key_id):
+            response = await send(port, request("DELETE", f"{keys_path(ALICE)}/{key_id}", token))
+            assert response.status_code == 400
+            assert "canary" not in response.text
 
 
-@pytest.mark.parametrize(
-    ("path", "allowed"),
-    [
-        (f"{BASE}/users", "GET, HEAD, POST"),
-        (keys_path(ALICE), "GET, HEAD, POST"),
-        (f"{keys_path(ALICE, KEY_ID)}/regenerate", "POST"),
-        (f"{BASE}/keys/report", "POST"),
-        (f"{BASE}/audit", "GET, HEAD"),
-        (f"{BASE}/audit/", "GET, HEAD"),
-        (f"{BASE}/openapi.yaml", "GET, HEAD"),
-        (f"{BASE}/docs/swagger-ui.css", "GET, HEAD"),
-        ("/.backstage/health/v1/liveness", "GET, HEAD"),
-    ],
-)
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "OPTIONS", "TRACE"])
-async def test_methods(port: int, token: str, path: str, allowed: str, method: str) -> None:
-    """An unsupported method is a 405 that lists the supported ones."""
-    response = await send(port, request(method, path, token))
-    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+SOME = ("PUT", "PATCH", "OPTIONS", "TRACE")
+METHODS = {
+    **{(method, f"{BASE}/users"): "GET, HEAD, POST" for method in SOME},
+    **{(method, keys_path(ALICE)): "GET, HEAD, POST" for method in SOME},
+    **{(method, f"{keys_path(ALICE, KEY_ID)}/regenerate"): "POST" for method in SOME},
+    **{(method, f"{BASE}/keys/report"): "POST" for method in SOME},
+    **{(method, f"{BASE}/{path}"): "GET, HEAD" for method in SOME for path in ("audit", "audit/", "openapi.yaml")},
+    **{(method, f"{BASE}/docs/swagger-ui.css"): "GET, HEAD" for method in SOME},
+    **{(method, "/.backstage/health/v1/liveness"): "GET, HEAD" for method in SOME},
+    **{
+        (method, path): "DELETE, GET, HEAD, PATCH"
+        for method in ("PUT", "POST", "OPTIONS", "TRACE")
+        for path in (user_path(ALICE), keys_path(ALICE, KEY_ID))
+    },
+}
 
 
-@pytest.mark.parametrize("path", [user_path(ALICE), keys_path(ALICE, KEY_ID)])
-@pytest.mark.parametrize("method", ["PUT", "POST", "OPTIONS", "TRACE"])
-async def test_methods_of_what_can_be_changed(port: int, token: str, path: str, method: str) -> None:
-    """A key has three methods, and HEAD as everything that can be read."""
-    response = await send(port, request(method, path, token))
-    assert (response.status_code, response.headers["allow"]) == (405, "DELETE, GET, HEAD, PATCH")
+async def test_methods(port: int, token: str, case: Case) -> None:
+    """An unsupported method is a 405 that lists the supported ones, HEAD with everything that can be read."""
+    for (method, path), allowed in METHODS.items():
+        async with case(f"{method} {path}"):
+            response = await send(port, request(method, path, token))
+            assert (response.status_code, response.headers["allow"]) == (405, allowed)
 
 
-@pytest.mark.parametrize("header", ["Idempotency-Key", "If-Match"])
-async def test_a_repeated_header_is_refused(port: int, token: str, header: str) -> None:
+async def test_a_repeated_header_is_refused(port: int, token: str, case: Case) -> None:
     """The service does not guess which one was meant."""
     path = f"{keys_path(BOB, KEY_ID)}/regenerate"
-    twice = request("POST", path, token, b"{}").replace(b"Host:", f"{header}: a\r\n{header}: b\r\nHost:".encode())
-    response = await send(port, twice)
-    assert (response.status_code, response.json()["error"]["message"]) == (
-        400,
-        f"The header {header} appears more than once",
-    )
+    for header in ("Idempotency-Key", "If-Match"):
+        async with case(header):
+            fields = f"{header}: a\r\n{header}: b\r\nHost:".encode()
+            response = await send(port, request("POST", path, token, b"{}").replace(b"Host:", fields))
+            assert (response.status_code, response.json()["error"]["message"]) == (
+                400,
+                f"The header {header} appears more than once",
+            )
 
 
 CHANGES = {
@@ -238,69 +246,71 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize(
-    "body", [b"[]", b"null", b'"x"', b"5", b'{"a": NaN}', b'{"models": {}}', b'{"key": ["sk-canary"]}']
-)
-@pytest.mark.parametrize("change", CHANGES)
-async def test_bodies_of_changes(port: int, token: str, change: str, body: bytes) -> None:
+async def test_bodies_of_changes(port: int, token: str, case: Case) -> None:
     """A body that violates the contract is refused and not repeated."""
-    method, path = CHANGES[change]
-    response = await send(port, request(method, path, token, body))
-    assert (response.status_code, "canary" in response.text) == (400, False)
+    for change, (method, path) in CHANGES.items():
+        for body in (b"[]", b"null", b'"x"', b"5", b'{"a": NaN}', b'{"models": {}}', b'{"key": ["sk-canary"]}'):
+            async with case(f"{change}: {body.decode()}"):
+                response = await send(port, request(method, path, token, body))
+                assert (response.status_code, "canary" in response.text) == (400, False)
 
 
-async def test_a_body_is_ignored_by_operations_without_one(port: int, token: str, litellm: LiteLLMStandIn) -> None:
+async def test_a_body_is_ignored_by_operations_without_one(
+    port: int, token: str, litellm: LiteLLMStandIn, case: Case
+) -> None:
     """GET and DELETE read neither the body nor its type."""
-    response = await send(port, request("GET", user_path(BOB), token, b"<x/>", Content_Type="text/xml"))
-    assert response.status_code == 200
-    litellm.requests.clear()
+    async with case("XML"):
+        response = await send(port, request("GET", user_path(BOB), token, b"<x/>", Content_Type="text/xml"))
+        assert response.status_code == 200
+        litellm.requests.clear()
 
 
-async def test_an_optional_body_may_be_absent(port: int, token: str, litellm: LiteLLMStandIn) -> None:
+async def test_an_optional_body_may_be_absent(port: int, token: str, case: Case) -> None:
     """Creating a key takes no body, `{}`, and nothing else."""
-    assert (await send(port, request("POST", keys_path(BOB), token))).status_code == 201
-    assert (
-        await send(port, request("POST", keys_path(BOB), token, b"{}", Content_Type="application/json; charset=UTF-8"))
-    ).status_code == 201
-    litellm.requests.clear()
+    utf8 = {"Content_Type": "application/json; charset=UTF-8"}
+    for sent in (request("POST", keys_path(BOB), token), request("POST", keys_path(BOB), token, b"{}", **utf8)):
+        assert (await send(port, sent)).status_code == 201
     for body in (b'{"key": "sk-mine"}', b'{"team_id": "t"}', b'{"allowed_routes": ["/"]}', b"null", b"[]"):
-        assert (await send(port, request("POST", keys_path(BOB), token, body))).status_code == 400
+        async with case(body.decode()):
+            assert (await send(port, request("POST", keys_path(BOB), token, body))).status_code == 400
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Authorization": "absent"},
-        {"Authorization": ""},
-        {"Authorization": "Bearer"},
-        {"Authorization": "Bearer "},
-        {"Authorization": "Basic dXNlcjpwYXNz"},
-        {"Authorization": "Token x"},
-        {"Authorization": "Bearer \u00e9\u00e8"},
-        {"Authorization": 'Bearer mock-user-token:{"sub":"user:default/nobody"}'},
-        {"Authorization": "Bearer mock-user-token:{"},
-        {"Authorization": 'Bearer mock-user-token:{"sub":5}'},
-    ],
-)
-async def test_credentials(port: int, token: str, headers: dict[str, str]) -> None:
+async def test_credentials(port: int, token: str, case: Case) -> None:
     """Missing or foreign credentials are a 401 with a challenge."""
-    response = await send(port, request("GET", user_path(ALICE), token, None, **headers))
-    assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+    for sent in (
+        "absent",
+        "",
+        "Bearer",
+        "Bearer ",
+        "Basic dXNlcjpwYXNz",
+        "Token x",
+        "Bearer \u00e9\u00e8",
+        'Bearer mock-user-token:{"sub":"user:default/nobody"}',
+        "Bearer mock-user-token:{",
+        'Bearer mock-user-token:{"sub":5}',
+    ):
+        async with case(sent):
+            response = await send(port, request("GET", user_path(ALICE), token, None, Authorization=sent))
+            assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
 
 
-async def test_two_credentials(port: int, token: str) -> None:
+async def test_two_credentials(port: int, token: str, case: Case) -> None:
     """The service does not guess which one was meant."""
     twice = request("GET", user_path(ALICE), token).replace(
         b"Host:", f"Authorization: Bearer {token}\r\nHost:".encode()
     )
-    assert (await send(port, twice)).status_code == 401
+    async with case("twice the same"):
+        assert (await send(port, twice)).status_code == 401
 
 
-async def test_a_caller_who_disconnects_in_the_middle_of_a_body(port: int, token: str, litellm: LiteLLMStandIn) -> None:
+async def test_a_caller_who_disconnects_in_the_middle_of_a_body(
+    port: int, token: str, litellm: LiteLLMStandIn, case: Case
+) -> None:
     """Half a body, then nothing: there is no response and no change."""
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(request("POST", USERS, token, as_json(DAVE), Content_Length="500"))
-    await writer.drain()
-    writer.close()
-    await writer.wait_closed()
-    assert litellm.rows.users == {}
+    async with case("half a body"):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request("POST", USERS, token, as_json(DAVE), Content_Length="500"))
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+        assert litellm.rows.users == {}

@@ -27,7 +27,7 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
 
 
 async def test_a_thread_does_what_may_wait(database: Database) -> None:
-    """The beginning of a change waits for the lock, the end for the disk, and what reads or deletes may visit many rows."""
+    """A change waits for the lock and for the disk, and what reads or deletes may visit many rows."""
     statements: Calls = []
     loop_thread = threading.get_ident()
 

@@ -10,6 +10,7 @@ import pytest
 
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE
+from tests.support.requests import let_others_run
 
 ADOPTIONS = f"{BASE}/adoptions"
 OLD = "Alice@Example.com"
@@ -48,6 +49,7 @@ def owners_of(litellm: LiteLLMStandIn, secrets: dict[str, str]) -> set[str]:
 async def finished(client: httpx.AsyncClient, adoption_id: int, *, wait: float = 0) -> Any:
     """The report of an adoption that has ended. `wait` is in seconds: for the real products."""
     for _ in range(5000):
+        await let_others_run()
         report = (await client.get(f"{ADOPTIONS}/{adoption_id}")).json()
         if report["outcome"] != "running":
             return report

@@ -12,12 +12,15 @@ import tempfile
 import threading
 from collections.abc import Callable
 from copy import copy
+from dataclasses import Field, fields
 from functools import cache, partial
+from inspect import Signature, signature
 from pathlib import Path
 from typing import Any
 
 import inflection
 import pytest
+from connexion.middleware import main
 from connexion.operations import OpenAPIOperation
 from connexion.resolver import Resolver
 from connexion.spec import Specification
@@ -27,11 +30,11 @@ from starlette import routing
 from domain import redaction
 from edge import application, binding
 from edge.parameters import Parameters
+from settings import secrets
 from state.database import Database
 
 _PURE = (
     (binding, "get_type_hints"),
-    (binding, "signature"),
     (application, "compile_path"),
     (routing, "compile_path"),
     (inflection, "underscore"),
@@ -43,7 +46,10 @@ def share_what_is_built(patch: pytest.MonkeyPatch) -> None:
     """For all applications of this process, as long as `patch` lasts."""
     for module, name in _PURE:
         patch.setattr(module, name, cache(getattr(module, name)))
+    patch.setattr(binding, "signature", cache(lambda handler: _BoundOnce(signature(handler))))
     patch.setattr(binding, "Parameters", _once(Parameters))
+    patch.setattr(secrets, "fields", lambda settings: _fields(settings.__class__))
+    patch.setattr(main, "inspect_function_arguments", _by_what_is_given(main.inspect_function_arguments))
     read_the_contract_once(patch)
     make = partial(create_async_engine, execution_options={"compiled_cache": _Compiled()})
     patch.setattr("state.sqlite_file.create_async_engine", make)
@@ -102,6 +108,36 @@ def read_the_contract_once(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(Specification, "from_dict", classmethod(parse_once))
     patch.setattr(OpenAPIOperation, "from_spec", classmethod(read_once))
+
+
+@cache
+def _fields(settings: Any) -> tuple[Field[Any], ...]:
+    return fields(settings)
+
+
+class _BoundOnce:
+    """A signature. What `bind` does with the same names again is not done again; what it makes of them nobody reads."""
+
+    def __init__(self, signature: Signature) -> None:
+        self._bind = cache(lambda names: signature.bind(**dict.fromkeys(names)))
+
+    def bind(self, **arguments: Any) -> None:
+        """Raises TypeError."""
+        self._bind(frozenset(arguments))
+
+
+def _by_what_is_given(inspect: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """`inspect`, called once for each middleware and the names of what it is given in advance."""
+    inspected: dict[Any, Any] = {}
+
+    def inspect_once(middleware: Any) -> Any:
+        is_partial = isinstance(middleware, partial)
+        key = (middleware.func, frozenset(middleware.keywords)) if is_partial else middleware
+        if key not in inspected:
+            inspected[key] = inspect(middleware)
+        return inspected[key]
+
+    return inspect_once
 
 
 class _Compiled(dict[tuple[Any, ...], Any]):

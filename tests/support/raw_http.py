@@ -28,7 +28,11 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.stopping = asyncio.Event()
+        self.listening, self.stopping = asyncio.Event(), asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
 
     async def main_loop(self) -> None:
         await self.on_tick(0)
@@ -51,8 +55,7 @@ async def serving(app: ASGIApp, *, port: int = 0, **options: Any) -> AsyncIterat
     config = uvicorn.Config(app, http="httptools", lifespan="on", access_log=False, log_config=None, **options)
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
-        await asyncio.sleep(0)
+    await server.listening.wait()
     try:
         yield listener.getsockname()[1]
     finally:
