@@ -42,7 +42,7 @@ class Connection(aiosqlite.Connection):
     may_write = False
     """Whether its transactions have the lock of the file from their beginning. Their statements are about few rows."""
     _is_behind = False
-    """Whether nobody waits any more for what the thread is doing: all that follows has to."""
+    """Whether the caller of what the thread is doing was cancelled: what follows waits for it."""
 
     async def _execute(self, fn: BuiltinMethodType, *args: Any, **kwargs: Any) -> Any:
         """The driver's way to call a method of sqlite3's connection or cursor. Raises sqlite3.Error, ValueError."""
