@@ -34,6 +34,7 @@ ROOMS = {
         "tests/services/test_refused_by_litellm.py",
         "tests/services/keys/test_report.py",
         "tests/services/keys/test_ids.py::test_the_log_names_the_id",
+        "tests/services/keys/test_ids.py::test_a_key_keeps_its_id",
         "tests/services/keys/test_ids.py::test_the_audit_log_names_the_id",
         "tests/services/tokens/test_exchange.py::test_later_it_gets_a_second_one_and_a_third_ends_the_first",
         "tests/services/tokens/test_guards.py",
