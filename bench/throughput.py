@@ -109,7 +109,7 @@ def operations(run: Bench) -> list[Operation]:
         for service in run.services
         for connections in (1, _CALLERS)
     ]
-    # The exchanges come first: the first sweep of the directory forgets their owner, whom the stub does not list.
+    # The exchanges come first: seven minutes after the start of a run they were refused.
     return exchanges + reads + writes + rotations
 
 

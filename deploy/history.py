@@ -20,7 +20,7 @@ _KNOWN = frozenset(
     {
         "5ec27e41f1d55aa6459827d07a72e9f5bd7a84d7",  # the token in tests/support/redaction.py
         "f0778f3e140a61d5bbbed5430773e52af2f5fba4",  # the head of the private key there
-        "706a6319b9f01a57894f538c760a00769cf8395f",  # the token in examples of openapi.yaml, which says and signs nothing
+        "706a6319b9f01a57894f538c760a00769cf8395f",  # the token in examples of openapi.yaml, which is empty
     }
 )
 """SHA-1 of what looks like a secret and is none."""
