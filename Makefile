@@ -26,7 +26,7 @@ venv := $(VENV)
 bin := $(venv)/bin
 run_stamp := $(venv)/.installed-run
 dev_stamp := $(venv)/.installed-dev
-# $(call install,ENVIRONMENT,WHAT): uv takes seconds where pip takes a minute, which knows the indexes of its configuration.
+# $(call install,ENVIRONMENT,WHAT): uv is many times as fast. Where it fails, pip follows: it reads its own configuration.
 install = $(bin)/uv pip install --quiet --python $(1)/bin/python $(2) \
   || $(1)/bin/python -m pip --disable-pip-version-check --quiet install $(2)
 # The tests that need nothing but this checkout.

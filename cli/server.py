@@ -117,7 +117,7 @@ def _listener_or_exit(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
-        # Whoever connects from now on is answered once the application has started, and not refused.
+        # From now on a caller is not refused, but waits until the application has started.
         listener.listen()
     except OSError as error:
         click.echo(

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -154,9 +157,7 @@ class Database:
         """Its state, without migrating or creating it. Raises DatabaseUnavailableError."""
         with self._unusable():
             if not self._is_postgresql:
-                path = self._engine.url.database or ""
-                found = await asyncio.to_thread(sqlite_file.inspect, path, _revision)
-                return DatabaseState(path, found.revision, REVISION, found.may_create, found.free_bytes)
+                return await asyncio.to_thread(_inspect_file, self._engine.url.database or "")
             async with self._engine.connect() as connection:
                 right = sa.text("select has_schema_privilege(current_user, current_schema(), 'create')")
                 may_create = (await connection.execute(right)).scalar_one()
@@ -221,6 +222,21 @@ async def _is_migrated(connection: AsyncConnection) -> bool:
 def _no_lock(_: AsyncConnection) -> AbstractAsyncContextManager[None]:
     """What writes to SQLite is alone."""
     return nullcontext()
+
+
+def _inspect_file(path: str) -> DatabaseState:
+    """Raises OSError or sqlite3.Error."""
+    file, revision = Path(path), None
+    folder = file.parent if file.parent.exists() else file.parent.parent
+    if file.exists():
+        engine = sa.create_engine(f"sqlite:///file:{file}?mode=ro&uri=true")
+        try:
+            with engine.connect() as connection:
+                revision = _revision(connection)
+        finally:
+            engine.dispose()
+    may_create = os.access(file if file.exists() else folder, os.W_OK)
+    return DatabaseState(path, revision, REVISION, may_create, shutil.disk_usage(folder).free)
 
 
 def _revision(connection: sa.Connection) -> str | None:

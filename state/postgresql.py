@@ -75,7 +75,7 @@ class Connection(psycopg.AsyncConnection[Any]):
         limit = timeout if self.is_patient else patience
         try:
             return await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=limit)
-        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001  # "callers should convert it"
+        except psycopg.errors._WaitTimeout as error:  # noqa: SLF001  # the driver has no public name for it
             self.pgconn.finish()
             raise psycopg.OperationalError(f"the server did not answer within {patience} s") from error
         except asyncio.CancelledError:

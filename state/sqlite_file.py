@@ -1,16 +1,13 @@
-"""SQLite in one file: its engine, its modes, and what is there before the first start."""
+"""SQLite in one file: its engine, and who may read it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import BuiltinMethodType
@@ -49,7 +46,7 @@ class Connection(aiosqlite.Connection):
         if not self._is_behind and self._is_quick(fn, *args[:1]):
             return fn(*args, **kwargs)
         try:
-            result = await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+            result = await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # the driver has no types here
         except asyncio.CancelledError:
             self._is_behind = True
             raise
@@ -63,15 +60,6 @@ class Connection(aiosqlite.Connection):
             return True
         may_be_many_rows = fn.__name__ == "executemany" or sql.startswith("DELETE")
         return self.may_write and self._conn.in_transaction and not may_be_many_rows
-
-
-@dataclass(frozen=True, slots=True)
-class FileState:
-    """What was found of a file, which may not be there: the revision is None before the first start."""
-
-    revision: str | None
-    may_create: bool
-    free_bytes: int
 
 
 def engine(url: URL) -> AsyncEngine:
@@ -107,7 +95,7 @@ def engine(url: URL) -> AsyncEngine:
 
 def _connect(path: str, **options: Any) -> Connection:
     made = Connection(partial(sqlite3.connect, path, **options), _ROWS_AT_ONCE)
-    made._thread.daemon = True  # noqa: SLF001  # as SQLAlchemy does
+    made._thread.daemon = True  # noqa: SLF001  # as SQLAlchemy does: the end of the process does not wait for it
     return made
 
 
@@ -150,18 +138,3 @@ def _close_to_others(file: Path) -> None:
             file.chmod(stat.S_IRUSR | stat.S_IWUSR)
         except PermissionError:
             log.warning("others may use this file, and only its owner can change that", file=str(file))
-
-
-def inspect(path: str, revision_of: Callable[[sa.Connection], str | None]) -> FileState:
-    """Its state, without creating it. Raises OSError, sqlite3.Error, or a DBAPIError."""
-    file, revision = Path(path), None
-    folder = file.parent if file.parent.exists() else file.parent.parent
-    if file.exists():
-        made = sa.create_engine(f"sqlite:///file:{file}?mode=ro&uri=true")
-        try:
-            with made.connect() as connection:
-                revision = revision_of(connection)
-        finally:
-            made.dispose()
-    may_create = os.access(file if file.exists() else folder, os.W_OK)
-    return FileState(revision, may_create, shutil.disk_usage(folder).free)

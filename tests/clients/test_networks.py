@@ -66,10 +66,8 @@ async def test_a_certificate_error_says_which_peer_and_why(
 ) -> None:
     """An unknown authority, an expired certificate, one for another host."""
     authority = Authority(tmp_path)
-    trusted: dict[str, Any] = (
-        {"SSL_CERT_FILE": str(authority.ca)} if trusts_authority else {"SSL_CERT_FILE": "/nowhere"}
-    )
-    printed = await checked(tmp_path, authority.issue(address, days), **trusted)
+    trusted = str(authority.ca) if trusts_authority else "/nowhere"
+    printed = await checked(tmp_path, authority.issue(address, days), SSL_CERT_FILE=trusted)
     assert f"failed   LiteLLM: LiteLLM's certificate is not trusted: {reason}\n" in printed
     for subject in ("signing keys", "clock"):
         assert f"Backstage's {subject}: Backstage's certificate is not trusted: {reason}\n" in printed
