@@ -29,8 +29,8 @@ ROOT = Path(__file__).parent.parent
 BASE = "/api/litellm-orchestrator"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _UVICORN = ["-m", "uvicorn", "--factory", "--http", "httptools", "--loop", "uvloop", "--no-access-log"]
-MANAGER, SOFTWARE = "user:default/manager", "component:default/u10"
-_SOFTWARE = DirectoryEntry(SOFTWARE, SOFTWARE, is_over_budget=False, entity_uid="uid-of-the-component")
+MANAGER, SOFTWARE, SOFTWARE_UID = "user:default/manager", "component:default/u10", "uid-of-the-component"
+_SOFTWARE = DirectoryEntry(SOFTWARE, SOFTWARE, is_over_budget=False, entity_uid=SOFTWARE_UID)
 
 
 @dataclass
@@ -221,5 +221,5 @@ def backstage() -> object:
     org = Org(users={MANAGER: {MEMBERS}})
     org.components = {f"component:default/c{number:03}": Component(MANAGER) for number in range(999)}
     org.components[SOFTWARE] = Component(MANAGER)
-    org.uids[SOFTWARE] = str(_SOFTWARE.entity_uid)
+    org.uids[SOFTWARE] = SOFTWARE_UID
     return BackstageStandIn(org=org).app

@@ -1,7 +1,8 @@
 """A LiteLLM that answers at once with rows in the form of LiteLLM 1.104, so that only our own cost is measured.
 
-It keeps nothing: a user has as many keys as the number at the end of their name says (`user:default/u10`), or one. The
-id of a key that it creates begins with its owner, in hex, as do the ids that `load.lua` asks for.
+It keeps nothing: a user has as many keys as the number at the end of their name says (`user:default/u10`), or one. A
+list of all users has the component only, so that a run may last as long as a sweep of the directory. The id of a key
+that it creates begins with its owner, in hex, as do the ids that `load.lua` asks for.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from urllib.parse import parse_qs
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from bench.processes import SOFTWARE, SOFTWARE_UID
+from clients.litellm.rows import user_annotations
 from standalone.litellm_rows import Rows
 
 Query = dict[str, list[str]]
@@ -28,7 +31,8 @@ def _rows() -> Rows:
 
 @cache
 def _user(user_id: str) -> dict[str, Any]:
-    return _rows().add_user({"user_id": user_id})
+    uid = SOFTWARE_UID if user_id == SOFTWARE else None
+    return _rows().add_user({"user_id": user_id, "metadata": user_annotations(None, None, uid)})
 
 
 @cache
@@ -62,7 +66,7 @@ def _user_page(user_ids: str) -> bytes:
 
 
 def _list_users(query: Query, _: Any) -> bytes:
-    return _user_page(query.get("user_ids", [""])[0])
+    return _user_page(query.get("user_ids", [SOFTWARE])[0])
 
 
 def _user_info(query: Query, _: Any) -> bytes:

@@ -109,8 +109,7 @@ def operations(run: Bench) -> list[Operation]:
         for service in run.services
         for connections in (1, _CALLERS)
     ]
-    # The exchanges come first: seven minutes after the start of a run they were refused.
-    return exchanges + reads + writes + rotations
+    return reads + writes + rotations + exchanges
 
 
 def _caller(run: Bench, name: str) -> tuple[str, str]:
