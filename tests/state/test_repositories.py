@@ -137,6 +137,30 @@ async def test_a_running_change_is_the_claim_on_its_idempotency_key(database: Da
     assert await begun(database, changes, "two", REQUEST, lock=BOB) is not None
 
 
+async def test_an_expired_claim_gives_way_to_the_same_request(database: Database, changes: ChangeTable) -> None:
+    """At once, also where no lock of a user was waited for; who comes next knows what was interrupted."""
+    assert await begun(database, changes, "one", REQUEST, lock=None) is not None
+    await shift(database, change.c.lease_until, 31)
+    opened = await changes.open(Opening(replace(INTENT, operation="two", lock=None), REQUEST))
+    assert opened is not None
+    assert [(row.operation, row.is_running, row.same_request) for row in opened.interrupted] == [("one", False, True)]
+
+
+async def test_a_short_key_that_is_being_made(database: Database, changes: ChangeTable) -> None:
+    """It is its owner's until its change has ended, or its process died."""
+    mint = {"action": Action.KEY_MINT, "lock": None}
+    assert await begun(database, changes, "zero", lock=None) is not None
+    assert await begun(database, changes, "one", target=BOB, **mint) is not None
+    assert (await changes.makes_short_keys(ALICE), await changes.makes_short_keys(BOB)) == (False, True)
+    await shift(database, change.c.lease_until, 31)
+    assert await changes.makes_short_keys(BOB) is False
+    second = await begun(database, changes, "two", **mint)
+    assert second is not None
+    assert await changes.makes_short_keys(ALICE) is True
+    assert await ended(database, changes, second, "two") is True
+    assert await changes.makes_short_keys(ALICE) is False
+
+
 async def test_twenty_changes_at_once_are_one(database: Database, changes: ChangeTable) -> None:
     """The database decides which one is first."""
     begun_changes = await asyncio.gather(*(begun(database, changes, f"o{n}", REQUEST) for n in range(20)))
@@ -167,6 +191,19 @@ async def test_an_interrupted_change_can_be_resumed_once(database: Database, cha
     assert await Events(database).open_event(first) is not None
     assert await ended(database, changes, first, "reconciler", Ending(Outcome.RECONCILED)) is True
     assert await Events(database).open_event(first) is None
+
+
+async def test_what_is_left_to_reconciliation(database: Database, changes: ChangeTable) -> None:
+    """What its process gave up, or did not live to end."""
+    ids = [await begun(database, changes, name, lock=name) for name in ("given up", "dead", "ended")]
+    assert None not in ids
+    given_up, dead, done = (int(number or 0) for number in ids)
+    await shift(database, change.c.lease_until, 31)
+    await changes.interrupt(given_up, "given up")
+    assert await ended(database, changes, done, "ended") is True
+    assert await begun(database, changes, "running") is not None
+    left = await interrupted(database, changes, older_than=-1)
+    assert [number for number, _ in left] == [str(given_up), str(dead)]
 
 
 async def test_retention_deletes_what_has_ended(database: Database, changes: ChangeTable) -> None:
