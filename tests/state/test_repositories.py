@@ -13,7 +13,7 @@ from domain.actions import Action, AuditFilters, Ending, Intent, Outcome
 from domain.due import Kind
 from domain.keys import Revocation
 from domain.rates import RateLimit
-from state.changes import ChangeTable, Found, Opening
+from state.changes import LEASE_SECONDS, ChangeTable, Found, Opening
 from state.database import Database
 from state.deletions import Deletions
 from state.due import DueQueue
@@ -32,6 +32,8 @@ INTENT = Intent("operation-1", ALICE, Action.KEY_CREATE, ALICE, lock=ALICE, requ
 REQUEST = IdempotentRequest("request", "fingerprint")
 DONE = Ending(Outcome.DONE, key_id="ab" * 32, before={"alias": None}, after={"alias": "a"})
 KEPT = KeptAnswer("fingerprint", "key", b"sealed")
+Claim = tuple[str | None, IdempotentRequest | None]
+"""The lock and the request of a change."""
 CREATES = RatePolicy("creates", limit=30, window=60_000)
 
 
@@ -137,18 +139,27 @@ async def test_a_running_change_is_the_claim_on_its_idempotency_key(database: Da
     assert await begun(database, changes, "two", REQUEST, lock=BOB) is not None
 
 
-async def test_an_expired_claim_gives_way_to_the_same_request(database: Database, changes: ChangeTable) -> None:
-    """At once, also where no lock of a user was waited for; who comes next knows what was interrupted."""
-    assert await begun(database, changes, "one", REQUEST, lock=None) is not None
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((None, REQUEST), (None, REQUEST)), ((ALICE, None), (ALICE, REQUEST)), ((BOB, REQUEST), (ALICE, REQUEST))],
+    ids=["the request only", "the lock only", "the request, of another user"],
+)
+async def test_what_a_dead_process_has_gives_way(
+    database: Database, changes: ChangeTable, first: Claim, second: Claim
+) -> None:
+    """At once, once its lease has expired; who comes next knows what was interrupted."""
+    (held, request), (wanted, asked) = first, second
+    assert await begun(database, changes, "one", request, lock=held) is not None
     await shift(database, change.c.lease_until, 31)
-    opened = await changes.open(Opening(replace(INTENT, operation="two", lock=None), REQUEST))
+    opened = await changes.open(Opening(replace(INTENT, operation="two", lock=wanted), asked))
     assert opened is not None
-    assert [(row.operation, row.is_running, row.same_request) for row in opened.interrupted] == [("one", False, True)]
+    found = [(row.operation, row.is_running, row.same_request) for row in opened.interrupted]
+    assert found == [("one", False, request is not None)]
 
 
 async def test_a_short_key_that_is_being_made(database: Database, changes: ChangeTable) -> None:
     """It is its owner's until its change has ended, or its process died."""
-    mint = {"action": Action.KEY_MINT, "lock": None}
+    mint: dict[str, Any] = {"action": Action.KEY_MINT, "lock": None}
     assert await begun(database, changes, "zero", lock=None) is not None
     assert await begun(database, changes, "one", target=BOB, **mint) is not None
     assert (await changes.makes_short_keys(ALICE), await changes.makes_short_keys(BOB)) == (False, True)
@@ -159,6 +170,18 @@ async def test_a_short_key_that_is_being_made(database: Database, changes: Chang
     assert await changes.makes_short_keys(ALICE) is True
     assert await ended(database, changes, second, "two") is True
     assert await changes.makes_short_keys(ALICE) is False
+
+
+@pytest.mark.parametrize("is_postgresql", [False])  # the clock of PostgreSQL cannot be stopped
+async def test_a_lease_ends_at_its_end(database: Database, changes: ChangeTable, clock: Clock) -> None:
+    """For everybody in the same moment."""
+    assert await begun(database, changes, "one", action=Action.KEY_MINT) is not None
+    clock.advance(LEASE_SECONDS)
+    async with database.reading() as connection:
+        (found,) = await changes.find_open(connection, ALICE, None)
+    assert (found.is_running, await changes.makes_short_keys(ALICE)) == (False, False)
+    assert len(await interrupted(database, changes, older_than=0)) == 1
+    assert await interrupted(database, changes, older_than=LEASE_SECONDS) == []
 
 
 async def test_twenty_changes_at_once_are_one(database: Database, changes: ChangeTable) -> None:
