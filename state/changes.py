@@ -187,10 +187,14 @@ class ChangeTable:
 
     async def makes_short_keys(self, owner: str) -> bool:
         """Whether a short key is being made for the owner; not if its process died meanwhile."""
-        query = sa.select(_columns.id).where(_is_open, _columns.action == Action.KEY_MINT, _columns.target == owner)
-        query = query.where(_columns.lease_until > self._database.now()).limit(1)  # null without a holder
+        being_made = sa.exists().where(
+            _is_open,
+            _columns.action == Action.KEY_MINT,
+            _columns.target == owner,
+            _columns.lease_until > self._database.now(),  # null without a holder
+        )
         async with self._database.reading() as connection:
-            return (await connection.execute(query)).first() is not None
+            return bool((await connection.execute(sa.select(being_made))).scalar_one())
 
     async def release_expired(
         self, connection: AsyncConnection, lock: str | None, request: IdempotentRequest | None

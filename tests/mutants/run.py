@@ -39,7 +39,11 @@ ROOMS = {
         "tests/services/tokens/test_exchange.py::test_later_it_gets_a_second_one_and_a_third_ends_the_first",
         "tests/services/tokens/test_guards.py",
     ],
-    "state/changes.py": ["tests/state/test_repositories.py", "tests/services/changes"],
+    "state/changes.py": [
+        "tests/state/test_repositories.py",
+        "tests/services/changes",
+        "tests/services/tokens/test_exchange.py::test_later_it_gets_a_second_one_and_a_third_ends_the_first",
+    ],
     "services/offboarding/*.py": [
         "tests/services/offboarding",
         "tests/services/owners/test_known_secrets.py",
