@@ -25,6 +25,7 @@ EXCHANGES = int(os.environ.get("EXCHANGES", "100"))
 LIFE_SECONDS = 60
 _TOKENS_AT_ONCE = 50
 _GONE_WITHIN_SECONDS = 180
+_DELETED_WITHIN_SECONDS = 180
 RULE = "shop"
 
 
@@ -104,9 +105,13 @@ async def test_no_key_escapes_an_off_boarding(with_rules: Live, provider: Provid
         secrets = [await given(nobody, tokens.pop())]
         exchanges = [asyncio.create_task(exchange(nobody, token, client_id=RULE)) for token in tokens]
         await asyncio.wait(exchanges, return_when=asyncio.FIRST_COMPLETED)
-        assert (await bob.delete(user_path(CHECKOUT))).status_code in (200, 204)
+        # A hundred at once may be more than LiteLLM answers in time: an admin asks again; nobody got those keys.
+        began = time.monotonic()
+        while (deleted := await bob.delete(user_path(CHECKOUT))).status_code in (503, 504):
+            assert time.monotonic() - began < _DELETED_WITHIN_SECONDS
+            await asyncio.sleep(int(deleted.headers.get("Retry-After", 1)))
+        assert deleted.status_code in (200, 204)
         answers = await asyncio.gather(*exchanges)
-        # A hundred at once may be more than LiteLLM answers in time: nobody was given those keys.
         assert {answer.status_code for answer in answers} <= {200, 400, 503, 504}
         secrets += [answer.json()["access_token"] for answer in answers if answer.status_code == 200]
         assert {await with_rules.products.chat(secret) for secret in secrets} == {401}
