@@ -126,16 +126,37 @@ def test_the_wheel_needs_what_it_declares(tmp_path: Path) -> None:
     assert int(run(tmp_path / "bin" / "python", "-W", "error", "-c", imports, cwd=tmp_path)) > 80
 
 
+def test_the_package_imports_the_client_at_its_first_use(wheel: Path, tmp_path: Path) -> None:
+    """Whatever is used first, it is there, with the modules that come with it; what does not exist is an error."""
+    script = """if True:
+        import sys, litellm_orchestrator_client as package
+        assert "httpx" not in sys.modules
+        assert {*package.__all__} <= {*dir(package)}
+        print(package.models.User.__name__, package.client.__name__, package.types.__name__)
+        print(*(getattr(package, name).__name__ for name in package.__all__), hasattr(package, "nobody"))
+        from litellm_orchestrator_client import *
+        assert Client is package.client.Client
+    """
+    assert run(sys.executable, "-c", script, cwd=tmp_path, PYTHONPATH=str(wheel)).splitlines() == [
+        "User litellm_orchestrator_client.client litellm_orchestrator_client.types",
+        "Client OrchestratorError TokenError async_pages exchange pages result False",
+    ]
+
+
 def test_python_code_that_uses_it_is_type_checked(wheel: Path, tmp_path: Path) -> None:
-    """Its tests and the example of its README, strictly; a field that does not exist is an error."""
+    """Its tests and the example of its README, strictly; a name or a field that does not exist is an error."""
     shutil.copytree(SDK / "python" / "tests", tmp_path / "tests")
     signed_in = f"import os\n\n\ndef backstage_token() -> str:\n    return {TOKEN!r}\n\n\n"
     (tmp_path / "example.py").write_text(signed_in + example("python", "python"))
     mypy = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache")
     assert "Success" in run(*mypy, "tests", "example.py", cwd=tmp_path, MYPYPATH=str(wheel))
-    (tmp_path / "wrong.py").write_text("from litellm_orchestrator_client.models import User\n\nprint(User.budget)\n")
-    with pytest.raises(AssertionError, match='"type\\[User\\]" has no attribute "budget"'):
+    (tmp_path / "wrong.py").write_text(
+        "from litellm_orchestrator_client import Nobody\n"
+        "from litellm_orchestrator_client.models import User\n\nprint(User.budget, Nobody)\n"
+    )
+    with pytest.raises(AssertionError, match='"type\\[User\\]" has no attribute "budget"') as raised:
         run(*mypy, "wrong.py", cwd=tmp_path, MYPYPATH=str(wheel))
+    assert 'Module "litellm_orchestrator_client" has no attribute "Nobody"' in str(raised.value)
 
 
 async def test_the_examples_do_what_they_say(wheel: Path, package: Path, tmp_path: Path) -> None:
