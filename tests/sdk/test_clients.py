@@ -29,7 +29,6 @@ from standalone.litellm import MASTER_KEY, LiteLLMStandIn
 from tests.conftest import ALICE, BASE
 from tests.support.clients import (
     DIST,
-    NODE_MODULES,
     SDK,
     command_tests,
     install_package,
@@ -56,8 +55,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project that has the tarball, and the tests of the client."""
-    return install_package(tmp_path_factory.mktemp("typescript"))
+    """A project that has the tarball, the tests of the client, and the example of its README."""
+    code = f"const backstageToken = () => {TOKEN!r};\n" + example("typescript", "ts")
+    return install_package(tmp_path_factory.mktemp("typescript"), example=code)
 
 
 def example(language: str, marker: str) -> str:
@@ -110,32 +110,57 @@ def test_the_command(wheel: Path) -> None:
 
 def test_the_wheel_needs_what_it_declares(tmp_path: Path) -> None:
     """In an environment of its own, each module can be imported; the command without its extra says what it needs."""
-    run(sys.executable, "-m", "venv", tmp_path, cwd=tmp_path)
+    run(sys.executable, "-m", "venv", "--without-pip", tmp_path, cwd=tmp_path)
+    python, key = (tmp_path / "bin" / name for name in ("python", "litellm-key"))
+    pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "install", "--quiet")
     [built] = DIST.glob("*.whl")
-    pip, key = (tmp_path / "bin" / name for name in ("pip", "litellm-key"))
-    run(pip, "install", "--quiet", "--disable-pip-version-check", built, cwd=tmp_path)
+    run(*pip, built, cwd=tmp_path)
     with pytest.raises(AssertionError, match=r"pip install 'litellm-orchestrator-client\[cli\]'"):
         run(key, "token", cwd=tmp_path)
-    run(pip, "install", "--quiet", "--disable-pip-version-check", f"{built}[cli]", cwd=tmp_path)
+    run(*pip, f"{built}[cli]", cwd=tmp_path)
     assert "litellm-key, version" in run(key, "--version", cwd=tmp_path)
     imports = """if True:
         import pkgutil, litellm_orchestrator_client as package
         modules = list(pkgutil.walk_packages(package.__path__, "litellm_orchestrator_client."))
         print(len([__import__(module.name) for module in modules]))
     """
-    assert int(run(tmp_path / "bin" / "python", "-W", "error", "-c", imports, cwd=tmp_path)) > 80
+    assert int(run(python, "-W", "error", "-c", imports, cwd=tmp_path)) > 80
+
+
+def test_the_package_imports_the_client_at_its_first_use(wheel: Path, tmp_path: Path) -> None:
+    """Whatever is used first, it is there, with the modules that come with it; what does not exist is an error."""
+    script = """if True:
+        import sys, litellm_orchestrator_client as package
+        assert "httpx" not in sys.modules
+        assert {*package.__all__} <= {*dir(package)}
+        print(package.models.User.__name__, package.client.__name__, package.types.__name__)
+        print(*(getattr(package, name).__name__ for name in package.__all__), hasattr(package, "nobody"))
+        from litellm_orchestrator_client import *
+        assert Client is package.client.Client
+    """
+    assert run(sys.executable, "-c", script, cwd=tmp_path, PYTHONPATH=str(wheel)).splitlines() == [
+        "User litellm_orchestrator_client.client litellm_orchestrator_client.types",
+        "Client OrchestratorError TokenError async_pages exchange pages result False",
+    ]
 
 
 def test_python_code_that_uses_it_is_type_checked(wheel: Path, tmp_path: Path) -> None:
-    """Its tests and the example of its README, strictly; a field that does not exist is an error."""
+    """Its tests and the example of its README, strictly; a name or a field that does not exist is an error."""
     shutil.copytree(SDK / "python" / "tests", tmp_path / "tests")
     signed_in = f"import os\n\n\ndef backstage_token() -> str:\n    return {TOKEN!r}\n\n\n"
     (tmp_path / "example.py").write_text(signed_in + example("python", "python"))
+    shutil.copytree(
+        DIST / "python" / ".mypy_cache", tmp_path / "cache"
+    )  # what the build found out about other packages
     mypy = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache")
     assert "Success" in run(*mypy, "tests", "example.py", cwd=tmp_path, MYPYPATH=str(wheel))
-    (tmp_path / "wrong.py").write_text("from litellm_orchestrator_client.models import User\n\nprint(User.budget)\n")
-    with pytest.raises(AssertionError, match='"type\\[User\\]" has no attribute "budget"'):
+    (tmp_path / "wrong.py").write_text(
+        "from litellm_orchestrator_client import Nobody\n"
+        "from litellm_orchestrator_client.models import User\n\nprint(User.budget, Nobody)\n"
+    )
+    with pytest.raises(AssertionError, match='"type\\[User\\]" has no attribute "budget"') as raised:
         run(*mypy, "wrong.py", cwd=tmp_path, MYPYPATH=str(wheel))
+    assert 'Module "litellm_orchestrator_client" has no attribute "Nobody"' in str(raised.value)
 
 
 async def test_the_examples_do_what_they_say(wheel: Path, package: Path, tmp_path: Path) -> None:
@@ -143,8 +168,6 @@ async def test_the_examples_do_what_they_say(wheel: Path, package: Path, tmp_pat
     (tmp_path / "example.py").write_text(
         f"import os\n\nbackstage_token = lambda: {TOKEN!r}\n" + example("python", "python")
     )
-    (package / "example.ts").write_text(f"const backstageToken = () => {TOKEN!r};\n" + example("typescript", "ts"))
-    run(NODE_MODULES / ".bin" / "tsc", "--project", package, cwd=package)
     commands = {tmp_path: (sys.executable, "example.py"), package: ("node", "example.js")}
     nothing = tmp_path / "nothing.yaml"
     nothing.write_text("{}\n")

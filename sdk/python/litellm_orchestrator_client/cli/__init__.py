@@ -1,4 +1,7 @@
-"""`litellm-key`: signs a machine in once, and gives each tool a key that renews itself. Needs the extra `[cli]`."""
+"""`litellm-key`: signs a machine in once, and gives each tool a key that renews itself. Needs the extra `[cli]`.
+
+Tools wait for `token` before their requests: what it does not need for a key that it has is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,6 @@ def main() -> None:
     """The console script."""
     if missing := [name for name in _NEEDED if find_spec(name) is None]:
         sys.exit(f"litellm-key needs {', '.join(missing)}: pip install 'litellm-orchestrator-client[cli]'")
-    from .commands import cli  # noqa: PLC0415  # only now is everything there that it imports
+    from .commands import cli  # only now is everything there that it imports
 
     cli()

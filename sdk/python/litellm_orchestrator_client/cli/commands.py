@@ -6,27 +6,21 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 
-from .configure import TOOLS, Call, configure_tool, undo_tool
 from .environment import as_shell, variables
 from .errors import CommandError, SignInFirstError, UnreachableError
 from .machine import Machine
 from .renewal import in_words
 from .session import Session, Tokens
-from .signin import Approval, device_name, show
 from .store import IN_KEYRING, LockedError
-from .wire import service_url
-from .workload import token_source, watch, write_key
 
 _EXIT_CODES = """
 \b
@@ -34,6 +28,7 @@ Exit codes: 0 done · 2 sign in first · 3 the service refused · 4 the service 
             1 anything else, such as a folder that cannot be written or a wrong option
 """
 _CANNOT_RUN, _NO_PROGRAM = 126, 127
+_TOOLS = ("claude-code", "codex", "opencode")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -93,6 +88,11 @@ def login(machine: Machine, url: str, *, no_browser: bool, no_keyring: bool, all
     URL is the service's address, such as https://portal.example.com. You approve it in a browser, here or on another
     machine, where you are signed in with Backstage, and choose there whose keys these shall be.
     """
+    from importlib.metadata import version
+
+    from .signin import Approval, device_name, show
+    from .wire import service_url
+
     service, store = service_url(url, allow_http=allow_http), machine.store()
     store.prepare()
     wire = machine.wire(service)
@@ -223,6 +223,8 @@ def exec_(machine: Machine, service: str | None, owner: str | None, command: tup
 def _become(program: str, command: tuple[str, ...], environment: dict[str, str]) -> NoReturn:
     """This process becomes the program, so that signals reach it. Windows cannot do that, and waits for it."""
     if sys.platform == "win32":
+        import subprocess
+
         sys.exit(subprocess.run([program, *command[1:]], env=environment, check=False).returncode)  # noqa: S603  # its purpose
     os.execve(program, list(command), environment)  # noqa: S606  # its purpose
 
@@ -288,7 +290,7 @@ def _row(machine: Machine, session: Session) -> dict[str, str]:
 
 
 @cli.command(epilog=_EXIT_CODES)
-@click.argument("tool", type=click.Choice(sorted(TOOLS)))
+@click.argument("tool", type=click.Choice(_TOOLS))
 @_which
 @click.option("--dry-run", is_flag=True, help="Say what would change, and change nothing.")
 @click.option("--undo", is_flag=True, help="Take back what this command changed.")
@@ -300,6 +302,8 @@ def configure(
 
     It writes the tool's settings for you; everything else in them stays as it is. --dry-run shows what it would write.
     """
+    from .configure import TOOLS, Call, configure_tool, undo_tool
+
     if undo:
         said = undo_tool(TOOLS[tool], machine, dry_run=dry_run)
     else:
@@ -334,6 +338,8 @@ def exchange(  # noqa: PLR0917  # click passes them by name
     Exchanges its own OpenID token for a key of minutes, by the rule RULE of the service; nobody signs in. In a job of
     GitHub Actions or GitLab CI the token is found without --token-file.
     """
+    from .workload import token_source, watch, write_key
+
     if watching and target is None:
         raise click.UsageError("--watch needs --to FILE")
     if watching and token_file == "-":  # noqa: S105  # stdin

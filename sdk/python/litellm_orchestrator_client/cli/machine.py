@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import webbrowser
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import httpx
 from platformdirs import user_data_path
 
 from .clock import Clock, SystemClock
@@ -18,7 +17,11 @@ from .renewal import Renewal
 from .ring import Ring
 from .session import Session, owner_ref
 from .store import Store
-from .wire import Wire, service_url
+
+if TYPE_CHECKING:
+    import httpx
+
+    from .wire import Wire
 
 
 def _has_browser(environ: Mapping[str, str]) -> bool:
@@ -28,6 +31,12 @@ def _has_browser(environ: Mapping[str, str]) -> bool:
     return platform.system() != "Linux" or bool(environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY"))
 
 
+def _open_page(url: str) -> bool:
+    import webbrowser
+
+    return webbrowser.open(url)
+
+
 @dataclass
 class Machine:
     """Clock, environment, folder, keyring, browser, network."""
@@ -35,7 +44,7 @@ class Machine:
     clock: Clock = field(default_factory=SystemClock)
     environ: MutableMapping[str, str] = field(default_factory=lambda: os.environ)
     ring: Ring = field(default_factory=Ring)
-    open_page: Callable[[str], bool] = webbrowser.open
+    open_page: Callable[[str], bool] = _open_page
     transport: httpx.BaseTransport | None = None
 
     @property
@@ -60,6 +69,8 @@ class Machine:
 
     def wire(self, service: str) -> Wire:
         """The requests to a service."""
+        from .wire import Wire
+
         return Wire(service, self.clock, transport=self.transport)
 
     def renewal(self) -> Renewal:
@@ -68,9 +79,14 @@ class Machine:
 
     def choose(self, service: str | None, owner: str | None) -> Session:
         """The session that is meant: the last sign-in of those that match. Raises SignInFirstError if none does."""
+        sessions = self.store().list()
         service = service or self.environ.get("LITELLM_KEY_SERVICE")
-        wanted = service_url(service, allow_http=True) if service else None
-        found = [session for session in self.store().list() if wanted in {None, session.service}]
+        found = [session for session in sessions if not service or session.service == service]
+        if service and not found:  # as a person writes it; `configure` writes the session's own
+            from .wire import service_url
+
+            wanted = service_url(service, allow_http=True)
+            found = [session for session in sessions if session.service == wanted]
         if not found:
             raise SignInFirstError(f"Sign in first: litellm-key login {service or 'https://…'}")
         if owner is None:
@@ -85,6 +101,8 @@ class Machine:
 
     def named_service(self, service: str | None) -> str:
         """The service that is meant, also where nobody is signed in. Raises CommandError if nothing says which."""
+        from .wire import service_url
+
         named = service or self.environ.get("LITELLM_KEY_SERVICE")
         if named:
             return service_url(named)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import click
-import httpx
 
 from .clock import Clock, Moment
 from .errors import CommandError, RefusedError, SignInFirstError, UnreachableError
 from .session import Session, Tokens
 from .store import LONGEST_RENEWAL, BusyError, CannotLockError, Status, Store
-from .wire import Wire, still_works
+
+if TYPE_CHECKING:
+    import httpx
+
+    from .wire import Wire
 
 # Seconds in which one process relies on what another has just found out.
 _NEWS = 5.0
@@ -56,15 +60,18 @@ class Renewal:
             if self._is_news(status.worked):
                 return tokens
             age = tokens.received.age(self.clock)
-            if (age is not None and age < _NEW) or still_works(
-                tokens.key, tokens.litellm_url, transport=self.transport
-            ):
+            if (age is not None and age < _NEW) or self._still_works(tokens):
                 self.store.note(session, replace(status, worked=Moment.now(self.clock)))
                 return tokens
             tokens = replace(tokens, key_life=0.0)  # LiteLLM knows better
         if self._is_news(status.failed):
             return self._while_good(tokens, UnreachableError(status.why))
         return self._renewed(session, tokens)
+
+    def _still_works(self, tokens: Tokens) -> bool:
+        from .wire import still_works
+
+        return still_works(tokens.key, tokens.litellm_url, transport=self.transport)
 
     def _renewed(self, session: Session, tokens: Tokens) -> Tokens:
         try:

@@ -33,7 +33,7 @@ class RingError(Exception):
 
 def _system() -> Backend | None:
     """The best backend here; None if there is none that keeps secrets from others."""
-    import keyring  # noqa: PLC0415  # a sixth of a second, which most calls do not need
+    import keyring
 
     backend = keyring.get_keyring()
     return backend if backend.priority >= 1 else None
@@ -47,7 +47,7 @@ def _check_unlocked(backend: Backend) -> None:
     first = next(iter(getattr(backend, "backends", ())), backend)
     if type(first).__module__ != "keyring.backends.SecretService":
         return
-    import secretstorage  # noqa: PLC0415  # only there where a Secret Service is
+    import secretstorage  # only there where a Secret Service is
 
     with closing(secretstorage.dbus_init()) as connection:
         if secretstorage.Collection(connection).is_locked():

@@ -14,8 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from . import files
 from .clock import Moment
 from .errors import CommandError, SignInFirstError
@@ -135,6 +133,8 @@ class Store:
     @contextmanager
     def locked(self, session: Session, patience: float = LONGEST_RENEWAL) -> Iterator[None]:
         """Nobody else on this machine renews this session meanwhile. Raises BusyError and CannotLockError."""
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self._path(session, ".lock"), timeout=patience, mode=0o600)
         try:
             lock.acquire()

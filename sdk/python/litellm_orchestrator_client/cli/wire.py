@@ -7,13 +7,12 @@ import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-
-from litellm_orchestrator_client.client import Client, exchange
 
 from .clock import Clock, Moment
 from .errors import CommandError, RefusedError, UnreachableError
@@ -22,6 +21,8 @@ from .session import Tokens
 CLIENT_ID = "litellm-key"
 BASE = "/api/litellm-orchestrator"
 _DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+_TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # no secret
+_JWT = "urn:ietf:params:oauth:token-type:jwt"
 _TIMES = 2
 _WAITS, _SOON = 4, 1.0
 """How often the service is asked again that says "in a second", as it does while the same request is running."""
@@ -102,7 +103,7 @@ class Wire:
         self._http = http_client(
             httpx.Timeout(4.0, connect=3.0),
             transport,
-            lambda **options: Client(service, attempts=1, **options).get_httpx_client(),
+            partial(httpx.Client, base_url=service),
         )
 
     def device_code(self, device_name: str, tool: str) -> DeviceCode:
@@ -147,7 +148,8 @@ class Wire:
 
     def exchange(self, rule: str, token: str) -> tuple[str, float]:
         """A key for a workload's own token, and the seconds for which it works."""
-        body = self._post("token", exchange(rule, token).to_dict())
+        form = {"grant_type": _TOKEN_EXCHANGE, "client_id": rule, "subject_token": token, "subject_token_type": _JWT}
+        body = self._post("token", form)
         try:
             return _secret(body["access_token"]), float(body["expires_in"])
         except (KeyError, TypeError, ValueError) as error:

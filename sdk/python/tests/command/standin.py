@@ -39,6 +39,12 @@ class FakeClock:
         self.up += seconds
 
 
+class HastyClock(SystemClock):
+    """The machine's own, for who waits for nobody."""
+
+    sleep = staticmethod(lambda _: None)
+
+
 @dataclass
 class Ongoing:
     """A session: its newest refresh token, and the one before it with the answer that it got, and when."""

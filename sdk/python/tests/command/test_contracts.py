@@ -20,7 +20,7 @@ import httpx
 import pytest
 
 from .standin import StandIn
-from .test_programs import COMMAND, home, outdated, real, run, signed_in
+from .test_programs import COMMAND, home, outdated, real, run_here, signed_in
 
 __all__ = ("home", "real", "signed_in")
 
@@ -49,10 +49,10 @@ def helper(request: pytest.FixtureRequest, installed: dict[str, str], tmp_path: 
         )  # fmt: skip
 
     if request.param == "Claude Code":
-        assert run(installed, "configure", "claude-code").returncode == 0
+        run_here(installed, "configure", "claude-code")
         line = json.loads((tmp_path / ".claude" / "settings.json").read_text())["apiKeyHelper"]
         return lambda: called(["/bin/sh", "-c", line], 60)
-    assert run(installed, "configure", "codex").returncode == 0
+    run_here(installed, "configure", "codex")
     auth = tomllib.loads((tmp_path / ".codex" / "config.toml").read_text())["model_providers"]["litellm-key"]["auth"]
     return lambda: called([auth["command"], *auth["args"]], auth["timeout_ms"] / 1000)
 
@@ -124,7 +124,7 @@ for (const providerID of ["litellm-key", "another"]) {
 @pytest.mark.skipif(shutil.which("node") is None, reason="opencode's plugins are JavaScript")
 def test_opencode_sends_the_key_to_litellm_alone(installed: dict[str, str], tmp_path: Path, real: StandIn) -> None:
     """The plugin sets the header of a request to its own provider; without a key the request fails."""
-    assert run(installed, "configure", "opencode").returncode == 0
+    run_here(installed, "configure", "opencode")
     plugin = tmp_path / "plugin.mjs"
     plugin.write_text((tmp_path / ".config" / "opencode" / "plugins" / "litellm-key.js").read_text())
     (tmp_path / "calls.mjs").write_text(_CALLS % json.dumps(str(plugin)))

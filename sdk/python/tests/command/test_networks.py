@@ -12,16 +12,20 @@ from threading import Thread
 
 import pytest
 
-from .standin import StandIn, running
-from .test_programs import home, outdated, real, run
-
-__all__ = ("home", "real")
+from .conftest import Laptop
+from .standin import FakeClock, StandIn, running
 
 _AUTHORITY = (
     "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 2 -subj /CN=Company "
     "-addext subjectAltName=IP:127.0.0.1 -addext keyUsage=critical,keyCertSign,digitalSignature "
     "-keyout server.key -out authority.pem"
 )
+
+
+@pytest.fixture(autouse=True)
+def _default_authorities(_network: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless a test names others."""
+    monkeypatch.delenv("SSL_CERT_DIR")
 
 
 @pytest.fixture
@@ -35,20 +39,14 @@ def authorities(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def encrypted(authorities: Path) -> Iterator[StandIn]:
+def encrypted(authorities: Path, clock: FakeClock) -> Iterator[StandIn]:
     """A service with a certificate of the company."""
-    standin = StandIn()
+    standin = StandIn(clock)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authorities / "authority.pem", authorities / "server.key")
     standin.socket = context.wrap_socket(standin.socket, server_side=True)
     with running(standin):
         yield standin
-
-
-def login(home: dict[str, str], standin: StandIn, address: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """The first poll comes after a second."""
-    standin.next_answers = [(200, standin.answer("device_authorization", {})[1] | {"interval": 0})]
-    return run(home, "login", address, *options)
 
 
 @pytest.mark.parametrize(
@@ -60,20 +58,18 @@ def login(home: dict[str, str], standin: StandIn, address: str, *options: str) -
         ("REQUESTS_CA_BUNDLE", ""),
     ],
 )
-def test_an_authority_of_the_company(
-    home: dict[str, str], encrypted: StandIn, authorities: Path, variable: str, value: str
+def test_an_authority_of_the_company(  # noqa: PLR0917  # a case has two values
+    laptop: Laptop, encrypted: StandIn, authorities: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     """Signing in, a renewal, signing out; without the variable the sentence names one."""
     address = f"https://127.0.0.1:{encrypted.server_port}"
-    refused = login(home, encrypted, address)
-    assert refused.returncode == 4
-    assert "a certificate that this machine does not trust: set SSL_CERT_FILE" in refused.stderr
-    trusting = home | {variable: str(authorities / value)}
-    done = login(trusting, encrypted, address)
-    assert done.returncode == 0, done.stderr
-    outdated(home, 0.0)
-    assert run(trusting, "token").stdout == "sk-3\n"
-    assert run(trusting, "logout").returncode == 0
+    said = laptop("login", address, code=4).stderr
+    assert "a certificate that this machine does not trust: set SSL_CERT_FILE" in said
+    monkeypatch.setenv(variable, str(authorities / value))
+    laptop("login", address)
+    laptop.clock.passes(43_200)
+    assert laptop.key() == "sk-3"
+    laptop("logout")
     assert encrypted.sessions["session-1"].ended
 
 
@@ -117,26 +113,26 @@ def _pass_on(source: socket.socket, target: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-def test_a_proxy_for_https(home: dict[str, str], encrypted: StandIn, authorities: Path, variable: str) -> None:
+def test_a_proxy_for_https(
+    laptop: Laptop, encrypted: StandIn, authorities: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
     """Every connection goes through it, encrypted to the service; `NO_PROXY` leaves it out."""
     proxy = Tunnels(encrypted.server_port)
     Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-    around = home | {
-        variable: f"http://127.0.0.1:{proxy.server_port}",
-        "SSL_CERT_FILE": str(authorities / "authority.pem"),
-    }
+    monkeypatch.setenv(variable, f"http://127.0.0.1:{proxy.server_port}")
+    monkeypatch.setenv("SSL_CERT_FILE", str(authorities / "authority.pem"))
     try:
-        done = login(around, encrypted, "https://127.0.0.1:1")
-        assert done.returncode == 0, done.stderr
+        laptop("login", "https://127.0.0.1:1")
         assert set(proxy.asked) == {"127.0.0.1:1"}
-        assert run(around | {"NO_PROXY": "127.0.0.1"}, "login", "https://127.0.0.1:1").returncode == 4
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        laptop("login", "https://127.0.0.1:1", code=4)
     finally:
         proxy.shutdown()
         proxy.server_close()
 
 
-def test_a_proxy_for_http(home: dict[str, str], real: StandIn) -> None:
+def test_a_proxy_for_http(laptop: Laptop, service: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only it knows the name of the service."""
-    done = login(home | {"HTTP_PROXY": real.origin}, real, "http://portal.invalid", "--allow-http")
-    assert done.returncode == 0, done.stderr
-    assert "Signed in at http://portal.invalid/api/litellm-orchestrator" in done.stderr
+    monkeypatch.setenv("HTTP_PROXY", service.origin)
+    said = laptop("login", "http://portal.invalid", "--allow-http").stderr
+    assert "Signed in at http://portal.invalid/api/litellm-orchestrator" in said

@@ -11,10 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from litellm_orchestrator_client.cli.commands import cli
 from litellm_orchestrator_client.cli.environment import as_shell
+from litellm_orchestrator_client.cli.machine import Machine
+from litellm_orchestrator_client.cli.ring import Ring
 
 from .conftest import Laptop
-from .standin import StandIn, running
+from .standin import HastyClock, StandIn, running
 
 COMMAND = (sys.executable, "-m", "litellm_orchestrator_client.cli")
 
@@ -40,13 +44,16 @@ def run(home: dict[str, str], *arguments: str, stdin: str = "") -> subprocess.Co
     return subprocess.run([*COMMAND, *arguments], env=home, input=stdin, capture_output=True, text=True, check=False)
 
 
+def run_here(home: dict[str, str], *arguments: str) -> None:
+    """In this process, for what a test only needs: one of its own has to start, and waits for the first poll."""
+    machine = Machine(clock=HastyClock(), environ=home, ring=Ring(lambda: None))
+    done = CliRunner().invoke(cli, arguments, obj=machine)
+    assert done.exit_code == 0, done.output
+
+
 @pytest.fixture
 def signed_in(home: dict[str, str], real: StandIn) -> dict[str, str]:
-    """The first poll comes after a second."""
-    begun = real.answer("device_authorization", {})[1] | {"interval": 0}
-    real.next_answers = [(200, begun)]
-    done = run(home, "login", real.origin)
-    assert done.returncode == 0, done.stderr
+    run_here(home, "login", real.origin)
     return home
 
 
@@ -58,6 +65,40 @@ def outdated(home: dict[str, str], life: float, age: float = 0.0) -> None:
     body["tokens"]["received"] = {name: value - age for name, value in body["tokens"]["received"].items()}
     path.write_text(json.dumps(body))
     path.with_suffix(".status").unlink()
+
+
+_SHOWS_IMPORTS = """
+import sys
+from litellm_orchestrator_client.cli import main
+try:
+    main()
+finally:
+    print(*sys.modules, file=sys.stderr)
+"""
+_CLIENT = "litellm_orchestrator_client"
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("token",), ("token", "--service", "SERVICE")], ids=" ".join)
+def test_a_key_that_is_there_is_printed_at_once(
+    signed_in: dict[str, str], real: StandIn, arguments: tuple[str, ...]
+) -> None:
+    """A tool waits for it: nothing is imported that only a request, a sign-in, a keyring or a tool's settings need."""
+    named = [real.service if word == "SERVICE" else word for word in arguments]
+    command = [sys.executable, "-c", _SHOWS_IMPORTS, *named]
+    done = subprocess.run(command, env=signed_in, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(("sk-2\n", "litellm-key, version"))
+    slow = {
+        "asyncio",
+        "attrs",
+        "httpx",
+        "keyring",
+        "ssl",
+        "subprocess",
+        "tomlkit",
+        f"{_CLIENT}.client",
+        f"{_CLIENT}.models",
+    }
+    assert not slow & set(done.stderr.split())
 
 
 @pytest.mark.parametrize("life", [0.0, 14_400.0], ids=["over", "due"])

@@ -34,7 +34,7 @@ def boom(*_: object, **__: object) -> Any:
         (f"{_CLI}.store.Store.note", ("login", "URL")),
         (f"{_CLI}.wire._secret", ("login", "URL")),
         (f"{_CLI}.session.Tokens.from_json", ("token",)),
-        (f"{_CLI}.renewal.still_works", ("token",)),
+        (f"{_CLI}.wire.still_works", ("token",)),
         (f"{_CLI}.wire.Wire._body", ("token",)),
         (f"{_CLI}.store.Store.update", ("token",)),
         ("httpx.Client.send", ("token",)),
@@ -45,7 +45,7 @@ def boom(*_: object, **__: object) -> Any:
         (f"{_CLI}.configure.tools._models", ("configure", "opencode")),
         (f"{_CLI}.configure.files.replace", ("configure", "claude-code")),
         ("httpx.Client.post", ("logout",)),
-        (f"{_CLI}.commands.write_key", ("exchange", "rule", "--token-file", "TOKEN", "--to", "TOKEN")),
+        (f"{_CLI}.workload.write_key", ("exchange", "rule", "--token-file", "TOKEN", "--to", "TOKEN")),
     ],
 )
 def test_a_fault_in_a_command(  # noqa: PLR0917  # a case has two values
