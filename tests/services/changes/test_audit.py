@@ -192,11 +192,14 @@ async def test_invalid_queries_are_refused(bob: httpx.AsyncClient, query: str) -
 
 
 async def test_no_secret_is_stored(make_service: MakeService, litellm: LiteLLMStandIn, tmp_path: Path) -> None:
-    """Neither a key's own secret, nor a secret in another field."""
+    """Neither a key's own secret, nor a secret in another field, before a change and after it, by either id."""
     alice = make_service().signed_in(ALICE)
     canary = "sk-canary-in-a-field"
     answer = await alice.post(keys_path(ALICE), json={"alias": canary, "metadata": {canary: canary}})
     new = await alice.post(f"{keys_path(ALICE, answer.json()['keyId'])}/regenerate", json={"overlap": 5})
+    for key_id in (new.json()["keyId"], new.json()["id"]):
+        changed = await alice.patch(keys_path(ALICE, key_id), json={"metadata": {canary: canary}})
+        assert changed.status_code == 200
     await alice.post(f"{BASE}/keys/report", json={"key": new.json()["keySecret"]})
     stored = stored_in(tmp_path)
     for secret in (canary, answer.json()["keySecret"], new.json()["keySecret"]):

@@ -308,17 +308,25 @@ def joined(*parts: str) -> bytes:
 
 
 async def test_the_database_and_the_root_in_it_reveal_nothing(alice: httpx.AsyncClient, tmp_path: Path) -> None:
-    """Whoever has the database, or LiteLLM's master key without it, and guesses the Idempotency-Key, opens nothing."""
+    """It takes the database, LiteLLM's master key and the Idempotency-Key to open an answer; two open nothing."""
     assert (await alice.post(keys_path(ALICE), headers=NAMED)).status_code == 201
     with closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
         ((root,),) = database.execute("select secret from root").fetchall()
         kept = [sealed for (sealed,) in database.execute("select sealed from kept_answer")]
     assert (len(root), len(kept)) == (32, 1)
-    for salt, secret in ((None, root), (root, root), (root, b""), (None, b""), (None, MASTER_KEY.encode())):
-        derived = HKDF(SHA256(), 32, salt, joined("seal", ALICE, NAMED["Idempotency-Key"])).derive(secret)
-        for sealed in kept:
-            with pytest.raises(InvalidToken):
-                Fernet(base64.urlsafe_b64encode(derived)).decrypt(sealed)
+    named, master_key = joined("seal", ALICE, NAMED["Idempotency-Key"]), MASTER_KEY.encode()
+
+    def opened(salt: bytes | None, secret: bytes, purpose: bytes = named) -> bytes:
+        derived = HKDF(SHA256(), 32, salt, purpose).derive(secret)
+        return Fernet(base64.urlsafe_b64encode(derived)).decrypt(kept[0])
+
+    for salt, secret in ((None, root), (root, root), (root, b""), (None, b""), (None, master_key)):
+        with pytest.raises(InvalidToken):
+            opened(salt, secret)
+    for purpose in (b"", joined("seal", ALICE, ""), joined("seal", ALICE, "another")):
+        with pytest.raises(InvalidToken):
+            opened(root, master_key, purpose)
+    assert b'"secret":' in opened(root, master_key)
 
 
 @pytest.mark.parametrize("key", ["", "a b", "x" * 256, "ü"])

@@ -264,6 +264,16 @@ async def test_a_user_who_was_removed_is_created_again_before_their_next_key(
     assert list(litellm.rows.keys) == [created["keyId"]]
 
 
+async def test_who_was_deleted_elsewhere_is_created_again_when_they_look(
+    alice: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
+    """In LiteLLM itself, and nobody has noticed: alice was here a moment ago."""
+    assert (await alice.get(user_path(ALICE))).status_code == 200
+    litellm.rows.delete_user(ALICE)
+    assert (await alice.get(user_path(ALICE))).status_code == 200
+    assert list(litellm.rows.users) == [ALICE]
+
+
 async def test_a_litellm_that_contradicts_itself_is_a_fault(make_service: MakeService, litellm: LiteLLMStandIn) -> None:
     """It confirms the user and then does not have them."""
     lying = Overriding(httpx.ASGITransport(litellm.app), {"/user/new": lambda _: httpx.Response(409, json={})})
