@@ -11,6 +11,7 @@ from hashlib import sha256
 import pytest
 from playwright.async_api import Route, expect
 
+from clients.litellm.rows import ANNOTATIONS
 from tests.conftest import ALICE, keys_path
 from tests.console.conftest import Open, Opened, Portal, judge, spent
 from tests.support.processes import ROOT
@@ -239,8 +240,10 @@ async def test_a_thousand_keys(opened: Opened) -> None:
     async with portal.as_person(ALICE) as alice:
         await alice.post(keys_path(ALICE), json={"alias": "one"})
     token, row = next(iter(portal.litellm.rows.keys.items()))
+    annotations = row["metadata"][ANNOTATIONS]
     for number in range(999):
-        portal.litellm.rows.keys[f"{number:064x}"] = row | {"token": f"{number:064x}", "key_alias": f"k{number}"}
+        key_id, metadata = f"{number:064x}", {ANNOTATIONS: annotations | {"alias": f"k{number}"}}
+        portal.litellm.rows.keys[key_id] = row | {"token": key_id, "metadata": metadata}
     await opened.sign_in("alice")
     await expect(page.locator("tbody tr")).to_have_count(1000)
     milliseconds = await page.evaluate(
@@ -254,6 +257,7 @@ async def test_a_thousand_keys(opened: Opened) -> None:
         }"""
     )
     print(f"filter of 1000 keys: {milliseconds:.0f} ms, token {token[:8]}")
+    await expect(page.locator("tbody tr")).to_have_count(11)  # k77, and k770 to k779
     await page.locator("[data-filter]").fill("")
     await expect(page.locator("tbody tr")).to_have_count(1000)
     await page.evaluate(RECORD_FRAMES)
