@@ -120,8 +120,7 @@ class Model:
         """The statuses of an answer. No outage lets anybody do what neither Backstage nor its last word allows."""
         if (refused := self._refused(token, now)) is not None:
             return refused
-        # A token may or may not count in the last minute after its end.
-        over = {401} if now > token.issued_at + A_TOKEN_LIVES else set[int]()
+        over = self._may_be_over(token, now)
         if not self.is_away("catalog"):
             return over | {wanted(self.roles[who])}
         role, heard_at = self.heard.roles.get(who, ("nobody", -math.inf))
@@ -146,7 +145,11 @@ class Model:
         if now > token.issued_at + A_TOKEN_LIVES + LEEWAY:
             return {401}
         is_known = token.has_ent or token in self.heard.tokens or not self.is_away("userinfo")
-        return None if is_known else COME_AGAIN
+        return None if is_known else COME_AGAIN | self._may_be_over(token, now)
+
+    def _may_be_over(self, token: Token, now: float) -> set[int]:
+        """A token may or may not count in the last minute after its end."""
+        return {401} if now > token.issued_at + A_TOKEN_LIVES else set()
 
     def access(self, role: str, who: str, owner: str) -> int:
         """200, 403, or 404 if a user is not there, and `who` is not the one whose first request creates them."""
