@@ -445,7 +445,8 @@ class Whole(RuleBasedStateMachine):
         assert response.status_code in (COME_AGAIN if wanted == 200 else COME_AGAIN | {wanted}), response.text
         self.owner_is_made(asked.owner)
         self.exchange(asked, token)
-        self.clock.advance(_A_MINUTE)
+        # Until it is reconciled, what was interrupted counts as a key that is being made.
+        self.time_passes(UNTIL_A_LEASE_ENDS)
 
     # What happens around them.
 
