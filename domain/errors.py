@@ -94,10 +94,11 @@ class IdempotencyKeyReusedError(CallerError):
 
 
 class RateLimitedError(CallerError):
-    """The caller sent too many requests. `rate` says when the next one is allowed."""
+    """The caller sent too many requests, or asked for too much. `rate` says when the next one is allowed."""
 
-    def __init__(self, rate: RateLimit) -> None:
-        super().__init__(f"At most {rate.limit} requests in {rate.window} s. Retry after {rate.retry_after} s.")
+    def __init__(self, rate: RateLimit, reason: str | None = None) -> None:
+        reason = reason or f"At most {rate.limit} requests in {rate.window} s"
+        super().__init__(f"{reason}. Retry after {rate.retry_after} s.")
         self.rate = rate
 
 

@@ -177,7 +177,8 @@ class MintKey:
         # This one is being made, too.
         if room.living + room.being_made > request.most_living:
             wait = max(1, round(room.first_end or 0))
-            raise RateLimitedError(RateLimit("living", request.most_living, request.terms.life, 0, wait, wait))
+            rate = RateLimit("living", request.most_living, request.terms.life, 0, wait, wait)
+            raise RateLimitedError(rate, f"At most {request.most_living} keys live at a time")
         if room.oldest is not None:
             to_end.append(room.oldest)
 

@@ -310,6 +310,7 @@ async def test_the_most_living_keys_of_a_rule(make_service: MakeService, issuer:
     late = await exchange(caller, issuer.token(jti="late"))
     assert (late.status_code, late.headers["retry-after"]) == (429, "300")
     assert (late.headers["ratelimit"], late.headers["ratelimit-policy"]) == ('"living";r=0;t=300', '"living";q=3;w=900')
+    assert late.json()["error_description"] == "At most 3 keys live at a time. Retry after 300 s."
     clock.advance(299.5)
     assert (await exchange(caller, issuer.token(jti="soon"))).headers["retry-after"] == "1"
     clock.advance(1.5)
