@@ -88,8 +88,6 @@ class MintKey:
             raise _leaving(request.owner)
         if refs.is_software(request.owner):
             await self._owners.require_unchanged(request.owner)
-            # It may have been deleted since it was seen here, and may have come back.
-            self._users.forget(request.owner)
         await self._users.ensure_for_key(_principal(request), request.owner)
         await self._users.require(Scope.ANY, request.owner)
         self._settled[request.owner] = True

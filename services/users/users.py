@@ -92,7 +92,8 @@ class Users:
         Raises InputError if it may have no keys, ConflictError if its group has too many owners of keys, UpstreamError.
         """
         may_create = permits(principal, Permission.USERS_CREATE, user_id).scope is not None
-        if refs.is_software(user_id) and may_create and user_id not in self._known:
+        if refs.is_software(user_id) and may_create:
+            # Also one that is known: it may have been deleted since it was seen here, and may have come back.
             await self._first_uses.run(user_id, lambda: self._first_use(principal, user_id))
         await self.ensure_own(principal, user_id)
 

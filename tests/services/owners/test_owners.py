@@ -37,6 +37,16 @@ async def test_a_teams_first_key_for_its_component_creates_the_owner(
     assert litellm.rows.users[CHECKOUT]["user_alias"] == "Checkout"
 
 
+async def test_an_owner_that_was_deleted_elsewhere_has_a_user_again(
+    dave: httpx.AsyncClient, litellm: LiteLLMStandIn
+) -> None:
+    """By a cleanup, perhaps at another replica, a moment after its last key: the next one makes it, at once."""
+    await made(dave, CHECKOUT)
+    litellm.rows.delete_user(CHECKOUT)
+    key_id = await made(dave, CHECKOUT)
+    assert (CHECKOUT in litellm.rows.users, list(litellm.rows.keys)) == (True, [key_id])
+
+
 async def test_all_operations_of_keys_serve_a_component(dave: httpx.AsyncClient) -> None:
     """List, read, change, block, unblock, rotate, usage and delete."""
     key_id = await made(dave, CHECKOUT, alias="ci")
