@@ -149,9 +149,8 @@ def test_python_code_that_uses_it_is_type_checked(wheel: Path, tmp_path: Path) -
     shutil.copytree(SDK / "python" / "tests", tmp_path / "tests")
     signed_in = f"import os\n\n\ndef backstage_token() -> str:\n    return {TOKEN!r}\n\n\n"
     (tmp_path / "example.py").write_text(signed_in + example("python", "python"))
-    shutil.copytree(
-        DIST / "python" / ".mypy_cache", tmp_path / "cache"
-    )  # what the build found out about other packages
+    # What the build found out about other packages.
+    shutil.copytree(DIST / "python" / ".mypy_cache", tmp_path / "cache")
     mypy = (sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache")
     assert "Success" in run(*mypy, "tests", "example.py", cwd=tmp_path, MYPYPATH=str(wheel))
     (tmp_path / "wrong.py").write_text(

@@ -21,8 +21,6 @@ from .session import Tokens
 CLIENT_ID = "litellm-key"
 BASE = "/api/litellm-orchestrator"
 _DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
-_TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # no secret
-_JWT = "urn:ietf:params:oauth:token-type:jwt"
 _TIMES = 2
 _WAITS, _SOON = 4, 1.0
 """How often the service is asked again that says "in a second", as it does while the same request is running."""
@@ -148,8 +146,9 @@ class Wire:
 
     def exchange(self, rule: str, token: str) -> tuple[str, float]:
         """A key for a workload's own token, and the seconds for which it works."""
-        form = {"grant_type": _TOKEN_EXCHANGE, "client_id": rule, "subject_token": token, "subject_token_type": _JWT}
-        body = self._post("token", form)
+        from litellm_orchestrator_client.client import exchange
+
+        body = self._post("token", exchange(rule, token).to_dict())
         try:
             return _secret(body["access_token"]), float(body["expires_in"])
         except (KeyError, TypeError, ValueError) as error:

@@ -58,8 +58,8 @@ def encrypted(authorities: Path, clock: FakeClock) -> Iterator[StandIn]:
         ("REQUESTS_CA_BUNDLE", ""),
     ],
 )
-def test_an_authority_of_the_company(  # noqa: PLR0917  # a case has two values
-    laptop: Laptop, encrypted: StandIn, authorities: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+def test_an_authority_of_the_company(
+    laptop: Laptop, encrypted: StandIn, authorities: Path, monkeypatch: pytest.MonkeyPatch, *, variable: str, value: str
 ) -> None:
     """Signing in, a renewal, signing out; without the variable the sentence names one."""
     address = f"https://127.0.0.1:{encrypted.server_port}"
