@@ -18,7 +18,7 @@ from tests.proof.conftest import Cells
 from tests.proof.test_database_faults import FAULTS as DATABASE_FAULTS
 from tests.proof.test_database_faults import impatient
 from tests.proof.test_exchange_faults import BACKSTAGE_FAULTS
-from tests.proof.test_litellm_faults import CALLS, IMPATIENT, PATIENT, SLOW
+from tests.proof.test_litellm_faults import CALLS, PATIENT
 from tests.proof.test_litellm_faults import FAULTS as LITELLM_FAULTS
 from tests.support import faults
 from tests.support.audit import nothing_is_open
@@ -49,7 +49,7 @@ async def test_litellm(  # noqa: PLR0917
     respond, expected = LITELLM_FAULTS[fault]
     service = make_service(
         ports={"litellm": None}, litellm=LiteLLMSettings(proxy.origin, MASTER_KEY, Tier()),
-        timeouts=IMPATIENT if expected == SLOW else PATIENT, circuit_breaker=CircuitSettings(failures=0),
+        timeouts=PATIENT, circuit_breaker=CircuitSettings(failures=0),
     )  # fmt: skip
     client, got = service.client(), await sign_in(service, ALICE)
     received = {sha256(got["access_token"].encode()).hexdigest()}

@@ -11,7 +11,6 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from settings.model import Timeouts
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, MakeService, Service, keys_path, user_path
@@ -125,7 +124,7 @@ async def test_a_litellm_out_of_reach(
     """A refused or dropped connection is a 503, and one without an answer a 504."""
     async with faulty(service.settings.litellm.base_url) as line:
         behind = replace(service.settings.litellm, base_url=line.origin)
-        alice = make_service(ports={"litellm": None}, litellm=behind, timeouts=Timeouts(read=0.5)).signed_in(ALICE)
+        alice = make_service(ports={"litellm": None}, litellm=behind).signed_in(ALICE)
         await made(alice)
         if fault is None:
             await line.refuse()

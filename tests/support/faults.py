@@ -23,8 +23,14 @@ class Exchange:
     target: str
     headers: dict[str, str]
     body: bytes
+    reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     upstream: str
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the caller has closed its connection."""
+        return self.reader.at_eof() or self.writer.is_closing()
 
     async def real(self) -> bytes:
         """The upstream's response to this request, as bytes."""
@@ -53,8 +59,28 @@ async def pass_on(exchange: Exchange) -> None:
     exchange.writer.write(await exchange.real())
 
 
-async def never_answer(_: Exchange) -> None:
-    await asyncio.Event().wait()
+class _Ahead:
+    """An event loop's clock, so many seconds ahead of the real one."""
+
+    def __init__(self, real: Callable[[], float]) -> None:
+        self._real, self.seconds = real, 0.0
+
+    def __call__(self) -> float:
+        return self._real() + self.seconds
+
+
+async def pass_time(seconds: float) -> None:
+    """The clock of this event loop jumps: its timeouts end without anybody waiting, so they need not be short."""
+    loop = asyncio.get_running_loop()
+    if not isinstance(loop.time, _Ahead):
+        loop.time = _Ahead(loop.time)  # type: ignore[method-assign]
+    loop.time.seconds += seconds
+    await asyncio.sleep(0)
+
+
+async def never_answer(exchange: Exchange) -> None:
+    while not exchange.is_abandoned:
+        await pass_time(0.2)
 
 
 async def reset_before(exchange: Exchange) -> None:
@@ -77,8 +103,10 @@ async def reset_after(exchange: Exchange) -> None:
 async def drip(exchange: Exchange) -> None:
     """A byte at a time, each well within the timeout of a read."""
     for byte in await exchange.real():
+        if exchange.is_abandoned:
+            return
         exchange.writer.write(bytes([byte]))
-        await asyncio.sleep(0.1)
+        await pass_time(0.5)
 
 
 def answer(status: int, body: object, media_type: str = "application/json", **headers: str) -> Respond:
@@ -215,7 +243,7 @@ class FaultyProxy:
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 self.calls.append((method, target, body))
                 respond = self.fault if self.applies(method) else pass_on
-                await respond(Exchange(method, target, headers, body, writer, self.upstream))
+                await respond(Exchange(method, target, headers, body, reader, writer, self.upstream))
                 await writer.drain()
 
 
