@@ -91,6 +91,8 @@ def engine(url: URL) -> AsyncEngine:
         pool_size=CONNECTIONS,
         # No overflow: its connections are closed after each use, and opening one takes longer than a change.
         max_overflow=0,
+        # The connection that was used last has its statements prepared, and needs no sign of life.
+        pool_use_lifo=True,
         pool_timeout=STATEMENT_SECONDS,
         hide_parameters=True,
         connect_args={

@@ -34,6 +34,15 @@ async def test_a_connection_that_the_server_closed_is_replaced() -> None:
         assert (await connection_of(database)).info.backend_pid != process
 
 
+async def test_the_connection_that_was_used_last_is_used_next() -> None:
+    """It has its statements prepared, and needs no sign of life."""
+    async with empty_database() as url, aclosing(Database(url)) as database:
+        async with database.transaction():
+            await connection_of(database)
+        last = await connection_of(database)
+        assert [await connection_of(database) for _ in range(3)] == [last] * 3
+
+
 @pytest.mark.parametrize(
     ("idle_seconds", "told"),
     [(0.0, "the server did not answer within 0.5 s"), (1.1, "connection timeout expired")],
