@@ -264,7 +264,7 @@ async def test_postgresql_hangs(make_service: MakeService, way: Way) -> None:
     answers = await asyncio.gather(*waiting)
     took = time.monotonic() - began
     assert {(answer.status_code, answer.headers.get("retry-after")) for answer in answers} == {(503, "5")}
-    assert took < 15, "who waits for a connection waited twice"
+    assert took < 11
     health = (await service.client().get("/.backstage/health/v1/readiness")).json()
     assert health["dependencies"]["database"] == "down"
     line.flow()
@@ -404,7 +404,7 @@ async def test_what_nobody_waits_for_any_more(make_service: MakeService, way: Wa
         with suppress(TimeoutError):
             async with asyncio.timeout(0.2), own.reading() as connection:
                 await connection.execute(sa.text("select pg_sleep(10)"))
-    assert time.monotonic() - began < 9, "one waited for the server, which takes ten seconds"
+    assert time.monotonic() - began < 3
     line.flow()
     assert await own.is_ready()
     await own.aclose()

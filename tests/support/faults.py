@@ -73,7 +73,7 @@ async def pass_time(seconds: float) -> None:
     """The clock of this event loop jumps: its timeouts end without anybody waiting, so they need not be short."""
     loop = asyncio.get_running_loop()
     if not isinstance(loop.time, _Ahead):
-        loop.time = _Ahead(loop.time)  # type: ignore[method-assign]
+        loop.time = _Ahead(loop.time)  # type: ignore[method-assign]  # an event loop has no other way to another clock
     loop.time.seconds += seconds
     await asyncio.sleep(0)
 
