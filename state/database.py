@@ -24,7 +24,7 @@ from settings.secrets import without_password
 from state import sqlite_file
 from state.outage import is_outage
 
-REVISION = "0009"
+REVISION = "0010"
 """The newest migration."""
 _PAUSE_SECONDS = 0.02
 """Between two looks at what is in use."""

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from domain.actions import Action, AuditEvent, AuditFilters, Outcome
 from domain.owners import ReceivedSecret, Transfer
 from state.database import Database
-from state.tables import change, repetition
+from state.tables import change, repetition, written_out
 
 FORGOTTEN_AT_ONCE = 1000
 _MAX_OF_KEYS = 10_000
@@ -111,7 +111,8 @@ class Events:
         wanted = sorted(key_ids)
         for start in range(0, len(wanted), _IDS_AT_ONCE):
             some = wanted[start : start + _IDS_AT_ONCE]
-            minted = (_columns.key_id.in_(some), _columns.action == Action.KEY_MINT, _columns.outcome == Outcome.DONE)
+            is_mint = _columns.action == written_out(Action.KEY_MINT)
+            minted = (_columns.key_id.in_(some), is_mint, _columns.outcome == Outcome.DONE)
             async with self._database.reading() as connection:
                 rows = await connection.execute(sa.select(_columns.key_id, _columns.actor).where(*minted))
                 found |= {row.key_id: row.actor for row in rows}

@@ -17,7 +17,7 @@ from state.database import Database
 from state.due import DueQueue
 from state.kept_answers import KeptAnswers
 from state.revocations import payload_of
-from state.tables import change, due, offboarding, short_key
+from state.tables import change, due, offboarding, short_key, written_out
 
 REMEMBERED_SECONDS = 10.0
 """For which an owner of short keys is not looked for again."""
@@ -39,13 +39,11 @@ class ShortKey:
 class Room:
     """How many short keys of a source live and are being made, and whether the owner is being off-boarded.
 
-    That counts for a while after its end, in which a replica may remember that the owner was there. `first_end` is the
-    time in seconds until the first of them ends, None if none lives. `oldest` is the id of the one that one more for
-    the same token ends, None if there is room for it.
+    That counts for a while after its end, in which a replica may remember that the owner was there. `oldest` is the id
+    of the one that one more for the same token ends, None if there is room for it.
     """
 
     living: int
-    first_end: float | None
     being_made: int
     is_leaving: bool
     oldest: str | None
@@ -89,6 +87,14 @@ class ShortKeys:
         """What decides whether one more short key of the source may be made for the owner. Reads only."""
         row = {"source": source, "owner": owner, "token": token, "beside_it": most_of_token - 1}
         return Room(*(await connection.execute(self._room, row)).one())
+
+    async def first_end(self, connection: AsyncConnection, source: str) -> float | None:
+        """The time in seconds until the first of a source's living keys ends, None if none lives. Reads only."""
+        now = self._database.now()
+        ending = sa.select(sa.func.min(_columns.expires_at) - now)
+        living = (_columns.source == source, _columns.expires_at > now)
+        end: float | None = (await connection.execute(ending.where(*living))).scalar_one()
+        return end
 
     async def of_source(self, source: str) -> list[str]:
         """The ids of the keys of a source that are in LiteLLM, as far as known."""
@@ -159,12 +165,10 @@ def _room(now: sa.ColumnElement[float]) -> sa.Select[Any]:
     is_open = change.c.outcome.is_(None)
     living = (_columns.source == source, _columns.expires_at > now)
     made = sa.select(sa.func.count()).where(is_open, change.c.action == Action.KEY_MINT, change.c.actor == source)
-    ending = sa.select(sa.func.min(_columns.expires_at) - now).where(*living)
     of_token = (_columns.source == source, _columns.token == sa.bindparam("token", type_=sa.Text))
     newest_first = sa.select(_columns.key_id).where(*of_token).order_by(_columns.created_at.desc())
     return sa.select(
         sa.select(sa.func.count()).select_from(short_key).where(*living).scalar_subquery(),
-        ending.scalar_subquery(),
         made.scalar_subquery(),
         _is_leaving(_is_recent(now)),
         newest_first.offset(sa.bindparam("beside_it", type_=sa.Integer)).limit(1).scalar_subquery(),
@@ -183,8 +187,7 @@ def _is_recent(now: sa.ColumnElement[float]) -> sa.ColumnElement[bool]:
 
 def _is_leaving(is_recent: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
     owner: sa.BindParameter[str] = sa.bindparam("owner", type_=sa.Text)
-    # Written out: SQLite uses the index of these only if it sees that they are meant.
-    texts = (sa.literal_column(f"'{action}'", sa.Text) for action in (Action.USER_BLOCK, Action.USER_DELETE))
-    takes_away = (change.c.target == owner, change.c.action.in_(list(texts)))
+    actions = [written_out(action) for action in (Action.USER_BLOCK, Action.USER_DELETE)]
+    takes_away = (change.c.target == owner, change.c.action.in_(actions))
     recently = sa.exists(sa.select(change.c.id).where(is_recent, *takes_away))
     return sa.or_(sa.exists().where(offboarding.c.user_id == owner), recently)

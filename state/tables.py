@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
+from domain.actions import Action
+
 metadata = sa.MetaData()
 _Json = sa.JSON(none_as_null=True)
 
@@ -248,3 +250,11 @@ rate = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("full_again_at", sa.Float, nullable=False),
 )
+
+
+def written_out(action: Action) -> sa.ColumnElement[str]:
+    """The action as text of a statement: databases use an index of some actions only if they see that these are meant.
+
+    A parameter says so too late for SQLite, and for a statement that PostgreSQL has planned for all parameters.
+    """
+    return sa.literal_column(f"'{action}'", sa.Text)

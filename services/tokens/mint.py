@@ -174,7 +174,8 @@ class MintKey:
             await within.check(connection)
         # This one is being made, too.
         if room.living + room.being_made > request.most_living:
-            wait = max(1, round(room.first_end or 0))
+            first_end = await self._short_keys.first_end(connection, request.source)
+            wait = max(1, round(first_end or 0))
             rate = RateLimit("living", request.most_living, request.terms.life, 0, wait, wait)
             raise RateLimitedError(rate, f"At most {request.most_living} keys live at a time")
         if room.oldest is not None:
