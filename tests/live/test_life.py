@@ -142,7 +142,8 @@ async def test_bob_looks_after_users(live: Live) -> None:
         assert (await bob.delete(user_path(ALICE))).json() == {"userId": ALICE, "keysDeleted": 2}
         assert [await live.products.chat(secret) for secret in secrets] == [401, 401]
         events = (await bob.get(AUDIT, params={"target": ALICE, "limit": 100})).json()["events"]
-        told = [(row["actor"], row["action"], row["outcome"]) for row in events]
+        # Her keys are new: the check of their owner may come last, and finds nothing to delete.
+        told = [(row["actor"], row["action"], row["outcome"]) for row in events if row["actor"] in (ALICE, BOB)]
         assert told[:3] == [
             (BOB, "user.delete", "done"),
             (BOB, "user.block", "done"),
