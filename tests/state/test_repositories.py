@@ -552,9 +552,9 @@ async def test_short_keys_are_counted_without_reading_history(database: Database
     plans: dict[str, str] = {}
 
     def explain(connection: sa.Connection, _: Any, statement: str, parameters: Any, *__: Any) -> None:
-        explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
+        asked = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
         if statement.startswith("SELECT"):
-            rows = connection.exec_driver_sql(explain + statement, parameters).all()
+            rows = connection.exec_driver_sql(f"{asked} {statement}", parameters).all()
             plans[statement] = "\n".join(str(row) for row in rows)
 
     sa.event.listen(database._engine.sync_engine, "before_cursor_execute", explain)
