@@ -25,7 +25,7 @@ from domain.rates import RateLimit
 from state.database import Database
 from state.kept_answers import KEPT_SECONDS, IdempotentRequest, KeptAnswer, KeptAnswers
 from state.rates import RatePolicy, Rates
-from state.tables import change
+from state.tables import change, kept_answer
 
 Write = Callable[[AsyncConnection], Awaitable[None]]
 LEASE_SECONDS = 30.0
@@ -99,6 +99,8 @@ class ChangeTable:
             _columns.request_name,
             _columns.fingerprint,
             is_running.label("is_running"),
+            sa.null().label("resource_id"),
+            sa.cast(sa.null(), sa.LargeBinary).label("sealed"),
         ).where(_is_open, _columns.id != sa.bindparam("but"))
         same_lock = _columns.lock == sa.bindparam("of_lock")
         same_request = _columns.request_name == sa.bindparam("name")
@@ -107,7 +109,11 @@ class ChangeTable:
             (False, True): same_request,
             (True, True): sa.or_(same_lock, same_request),
         }
-        self._find_open = {which: found.where(condition) for which, condition in same.items()}
+        self._find_earlier: dict[tuple[bool, bool], sa.Select[Any] | sa.CompoundSelect[Any]] = {
+            (True, False): found.where(same_lock),
+            (False, True): _with_kept(found.where(same_request), kept_answers.is_kept),
+            (True, True): _with_kept(found.where(same[True, True]), kept_answers.is_kept),
+        }
         expired = sa.update(change).where(_is_open, _columns.lease_until <= now)
         self._release = {
             which: expired.where(condition).values(holder=None, lease_until=None) for which, condition in same.items()
@@ -136,9 +142,9 @@ class ChangeTable:
             change_id = await self._claim(connection, intent, request)
             # After the claim: a change of another replica that ended meanwhile was not interrupted, and must not be
             # undone; a request with the same key that ended meanwhile has committed its answer by now.
-            found = await self.find_open(connection, intent.lock, request, but=change_id)
+            found, kept = await self.earlier(connection, intent.lock, request, but=change_id, within=within)
             _require_unclaimed(found, request)
-            if request is not None and (kept := await self._kept_answers.find(connection, request, within=within)):
+            if request is not None and kept is not None:
                 _require_same(request, kept.fingerprint)
                 left = None if policy is None else await self._rates.peek(connection, policy, intent.actor)
                 await connection.rollback()  # of the claim: there is nothing to change
@@ -161,29 +167,31 @@ class ChangeTable:
             change_id = await self.insert_running(connection, intent, request)
         return change_id
 
-    async def find_open(
+    async def earlier(
         self,
         connection: AsyncConnection,
         lock: str | None,
         request: IdempotentRequest | None,
         *,
         but: int | None = None,
-    ) -> list[OpenChange]:
-        """The open changes with this lock or this Idempotency-Key, except the change `but`. Reads only."""
+        within: float = KEPT_SECONDS,
+    ) -> tuple[list[OpenChange], KeptAnswer | None]:
+        """The open changes with this lock or this Idempotency-Key, except the change `but`, and the request's answer.
+
+        That is one of the last `within` seconds, at most 24 hours. Reads only, and both at the same moment.
+        """
         which, values = _same(lock, request)
         if which == (False, False):
-            return []
-        rows = await connection.execute(self._find_open[which], values | {"but": but or 0})
-        return [
-            OpenChange(
-                row.operation,
-                Action(row.action),
-                row.fingerprint,
-                row.is_running,
-                same_request=request is not None and row.request_name == request.name,
-            )
-            for row in rows
-        ]
+            return [], None
+        rows = await connection.execute(self._find_earlier[which], values | {"but": but or 0, "within": within})
+        found, kept = [], None
+        for row in rows:
+            if row.sealed is not None:
+                kept = KeptAnswer(row.fingerprint, row.resource_id, row.sealed)
+                continue
+            same_request = request is not None and row.request_name == request.name
+            found.append(OpenChange(row.operation, Action(row.action), row.fingerprint, row.is_running, same_request))
+        return found, kept
 
     async def makes_short_keys(self, owner: str) -> bool:
         """Whether a short key is being made for the owner; not if its process died meanwhile."""
@@ -277,6 +285,13 @@ class ChangeTable:
     async def _update_held(self, change_id: int, holder: str, values: Mapping[str, Any]) -> bool:
         async with self._database.transaction() as connection:
             return (await connection.execute(_held(change_id, holder).values(values))).rowcount == 1
+
+
+def _with_kept(found: sa.Select[Any], is_kept: sa.ColumnElement[bool]) -> sa.CompoundSelect[Any]:
+    """Open changes and the kept answer, in one statement: the way to the database takes longer than either."""
+    nothing, answer = sa.null(), kept_answer.c
+    kept = sa.select(nothing, nothing, nothing, answer.fingerprint, nothing, answer.resource_id, answer.sealed)
+    return sa.union_all(found, kept.where(is_kept))
 
 
 def _same(lock: str | None, request: IdempotentRequest | None) -> tuple[tuple[bool, bool], dict[str, Any]]:

@@ -25,14 +25,15 @@ class DueQueue:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        # Built once: SQLAlchemy takes longer to build this statement than to execute it.
+        # Built once: SQLAlchemy takes longer to build these than to execute them.
         due_at = database.now() + sa.bindparam("due_in", type_=sa.Float)
         insert = database.insert(due).values(due_at=due_at, next_attempt_at=due_at, attempts=0)
         replaced = {
             name: insert.excluded[name] for name in ("owner", "payload", "due_at", "next_attempt_at", "attempts")
         }
         keys = [_columns.kind, _columns.subject]
-        self._schedule = insert.on_conflict_do_update(index_elements=keys, set_=replaced).returning(*_columns)
+        self._schedule = insert.on_conflict_do_update(index_elements=keys, set_=replaced)
+        self._schedule_and_return = self._schedule.returning(*_columns)
 
     async def schedule(
         self,
@@ -46,7 +47,7 @@ class DueQueue:
     ) -> Task:
         """Makes it due in `due_in` seconds, also if it was scheduled already."""
         row = {"kind": kind, "subject": subject, "owner": owner, "payload": payload, "due_in": due_in}
-        return _task((await connection.execute(self._schedule, row)).one())
+        return _task((await connection.execute(self._schedule_and_return, row)).one())
 
     async def schedule_all(self, connection: AsyncConnection, *tasks: NewTask) -> None:
         """Makes each due, like `schedule`, in one statement."""

@@ -32,24 +32,19 @@ class KeptAnswer:
 
 
 class KeptAnswers:
-    """The rows."""
+    """The rows.
+
+    `is_kept` is the condition for the answer to the request `name` of the last `within` seconds, at most 24 hours.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
         # Built once: SQLAlchemy takes longer to build these than to execute them.
         recent = _columns.kept_at > database.now() - sa.bindparam("within", type_=sa.Float)
-        query = sa.select(_columns.fingerprint, _columns.resource_id, _columns.sealed)
-        self._find = query.where(_columns.request_name == sa.bindparam("name"), recent)
+        self.is_kept = sa.and_(_columns.request_name == sa.bindparam("name", type_=sa.Text), recent)
         insert = database.insert(kept_answer).values(kept_at=database.now())
         replaced = {name: insert.excluded[name] for name in ("fingerprint", "kept_at", "resource_id", "sealed")}
         self._keep = insert.on_conflict_do_update(index_elements=[_columns.request_name], set_=replaced)
-
-    async def find(
-        self, connection: AsyncConnection, request: IdempotentRequest, *, within: float = KEPT_SECONDS
-    ) -> KeptAnswer | None:
-        """The answer to a request of the last `within` seconds, at most 24 hours. Reads only."""
-        row = (await connection.execute(self._find, {"name": request.name, "within": within})).first()
-        return None if row is None else KeptAnswer(*row)
 
     async def keep(self, connection: AsyncConnection, request: IdempotentRequest, answer: KeptAnswer) -> None:
         """Keeps the answer. It replaces one that has expired."""

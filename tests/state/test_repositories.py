@@ -116,7 +116,7 @@ async def test_a_running_change_is_its_users_lock(database: Database, changes: C
     assert await begun(database, changes, "two") is None, "the lease has not expired"
     await shift(database, change.c.lease_until, 31)
     async with database.transaction() as connection:
-        found = await changes.find_open(connection, ALICE, None)
+        found, _ = await changes.earlier(connection, ALICE, None)
         assert [(row.operation, row.is_running) for row in found] == [("one", False)]
         await changes.release_expired(connection, ALICE, None)
     second = await begun(database, changes, "two")
@@ -133,7 +133,7 @@ async def test_a_running_change_is_the_claim_on_its_idempotency_key(database: Da
     assert first is not None
     assert await begun(database, changes, "two", REQUEST, lock=BOB) is None
     async with database.transaction() as connection:
-        (found,) = await changes.find_open(connection, BOB, REQUEST)
+        ((found,), _) = await changes.earlier(connection, BOB, REQUEST)
     assert (found.operation, found.fingerprint, found.is_running) == ("one", "fingerprint", True)
     await changes.interrupt(first, "one")
     assert await begun(database, changes, "two", REQUEST, lock=BOB) is not None
@@ -178,7 +178,7 @@ async def test_a_lease_ends_at_its_end(database: Database, changes: ChangeTable,
     assert await begun(database, changes, "one", action=Action.KEY_MINT) is not None
     clock.advance(LEASE_SECONDS)
     async with database.reading() as connection:
-        (found,) = await changes.find_open(connection, ALICE, None)
+        ((found,), _) = await changes.earlier(connection, ALICE, None)
     assert (found.is_running, await changes.makes_short_keys(ALICE)) == (False, False)
     assert len(await interrupted(database, changes, older_than=0)) == 1
     assert await interrupted(database, changes, older_than=LEASE_SECONDS) == []
@@ -341,18 +341,18 @@ async def test_the_history_of_a_key(database: Database, changes: ChangeTable) ->
     assert [await log.last_version(ALICE, stable_id) for stable_id in ("key_a", "key_x")] == [10, None]
 
 
-async def test_an_answer_is_kept_for_a_day(database: Database) -> None:
+async def test_an_answer_is_kept_for_a_day(database: Database, changes: ChangeTable) -> None:
     """Then it is forgotten, and a new one may be kept under the same name."""
     answers = KeptAnswers(database)
     async with database.transaction() as connection:
-        assert await answers.find(connection, REQUEST) is None
+        assert await changes.earlier(connection, ALICE, REQUEST) == ([], None)
         await answers.keep(connection, REQUEST, KEPT)
-        assert await answers.find(connection, REQUEST) == KEPT
+        assert await changes.earlier(connection, ALICE, REQUEST) == ([], KEPT)
     await shift(database, kept_answer.c.kept_at, 86_401)
     async with database.transaction() as connection:
-        assert await answers.find(connection, REQUEST) is None
+        assert await changes.earlier(connection, ALICE, REQUEST) == ([], None)
         await answers.keep(connection, REQUEST, replace(KEPT, resource_id="other"))
-        assert await answers.find(connection, REQUEST) == replace(KEPT, resource_id="other")
+        assert await changes.earlier(connection, None, REQUEST) == ([], replace(KEPT, resource_id="other"))
     await answers.forget()
     await shift(database, kept_answer.c.kept_at, 86_401)
     await answers.forget()
