@@ -53,6 +53,11 @@ class Reply:
         except orjson.JSONDecodeError:
             return NOT_JSON
 
+    def unexpected(self, sender: str, expected: str) -> UpstreamFaultError:
+        """The error for a response without what was `expected`. Its status says why, unless it is 200."""
+        found = "an unexpected response" if self.status == 200 else f"status {self.status}"
+        return UpstreamFaultError(f"{sender} returned {found} (expected: {expected})")
+
 
 class Exchange(Protocol):
     """Sends one request and returns its whole response.

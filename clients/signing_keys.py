@@ -176,7 +176,7 @@ class SigningKeys:
         body = reply.parsed()
         rows = body.get("keys") if reply.status == 200 and isinstance(body, dict) else None
         if not isinstance(rows, list):
-            raise UpstreamFaultError(f"{self._source.name} returned an unexpected response (expected: signing keys)")
+            raise reply.unexpected(self._source.name, "signing keys")
         keys = published_keys(rows)
         if rows and not keys:
             # Every token would be refused for what its holder cannot help.

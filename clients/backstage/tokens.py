@@ -215,7 +215,7 @@ class TokenVerifier:
         claims = body.get("claims") if reply.status == 200 and isinstance(body, dict) else None
         refs = _refs(claims.get("ent")) if isinstance(claims, dict) and _same_ref(claims.get("sub"), subject) else None
         if refs is None:
-            raise UpstreamFaultError("Backstage returned an unexpected response (expected: the caller's ownership)")
+            raise reply.unexpected("Backstage", "the caller's ownership")
         return refs
 
 

@@ -50,7 +50,7 @@ class Discovered(AtAddress):
         reply = await self._read(self.url.rstrip("/") + _DISCOVERY)
         body = reply.parsed()
         if reply.status != 200 or not isinstance(body, dict):
-            raise UpstreamFaultError(f"{self.name} returned an unexpected response (expected: its discovery document)")
+            raise reply.unexpected(self.name, "its discovery document")
         if body.get("issuer") != self.url:
             raise UpstreamFaultError(f"{self.name} has a discovery document of another issuer than its url")
         address = body.get("jwks_uri")
