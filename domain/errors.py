@@ -111,7 +111,9 @@ class OverloadedError(OrchestratorError):
 
 
 class UpstreamError(OrchestratorError):
-    """LiteLLM, Backstage or the database failed. The requested change may have happened."""
+    """LiteLLM, Backstage or the database failed. What was asked may have happened. `retry_after` is in seconds."""
+
+    retry_after = 5
 
 
 class UpstreamFaultError(UpstreamError):
@@ -133,9 +135,7 @@ class ValuesRefusedError(UpstreamFaultError):
 
 
 class UpstreamUnavailableError(UpstreamError):
-    """An upstream cannot be reached. `retry_after` is in seconds."""
-
-    retry_after = 5
+    """An upstream cannot be reached."""
 
 
 class UpstreamBusyError(UpstreamUnavailableError):

@@ -84,11 +84,15 @@ def render(scope: Mapping[str, Any], error: Exception) -> JSONResponse:
 
 def _known(scope: Mapping[str, Any], error: Exception, status: HTTPStatus, name: str) -> JSONResponse:
     headers: dict[str, str] = {}
+    if isinstance(error, errors.UpstreamError) and is_oauth(scope["raw_path"]):
+        # Programs that know OAuth know no other outage.
+        status = HTTPStatus.SERVICE_UNAVAILABLE
     if isinstance(error, errors.AuthenticationError):
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, errors.RateLimitedError):
         headers |= {"Retry-After": str(error.rate.retry_after), **rate_headers(error.rate)}
-    if isinstance(error, (errors.BusyError, errors.OverloadedError, errors.UpstreamUnavailableError)):
+    says_when = status in {HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE}
+    if says_when and isinstance(error, (errors.BusyError, errors.OverloadedError, errors.UpstreamError)):
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.UpstreamError):
         log.warning("upstream failed", error=error.message, cause=type(error.__cause__).__name__)

@@ -266,17 +266,17 @@ async def without_a_database(service: Service) -> httpx.Response:
     return await send(plain.client(), "authorizeDevice")
 
 
-def revoked_during(status: int) -> Case:
-    """With LiteLLM failing since the device was signed in."""
+async def exchanged_during(failing: Service, service: Service) -> httpx.Response:
+    return await exchange(failing.client(), service.issuer.token())
 
-    async def case(service: Service) -> httpx.Response:
-        token = (await sign_in(service, BOB))["refresh_token"]
-        changes = FAULTS[status] | {"ports": replace(service.ports, **FAULTS[status]["ports"])}
-        settings = replace(service.settings, **{name: changes[name] for name in changes if name != "ports"})
-        faulty = Service(settings, changes["ports"], service.litellm, service.backstage, service.issuer)
-        return await answered_by(faulty, "revokeToken", data={"token": token})
 
-    return case
+async def revoked_during(failing: Service, service: Service) -> httpx.Response:
+    """A token of a device that was signed in before."""
+    token = (await sign_in(service, BOB))["refresh_token"]
+    return await answered_by(failing, "revokeToken", data={"token": token})
+
+
+OUTAGES = {"issueToken": exchanged_during, "revokeToken": revoked_during}
 
 
 def without_an_address(operation: str) -> Case:
@@ -352,7 +352,6 @@ CASES: dict[tuple[str, int], Case] = {
     ("getSessions", 200): as_bob("getSessions"),
     ("endSession", 204): end_a_session,
     ("endSession", 429): too_often("endSession"),
-    **{("revokeToken", status): revoked_during(status) for status in (502, 503, 504)},
     **{(operation, 404): without_an_address(operation) for operation in METADATA},
     ("issueToken", 200): exchanged(),
     ("issueToken", 429): exchanged(times=61),
@@ -381,13 +380,14 @@ def contract_pairs() -> set[tuple[str, int]]:
 
 
 def fault_pairs() -> set[tuple[str, int]]:
-    return {(operation, status) for operation in [*API, "issueToken"] for status in FAULTS}
+    return {(operation, status) for operation in API for status in FAULTS}
 
 
 def test_every_operation_and_status_is_tested_and_no_other() -> None:
     """The tables here and the contract list the same pairs."""
     others = {(operation, 500) for operation in REQUESTS} | {(operation, 408) for operation in WITH_BODY}
-    assert CASES.keys() | fault_pairs() | others | KEPT == contract_pairs()
+    outages = {(operation, 503) for operation in OUTAGES}
+    assert CASES.keys() | fault_pairs() | outages | others | KEPT == contract_pairs()
 
 
 @pytest.mark.parametrize("pair", sorted(pair for pair in CASES if pair[1] not in WITHOUT_A_TRACE), ids=str)
@@ -414,12 +414,19 @@ async def test_upstream_status(make_service: MakeService, pair: tuple[str, int])
     if operation in ASK_BACKSTAGE_ONLY:
         # It asks LiteLLM nothing; who is asking can be told with Backstage's help only.
         fault = fault | {"ports": {"backstage": fault["ports"]["litellm"]}}
-    service = make_service(**fault)
-    if operation == "issueToken":
-        response = await exchange(service.client(), service.issuer.token())
-    else:
-        response = await send(service.signed_in(BOB), operation)
+    response = await send(make_service(**fault).signed_in(BOB), operation)
     assert response.status_code == status
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("operation", OUTAGES)
+async def test_an_outage_in_oauths_form(
+    make_service: MakeService, service: Service, operation: str, fault: int
+) -> None:
+    """Whatever it is, clients of OAuth get a 503, and are told when to come again."""
+    response = await OUTAGES[operation](make_service(**FAULTS[fault]), service)
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+    assert response.json()["error"] == "temporarily_unavailable"
 
 
 async def test_a_body_that_is_late(make_service: MakeService, subtests: pytest.Subtests) -> None:

@@ -122,7 +122,7 @@ async def test_a_pod_gets_a_key(with_a_rule: Live, cluster: Cluster) -> None:
     bob = with_a_rule.caller(await with_a_rule.products.token("bob"))
     async with with_a_rule.caller(None) as nobody, bob:
         token = await cluster.token(*OF_THE_POD)
-        assert (await exchange(nobody, token, client_id=RULE)).status_code == 502
+        assert (await exchange(nobody, token, client_id=RULE)).status_code == 503
         (issuer,) = (await bob.get(f"{BASE}/workloads")).json()["issuers"]
         assert issuer["problem"] == "Issuer cluster returned status 403 (expected: its discovery document)"
         await cluster.let_everybody_read_the_keys()

@@ -112,6 +112,6 @@ async def test_no_key_escapes_an_off_boarding(with_rules: Live, provider: Provid
             await asyncio.sleep(int(deleted.headers.get("Retry-After", 1)))
         assert deleted.status_code in (200, 204)
         answers = await asyncio.gather(*exchanges)
-        assert {answer.status_code for answer in answers} <= {200, 400, 503, 504}
+        assert {answer.status_code for answer in answers} <= {200, 400, 503}
         secrets += [answer.json()["access_token"] for answer in answers if answer.status_code == 200]
         assert {await with_rules.products.chat(secret) for secret in secrets} == {401}

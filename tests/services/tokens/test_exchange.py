@@ -510,7 +510,7 @@ async def test_how_exchanges_end_is_counted(
     others = [issuer.token(jti="away"), issuer.token(jti="late"), token[:-8], issuer.token(sub="repo:mallory")]
     statuses += [(await exchange(caller, other)).status_code for other in others]
     statuses += [(await exchange(caller, token, client_id="no-rule")).status_code]
-    assert statuses == [200, 502, 429, 400, 400, 400]
+    assert statuses == [200, 503, 429, 400, 400, 400]
     metrics = parsed((await caller.get("/metrics")).text)
     counted = {name: value for name, value in metrics.items() if name.startswith("token_exchanges_total")}
     results = ("issued", "unavailable", "limited", "unverified", "refused")

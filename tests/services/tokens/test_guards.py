@@ -136,7 +136,7 @@ async def test_a_key_whose_answer_was_lost(
     """Nobody has it: the same token gets another one at once, and it is deleted."""
     token = issuer.token()
     lossy = Overriding(httpx.ASGITransport(litellm.app), {"/key/generate": mint_and_lose(litellm)})
-    assert (await exchange(make_service(ports={"litellm": lossy}).client(), token)).status_code == 504
+    assert (await exchange(make_service(ports={"litellm": lossy}).client(), token)).status_code == 503
     assert len(litellm.rows.keys) == 1
     await given(make_service().client(), token)
     assert len(litellm.rows.keys) == 1
@@ -272,5 +272,5 @@ async def test_a_process_that_hung_for_longer_than_its_lease(
     async with being_made(make_service, litellm, issuer) as minting:
         clock.advance(31)
         assert (await service.signed_in(BOB).delete(user_path(CHECKOUT))).status_code == 200
-    assert minting.task.result().status_code in {400, 503, 504}
+    assert minting.task.result().status_code in {400, 503}
     assert litellm.rows.keys == {}
