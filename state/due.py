@@ -50,7 +50,7 @@ class DueQueue:
         return _task((await connection.execute(self._schedule_and_return, row)).one())
 
     async def schedule_all(self, connection: AsyncConnection, *tasks: NewTask) -> None:
-        """Makes each due, like `schedule`, in one statement."""
+        """Makes each due, like `schedule`, in one trip to the database."""
         await connection.execute(self._schedule, [asdict(task) for task in tasks])
 
     async def schedule_found(self, kind: Kind, found: sa.Select[str, str | None]) -> None:
