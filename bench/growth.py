@@ -1,4 +1,4 @@
-"""`make bench-plot`: how the cost of a request grows with keys, users, audit events, connections and workers.
+"""`make bench-plot`: how costs grow with keys, users, audit events, exchanges, connections and workers.
 
 Writes `bench/growth.json`, the table in `docs/performance.md`, and a picture of each kind of growth.
 """
@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from bench.document import replace_table
 from bench.load import Request, load
 from bench.postgresql import database_url
-from bench.processes import BASE, ROOT, Bench, bench
+from bench.processes import BASE, ROOT, SOFTWARE, Bench, bench
 from domain.actions import Action, AuditFilters
 from domain.due import Kind
 from standalone.catalog import ADMINS
@@ -33,11 +33,14 @@ from state.due import DueQueue
 from state.events import Events
 from state.kept_answers import KeptAnswers
 from state.rates import Rates
+from state.short_keys import ShortKeys
 
 _RESULTS, _PLOTS = ROOT / "bench" / "growth.json", ROOT / "docs" / "performance"
 _REPEATED = 20
 _USERS = 1000
 _FIRST_EVENT = 1.7e9
+_SOURCE = "workload:bench"
+_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,31 @@ async def _audit_times(database: Database) -> dict[str, float]:
     return {name: await milliseconds(call) for name, call in calls.items()}
 
 
+async def exchanges(databases: dict[str, str]) -> list[Point]:
+    """The time of what is asked about a rule before each key, and about 500 keys for usage, after many of its keys."""
+    points = []
+    for name, url in databases.items():
+        async with aclosing(Database(url)) as database:
+            queue, answers = DueQueue(database), KeptAnswers(database)
+            for count in (1000, 10_000, 100_000, 1_000_000):
+                # Without statistics, which a database may lack when this matters.
+                await _fill_with_changes(
+                    database, count, "mint", f"'{_SOURCE}'", f"'{Action.KEY_MINT}'", f"'{SOFTWARE}'"
+                )
+                room = partial(_room, database, ShortKeys(database, queue, answers))
+                asked = partial(Events(database).sources_of, [f"key {number}" for number in range(1, 501)])
+                points += [
+                    Point(f"exchange: room for a key, {name}", "ms", count, await milliseconds(room)),
+                    Point(f"exchange: rules of 500 keys, {name}", "ms", count, await milliseconds(asked)),
+                ]
+    return points
+
+
+async def _room(database: Database, short_keys: ShortKeys) -> None:
+    async with database.reading() as connection:
+        await short_keys.room(connection, _SOURCE, SOFTWARE, token="token", most_of_token=2)  # noqa: S106  # no secret
+
+
 async def fill_directory(database: Database, count: int) -> None:
     """So many users and no others, as a sweep found them."""
     async with database.transaction() as connection:
@@ -155,17 +183,27 @@ async def fill_directory(database: Database, count: int) -> None:
 async def _fill_audit_log(database: Database, count: int) -> None:
     actions = ["key.create", "key.delete", "key.update", "user.create", "key.report"]
     choice = " ".join(f"when {number} then '{action}'" for number, action in enumerate(actions))
-    async with database.transaction() as connection:
-        present = (await connection.execute(sa.text("select count(*) from change"))).scalar_one()
-        await connection.execute(
-            sa.text(
-                f"{_numbers(present + 1, count)} insert into change "  # noqa: S608  # all ours
-                "(operation, actor, action, target, started_at, outcome, ended_at) "
-                f"select 'op' || n, 'user:default/u' || n % {_USERS}, case n % {len(actions)} {choice} end, "
-                f"'user:default/u' || n * 7 % {_USERS}, {_FIRST_EVENT} + n, 'done', {_FIRST_EVENT} + n from numbers"
-            )
-        )
+    user, other = f"'user:default/u' || n % {_USERS}", f"'user:default/u' || n * 7 % {_USERS}"
+    await _fill_with_changes(database, count, "op", user, f"case n % {len(actions)} {choice} end", other)
     await _analyze(database)
+
+
+async def _fill_with_changes(database: Database, count: int, name: str, actor: str, action: str, target: str) -> None:  # noqa: PLR0917  # as in SQL
+    """So many changes, by operations that begin with `name`; the rest is SQL about their number `n`."""
+    async with database.reading() as connection:
+        known = sa.text(f"select count(*) from change where operation like '{name}%'")  # noqa: S608  # all ours
+        present = (await connection.execute(known)).scalar_one()
+    # In parts: a statement has some seconds.
+    for first in range(present + 1, count + 1, _AT_ONCE):
+        async with database.transaction() as connection:
+            await connection.execute(
+                sa.text(
+                    f"{_numbers(first, min(count, first + _AT_ONCE - 1))} insert into change "  # noqa: S608  # all ours
+                    "(operation, actor, action, target, started_at, outcome, ended_at, key_id) "
+                    f"select '{name}' || n, {actor}, {action}, {target}, {_FIRST_EVENT} + n, 'done', "
+                    f"{_FIRST_EVENT} + n, 'key ' || n from numbers"
+                )
+            )
 
 
 def _numbers(first: int, last: int) -> str:
@@ -195,6 +233,7 @@ def plot(points: Sequence[Point]) -> None:
         "keys": ("list all",),
         "users": ("page", "search"),
         "events": ("audit", "rec"),
+        "exchanges": ("exchange",),
     }
     for title, start in starts.items():
         chart = pygal.XY(title=f"Growth with {title}", logarithmic=True, x_title=title, width=1000)
@@ -216,6 +255,7 @@ async def measure(most_events: int) -> list[Point]:
         async with bench({"PostgreSQL": databases["PostgreSQL"]}, Path(folder), workers=2) as run:
             points += await connections(run, 2)
         points += await events(databases, most_events)
+        points += await exchanges(databases)
     return points
 
 
