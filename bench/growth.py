@@ -145,10 +145,11 @@ async def exchanges(databases: dict[str, str]) -> list[Point]:
         async with aclosing(Database(url)) as database:
             queue, answers = DueQueue(database), KeptAnswers(database)
             for count in (1000, 10_000, 100_000, 1_000_000):
-                # Without statistics, which a database may lack when this matters.
                 await _fill_with_changes(
                     database, count, "mint", f"'{_SOURCE}'", f"'{Action.KEY_MINT}'", f"'{SOFTWARE}'"
                 )
+                if name == "PostgreSQL":  # which does so by itself; SQLite never does
+                    await _analyze(database)
                 room = partial(_room, database, ShortKeys(database, queue, answers))
                 asked = partial(Events(database).sources_of, [f"key {number}" for number in range(1, 501)])
                 points += [

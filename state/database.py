@@ -122,6 +122,11 @@ class Database:
             return sa.cast(sa.extract("epoch", sa.func.statement_timestamp()), sa.Float)
         return sa.bindparam(None, callable_=self._wall_clock, type_=sa.Float, unique=True)
 
+    def most_have(self, condition: sa.ColumnElement[bool]) -> sa.ColumnElement[bool]:
+        """`condition`, by which SQLite chooses no index then: it has no statistics that would tell it the same."""
+        # The chance must be a literal: https://www.sqlite.org/lang_corefunc.html#likelihood
+        return condition if self._is_postgresql else sa.func.likelihood(condition, sa.literal_column("0.99"))
+
     def insert(self, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
         """An INSERT statement that supports ON CONFLICT."""
         return postgresql.insert(table) if self._is_postgresql else sqlite.insert(table)

@@ -111,7 +111,7 @@ class Events:
         wanted = sorted(key_ids)
         for start in range(0, len(wanted), _IDS_AT_ONCE):
             some = wanted[start : start + _IDS_AT_ONCE]
-            is_mint = _columns.action == written_out(Action.KEY_MINT)
+            is_mint = self._database.most_have(_columns.action == written_out(Action.KEY_MINT))
             minted = (_columns.key_id.in_(some), is_mint, _columns.outcome == Outcome.DONE)
             async with self._database.reading() as connection:
                 rows = await connection.execute(sa.select(_columns.key_id, _columns.actor).where(*minted))

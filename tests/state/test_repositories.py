@@ -542,7 +542,9 @@ async def test_a_short_key_is_recorded_unless_its_owner_left_meanwhile(
     assert await short_keys.counts() == ({"workload:ci": 1} if is_recorded else {})
 
 
-async def test_short_keys_are_counted_without_reading_history(database: Database, changes: ChangeTable) -> None:
+async def test_short_keys_are_counted_without_reading_history(
+    database: Database, changes: ChangeTable, *, is_postgresql: bool
+) -> None:
     """A pipeline makes a hundred thousand a year: what is asked before each of them meets only those of the moment."""
     short_keys = ShortKeys(database, DueQueue(database), KeptAnswers(database))
     row = {"actor": "workload:ci", "target": ALICE, "action": Action.KEY_MINT, "started_at": 1, "outcome": "done"}
@@ -561,7 +563,9 @@ async def test_short_keys_are_counted_without_reading_history(database: Database
     async with database.transaction() as connection:
         await short_keys.room(connection, "workload:ci", ALICE, token="token", most_of_token=2)
     assert not await changes.makes_short_keys(ALICE)
-    assert await Events(database).sources_of(["key 7"]) == {"key 7": "workload:ci"}
+    # For more, PostgreSQL needs the statistics that it makes by itself; SQLite never has any.
+    some = [f"key {number}" for number in range(1 if is_postgresql else 200)]
+    assert await Events(database).sources_of(some) == dict.fromkeys(some, "workload:ci")
     counting, waiting, of_usage = plans.values()
     assert "ix_change_open_" in counting
     assert "ix_change_open_" in waiting
