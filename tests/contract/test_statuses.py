@@ -423,7 +423,7 @@ async def test_upstream_status(make_service: MakeService, pair: tuple[str, int])
 async def test_an_outage_in_oauths_form(
     make_service: MakeService, service: Service, operation: str, fault: int
 ) -> None:
-    """Whatever it is, clients of OAuth get a 503, and are told when to come again."""
+    """A client of OAuth gets a 503 with `Retry-After`, whatever failed."""
     response = await OUTAGES[operation](make_service(**FAULTS[fault]), service)
     assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
     assert response.json()["error"] == "temporarily_unavailable"

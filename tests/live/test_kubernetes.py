@@ -19,9 +19,8 @@ from domain.errors import UnverifiedTokenError
 from domain.workloads import KeySource
 from settings.model import Issuer, Timeouts
 from tests.conftest import BASE, keys_path
-from tests.live.conftest import CHECKOUT, Live, forget_users
-from tests.support.processes import ROOT, listening
-from tests.support.real_products import RealProducts
+from tests.live.conftest import CHECKOUT, Live
+from tests.support.processes import ROOT
 from tests.support.requests import exchange
 
 pytestmark = pytest.mark.live
@@ -89,7 +88,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture
-def config_with_a_rule(config: Path, cluster: Cluster) -> Path:
+def config(config: Path, cluster: Cluster) -> Path:
     """With a rule for the account."""
     config.write_text(
         config.read_text().rstrip()
@@ -108,19 +107,10 @@ def config_with_a_rule(config: Path, cluster: Cluster) -> Path:
     return config
 
 
-@pytest.fixture
-async def with_a_rule(config_with_a_rule: Path, products: RealProducts) -> AsyncIterator[Live]:
-    """Everything running."""
-    async with listening("serve", "--config", str(config_with_a_rule)) as running:
-        await forget_users(products)
-        yield Live(products, running)
-        await forget_users(products)
-
-
-async def test_a_pod_gets_a_key(with_a_rule: Live, cluster: Cluster) -> None:
+async def test_a_pod_gets_a_key(live: Live, cluster: Cluster) -> None:
     """Once everybody may read the cluster's keys; before that an admin sees why there is none."""
-    bob = with_a_rule.caller(await with_a_rule.products.token("bob"))
-    async with with_a_rule.caller(None) as nobody, bob:
+    bob = live.caller(await live.products.token("bob"))
+    async with live.caller(None) as nobody, bob:
         token = await cluster.token(*OF_THE_POD)
         assert (await exchange(nobody, token, client_id=RULE)).status_code == 503
         (issuer,) = (await bob.get(f"{BASE}/workloads")).json()["issuers"]
@@ -129,7 +119,7 @@ async def test_a_pod_gets_a_key(with_a_rule: Live, cluster: Cluster) -> None:
         await asyncio.sleep(ASKED_AGAIN_AFTER_SECONDS)
         given = await exchange(nobody, token, client_id=RULE)
         assert given.status_code == 200, given.text
-        assert await with_a_rule.products.chat(given.json()["access_token"]) == 200
+        assert await live.products.chat(given.json()["access_token"]) == 200
         (key,) = (await bob.get(keys_path(CHECKOUT))).json()["keys"]
         assert (key["key_alias"], key["source"]) == (f"{RULE} {POD}", f"workload:{RULE}")
         another_audience = await cluster.token(*OF_THE_POD, audience="vault")
