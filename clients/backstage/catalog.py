@@ -81,6 +81,9 @@ class TruncatedListError(UpstreamFaultError):
 class GroupMissingError(UpstreamFaultError):
     """The catalog does not have the group."""
 
+    def __init__(self, group: str) -> None:
+        super().__init__(f"Backstage's catalog has no {group}")
+
 
 class Catalog:
     """The catalog, read with a static external-access token. Every call raises UpstreamError.
@@ -125,7 +128,7 @@ class Catalog:
     async def _tree(self, group: str) -> _Tree:
         root = await self._entity(group)
         if root is None:
-            raise GroupMissingError(f"Backstage's catalog has no {group}")
+            raise GroupMissingError(group)
         found, level = {group}, {group: root}
         children: dict[str, list[str]] = {}
         for _ in range(_MAX_DEPTH):

@@ -52,9 +52,10 @@ class CatalogMembership:
         stale_seconds: float,
         now: Callable[[], float],
     ) -> None:
+        self._catalog = catalog
         self._groups = groups
         self._users = Answers(catalog.user, seconds=seconds, stale_seconds=stale_seconds, now=now)
-        self._trees = Answers(catalog.groups_under, seconds=seconds, stale_seconds=stale_seconds, now=now)
+        self._trees = Answers(self._groups_under, seconds=seconds, stale_seconds=stale_seconds, now=now)
 
     async def principal(self, caller: Caller) -> Principal:
         """The caller with roles. Service and plugin callers are not in the catalog. Raises UpstreamError."""
@@ -83,32 +84,41 @@ class CatalogMembership:
         entry = await self._users.get(user)
         if not entry.value.groups:
             return Answer(False, entry.failure)
-        try:
-            tree = await self._trees.get(group)
-        except GroupMissingError:
-            log.warning("a group that the settings or an owner name does not exist in the catalog", group=group)
-            return Answer(False, entry.failure)
+        tree = await self._trees.get(group)
         return Answer(bool(entry.value.groups & tree.value), entry.failure or tree.failure)
 
     async def user(self, user: str) -> CatalogUser:
         """The catalog's entry of `user`; an empty one if the catalog does not have them. Raises UpstreamError."""
         return (await self._users.get(user)).value
 
+    async def _groups_under(self, group: str) -> frozenset[str]:
+        """The group and, if nested groups count, those below it; none if the catalog does not have it."""
+        try:
+            return await self._catalog.groups_under(group)
+        except GroupMissingError:
+            log.warning("a group that the settings or an owner name does not exist in the catalog", group=group)
+            return frozenset()
+
     async def _decided(self, user: str) -> tuple[frozenset[Role], OrchestratorError | None]:
         """The roles of `user`, and the error for whatever these do not allow, if it is not the usual one."""
         entry = await self._users.get(user)
         if not entry.value.exists and entry.failure is None:
             return frozenset(), NotAllowedError(f"{user} is signed in to Backstage, but its catalog has no such user")
-        roles, failures = set(), [entry.failure]
+        roles, failures, missing = set(), [entry.failure], []
         for role, groups in self._groups.by_role.items():
             for group in groups if entry.value.groups else ():
                 tree = await self._trees.get(group)
                 failures.append(tree.failure)
+                if not tree.value:
+                    missing.append(group)
                 if entry.value.groups & tree.value:
                     roles.add(role)
                     break
         failure = next(filter(None, failures), None)
-        return frozenset(roles), failure and not_sure(failure)
+        if failure is not None:
+            return frozenset(roles), not_sure(failure)
+        # Others do without the group. Who has nothing else was perhaps in it, so nothing of theirs may end by this.
+        return frozenset(roles), GroupMissingError(missing[0]) if missing and not roles else None
 
 
 def not_sure(failure: UpstreamError) -> UpstreamError:
@@ -157,7 +167,7 @@ class Answers(Generic[T]):
         self._questions: SingleFlight[T] = SingleFlight()
 
     async def get(self, key: str) -> Answer[T]:
-        """The answer for `key`. Raises UpstreamError if there is none that counts; GroupMissingError is an answer."""
+        """The answer for `key`. Raises UpstreamError if there is none that counts."""
         known = self._known.get(key)
         if known is not None and self._now() - known.read_at < self._seconds:
             return Answer(known.value)
@@ -165,8 +175,6 @@ class Answers(Generic[T]):
             return Answer(known.value, known.failure)
         try:
             return Answer(await self._questions.run(key, lambda: self._read(key)))
-        except GroupMissingError:
-            raise
         except UpstreamError as error:
             if known is None or not self._counts(known):
                 raise

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Iterable
 from typing import Any
 
 import httpx
 import pytest
 
+from domain.identity import GroupRefs
 from settings.model import BackstageSettings
 from standalone.backstage import BASE_URL, BackstageStandIn
 from standalone.catalog import ADMINS, MEMBERS, TEAM_A
@@ -231,7 +233,22 @@ async def test_a_group_that_is_gone_is_no_outage(
     assert await status(alice, ALICE) == 200
     del backstage.org.groups[MEMBERS]
     clock.advance(61)
-    assert await status(alice, ALICE) == 502
+    answer = await alice.get(keys_path(ALICE))
+    assert (answer.status_code, answer.json()["error"]["message"]) == (502, f"Backstage's catalog has no {MEMBERS}")
+
+
+@pytest.mark.parametrize("setting", ["allowed", "admin", "auditor"])
+async def test_a_group_that_the_catalog_lacks_costs_nobody_what_others_give_them(
+    make_service: MakeService, backstage: BackstageStandIn, log: io.StringIO, setting: str
+) -> None:
+    """Nobody is in it: a slip in the catalog, or in the settings, leaves everybody else as they were."""
+    groups = {"allowed": (MEMBERS,), "admin": (ADMINS,), "auditor": ()}
+    groups[setting] += ("group:default/gone",)
+    service = make_service(groups=GroupRefs(**groups))
+    alice, bob, carol = (service.signed_in(ref) for ref in (ALICE, BOB, CAROL))
+    assert [await status(alice, ALICE), await status(bob, ALICE)] == [200, 200]
+    assert [await status(alice, BOB), await status(carol, CAROL)] == [403, 403]
+    assert log.getvalue().count("does not exist in the catalog") == 1, "it is asked once a minute, not in each request"
 
 
 async def test_creating_somebody_whom_an_old_answer_does_not_know(
