@@ -20,6 +20,8 @@ from typing import Any
 
 import yaml
 
+from settings import yaml_core
+
 ENV_PREFIX = "APP_CONFIG_"
 _INCLUDE_KEYS = frozenset({"$file", "$env", "$include"})
 _SUBSTITUTION = re.compile(r"(\$?\$\{[^{}]*\})")
@@ -42,6 +44,8 @@ def load(paths: Sequence[Path], environment: Mapping[str, str]) -> dict[str, Any
             tree = _Transform(environment).apply(_read_yaml(path), path.parent, path.name)
         except AppConfigError as error:
             raise AppConfigError(f"{path}: {error}") from error
+        except RecursionError as error:
+            raise AppConfigError(f"{path}: contains or includes itself, or is nested too deeply") from error
         if tree is None or tree is _ABSENT:
             continue
         if not isinstance(tree, dict):
@@ -52,7 +56,7 @@ def load(paths: Sequence[Path], environment: Mapping[str, str]) -> dict[str, Any
 
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml_core.load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AppConfigError(f"cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
@@ -60,6 +64,8 @@ def _read_yaml(path: Path) -> Any:
     except yaml.MarkedYAMLError as error:
         line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise AppConfigError(f"is not YAML{line}: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise AppConfigError(f"is not YAML: {str(error).partition(chr(10))[0]}") from error
 
 
 def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -163,5 +169,5 @@ class _Transform:
     def _read(path: Path, where: str) -> str:
         try:
             return path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:  # a path with a null character, or no UTF-8
             raise AppConfigError(f"{where}: {path} cannot be read") from error

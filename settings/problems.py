@@ -69,7 +69,7 @@ def _problems_of_devices(ours: Any) -> Iterator[str]:
     proxies = find(ours, "trustedProxies")
     for number, given in enumerate([proxies] if isinstance(proxies, str) else rows_of(ours, "trustedProxies")):
         try:
-            ip_network(given, strict=False)
+            ip_network(str(given), strict=False)
         except ValueError:
             yield f"litellmOrchestrator.trustedProxies[{number}]: expected an address or a network such as 10.0.0.0/8"
     for name, (shortest, longest) in _LIVES.items():

@@ -174,6 +174,8 @@ def _setting(owner: type, field: Field[Any], hint: Any) -> Setting:
     elif row is not None:
         read_each, write_each = partial(read, row, get_args(held)[0]), partial(write, row)
         form = Form(written, lambda given: tuple(map(read_each, given)), lambda rows: [*map(write_each, rows)])
+    elif held is int and Form not in noted:
+        form = Form(written, int)  # 1e6 is a whole number, too
     else:
         form = replace(form, written=written)
     name = re.sub("_(.)", lambda found: found[1].upper(), field.name)

@@ -80,7 +80,7 @@ def problems_of_workloads(ours: Any) -> Iterator[str]:
         if isinstance(issuer, dict):
             yield from _problems_of_issuer(f"{_BLOCK}.issuers[{number}]", issuer)
             urls[str(issuer.get("name"))] = str(issuer.get("url"))
-    kinds = {find(entry, "kind") for entry in rows_of(ours, "owners")}
+    kinds = [find(entry, "kind") for entry in rows_of(ours, "owners")]
     for number, rule in enumerate(rules):
         if isinstance(rule, dict):
             here = f"{_BLOCK}.rules[{number}]"

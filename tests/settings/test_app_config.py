@@ -83,9 +83,37 @@ def test_an_empty_file_is_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("a: on", {"a": "on"}),
+        ("on: push", {"on": "push"}),
+        ("{1: x, true: y, 1.5: z}", {"1": "x", "true": "y", "1.5": "z"}),
+        ("a: [yes, No, off, true, FALSE]", {"a": ["yes", "No", "off", True, False]}),
+        ("a: [010, 0o10, 0x1f, -5, 1:30, 1_000]", {"a": [10, 8, 31, -5, "1:30", "1_000"]}),
+        ("a: [1e6, 2.0, .5, 1.5e-3, 12e4]", {"a": [1000000.0, 2.0, 0.5, 0.0015, 120000.0]}),
+        ("a: [2026-02-30, 2026-01-01, '1', \"on\", !!str 7]", {"a": ["2026-02-30", "2026-01-01", "1", "on", "7"]}),
+        ("a: [~, null, NULL, '', ]", {"a": [None, None, None, ""]}),
+        ("a: &x {b: 1}\nc: {<<: *x}", {"a": {"b": 1}, "c": {"<<": {"b": 1}}}),
+    ],
+)
+def test_yaml_is_read_as_backstage_reads_it(tmp_path: Path, written: str, read: dict[str, Any]) -> None:
+    """YAML 1.2, as the package `yaml` of npm has it, each of these tried on it: what is a number there is one here."""
+    assert repr(load_text(tmp_path, written)) == repr(read)
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("a: [", "is not YAML at line"),
+        ("a: \x01", "is not YAML: unacceptable character"),
+        ("a: 1\nb: 2\na: 3", "is not YAML at line 3: a name stands twice"),
+        ("{[1]: 2}", "a name is a mapping or a list"),
+        ("a: !!int canary", "a value does not fit its tag"),
+        ("a: !!bool canary", "a value does not fit its tag"),
+        ("a: !!timestamp 2026-02-30", "could not determine a constructor"),
+        ("a: {$include: app-config.yaml}", "contains or includes itself"),
+        ("a: &x [*x]", "contains or includes itself"),
+        ('a: {$file: "nul\\0"}', "cannot be read"),
         ("- 1", "expected a mapping"),
         ("a: {$file: nowhere}", "nowhere cannot be read"),
         ("a: {$env: X, b: 1}", r"\$env must be the only key"),
@@ -101,6 +129,7 @@ def test_an_invalid_instruction_is_explained(tmp_path: Path, text: str, says: st
     with pytest.raises(AppConfigError, match=says) as raised:
         load_text(tmp_path, text)
     assert "app-config.yaml" in str(raised.value)
+    assert "canary" not in str(raised.value)
 
 
 def test_an_unreadable_file_is_explained(tmp_path: Path) -> None:

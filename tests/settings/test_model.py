@@ -48,6 +48,12 @@ def test_the_plugins_own_configuration_is_enough() -> None:
     assert read.cors.origins == ()
 
 
+def test_a_whole_number_may_have_an_exponent() -> None:
+    """JSON and YAML have one kind of numbers, and LiteLLM gets the whole number."""
+    read = from_app_config(config(liteLLM=PLUGIN_CONFIG["liteLLM"] | {"userDefaults": {"tpmLimit": 1e6}}))
+    assert repr(read.litellm.user_defaults.tpm_limit) == "1000000"
+
+
 def test_our_own_block_is_read() -> None:
     """The settings that the plugin does not have."""
     ours = {

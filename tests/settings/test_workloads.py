@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -107,6 +108,37 @@ def test_everything_that_may_be_said() -> None:
     )
     written = json.loads(json.dumps(to_app_config(masked(read))))
     assert from_app_config(written).workloads == read.workloads
+
+
+ODD: tuple[Any, ...] = (None, True, -1, 1e300, "", "\0", [], {}, [None], [["x"]], [{}], {"": ""}, {"x": []})
+
+
+def _places(tree: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    for name, value in tree.items() if isinstance(tree, dict) else enumerate(tree if isinstance(tree, list) else ()):
+        yield (*above, name)
+        yield from _places(value, (*above, name))
+
+
+def test_no_value_anywhere_is_more_than_a_problem() -> None:
+    """A sentence says what is wrong, whatever stands where; or else it is allowed."""
+    key = {"life": 600, "models": ["gpt-5"], "maxBudget": 0.5}
+    match = {"sub": "repo:acme/*", "claims": {"repository_id": "1", "kubernetes.io": {"namespace": "ci"}}}
+    issuers = [ISSUER | {"jwks": {"inline": KEY_SET}}, ISSUER | {"name": "gh", "url": GITHUB, "jwks": {"url": CLUSTER}}]
+    cli = {"keyLife": "8h", "sessionLife": "90d"}
+    tree = config(issuers, [RULE | {"match": match, "key": key}], cli=cli, trustedProxies=["10.0.0.0/8"])
+    places = [*_places(tree)]
+    for place in places:
+        for odd in ODD:
+            changed = json.loads(json.dumps(tree))
+            block = changed
+            for name in place[:-1]:
+                block = block[name]
+            block[place[-1]] = odd
+            try:
+                from_app_config(changed)
+            except SettingsError as error:
+                assert all(": " in problem for problem in error.problems), (place, odd)
+    assert (len(places), ("litellmOrchestrator", "owners", 0, "kind") in places) == (57, True)
 
 
 def test_what_has_a_default() -> None:
