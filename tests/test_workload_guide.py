@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -58,10 +60,11 @@ async def test_the_curl_of_the_guide_exchanges_a_token(tmp_path: Path) -> None:
 class Forge(ThreadingHTTPServer):
     """Gives the job of a workflow its token, and `busy` times a 503 before it; the same as a service, with a key.
 
-    `retry_after`: what the 503 asks for, in seconds.
+    `retry_after`: what the 503 asks for, in seconds. `given` is the answer of the service.
     """
 
     token, busy, retry_after = "", 0, 0
+    given = b'{"access_token": "sk-later", "expires_in": 900}'
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
@@ -78,7 +81,7 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        self._send(b'{"access_token": "sk-later", "expires_in": 900}')
+        self._send(self.server.given)
 
     def _send(self, answer: bytes) -> None:
         is_busy, self.server.busy = self.server.busy > 0, self.server.busy - 1
@@ -187,6 +190,38 @@ async def test_the_action_does_not_wait_for_an_hour(tmp_path: Path, forge: Forge
             code, printed = await step(tmp_path, **inputs(forge, f"http://127.0.0.1:{service.server_port}"))
         service.shutdown()
     assert (code, "The service answered 503: temporarily_unavailable" in printed) == (1, True), printed
+
+
+@pytest.mark.parametrize(
+    ("given", "output"),
+    [
+        ({"error": "x\n::stop-commands::abc", "error_description": "y\r\n::warning::z\u2028w"}, None),
+        ({"access_token": True, "expires_in": 900}, None),
+        ({"access_token": "sk-a\nPATH=/evil", "expires_in": 900}, None),
+        ({"access_token": "sk-a", "expires_in": "900\nkey=evil"}, ["key=sk-a", "expires-in=900 key=evil"]),
+    ],
+)
+async def test_what_the_service_answers_is_one_line(
+    tmp_path: Path, forge: Forge, given: dict[str, object], output: list[str] | None
+) -> None:
+    """Whatever answers in its place: for GitHub a new line may be a command, or another output."""
+    forge.token = "the.jobs.token"
+    with Forge() as service:
+        service.given = json.dumps(given).encode()
+        Thread(target=service.serve_forever, daemon=True).start()
+        _, printed = await step(tmp_path, **inputs(forge, f"http://127.0.0.1:{service.server_port}"))
+        service.shutdown()
+    assert not [line for line in printed.splitlines() if not line.startswith(("::add-mask::", "::error title=No"))]
+    written = tmp_path / "output"
+    assert (written.read_text().splitlines() if written.exists() else None) == output
+
+
+async def test_a_runner_without_python(tmp_path: Path, forge: Forge) -> None:
+    """The annotation says what is missing."""
+    for name in ("bash", "curl"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    code, printed = await step(tmp_path, **inputs(forge, "http://localhost:1") | {"PATH": str(tmp_path)})
+    assert (code, printed) == (1, "::error title=No LiteLLM key::This runner has no python3\n")
 
 
 def test_the_action_runs_that_step() -> None:
