@@ -108,13 +108,13 @@ class NetworkExchange:
 
     async def __call__(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Reply:
         """See `Exchange`."""
-        session = self._session or self._connected(url)
         if self._free.locked():
             await self._wait_for_a_connection()
         else:
             await self._free.acquire()
         self.in_use += 1
         try:
+            session = self._session or self._connected(url)
             async with session.request(
                 method, URL(url, encoded=True), headers=headers, data=body, allow_redirects=False
             ) as response:
@@ -168,7 +168,9 @@ class NetworkExchange:
             return _timed_out(self._name)
         if isinstance(error, aiohttp.ClientConnectorCertificateError):
             return _not_trusted(self._name, error.certificate_error)
-        return _unreachable(self._name) if isinstance(error, aiohttp.ClientConnectionError) else _not_http(self._name)
+        # A host that is no name cannot be reached either.
+        nowhere = (aiohttp.ClientConnectionError, aiohttp.InvalidURL, UnicodeError)
+        return _unreachable(self._name) if isinstance(error, nowhere) else _not_http(self._name)
 
 
 class TransportExchange:
@@ -227,8 +229,8 @@ def _trusting(name: str, authorities: str) -> ssl.SSLContext:
 
 def _proxy_for(url: URL) -> str | None:
     """The proxy that HTTPS_PROXY or HTTP_PROXY names for `url`, unless NO_PROXY excludes its host."""
-    assert url.host is not None
-    return None if proxy_bypass(f"{url.host}:{url.port}") else getproxies().get(url.scheme)
+    # As it is written: a host that begins with xn-- need not be one that can be decoded.
+    return None if proxy_bypass(f"{url.raw_host}:{url.port}") else getproxies().get(url.scheme)
 
 
 def _not_trusted(name: str, error: Exception) -> UpstreamError:

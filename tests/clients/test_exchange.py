@@ -201,8 +201,10 @@ async def test_a_port_where_nobody_listens() -> None:
             await exchange("GET", f"http://127.0.0.1:{port}", {}, None)
 
 
-async def test_a_name_that_does_not_exist() -> None:
-    """The error is the same as for a refused connection (RFC 6761 reserves .invalid)."""
+@pytest.mark.parametrize("host", ["litellm.invalid", "xn--a", "xn--a.invalid", "-.invalid", "a..invalid"])
+async def test_a_name_that_does_not_exist(host: str) -> None:
+    """The error is the same as for a refused connection (RFC 6761 reserves .invalid), also if it is no name at all."""
     async with exchanging() as exchange:
-        with pytest.raises(UpstreamUnavailableError):
-            await exchange("GET", "http://litellm.invalid", {}, None)
+        for _ in range(2):
+            with pytest.raises(UpstreamUnavailableError):
+                await exchange("GET", f"http://{host}", {}, None)
