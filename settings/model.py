@@ -372,7 +372,7 @@ class RuleSettings:
     match: Annotated[Match, Form(MatchSettings)]
     key: Annotated[KeyTerms, Form(KeyTermsSettings)] = field(default_factory=KeyTerms)
     per_minute: PerMinute = 60
-    """Keys that may be made per minute, across all replicas."""
+    """Keys that may be made at once, across all replicas; each is free again after its part of a minute."""
     max_living: Annotated[int, Meta(ge=1, le=100_000)] = 100
     """Keys that may work at a time."""
 

@@ -23,11 +23,11 @@ class RefusedExchanges:
         self._due = due
         self._rates = rates
 
-    async def count(self, source: str, reason: str, *, issuer: str, rate: RatePolicy) -> bool:
-        """Counts a refusal, unless the `issuer` is above its `rate`. Whether it did."""
+    async def count(self, source: str, reason: str, *, issuer: str, rate: RatePolicy) -> None:
+        """Counts a refusal, unless the `issuer` is above its `rate`."""
         async with self._database.transaction() as connection:
             if (await self._rates.take(connection, rate, issuer)).retry_after:
-                return False
+                return
             number = sa.cast(self._database.now() / _MINUTE - 0.5, sa.BigInteger)
             minute = int((await connection.execute(sa.select(number))).scalar_one())
             insert = self._database.insert(refused_exchange).values(
@@ -38,7 +38,6 @@ class RefusedExchanges:
             if (await connection.execute(more.returning(_columns.times))).scalar_one() == 1:
                 subject = f"{source} {minute}"
                 await self._due.schedule(connection, Kind.REFUSED_EXCHANGES, subject, due_in=_MINUTE)
-            return True
 
     async def reasons(self, task: Task) -> dict[str, int]:
         """How often it was refused for which reason in the minute of a task, the most frequent first."""

@@ -40,7 +40,7 @@ class Room:
     """How many short keys of a source live and are being made, and whether the owner is being off-boarded.
 
     That counts for a while after its end, in which a replica may remember that the owner was there. `oldest` is the id
-    of the one that one more for the same token ends, None if there is room for it.
+    of the one that one more for the same token ends, None if there is room for it; it is not counted as living.
     """
 
     living: int
@@ -131,6 +131,18 @@ class ShortKeys:
         row |= {"life": life, "owner": owner, "since": operation}
         return (await connection.execute(self._insert, row)).first() is not None
 
+    async def withhold(self, connection: AsyncConnection, key_id: str) -> None:
+        """Lets nobody get the key again, whose secret was kept for repetitions. Leaves alone what is no short key."""
+        if (await connection.execute(sa.select(_columns.key_id).where(_columns.key_id == key_id))).first() is not None:
+            await self._kept_answers.drop(connection, key_id)
+
+    async def end_now(self, connection: AsyncConnection, key_id: str) -> None:
+        """Makes a key end now: it lives no more, nobody gets it again, and the due queue deletes it."""
+        over = sa.update(short_key).where(_columns.key_id == key_id).values(expires_at=self._database.now())
+        await connection.execute(over)
+        await self._due.hasten(connection, Kind.SHORT_KEY_END, key_id)
+        await self._kept_answers.drop(connection, key_id)
+
     async def remove(self, connection: AsyncConnection, key_id: str) -> None:
         """Forgets a key that is gone, and its secret, which was kept for repetitions."""
         await self._due.remove(connection, Kind.SHORT_KEY_END, key_id)
@@ -166,12 +178,14 @@ def _room(now: sa.ColumnElement[float]) -> sa.Select[Any]:
     living = (_columns.source == source, _columns.expires_at > now)
     made = sa.select(sa.func.count()).where(is_open, change.c.action == Action.KEY_MINT, change.c.actor == source)
     of_token = (_columns.source == source, _columns.token == sa.bindparam("token", type_=sa.Text))
-    newest_first = sa.select(_columns.key_id).where(*of_token).order_by(_columns.created_at.desc())
+    beside_it: sa.BindParameter[int] = sa.bindparam("beside_it", type_=sa.Integer)
+    oldest = sa.select(_columns.key_id).where(*of_token).order_by(_columns.created_at.desc()).offset(beside_it).limit(1)
+    lives = sa.select(sa.func.count()).where(_columns.key_id == oldest.scalar_subquery(), *living)
     return sa.select(
-        sa.select(sa.func.count()).select_from(short_key).where(*living).scalar_subquery(),
+        sa.select(sa.func.count()).select_from(short_key).where(*living).scalar_subquery() - lives.scalar_subquery(),
         made.scalar_subquery(),
         _is_leaving(_is_recent(now)),
-        newest_first.offset(sa.bindparam("beside_it", type_=sa.Integer)).limit(1).scalar_subquery(),
+        oldest.scalar_subquery(),
     )
 
 

@@ -87,16 +87,18 @@ class SignedToken:
 
     def verified(self, issuer: Issuer) -> VerifiedToken:
         """The same after its signature was verified."""
-        # ES256 has two signatures for each that is valid, and RSA's may be written in several ways.
-        number = self.claims.get("jti")
-        identity = f"jti {number}".encode() if isinstance(number, str) and number else b"content " + self.content
+        # ES256 has two signatures for each that is valid, and RSA's may be written in several ways. An issuer that
+        # gives a jti twice must not lend the later end of one token to another.
+        number, expires_at = self.claims.get("jti"), self._time("exp")
+        is_named = isinstance(number, str) and number
+        identity = f"jti {number} {expires_at}".encode() if is_named else b"content " + self.content
         return VerifiedToken(
             issuer=issuer.name,
             subject=self.claims["sub"],
             claims=self.claims,
             replay_id=hashlib.sha256(issuer.url.encode() + b"\n" + identity).hexdigest(),
             issued_at=self._time("iat"),
-            expires_at=self._time("exp"),
+            expires_at=expires_at,
         )
 
     def _check_header(self) -> None:

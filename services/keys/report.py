@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import partial
 
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from clients.litellm.blocking import LiteLLMBlocking
 from clients.litellm.client import LiteLLM
@@ -21,6 +21,7 @@ from services.changes.changes import Changes
 from state.due import DueQueue
 from state.rates import RatePolicy
 from state.revocations import ReportedKeys
+from state.short_keys import ShortKeys
 
 log = structlog.get_logger(__name__)
 
@@ -109,6 +110,7 @@ class ReportKey:
 
     changes: Changes
     leaked: LeakedKeys
+    short_keys: ShortKeys
     rate: RatePolicy
 
     async def __call__(self, principal: Principal, secret: str) -> RateLimit | None:
@@ -118,7 +120,11 @@ class ReportKey:
         key. Raises RateLimitedError, UpstreamError: then reconciliation blocks it.
         """
         key_id = hashlib.sha256(secret.encode()).hexdigest()
-        mark = partial(self.leaked.reported.add, key_id=key_id)
+
+        async def mark(connection: AsyncConnection) -> None:
+            await self.leaked.reported.add(connection, key_id)
+            await self.short_keys.withhold(connection, key_id)
+
         # Without a target: a leaked key is blocked at once, whatever else happens to its owner.
         async with self.changes.begin(
             principal, Action.KEY_REPORT, None, key_id=key_id, rate=self.rate, also=mark

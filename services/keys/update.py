@@ -20,6 +20,7 @@ from services.keys.keys import Keys
 from services.keys.rules import KeyRules
 from services.users.users import Users
 from state.rates import RatePolicy
+from state.short_keys import ShortKeys
 
 _BLOCK: KeyChanges = {"blocked": True}
 """What is possible whatever the row of the key contains."""
@@ -36,6 +37,7 @@ class UpdateKey:
     litellm: LiteLLM
     blocking: LiteLLMBlocking
     rules: KeyRules
+    short_keys: ShortKeys
     rate: RatePolicy
 
     async def __call__(
@@ -73,7 +75,10 @@ class UpdateKey:
             updated = await self.keys.show(user_id, key.id)
             if requested.get("blocked"):
                 await self._block_others(others, updated.key.block or self.rules.block_by(principal, change.scope))
-            await change.done(after=updated.key.changeable)
+            async with change.transaction() as connection:
+                if requested.get("blocked"):
+                    await self.short_keys.withhold(connection, key.id)
+                await change.done(after=updated.key.changeable, connection=connection)
         _require_applied(updated.key, requested)
         return updated
 

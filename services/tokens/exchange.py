@@ -39,6 +39,8 @@ _ACCESS_TOKEN = f"{_TYPES}access_token"
 _TAKEN = (f"{_TYPES}jwt", f"{_TYPES}id_token")
 _REFUSALS = RatePolicy("refused exchanges", 600)
 """How many of one issuer are counted in a minute: anybody has a token of a public issuer."""
+_LIMITS = {"exchanges": "perMinute", "living": "maxLiving"}
+"""The settings of a rule, by the limits that they are."""
 _RUNS = (("run_id",), ("job_id",), ("pipeline_id",), ("kubernetes.io", "pod", "name"), ("build_number",))
 """Where issuers name what is running: GitHub, GitLab (twice), Kubernetes, Buildkite."""
 _REPEATED_SECONDS = 60.0
@@ -98,16 +100,21 @@ class TokenExchange:
             return await self.running.run(f"{rule.name} {token.replay_id}", lambda: self.mint(request))
         except BusyError as error:
             raise OverloadedError("The same exchange is running; retry", BusyError.retry_after) from error
-        except RateLimitedError:
+        except RateLimitedError as error:
+            await self._count(rule, f"above {_LIMITS[error.rate.name]}")
             raise
         except CallerError as error:
             log.info("no key was made", rule=rule.name, reason=error.message)
             raise await self._refused(rule, _reason(error)) from error
 
     async def _refused(self, rule: Rule, reason: str) -> TokenRequestError:
-        """Counts a refusal of a verified token for the audit log, and makes the answer."""
-        await self.refused.count(source_of(rule), reason, issuer=rule.issuer, rate=_REFUSALS)
+        """Counts a refusal, and makes the answer."""
+        await self._count(rule, reason)
         return _not_accepted()
+
+    async def _count(self, rule: Rule, reason: str) -> None:
+        """Counts a refusal of a verified token for the audit log."""
+        await self.refused.count(source_of(rule), reason, issuer=rule.issuer, rate=_REFUSALS)
 
 
 def _require_plain(given: Mapping[str, str]) -> None:

@@ -8,15 +8,16 @@ being made. Why: `docs/adr/0036-short-keys.md`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
-from cachetools import TTLCache
+from cachetools import TLRUCache
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain import refs
 from domain.actions import Action
-from domain.errors import CallerError, ConflictError, RateLimitedError
+from domain.errors import CallerError, ConflictError, RateLimitedError, UpstreamError
 from domain.identity import Principal, Role, Scope
 from domain.keys import KeyAnnotations, KeyVersion, MintRequest, NewKey, ShortLivedKey
 from domain.rates import RateLimit
@@ -27,6 +28,7 @@ from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer, owner_check
 from services.keys.rules import KeyRules
 from services.owners.owners import Owners
+from services.tokens.ends import EndShortKeys
 from services.users.users import Users
 from state.due import DueQueue
 from state.offboardings import Offboardings
@@ -60,6 +62,7 @@ class MintKey:
         rules: KeyRules,
         issuer: KeyIssuer,
         short_keys: ShortKeys,
+        ends: EndShortKeys,
         due: DueQueue,
         offboardings: Offboardings,
         now: Callable[[], float],
@@ -71,10 +74,15 @@ class MintKey:
         self._rules = rules
         self._issuer = issuer
         self._short_keys = short_keys
+        self._ends = ends
         self._due = due
         self._offboardings = offboardings
         self._now = now
-        self._settled: TTLCache[str, bool] = TTLCache(_MOST_SETTLED, ttl=REMEMBERED_SECONDS, timer=clock)
+        self._clock = clock
+        # By the time at which the look began: an off-boarding may have come and gone before its answer arrived.
+        self._settled: TLRUCache[str, float] = TLRUCache(
+            _MOST_SETTLED, ttu=lambda _owner, looked_at, _now: looked_at + REMEMBERED_SECONDS, timer=clock
+        )
 
     async def _require_owner(self, request: MintRequest) -> None:
         """Creates the LiteLLM user of a group or component that has none. What was found holds for ten seconds.
@@ -83,6 +91,7 @@ class MintKey:
         """
         if request.owner in self._settled:
             return
+        looked_at = self._clock()
         if await self._short_keys.is_leaving(request.owner):
             # Its user would be back in LiteLLM, although it gets no key.
             raise _leaving(request.owner)
@@ -90,7 +99,7 @@ class MintKey:
             await self._owners.require_unchanged(request.owner)
         await self._users.ensure_for_key(_principal(request), request.owner)
         await self._users.require(Scope.ANY, request.owner)
-        self._settled[request.owner] = True
+        self._settled[request.owner] = looked_at
 
     async def __call__(self, request: MintRequest, within: Within | None = None) -> ShortLivedKey:
         """The key. For a while the same token gets the same key again; later it ends the oldest of two.
@@ -123,8 +132,6 @@ class MintKey:
                     raise _leaving(owner)
                 return ShortLivedKey(**change.kept_answer)
             await self._issuer.delete_abandoned(owner, change.interrupted)
-            for key_id in to_end:
-                await self._issuer.delete(key_id)
             now = self._now()
             life = int(min(terms.life, request.ends_by - now))  # LiteLLM counts whole seconds
             if life < 1:
@@ -136,6 +143,10 @@ class MintKey:
             except CallerError:
                 await self._issuer.delete(key.key_id)
                 raise
+            # Last, so that what fails costs nobody a key that works; and by the due queue, if this fails.
+            for key_id in to_end:
+                with suppress(UpstreamError):
+                    await self._ends.end(key_id)
             return key
 
     async def _record(
@@ -151,7 +162,7 @@ class MintKey:
             if within is not None:
                 await within.record(connection, change.operation, key)
             for key_id in ended:
-                await self._short_keys.remove(connection, key_id)
+                await self._short_keys.end_now(connection, key_id)
             ending = short_key_end(key.key_id, owner, life, version)
             await self._due.schedule_all(connection, ending, owner_check(key.key_id, owner, version))
             after = {"endedKeys": ended} if ended else None
@@ -172,7 +183,7 @@ class MintKey:
             raise _leaving(request.owner)
         if within is not None:
             await within.check(connection)
-        # This one is being made, too.
+        # This one is being made, too, and the oldest of its token ends for it.
         if room.living + room.being_made > request.most_living:
             first_end = await self._short_keys.first_end(connection, request.source)
             wait = max(1, round(first_end or 0))

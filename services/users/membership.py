@@ -147,8 +147,8 @@ class _Known(Generic[T]):
 class Answers(Generic[T]):
     """Answers of `ask`, one for each key, with one question at a time. `now` is a monotonic clock in seconds.
 
-    An answer counts for `seconds`. If the catalog fails then, it counts until it is `stale_seconds` old, and the
-    catalog is asked again every ten seconds.
+    An answer counts for `seconds` from when it was asked for. If the catalog fails then, it counts until it is
+    `stale_seconds` old, and the catalog is asked again every ten seconds.
     """
 
     def __init__(
@@ -182,8 +182,9 @@ class Answers(Generic[T]):
             return Answer(known.value, error)
 
     async def _read(self, key: str) -> T:
+        asked_at = self._now()
         value = await self._ask(key)
-        self._known[key] = _Known(value, self._now())
+        self._known[key] = _Known(value, asked_at)
         return value
 
     def _counts(self, known: _Known[T]) -> bool:

@@ -573,14 +573,15 @@ async def test_short_keys_are_counted_without_reading_history(
 
 
 async def test_the_oldest_key_of_a_token_gives_way_to_a_third(database: Database, clock: Clock) -> None:
-    """With one there is room for one more; with two the older one is named."""
+    """With one there is room for one more; with two the older one is named, and no longer counted, if it lives."""
     short_keys = ShortKeys(database, DueQueue(database), KeptAnswers(database))
     oldest = []
-    for number in range(3):
+    for number in range(4):
         async with database.transaction() as connection:
             room = await short_keys.room(connection, "workload:ci", ALICE, token="token", most_of_token=2)
             oldest.append((room.living, room.oldest))
             row = ShortKey(f"key {number}", "workload:ci", "token")
-            assert await short_keys.add(connection, row, owner=ALICE, life=60, operation="mint")
+            life = 1 if number == 1 else 60
+            assert await short_keys.add(connection, row, owner=ALICE, life=life, operation="mint")
         clock.advance(1)
-    assert oldest == [(0, None), (1, None), (2, "key 0")]
+    assert oldest == [(0, None), (1, None), (0, "key 0"), (2, "key 1")]

@@ -254,6 +254,82 @@ async def test_later_it_gets_a_second_one_and_a_third_ends_the_first(
     assert [await chat(litellm, secret) for secret in secrets] == [401, 200, 200]
 
 
+@pytest.mark.parametrize("answer", [respond(503), respond(400, json={"error": {"message": "policy", "code": "400"}})])
+async def test_a_third_that_fails_ends_nothing(
+    make_service: MakeService, issuer: IssuerStandIn, clock: Clock, litellm: LiteLLMStandIn, answer: Answer
+) -> None:
+    """Whoever works with the first one goes on."""
+    answers: dict[str, Answer] = {}
+    service = make_service(ports={"litellm": Overriding(httpx.ASGITransport(litellm.app), answers)})
+    token = issuer.token(exp=int(clock()) + 3600)
+    secrets = []
+    for _ in range(2):
+        secrets.append((await given(service.client(), token))["access_token"])
+        clock.advance(60)
+    answers["/key/generate"] = answer
+    assert (await exchange(service.client(), token)).status_code in (400, 503)
+    assert [await chat(litellm, secret) for secret in secrets] == [200, 200]
+
+
+async def test_a_first_that_cannot_be_deleted_is_later(
+    make_service: MakeService, issuer: IssuerStandIn, clock: Clock, litellm: LiteLLMStandIn
+) -> None:
+    """The third one is given all the same, and the due queue deletes the first."""
+    answers: dict[str, Answer] = {}
+    service = make_service(ports={"litellm": Overriding(httpx.ASGITransport(litellm.app), answers)})
+    token = issuer.token(exp=int(clock()) + 3600)
+    secrets = []
+    for _ in range(2):
+        secrets.append((await given(service.client(), token))["access_token"])
+        clock.advance(60)
+    answers["/key/delete"] = respond(503)
+    secrets.append((await given(service.client(), token))["access_token"])
+    (rule,) = (await service.signed_in(BOB).get(f"{BASE}/workloads")).json()["rules"]
+    assert rule["livingKeys"] == 2
+    answers.clear()
+    await service.run_background_jobs()
+    assert [await chat(litellm, secret) for secret in secrets] == [401, 200, 200]
+
+
+async def test_the_third_needs_no_room_beside_the_first(
+    make_service: MakeService, issuer: IssuerStandIn, clock: Clock
+) -> None:
+    """It ends, so there are no more than before."""
+    service = ruled(make_service, max_living=2)
+    token = issuer.token(exp=int(clock()) + 3600)
+    for _ in range(4):
+        await given(service.client(), token)
+        clock.advance(60)
+    assert (await exchange(service.client(), issuer.token(jti="another"))).status_code == 429
+
+
+@pytest.mark.parametrize("how", ["reported", "blocked"])
+async def test_a_key_that_was_blocked_is_not_given_again(
+    nobody: httpx.AsyncClient, service: Service, issuer: IssuerStandIn, litellm: LiteLLMStandIn, how: str
+) -> None:
+    """The pipeline whose key leaked gets one that works, in the same minute."""
+    token, bob = issuer.token(), service.signed_in(BOB)
+    leaked = (await given(nobody, token))["access_token"]
+    (key_id,) = litellm.rows.keys
+    if how == "reported":
+        assert (await bob.post(f"{BASE}/keys/report", json={"key": leaked})).status_code == 202
+    else:
+        assert (await bob.patch(keys_path(CHECKOUT, key_id), json={"blocked": True})).status_code == 200
+    again = (await given(nobody, token))["access_token"]
+    assert [await chat(litellm, secret) for secret in (leaked, again)] == [401, 200]
+
+
+async def test_two_tokens_of_one_number(
+    nobody: httpx.AsyncClient, issuer: IssuerStandIn, clock: Clock, litellm: LiteLLMStandIn
+) -> None:
+    """An issuer that uses a `jti` twice lends no token the later end of the other."""
+    now = int(clock())
+    long, short = [await given(nobody, issuer.token(jti="1", exp=now + left)) for left in (3600, 30)]
+    assert (long["expires_in"], short["expires_in"]) == (900, 30)
+    clock.advance(31)
+    assert [await chat(litellm, one["access_token"]) for one in (long, short)] == [200, 401]
+
+
 async def test_many_at_once_with_one_token_get_one_key(
     nobody: httpx.AsyncClient, issuer: IssuerStandIn, litellm: LiteLLMStandIn
 ) -> None:
@@ -350,6 +426,32 @@ async def test_an_exchange_just_after_a_deletion_leaves_no_user(
     await given(other, issuer.token(jti="a-third"))
 
 
+async def test_an_owner_who_was_deleted_while_litellm_answered_is_looked_for_again(
+    make_service: MakeService, service: Service, issuer: IssuerStandIn, litellm: LiteLLMStandIn, clock: Clock
+) -> None:
+    """What is remembered is as old as the question, not as its answer, which came eight seconds after the deletion."""
+    await given(service.client(), issuer.token())
+    clock.advance(20)
+
+    class SecondAnswerIsLate(httpx.AsyncBaseTransport):
+        looks = 0
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            response = await httpx.ASGITransport(litellm.app).handle_async_request(request)
+            self.looks += request.url.path == "/v2/user/info"
+            if request.url.path == "/v2/user/info" and self.looks == 2:
+                assert (await service.signed_in(BOB).delete(user_path(CHECKOUT))).status_code == 200
+                clock.advance(8)
+            return response
+
+    other = make_service(ports={"litellm": SecondAnswerIsLate()}).client()
+    assert (await exchange(other, issuer.token(jti="another"))).json() == NOT_ACCEPTED
+    assert CHECKOUT not in litellm.rows.users
+    clock.advance(3)
+    await given(other, issuer.token(jti="a-third"))
+    assert CHECKOUT in litellm.rows.users, "it was looked for, and created anew"
+
+
 async def test_a_name_that_was_taken_over_gives_none(
     nobody: httpx.AsyncClient, issuer: IssuerStandIn, backstage: BackstageStandIn, clock: Clock
 ) -> None:
@@ -441,6 +543,21 @@ async def test_what_a_rule_refused_is_one_event_a_minute(
     (event,) = await events(service.signed_in(BOB), action="key.mint")
     assert (event["actor"], event["outcome"], event["keyId"]) == (f"workload:{PIPELINE}", "denied", None)
     assert event["detail"] == "5 verified tokens were refused within a minute: sub does not match (5)"
+
+
+@pytest.mark.parametrize(("setting", "name"), [("per_minute", "perMinute"), ("max_living", "maxLiving")])
+async def test_what_a_limit_refused_is_in_that_event(
+    make_service: MakeService, issuer: IssuerStandIn, clock: Clock, setting: str, name: str
+) -> None:
+    """Whoever looks into the audit log sees the pipeline that runs away."""
+    service = ruled(make_service, **{setting: 1})
+    answers = [await exchange(service.client(), issuer.token(jti=f"run-{number}")) for number in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 429, 429, 429]
+    clock.advance(60)
+    await service.run_background_jobs()
+    refused, given_one = await events(service.signed_in(BOB), action="key.mint")
+    assert (given_one["outcome"], refused["outcome"]) == ("done", "denied")
+    assert refused["detail"] == f"3 verified tokens were refused within a minute: above {name} (3)"
 
 
 async def test_a_minute_that_is_in_the_log_already(
@@ -633,5 +750,38 @@ async def test_killed_at_every_step(
             assert (await exchange(plain.client(), token)).status_code == 200
         else:
             assert (answer.status_code, step) == (200, 1 if during else 3)
+            return
+    pytest.fail("an exchange never came to its end")
+
+
+@pytest.mark.parametrize("during", [False, True], ids=["before a request", "after LiteLLM did it"])
+async def test_killed_while_a_third_ends_the_first(
+    make_service: MakeService, litellm: LiteLLMStandIn, issuer: IssuerStandIn, clock: Clock, *, during: bool
+) -> None:
+    """The two are there until a third is recorded, and then the first is gone."""
+    plain = make_service()
+    for step in range(_MOST_STEPS):
+        clock.advance(1000)
+        await plain.run_background_jobs()
+        token, secrets = issuer.token(jti=f"step {step}", exp=int(clock()) + 3600), []
+        for _ in range(2):
+            secrets.append((await given(plain.client(), token))["access_token"])
+            clock.advance(61)
+        kill_switch = KillSwitch(litellm.app, step, during=during)
+        killed = make_service(ports={"litellm": kill_switch})
+        await killed.client().get(f"{BASE}/openapi.json")
+        try:
+            with kill_switch.watching():
+                await given(killed.client(), token)
+        except Killed:
+            clock.advance(301)
+            await plain.run_background_jobs()
+            await nothing_is_open(plain)
+            (last,) = await events(plain.signed_in(BOB), action="key.mint", limit=1)
+            is_recorded = (last["after"] or {}).get("endedKeys") is not None
+            works = [await chat(litellm, secret) for secret in secrets]
+            assert (works, len(litellm.rows.keys)) == ([401 if is_recorded else 200, 200], 2), f"after step {step}"
+        else:
+            assert step == (3 if during else 6)
             return
     pytest.fail("an exchange never came to its end")
