@@ -581,7 +581,7 @@ async def test_the_oldest_key_of_a_token_gives_way_to_a_third(database: Database
             room = await short_keys.room(connection, "workload:ci", ALICE, token="token", most_of_token=2)
             oldest.append((room.living, room.oldest))
             row = ShortKey(f"key {number}", "workload:ci", "token")
-            life = 1 if number == 1 else 60
+            life = -1 if number == 1 else 60
             assert await short_keys.add(connection, row, owner=ALICE, life=life, operation="mint")
         clock.advance(1)
     assert oldest == [(0, None), (1, None), (0, "key 0"), (2, "key 1")]
