@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,11 +15,14 @@ from state.tables import change, repetition, written_out
 FORGOTTEN_AT_ONCE = 1000
 _MAX_OF_KEYS = 10_000
 _IDS_AT_ONCE = 500
-_GIVES_SECRETS = (Action.KEY_CREATE, Action.KEY_REGENERATE)
-"""To a person: who exchanges a token is software."""
 _OF_KEYS = (Action.KEY_CREATE, Action.KEY_UPDATE, Action.KEY_REGENERATE, Action.KEY_DELETE)
 _ENDS_KEYS = (Action.KEY_DELETE, Action.KEY_REVOKE)
 _columns = change.c
+_GIVES_SECRETS = (
+    (Action.KEY_CREATE, _columns.key_id),
+    (Action.KEY_REGENERATE, _columns.after["replacedBy"].as_string()),
+)
+"""To a person, since who exchanges a token is software: what does, and where it says of which key."""
 _TRANSFERRED = (
     _columns.action == Action.KEY_TRANSFER,
     _columns.outcome.in_((Outcome.DONE, Outcome.RECONCILED)),
@@ -54,13 +57,15 @@ class Events:
         return (await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *concerned)))[::-1]
 
     async def received_by(self, people: Collection[str]) -> list[ReceivedSecret]:
-        """The secrets that these people received with a key that was created or rotated, the newest 10000."""
-        return await self._received(_columns.actor.in_(people))
+        """The secrets that these people received with a key that was created or rotated, the newest first."""
+        return await self._received([_columns.actor.in_(people)] * len(_GIVES_SECRETS))
 
     async def received_of(self, key_ids: Collection[str]) -> list[ReceivedSecret]:
         """Who received the secrets of these keys."""
-        wanted = frozenset(key_ids)
-        return [row for row in await self._received(sa.true()) if row.key_id in wanted]
+        received: list[ReceivedSecret] = []
+        for some in _parts(key_ids):
+            received += await self._received([key_id.in_(some) for _, key_id in _GIVES_SECRETS])
+        return received
 
     async def owners_since(self, owners: Mapping[str, str]) -> dict[str, str]:
         """The owner of each key today, given the one that it was created for: after its transfers."""
@@ -69,15 +74,15 @@ class Events:
         latest = {event.key_id: (event.after or {}).get("owner") for event in events}
         return {key_id: latest.get(key_id) or owner for key_id, owner in owners.items()}
 
-    async def _received(self, condition: sa.ColumnElement[bool]) -> list[ReceivedSecret]:
-        given = (_columns.action.in_(_GIVES_SECRETS), _columns.outcome == Outcome.DONE, condition)
+    async def _received(self, conditions: Sequence[sa.ColumnElement[bool]]) -> list[ReceivedSecret]:
         received: list[ReceivedSecret] = []
-        for event in await self._events(_newest(AuditFilters(), _MAX_OF_KEYS, *given)):
-            is_new = event.action is Action.KEY_CREATE
-            key_id = event.key_id if is_new else (event.after or {}).get("replacedBy")
-            if key_id is not None and event.target is not None:
-                received.append(ReceivedSecret(event.actor, event.target, key_id, event.started_at))
-        return received
+        async with self._database.reading() as connection:
+            for (action, key_id), condition in zip(_GIVES_SECRETS, conditions, strict=True):
+                given = (_columns.action == action, _columns.outcome == Outcome.DONE, condition)
+                known = (_columns.target.is_not(None), key_id.is_not(None))
+                shown = sa.select(_columns.actor, _columns.target, key_id, _columns.started_at)
+                received += [ReceivedSecret(*row) for row in await connection.execute(shown.where(*given, *known))]
+        return sorted(received, key=lambda secret: secret.at, reverse=True)
 
     async def transfers(self, owner: str, stable_id: str) -> list[Transfer]:
         """Those of a key from or to this owner that came about, the newest first."""
@@ -108,9 +113,7 @@ class Events:
     async def sources_of(self, key_ids: Collection[str]) -> dict[str, str]:
         """What the short keys among these were made for."""
         found: dict[str, str] = {}
-        wanted = sorted(key_ids)
-        for start in range(0, len(wanted), _IDS_AT_ONCE):
-            some = wanted[start : start + _IDS_AT_ONCE]
+        for some in _parts(key_ids):
             is_mint = self._database.most_have(_columns.action == written_out(Action.KEY_MINT))
             minted = (_columns.key_id.in_(some), is_mint, _columns.outcome == Outcome.DONE)
             async with self._database.reading() as connection:
@@ -159,6 +162,12 @@ class Events:
     async def _events(self, query: sa.Select[Any]) -> list[AuditEvent]:
         async with self._database.reading() as connection:
             return [_event(row) for row in (await connection.execute(query)).mappings()]
+
+
+def _parts(key_ids: Collection[str]) -> Iterator[list[str]]:
+    """As many as one statement takes."""
+    ids = sorted(key_ids)
+    return (ids[start : start + _IDS_AT_ONCE] for start in range(0, len(ids), _IDS_AT_ONCE))
 
 
 def _newest(filters: AuditFilters, limit: int, *more: sa.ColumnElement[bool]) -> sa.Select[Any]:

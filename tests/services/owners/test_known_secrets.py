@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -121,3 +124,19 @@ async def test_a_report_names_what_a_repair_found_with_software(
 async def test_it_takes_somebody_who_reads_the_whole_audit_log(service: Service) -> None:
     """A member learns nothing about anybody, nor about themselves."""
     assert (await service.signed_in(ALICE).get(f"{user_path(ALICE)}/known-secrets")).status_code == 403
+
+
+async def test_as_many_secrets_as_there_are(service: Service, bob: httpx.AsyncClient, tmp_path: Path) -> None:
+    """What was given before ten thousand other secrets is known, too, whether it was created or rotated."""
+    dave = service.signed_in(DAVE)
+    await made(dave, CHECKOUT, alias="created")
+    rotated = await made(dave, ASSISTANT, alias="rotated")
+    assert (await dave.post(f"{keys_path(ASSISTANT, rotated)}/regenerate", json={})).status_code == 201
+    with closing(sqlite3.connect(tmp_path / "state.sqlite3")) as database:
+        database.execute("CREATE TEMP TABLE later AS SELECT * FROM change WHERE action = 'key.create' LIMIT 1")
+        for number in range(1000, 11_001):
+            database.execute("UPDATE later SET id = :n, operation = :n, key_id = :n", {"n": number})
+            database.execute("INSERT INTO change SELECT * FROM later")
+        database.commit()
+    daves = await known(bob, DAVE)
+    assert ({row["alias"] for row in daves["keys"]}, daves["unknown"]) == ({"created", "rotated"}, [])
