@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from domain.errors import BusyError
 from state.database import Database
 from state.tables import lease
 
@@ -48,15 +49,24 @@ class Lease:
         self._owner = owner
         self._life = life
 
-    async def acquire(self, *, only_if_due: bool) -> HeldLease | None:
-        """Takes the lease if it is free and, with `only_if_due`, the next run is due. Returns None otherwise."""
+    async def acquire(self) -> HeldLease:
+        """Takes the lease. Raises BusyError if somebody holds it."""
+        held = await self._acquire(sa.true())
+        if held is None:
+            raise BusyError("A cleanup or an adoption is in progress; retry when it has ended")
+        return held
+
+    async def acquire_if_due(self) -> HeldLease | None:
+        """Takes the lease if it is free and the next run is due. Returns None otherwise."""
+        return await self._acquire(sa.or_(lease.c.next_run_at.is_(None), lease.c.next_run_at <= self._database.now()))
+
+    async def _acquire(self, condition: sa.ColumnElement[bool]) -> HeldLease | None:
         now = self._database.now()
         is_free = sa.or_(lease.c.owner.is_(None), lease.c.expires_at <= now)
-        is_due = sa.or_(lease.c.next_run_at.is_(None), lease.c.next_run_at <= now) if only_if_due else sa.true()
         async with self._database.transaction() as connection:
             taken = await connection.execute(
                 sa.update(lease)
-                .where(lease.c.name == self._name, is_free, is_due)
+                .where(lease.c.name == self._name, is_free, condition)
                 .values(owner=self._owner, expires_at=now + self._life, fence=lease.c.fence + 1)
                 .returning(lease.c.fence)
             )

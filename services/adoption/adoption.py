@@ -11,7 +11,7 @@ from functools import partial
 import structlog
 
 from domain.adoption import Adopted, AdoptionOrder, AdoptionPlan, AdoptionReport, AdoptionResult
-from domain.errors import BusyError, ConflictError, OrchestratorError
+from domain.errors import ConflictError, OrchestratorError
 from domain.identity import Principal
 from domain.offboarding import Progress, RunOutcome
 from services.adoption.adopt_user import AdoptUser
@@ -48,10 +48,7 @@ class Adoption:
             raise ConflictError("planHash is required: make a dry run, and confirm the hash of its plan")
         if not await self.runs.has_plan(order.plan_hash, within=_CONFIRMABLE_SECONDS):
             raise ConflictError("No dry run of the last hour made this plan; make a dry run and confirm its hash")
-        held = await self.lease.acquire(only_if_due=False)
-        if held is None:
-            raise BusyError("A cleanup or an adoption is in progress; retry when it has ended")
-        return held
+        return await self.lease.acquire()
 
     async def plan(self, report: AdoptionReport) -> AdoptionReport:
         """A dry run that has begun: changes nothing. Its report contains whatever goes wrong."""

@@ -68,22 +68,20 @@ class Cleanup:
 
     async def run_if_due(self) -> None:
         """A run if one is due and no other replica has the lease."""
-        if held := await self.lease.acquire(only_if_due=True):
+        if held := await self.lease.acquire_if_due():
             await self.run(held, await self.begin("schedule", held), Order(CLEANUP))
 
     async def take(self, plan_hash: str | None) -> HeldLease:
         """The lease for a run that an admin requested.
 
-        Raises ConflictError if a run is in progress, or if no recent run made the plan with that hash.
+        Raises BusyError while a run or an adoption is in progress, ConflictError if no recent run made the plan with
+        that hash.
         """
         if plan_hash is not None and not await self.runs.has_plan(plan_hash, within=_CONFIRMABLE_SECONDS):
             raise ConflictError(
                 "No run or dry run of the last hour made this plan; make a dry run and confirm its hash"
             )
-        held = await self.lease.acquire(only_if_due=False)
-        if held is None:
-            raise ConflictError("A run is in progress, or an adoption; read its report and retry")
-        return held
+        return await self.lease.acquire()
 
     async def run(self, held: HeldLease, report: CleanupReport, order: Order) -> CleanupReport:
         """A run that has begun. Its report contains whatever goes wrong; the next run repairs it."""

@@ -70,10 +70,7 @@ class OffboardUser:
 
     async def _acquire(self, principal: Principal, user_id: str) -> HeldLease:
         async with self._changes.checking(principal, Action.USER_DELETE, user_id):
-            held = await self._lease.acquire(only_if_due=False)
-            if held is None:
-                raise BusyError("A cleanup or an adoption is in progress; retry when it has ended")
-        return held
+            return await self._lease.acquire()
 
     async def _offboard(self, held: HeldLease, principal: Principal, user_id: str) -> int:
         offboarding = (await self._offboardings.all()).get(user_id)

@@ -145,4 +145,4 @@ def test_a_run_in_progress_is_not_disturbed(organisation: Organisation, capsys: 
     asyncio.run(take())
     settings = standalone_settings(str(organisation.folder))
     assert cli_cleanup.run(settings, apply=True, plan_hash=None, as_json=False, ports=organisation.ports) == 1
-    assert "A run is in progress" in capsys.readouterr().err
+    assert "A cleanup or an adoption is in progress" in capsys.readouterr().err

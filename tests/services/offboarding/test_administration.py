@@ -101,7 +101,7 @@ async def test_a_plan_that_nobody_made_cannot_be_confirmed(bob: httpx.AsyncClien
 
 
 async def test_one_at_a_time(make_service: MakeService, backstage: BackstageStandIn, litellm: LiteLLMStandIn) -> None:
-    """409 while one runs."""
+    """409 while one runs, and when to ask again."""
     gate = asyncio.Event()
 
     class Gated(httpx.AsyncBaseTransport):
@@ -111,7 +111,8 @@ async def test_one_at_a_time(make_service: MakeService, backstage: BackstageStan
 
     bob = make_service(ports={"litellm": Gated()}).signed_in(BOB)
     assert (await bob.post(CLEANUP, json={"dryRun": False})).status_code == 202
-    assert (await bob.post(CLEANUP, json={"dryRun": False})).status_code == 409
+    second = await bob.post(CLEANUP, json={"dryRun": False})
+    assert (second.status_code, second.headers["retry-after"]) == (409, "1")
     assert (await bob.get(CLEANUP)).json()["running"] is True
     gate.set()
     assert (await ended(bob))["lastReport"]["outcome"] == "done"
