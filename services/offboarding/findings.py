@@ -13,6 +13,7 @@ from domain.refs import canonical, is_user
 from state.directory import Directory
 
 _MOST = 100
+_ADOPT = "`litellm-orchestrator adopt` gives"
 
 
 async def misspelt_ids(directory: Directory) -> list[CleanupFinding]:
@@ -91,11 +92,11 @@ async def _people_in(catalog: Catalog, ref: str, each_page: Callable[[], Awaitab
 def _misspelt(user_id: str, spellings: Sequence[str], served: Container[str]) -> CleanupFinding:
     right = canonical(user_id)
     if right in served:
-        message = f"LiteLLM also has {right}, which is the one that is served; delete this one there"
+        message = f"LiteLLM also has {right}, which is the one that is served; {_ADOPT} its keys to that one"
         return CleanupFinding("twoSpellings", user_id, message)
     others = ", ".join(other for other in spellings if other != user_id)
     if others:
-        message = f"LiteLLM also has {others}, and serves none of them; rename one there to {right}, delete the others"
+        message = f"LiteLLM also has {others}; delete all but one there, then {_ADOPT} its keys to {right}"
         return CleanupFinding("twoSpellings", user_id, message)
-    message = f"Its id is not in lower case, so it cannot be opened; rename it to {right} in LiteLLM"
+    message = f"Its id is not in lower case, so it cannot be opened; {_ADOPT} its keys to {right}"
     return CleanupFinding("spelling", user_id, message)

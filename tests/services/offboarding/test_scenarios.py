@@ -121,7 +121,7 @@ async def test_ids_in_upper_case_are_found_and_off_boarded(impatient: Organisati
         ("twoSpellings", staying),
         ("twoSpellings", "user:default/Zoe"),
     ]
-    assert "rename it to user:default/gone in LiteLLM" in report["findings"][0]["message"]
+    assert "`litellm-orchestrator adopt` gives its keys to user:default/gone" in report["findings"][0]["message"]
     stored = await organisation.orchestrator.foundation.cleanup_runs.last_report()
     assert stored is not None
     assert report_as_json(stored)["findings"] == report["findings"]
