@@ -10,6 +10,8 @@ from domain import refs
 from domain.errors import OrchestratorError
 
 PLUGIN_ID = "litellm-orchestrator"
+BASE_PATH = f"/api/{PLUGIN_ID}"
+"""Where Backstage has a backend of this name, and the contract everything but the probes."""
 
 ServiceRole = Literal["member", "auditor", "admin"]
 

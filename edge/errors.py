@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from domain import errors
+from domain.identity import BASE_PATH
 from domain.redaction import BY_FORM
 from edge.redacted_path import redacted_path
 from handlers.responses import rate_headers
@@ -41,7 +42,7 @@ _STATUS_OF: dict[type, tuple[HTTPStatus, str]] = {
     errors.UpstreamTimeoutError: (HTTPStatus.GATEWAY_TIMEOUT, "GatewayTimeoutError"),
 }
 _NOT_IN_A_DESCRIPTION = re.compile(r"[^ !#-\[\]-~]")
-_OAUTH = [b"", b"api", b"litellm-orchestrator", b"oauth"]
+_OAUTH = f"{BASE_PATH}/oauth".encode().split(b"/")
 _TEMPORARY = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 _NOT_STORED = {"Cache-Control": "no-store"}
 _INTERNAL = "Internal error; the log has details under this request's id"

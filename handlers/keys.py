@@ -92,7 +92,7 @@ async def get_user_keys(
 ) -> Response:
     """`GET /users/{userId}/keys`: 200 with the keys, under LiteLLM's field names."""
     page = await service.page(principal, user_id, limit=limit, cursor=cursor, alias=alias, status=status)
-    link = next_link(("users", user_id, "keys"), page, cursor=cursor, alias=alias, status=status, limit=limit)
+    link = next_link(("users", user_id, "keys"), page, alias=alias, status=status, limit=limit)
     following = {} if limit is None else {"nextCursor": page.next_cursor}
     return json_response({"keys": [_key(row) for row in page.items]} | following, headers=link)
 

@@ -12,11 +12,11 @@ import orjson
 from msgspec import Struct, to_builtins
 from starlette.responses import JSONResponse, Response
 
+from domain.identity import BASE_PATH
 from domain.pages import Page
 from domain.rates import RateLimit
 from domain.times import text_of
 
-_BASE = "/api/litellm-orchestrator"
 _ITEMS_AT_ONCE = 500
 _WEIGHT = re.compile(r"[01](\.[0-9]{0,3})?")
 
@@ -129,4 +129,4 @@ def _parts(value: Any) -> Iterator[bytes]:
 
 
 def _path(segments: Sequence[str]) -> str:
-    return "/".join([_BASE, *(quote(segment, safe="") for segment in segments)])
+    return "/".join([BASE_PATH, *(quote(segment, safe="") for segment in segments)])

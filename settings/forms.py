@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from domain.identity import BASE_PATH
 from domain.refs import EntityRef
 from domain.workloads import Claims, KeySource
 
-_BASE_PATH = "/api/litellm-orchestrator"
 _UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "w": 7 * 86400, "mo": 30 * 86400, "y": 365 * 86400}
 _MOST_OF_A_UNIT = 99999
+DURATION = f"[1-9][0-9]{{0,4}}({'|'.join(_UNITS)})"
+"""The form of a duration, as a regular expression: as many of a unit as `_MOST_OF_A_UNIT`."""
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgres": "postgresql+psycopg", "postgresql": "postgresql+psycopg"}
 
 
@@ -115,9 +117,9 @@ def sqlalchemy_url(url: str) -> str:
 
 def without_base_path(url: str) -> str:
     """The address before the path of this service, with which it may be written, too."""
-    return url.rstrip("/").removesuffix(_BASE_PATH).rstrip("/")
+    return url.rstrip("/").removesuffix(BASE_PATH).rstrip("/")
 
 
 def _parts(duration: str) -> tuple[int, str]:
-    count = duration.rstrip("smhdwoy")
+    count = duration.rstrip("".join(_UNITS))
     return int(count), duration.removeprefix(count)

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from msgspec import Meta
 
-from domain.identity import GroupRefs, ServiceRole
+from domain.identity import BASE_PATH, GroupRefs, ServiceRole
 from domain.owners import OwnerEntry, SoftwareKind
 from domain.redaction import MASK
 from domain.refs import canonical
@@ -38,7 +38,7 @@ GroupRef = Annotated[str, Meta(pattern=r"^([A-Za-z]+:)?([A-Za-z0-9-]+/)?[^/:,\s]
 Groups = Annotated[
     tuple[GroupRef, ...], Meta(min_length=1, max_length=50), Form(read=forms.full_group_refs, write=forms.if_any)
 ]
-Duration = Annotated[str, Meta(pattern="^[1-9][0-9]{0,4}(s|m|h|d|w|mo|y)$")]
+Duration = Annotated[str, Meta(pattern=f"^{forms.DURATION}$")]
 Budget = Annotated[float, Meta(ge=0)]
 Rate = Annotated[int, Meta(ge=0, le=2_000_000_000)]
 Count = Annotated[int, Meta(ge=0)]
@@ -485,7 +485,7 @@ class Settings:
     @property
     def service_url(self) -> str | None:
         """The address of this service with its path, None if nobody said it."""
-        return None if self.public_url is None else f"{self.public_url}/api/litellm-orchestrator"
+        return None if self.public_url is None else f"{self.public_url}{BASE_PATH}"
 
     @property
     def asks_catalog(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 
-from settings.forms import seconds
+from settings.forms import DURATION, seconds
 from settings.model import OtherForms, Settings
 from settings.tree import find, rows_of, schema
 from settings.workloads import problems_of_workloads
@@ -18,7 +18,6 @@ from settings.workloads import problems_of_workloads
 _DECIDED_HERE = ("kind", "metadata.name", "metadata.namespace", "relations.ownedby", "relations.childof")
 """What this service asks for beside the filter. The catalog takes two conditions with one key for alternatives."""
 
-_DURATION = r"[1-9][0-9]{0,4}(s|m|h|d|w|mo|y)"
 _LIVES = {"keyLife": ("5m", "7d"), "sessionLife": ("1h", "1y")}
 _SCHEMA = jsonschema.Draft7Validator(schema(OtherForms, Settings))
 
@@ -79,7 +78,7 @@ def _problems_of_devices(ours: Any) -> Iterator[str]:
 
 
 def _is_duration(given: Any) -> bool:
-    return isinstance(given, str) and re.fullmatch(_DURATION, given) is not None
+    return isinstance(given, str) and re.fullmatch(DURATION, given) is not None
 
 
 def _missing_groups(litellm: Any) -> Iterator[str]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain.due import Kind
-from domain.sessions import Device, Session
+from domain.sessions import Device, Session, source_of_session
 from state.database import Database
 from state.due import DueQueue
 from state.tables import session, session_token, short_key
@@ -150,7 +150,7 @@ class Sessions:
 
     def _select(self) -> tuple[sa.ColumnElement[Any], ...]:
         now = self._database.now()
-        of_it = (short_key.c.source == sa.literal("device:") + _columns.id, short_key.c.expires_at > now)
+        of_it = (short_key.c.source == sa.literal(source_of_session("")) + _columns.id, short_key.c.expires_at > now)
         living = sa.select(sa.func.count()).select_from(short_key).where(*of_it).scalar_subquery()
         return (*_columns, (_columns.expires_at - now).label("left"), living.label("living_keys"))
 

@@ -14,10 +14,9 @@ from msgspec.json import Decoder
 
 from clients.exchange import Reply
 from clients.litellm import odd
-from clients.litellm.client import LiteLLM, as_object
+from clients.litellm.client import LiteLLM, accepted
 from clients.litellm.fields import AnyUserPage, ListedKeyPage
 from clients.litellm.lists import read_all
-from clients.litellm.refused_by_litellm import refusal_in
 from clients.litellm.rows import ANNOTATIONS, SIGN_INS, decoded, encodable, user_from
 from clients.upstream import Upstream
 from domain.adoption import Account, AccountKeys, Takeover
@@ -84,7 +83,7 @@ class LiteLLMAccounts:
         reply = await self._upstream.change("/user/new", {k: v for k, v in body.items() if v not in (None, [])})
         if reply.status == 409:
             raise ConflictError(f"{user_id} already exists")
-        _accept(reply)
+        accepted(reply)
 
     async def add_spend(self, owner: Account, account: Account, spend: float) -> None:
         """`POST /user/update`: `spend` USD more for `owner`, who continues `account`, with the note that says so.
@@ -95,14 +94,14 @@ class LiteLLMAccounts:
         metadata = _metadata({**owner.metadata, **account.metadata}, annotations)
         body = {"user_id": owner.user.user_id, "spend": owner.user.spend + spend, "metadata": metadata}
         role = {} if account.role is None else {"user_role": account.role}
-        _accept(await self._upstream.change("/user/update", body | role))
+        accepted(await self._upstream.change("/user/update", body | role))
 
     async def give_address(self, owner: Account) -> None:
         """`POST /user/update`: the address that was only noted, now that nobody else has it."""
         annotations = dict(owner.annotations)
         address = annotations.pop(_ADDRESS)
         body = {"user_id": owner.user.user_id, "user_email": address}
-        _accept(
+        accepted(
             await self._upstream.change("/user/update", body | {"metadata": _metadata(owner.metadata, annotations)})
         )
 
@@ -148,9 +147,3 @@ def _noted(takeover: Takeover) -> dict[str, Any]:
 
 def _metadata(others: Mapping[str, Any], annotations: Mapping[str, Any]) -> dict[str, Any]:
     return {**others, ANNOTATIONS: dict(annotations)}
-
-
-def _accept(reply: Reply) -> dict[str, Any]:
-    if (refusal := refusal_in(reply)) is not None:
-        raise refusal
-    return as_object(reply)

@@ -159,7 +159,7 @@ class LiteLLM:
         reply = await self._upstream.change("/user/new", body | _given(properties))
         if reply.status == 409:
             raise ConflictError(f"{user_id} already exists")
-        _accepted(reply)
+        accepted(reply)
 
     async def update_user(self, user_id: str, changes: UserChanges) -> None:
         """`POST /user/update` of limits. None, and empty `models`, clear a field: LiteLLM ignores an empty list.
@@ -168,7 +168,7 @@ class LiteLLM:
         """
         cleared = {"models": [ALL_MODELS], "tpm_limit": UNLIMITED_RATE, "rpm_limit": UNLIMITED_RATE}
         sent = {name: cleared.get(name) if value is None or value == [] else value for name, value in changes.items()}
-        _accepted(await self._upstream.change("/user/update", {"user_id": user_id, **sent}))
+        accepted(await self._upstream.change("/user/update", {"user_id": user_id, **sent}))
 
     async def annotate_user(self, user_id: str, entity_uid: str) -> None:
         """`POST /user/update` of the uid among our annotations. Raises NotFoundError.
@@ -180,7 +180,7 @@ class LiteLLM:
         if row is None:
             raise no_such_user(user_id)
         metadata = with_entity_uid(row.metadata or {}, entity_uid)
-        _accepted(await self._upstream.change("/user/update", {"user_id": user_id, "metadata": metadata}))
+        accepted(await self._upstream.change("/user/update", {"user_id": user_id, "metadata": metadata}))
 
     async def create_key(self, user_id: str, new: NewKey) -> CreatedKey:
         """`POST /key/generate`, for model calls only (`key_type: llm_api`).
@@ -201,11 +201,11 @@ class LiteLLM:
 
     async def _generated(self, body: Mapping[str, Any], named: Mapping[str, str]) -> dict[str, Any]:
         try:
-            return _accepted(await self._upstream.change("/key/generate", {**body, **named}))
+            return accepted(await self._upstream.change("/key/generate", {**body, **named}))
         except ValuesRefusedError as error:
             if not (named and error.concerns_alias):
                 raise
-        return _accepted(await self._upstream.change("/key/generate", body))
+        return accepted(await self._upstream.change("/key/generate", body))
 
     async def show_keys(self, user_id: str) -> list[Key]:
         """`GET /key/list`: all keys of exactly this user, newest first, each once, with what can be read of them.
@@ -274,7 +274,7 @@ class LiteLLM:
         reply = await self._upstream.change("/key/update", {"key": key.id, "metadata": metadata, **sent})
         if is_missing(reply):
             raise no_such_key()
-        _accepted(reply)
+        accepted(reply)
 
     async def move_key(self, key_id: str, user_id: str) -> bool:
         """`POST /key/update`: the key is the user's from now on, with all that it has. False if there is no such key.
@@ -284,7 +284,7 @@ class LiteLLM:
         reply = await self._upstream.change("/key/update", {"key": key_id, "user_id": user_id})
         if is_missing(reply):
             return False
-        if _accepted(reply).get("user_id") != user_id:
+        if accepted(reply).get("user_id") != user_id:
             raise unexpected_response("key of the new owner")
         return True
 
@@ -388,7 +388,7 @@ def _readable(key: Key) -> Key:
     return key
 
 
-def _accepted(reply: Reply) -> dict[str, Any]:
+def accepted(reply: Reply) -> dict[str, Any]:
     """The JSON object of a change that LiteLLM accepted. Raises ValuesRefusedError and what `as_object` raises."""
     if (refusal := refusal_in(reply)) is not None:
         raise refusal

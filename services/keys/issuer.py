@@ -16,6 +16,7 @@ from domain.errors import CallerError, ConflictError, NotFoundError, UpstreamFau
 from domain.keys import CreatedKey, KeyVersion, NewKey
 from domain.succession import losses, plain_losses
 from services.changes.change import Repaired
+from services.keys.keys import no_such_key
 from state.changes import OpenChange
 from state.due import DueQueue
 from state.revocations import payload_of
@@ -90,7 +91,7 @@ class KeyIssuer:
     async def _row(self, user_id: str, key_id: str) -> dict[str, Any]:
         row = await self.litellm.read_row(user_id, key_id)
         if row is None:
-            raise NotFoundError(f"{user_id} has no key with that id")
+            raise no_such_key(user_id)
         return row
 
 

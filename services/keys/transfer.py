@@ -15,7 +15,7 @@ from domain.resource_versions import require_version
 from services.changes.change import Change, Repaired
 from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer
-from services.keys.keys import Keys
+from services.keys.keys import Keys, no_such_key
 from services.keys.rules import KeyRules
 from services.owners.owners import Owners
 from services.users.users import Users
@@ -65,7 +65,7 @@ class TransferKey:
             await self._note(giving, taking, described.key, by_stable_id=found_id != key_id)
             await self.rules.check_transfer(principal, taking.scope, described.key, to)
             if not await self.litellm.move_key(found_id, to):
-                raise NotFoundError(f"{user_id} has no key with that id")
+                raise no_such_key(user_id)
             moved = await self._moved(to, found_id)
             async with giving.transaction() as connection:
                 await self.issuer.schedule_owner_check(connection, found_id, to, described.key.key_version)

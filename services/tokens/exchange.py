@@ -44,7 +44,6 @@ _LIMITS = {"exchanges": "perMinute", "living": "maxLiving"}
 _RUNS = (("run_id",), ("job_id",), ("pipeline_id",), ("kubernetes.io", "pod", "name"), ("build_number",))
 """Where issuers name what is running: GitHub, GitLab (twice), Kubernetes, Buildkite."""
 _REPEATED_SECONDS = 60.0
-_LONGEST_ALIAS = 64
 _DIGITS = 8
 
 
@@ -148,7 +147,7 @@ def _request(rule: Rule, token: VerifiedToken) -> MintRequest:
         source=source_of(rule),
         owner=rule.owner,
         token=token.replay_id,
-        alias=f"{rule.name} {_run_of(token)}"[:_LONGEST_ALIAS].strip(),
+        alias=f"{rule.name} {_run_of(token)}",
         terms=rule.key,
         repeated_for=_REPEATED_SECONDS,
         per_minute=rule.per_minute,

@@ -37,6 +37,7 @@ from state.short_keys import REMEMBERED_SECONDS, ShortKey, ShortKeys, short_key_
 
 _MOST_OF_A_TOKEN = 2
 _MOST_SETTLED = 10_000
+_LONGEST_ALIAS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class MintKey:
         looked_at = self._clock()
         if await self._short_keys.is_leaving(request.owner):
             # Its user would be back in LiteLLM, although it gets no key.
-            raise _leaving(request.owner)
+            raise leaving(request.owner)
         if refs.is_software(request.owner):
             await self._owners.require_unchanged(request.owner)
         await self._users.ensure_for_key(_principal(request), request.owner)
@@ -129,7 +130,7 @@ class MintKey:
         ) as change:
             if change.kept_answer is not None:
                 if await self._offboardings.among([owner]):
-                    raise _leaving(owner)
+                    raise leaving(owner)
                 return ShortLivedKey(**change.kept_answer)
             await self._issuer.delete_abandoned(owner, change.interrupted)
             now = self._now()
@@ -158,7 +159,7 @@ class MintKey:
         row = ShortKey(key.key_id, request.source, request.token)
         async with change.transaction() as connection:
             if not await self._short_keys.add(connection, row, owner=owner, life=life, operation=change.operation):
-                raise _leaving(owner)
+                raise leaving(owner)
             if within is not None:
                 await within.record(connection, change.operation, key)
             for key_id in ended:
@@ -180,7 +181,7 @@ class MintKey:
             connection, request.source, request.owner, token=request.token, most_of_token=_MOST_OF_A_TOKEN
         )
         if room.is_leaving:
-            raise _leaving(request.owner)
+            raise leaving(request.owner)
         if within is not None:
             await within.check(connection)
         # This one is being made, too, and the oldest of its token ends for it.
@@ -198,9 +199,10 @@ def _principal(request: MintRequest) -> Principal:
 
 
 def _new_key(request: MintRequest, terms: KeyTerms, operation: str) -> NewKey:
-    annotations = KeyAnnotations(request.alias, {}, operation, source=request.source)
+    annotations = KeyAnnotations(request.alias[:_LONGEST_ALIAS].strip(), {}, operation, source=request.source)
     return NewKey(annotations, **asdict(terms))
 
 
-def _leaving(owner: str) -> ConflictError:
+def leaving(owner: str) -> ConflictError:
+    """The error for somebody who is being off-boarded."""
     return ConflictError(f"{owner} is being off-boarded")

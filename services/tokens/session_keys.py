@@ -31,7 +31,7 @@ from services.changes.changes import Changes
 from services.changes.sealing import Sealing
 from services.owners.owners import Owners
 from services.tokens.codes import hash_of, new_refresh_token
-from services.tokens.mint import MintKey, Within
+from services.tokens.mint import MintKey, Within, leaving
 from services.users.membership import CatalogMembership
 from state.kept_answers import KeptAnswer
 from state.short_keys import ShortKeys
@@ -42,7 +42,6 @@ SAME_ANSWER_SECONDS = 30.0
 """A device whose answer was lost asks again within that. Later it is somebody else who does."""
 _PER_MINUTE = 30
 _MOST_LIVING = 10
-_LONGEST_ALIAS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +100,7 @@ class SessionKeys:
 
         async def record(connection: AsyncConnection, operation: str, key: ShortLivedKey) -> None:
             if await self.short_keys.was_leaving(connection, session.principal, operation=operation):
-                raise ConflictError(f"{session.principal} is being off-boarded")
+                raise leaving(session.principal)
             ends_at = self.now() + session.life
             tokens = SessionTokens(session.id, key.secret, key.ends_at, new_refresh_token(), ends_at)
             sealed = await self._sealed(session, shown, tokens)
@@ -161,7 +160,7 @@ class SessionKeys:
             owner=session.owner,
             # One at a time: what repeats an answer is the refresh token.
             token=session.id,
-            alias=session.device.words[:_LONGEST_ALIAS].strip(),
+            alias=session.device.words,
             terms=KeyTerms(life=min(self.key_life, int(session.life))),
             repeated_for=0.0,
             per_minute=_PER_MINUTE,

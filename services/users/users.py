@@ -227,14 +227,7 @@ class CreateUser:
 
     async def _new_user(self, principal: Principal, user_id: str) -> NewUser:
         tier = await self.tiers.of(principal, user_id)
-        new = NewUser(
-            max_budget=tier.max_budget,
-            budget_duration=tier.budget_duration,
-            models=tier.models,
-            tpm_limit=tier.tpm_limit,
-            rpm_limit=tier.rpm_limit,
-            tier=tier.name,
-        )
+        new = NewUser(tier=tier.name, **{name: getattr(tier, name) for name in USER_LIMITS})
         if refs.is_software(user_id):
             entity = (await self.owners.require(user_id)).entity
             return replace(new, display_name=entity.title, entity_uid=entity.uid)
