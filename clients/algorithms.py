@@ -56,7 +56,7 @@ def is_signature(signature: bytes, of: bytes, key: Key, algorithm: str) -> bool:
     """Whether `signature` is one of `of`, by `key` with `algorithm`, for which it must have been published."""
     try:
         return Algorithms.algorithms[algorithm].verify(of, signature, key)
-    except (JoseError, ValueError, TypeError):
+    except (JoseError, ValueError, TypeError, AttributeError):
         return False
 
 

@@ -84,8 +84,17 @@ ROOMS = {
     "clients/backstage/*.py": ["tests/clients/backstage"],
     "clients/algorithms.py": ["tests/clients/backstage", "tests/clients/oidc"],
     "clients/signing_keys.py": ["tests/clients/backstage", "tests/clients/oidc"],
-    "clients/oidc/*.py": ["tests/clients/oidc"],
-    "domain/workloads.py": ["tests/domain/test_workloads.py", "tests/settings/test_workloads.py", "tests/clients/oidc"],
+    "clients/oidc/*.py": [
+        "tests/clients/oidc",
+        "tests/services/tokens/test_exchange.py::test_what_no_rule_matches_and_who_may_ask",
+        "tests/services/tokens/test_exchange.py::test_issuers_that_share_a_url",
+    ],
+    "domain/workloads.py": [
+        "tests/domain/test_workloads.py",
+        "tests/settings/test_workloads.py",
+        "tests/clients/oidc",
+        "tests/services/tokens/test_exchange.py::test_the_health_of_an_issuer",
+    ],
 }
 """What is mutated, and the tests that have to notice."""
 FEWEST_KILLED = 0.95

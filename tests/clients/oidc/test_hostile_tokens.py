@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from joserfc.jwk import ECKey
 
-from clients.algorithms import Key
+from clients.algorithms import Key, is_signature
 from clients.oidc.issuers import Issuers
 from clients.signing_keys import KeyNotReadYetError
 from domain.errors import UnverifiedTokenError
@@ -269,6 +269,10 @@ FORGED: dict[str, tuple[Forge, str]] = {
     "nbf is a text": (with_claims(nbf="0"), "its nbf is no time"),
     "nbf is true": (with_claims(nbf=True), "its nbf is no time"),
     "it lives for too long": (after_now("exp", 3601), LONG_LIFE),
+    "it ends when it begins": (
+        lambda issuer: issuer.token(**OWN_CLAIMS | dict.fromkeys(["iat", "exp"], int(issuer.now()) + 59)),
+        LONG_LIFE,
+    ),
     "it was issued long ago": (after_now("iat", -3301), LONG_LIFE),
     "it ends before it begins": (lambda issuer: issuer.token(iat=issuer.now() + 50, exp=issuer.now() + 10), LONG_LIFE),
 }  # fmt: skip
@@ -280,6 +284,20 @@ async def test_what_does_not_verify(issuer: SigningIssuer, issuers: Issuers, nam
     forge, reason = FORGED[name]
     assert await refused(issuers, forge(issuer)) == reason
     assert set(issuer.seen) <= {f"{URL}/.well-known/openid-configuration", f"{URL}/jwks"}
+
+
+async def test_the_longest_sub(issuer: SigningIssuer, issuers: Issuers) -> None:
+    """It has 1024 characters; what is longer is refused above."""
+    longest = "repo:acme/shop:".ljust(1024, "x")
+    assert (await issuers.verify("ci", issuer.token(sub=longest))).subject == longest
+
+
+@pytest.mark.parametrize(
+    ("key", "algorithm"), [(RSA, "ES256"), (RSA, "EdDSA"), (ATTACKERS_EC, "RS256"), (RSA, "HS256")]
+)
+def test_a_key_of_another_kind_signed_nothing(key: Key, algorithm: str) -> None:
+    """Whatever its library makes of it: the answer is no, and no error."""
+    assert is_signature(b"x" * 64, b"content", key, algorithm) is False
 
 
 @pytest.mark.parametrize("form", HMAC_SECRETS)

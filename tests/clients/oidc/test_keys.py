@@ -118,10 +118,14 @@ def negated(signature: str) -> str:
     ],
 )
 async def test_discovery(clock: Clock, url: str, asked: list[str]) -> None:
-    """Below the issuer's url, where the document says the keys are; `iss` is the url with its slash or without."""
+    """Below the issuer's url, where the document says the keys are; `iss` is the url with its slash or without.
+
+    For ten minutes nothing is asked again.
+    """
     issuer = SigningIssuer(clock, url)
     issuers = issuers_of(issuer)
     await issuers.verify("ci", issuer.token())
+    clock.advance(599)
     await issuers.verify("ci", issuer.token())
     assert issuer.seen == asked
     assert await refused(issuers, issuer.token(iss=f"{url}/")) == "its iss is not the url of the issuer"
@@ -300,7 +304,7 @@ async def test_a_token_that_names_no_key(clock: Clock, key: Any, *, is_inline: b
     more = type(key).generate_key(2048 if key is RSA else "P-256")
     of_its_kind = {**more.as_dict(private=False), "kid": "more"}
     for others, is_taken in [([], True), ([of_another_kind], True), ([of_its_kind], False)]:
-        jwks = {"keys": [*issuer.jwks["keys"], *others]}
+        jwks = {"keys": [*others, *issuer.jwks["keys"]]}
         issuer.answers = {JWKS: respond(200, json=jwks)}
         issuers = issuers_of(issuer, **({"jwks": KeySource(inline=jwks)} if is_inline else {}))
         if is_taken:
