@@ -60,7 +60,7 @@ def build(
     metrics: Metrics,
     tracing: Tracing | None,
     redaction: Redaction,
-    trusted_proxies: Sequence[str] = (),
+    trusted_proxies: Sequence[str],
 ) -> ASGIApp:
     """An ASGI application that serves `contract` with `handlers`, by the names of `handler_name`.
 

@@ -91,7 +91,7 @@ class Catalog:
     Orphans are in no group unless `keep_orphans`.
     """
 
-    def __init__(self, upstream: Upstream, *, include_nested_groups: bool, keep_orphans: bool = True) -> None:
+    def __init__(self, upstream: Upstream, *, include_nested_groups: bool, keep_orphans: bool) -> None:
         self._upstream = upstream
         self._include_nested_groups = include_nested_groups
         self._keep_orphans = keep_orphans

@@ -30,9 +30,7 @@ class ChangeQueue:
         self._requests: set[str] = set()
 
     @asynccontextmanager
-    async def turn(
-        self, lock: str | None, request_name: str | None, *, patience: float | None = None
-    ) -> AsyncIterator[None]:
+    async def turn(self, lock: str | None, request_name: str | None, *, patience: float | None) -> AsyncIterator[None]:
         """Waits for the earlier changes with this lock, at most `patience` seconds. Without a lock it does not wait.
 
         Raises BusyError at once if a request with the same Idempotency-Key is waiting or running here, OverloadedError

@@ -42,7 +42,7 @@ class DeleteKey:
         user_id: str,
         key_id: str,
         replaced: Replaced,
-        expected: frozenset[str] | None = None,
+        expected: frozenset[str] | None,
     ) -> None:
         """`replaced` says what becomes of a key that this one replaced and that still works for its overlap.
 

@@ -114,7 +114,7 @@ class Keys:
         return described
 
     async def read_among(
-        self, user_id: str, key_id: str, *, expected: frozenset[str] | None = None
+        self, user_id: str, key_id: str, *, expected: frozenset[str] | None
     ) -> tuple[DescribedKey, list[Key]]:
         """As `read`, with the same call of LiteLLM as `active`, which is returned beside the key."""
         keys = await self.litellm.list_keys(user_id)

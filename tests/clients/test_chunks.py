@@ -68,7 +68,9 @@ async def test_request_lines_to_the_catalog(name: str) -> None:
     wire.group = {"kind": "Group", "metadata": {"name": "root"}, "relations": relations}
     wire.children = [{"kind": "Group", "metadata": {"name": ref}, "relations": []} for ref in refs]
     catalog = Catalog(
-        Upstream("Backstage", "http://x", timeouts=Timeouts(), transport=wire), include_nested_groups=True
+        Upstream("Backstage", "http://x", timeouts=Timeouts(), transport=wire),
+        include_nested_groups=True,
+        keep_orphans=True,
     )
     await catalog.members_of("group:default/root", no_pause)
     assert max(wire.lines) < LINE_BYTES * 3 / 4

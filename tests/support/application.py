@@ -38,4 +38,5 @@ def application_of(handlers: dict[str, Any]) -> Any:
         metrics=Metrics("0.0.0"),
         tracing=None,
         redaction=BY_FORM,
+        trusted_proxies=(),
     )

@@ -53,9 +53,9 @@ class Source:
         self.asked: list[httpx.Request] = []
         transport = httpx.MockTransport(self._answer)
         upstream = Upstream("Backstage", "http://backstage", timeouts=Timeouts(), transport=transport, sleep=no_sleep)
-        self.catalog = Catalog(upstream, include_nested_groups=True)
+        self.catalog = Catalog(upstream, include_nested_groups=True, keep_orphans=True)
         self.without_orphans = Catalog(upstream, include_nested_groups=True, keep_orphans=False)
-        self.without_nested = Catalog(upstream, include_nested_groups=False)
+        self.without_nested = Catalog(upstream, include_nested_groups=False, keep_orphans=True)
         self.pauses = 0
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
@@ -275,5 +275,5 @@ async def test_groups_that_do_not_match_the_question(source: Source, items: Any)
         sleep=no_sleep,
     )
     with pytest.raises(CatalogFaultError, match="expected: groups"):
-        await Catalog(upstream, include_nested_groups=True).groups_under(GROUP)
+        await Catalog(upstream, include_nested_groups=True, keep_orphans=True).groups_under(GROUP)
     await upstream.aclose()
