@@ -10,11 +10,12 @@ import pytest
 from clients.litellm.rows import ANNOTATIONS
 from settings.model import CleanupSettings
 from standalone.backstage import BackstageStandIn
+from standalone.issuer import IssuerStandIn
 from standalone.litellm import LiteLLMStandIn
 from state.database import Database
 from tests.conftest import ALICE, BASE, BOB, CAROL, Clock, MakeService, Service, keys_path, user_path
 from tests.support.metrics import count, metrics_of
-from tests.support.requests import NO_KEY, ended, send
+from tests.support.requests import NO_KEY, ended, exchange, send
 from tests.support.upstreams import Hanging, Overriding, answering, hang, refuse, respond
 
 
@@ -45,6 +46,13 @@ async def test_calls_to_upstreams_are_counted_by_outcome(make_service: MakeServi
     assert found['upstream_call_duration_seconds_count{outcome="unreachable",upstream="LiteLLM"}'] >= 3
     # One for the signing keys, one for the scrape itself.
     assert found['upstream_call_duration_seconds_count{outcome="2xx",upstream="Backstage"}'] == 2
+
+
+async def test_calls_to_issuers_are_counted_together(service: Service, issuer: IssuerStandIn) -> None:
+    """Their number is the settings', not the metrics': one for the discovery document, and one for the keys."""
+    assert (await exchange(service.client(), issuer.token())).status_code == 200
+    found = await metrics_of(service)
+    assert found['upstream_call_duration_seconds_count{outcome="2xx",upstream="issuers"}'] == 2
 
 
 @pytest.mark.parametrize(

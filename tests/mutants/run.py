@@ -88,6 +88,7 @@ ROOMS = {
         "tests/clients/oidc",
         "tests/services/tokens/test_exchange.py::test_what_no_rule_matches_and_who_may_ask",
         "tests/services/tokens/test_exchange.py::test_issuers_that_share_a_url",
+        "tests/edge/test_metrics.py::test_calls_to_issuers_are_counted_together",
     ],
     "domain/workloads.py": [
         "tests/domain/test_workloads.py",

@@ -257,6 +257,8 @@ FORGED: dict[str, tuple[Forge, str]] = {
     "exp is true": (with_claims(exp=True), "its exp is no time"),
     "exp is a list": (with_claims(exp=[1_800_000_300]), "its exp is no time"),
     "exp is beyond all time": (with_claims(exp=10**30), "its exp is no time"),
+    "exp at the end of all time": (with_claims(exp=10**15), LONG_LIFE),
+    "exp just beyond it": (with_claims(exp=10**15 + 1), "its exp is no time"),
     "exp of 400 digits": (with_claims(exp=10**400), NO_JSON),
     "exp now": (after_now("exp", 0), ENDED),
     "exp a second ago": (after_now("exp", -1), ENDED),
