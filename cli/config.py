@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import click
-import yaml
 
 from cli.configuration import config_option, settings_or_exit
+from settings import yaml_core
 from settings.written import masked, to_app_config
 
 
@@ -26,5 +26,5 @@ def print_settings(paths: tuple[Path, ...], *, as_json: bool) -> None:
     Secrets are masked. --config accepts what is printed.
     """
     tree = to_app_config(masked(settings_or_exit(paths)))
-    text = json.dumps(tree, indent=2) if as_json else yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+    text = json.dumps(tree, indent=2) if as_json else yaml_core.dump(tree)
     click.echo(text.rstrip())

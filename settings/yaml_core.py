@@ -29,6 +29,11 @@ def load(text: str) -> Any:
         raise yaml.YAMLError("a value does not fit its tag") from None
 
 
+def dump(value: Any) -> str:
+    """A document that `load`, and readers of YAML 1.1, read as `value`: a text that either takes for more is quoted."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # PyYAML's
 
@@ -47,12 +52,17 @@ class _Loader(yaml.SafeLoader):
         return int(text, 0) if text.startswith(("0o", "0x")) else int(text)
 
 
+class _Dumper(yaml.SafeDumper):
+    pass
+
+
 def _error(problem: str, node: yaml.Node) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 
 for _name, _form in _CORE.items():
-    _Loader.add_implicit_resolver(f"{_TAG}{_name}", re.compile(rf"(?:{_form})\Z"), None)
+    for _side in (_Loader, _Dumper):
+        _side.add_implicit_resolver(f"{_TAG}{_name}", re.compile(rf"(?:{_form})\Z"), None)
 _Loader.add_constructor(f"{_TAG}int", _Loader.construct_int)
 for _name in ("timestamp", "binary", "set", "omap", "pairs"):
     del _Loader.yaml_constructors[f"{_TAG}{_name}"]

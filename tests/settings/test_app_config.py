@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from settings import yaml_core
 from settings.app_config import AppConfigError, load
 
 
@@ -75,6 +77,16 @@ def test_later_files_win_and_variables_above_all(tmp_path: Path) -> None:
         "OTHER": "1",
     }
     assert load([first, second], environment) == {"x": {"a": True, "b": [9], "c": 3, "d": {"e": 1}}, "y": {"z": "text"}}
+
+
+@pytest.mark.parametrize(
+    "text", ["1e6", "12e4", "0o10", "+.5", "on", "010", "1:30", "2026-01-01", "null", "", "é", "a: b"]
+)
+def test_a_text_is_written_so_that_it_is_read_again(text: str) -> None:
+    """`config print` writes it, and Backstage and readers of YAML 1.1 may read that."""
+    tree = {"text": text, text: [1, 1.5, True, None]}
+    written = yaml_core.dump(tree)
+    assert repr(yaml_core.load(written)) == repr(yaml.safe_load(written)) == repr(tree)
 
 
 def test_an_empty_file_is_nothing(tmp_path: Path) -> None:
