@@ -40,7 +40,7 @@ _TAKEN = (f"{_TYPES}jwt", f"{_TYPES}id_token")
 _REFUSALS = RatePolicy("refused exchanges", 600)
 """How many of one issuer are counted in a minute: anybody has a token of a public issuer."""
 _LIMITS = {"exchanges": "perMinute", "living": "maxLiving"}
-"""The settings of a rule, by the limits that they are."""
+"""The limits that are settings of a rule, by their names in answers."""
 _RUNS = (("run_id",), ("job_id",), ("pipeline_id",), ("kubernetes.io", "pod", "name"), ("build_number",))
 """Where issuers name what is running: GitHub, GitLab (twice), Kubernetes, Buildkite."""
 _REPEATED_SECONDS = 60.0
@@ -100,7 +100,7 @@ class TokenExchange:
         except BusyError as error:
             raise OverloadedError("The same exchange is running; retry", BusyError.retry_after) from error
         except RateLimitedError as error:
-            await self._count(rule, f"above {_LIMITS[error.rate.name]}")
+            await self._count(rule, f"above {_LIMITS.get(error.rate.name, error.rate.name)}")
             raise
         except CallerError as error:
             log.info("no key was made", rule=rule.name, reason=error.message)
