@@ -431,4 +431,5 @@ async def test_the_audit_log_says_who_signed_which_device_in(service: Service) -
     }
     (minted,) = await events(bob, action="key.mint")
     assert (minted["actor"], minted["target"]) == (f"device:{got['session_id']}", CHECKOUT)
-    assert minted["requested"]["person"] == DAVE
+    device = {"session": got["session_id"], "person": DAVE, "device": "laptop", "tool": "claude-code"}
+    assert minted["requested"] == device

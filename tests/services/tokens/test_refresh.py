@@ -14,6 +14,7 @@ import pytest
 
 from settings.model import CommandLineSettings
 from standalone.backstage import BackstageStandIn
+from standalone.catalog import MEMBERS
 from standalone.environment import CHECKOUT
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
@@ -232,8 +233,23 @@ async def test_a_leaver_gets_invalid_grant(
     backstage.org.users[ALICE] = groups
     await renewed(nobody, got["refresh_token"])
     minted = await events(service.signed_in(BOB), action="key.mint")
-    denied = [(event["actor"], event["target"]) for event in minted if event["outcome"] == "denied"]
-    assert denied == [(f"device:{got['session_id']}", ALICE)]
+    (denied,) = [event for event in minted if event["outcome"] == "denied"]
+    assert (denied["actor"], denied["target"]) == (f"device:{got['session_id']}", ALICE)
+    device = {"session": got["session_id"], "person": ALICE, "device": "laptop", "tool": "claude-code"}
+    assert (denied["requested"], ALICE in denied["detail"]) == (device, True)
+
+
+async def test_a_group_that_the_catalog_lacks_signs_nobody_out(
+    service: Service, nobody: httpx.AsyncClient, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """Somebody removed it by mistake: devices try again until it is back."""
+    got = await sign_in(service, ALICE)
+    group = backstage.org.groups.pop(MEMBERS)
+    clock.advance(61)
+    answer = await refresh(nobody, got["refresh_token"])
+    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+    backstage.org.groups[MEMBERS] = group
+    await renewed(nobody, got["refresh_token"])
 
 
 async def test_who_does_not_manage_the_owner_any_more_gets_invalid_grant(
