@@ -92,7 +92,8 @@ async def test_later_it_is_theft(
     assert await sessions(alice) == []
     (event,) = await events(service.signed_in(BOB), action="session.end")
     assert (event["actor"], event["target"], event["outcome"]) == ("sessions", ALICE, "done")
-    assert event["requested"]["reason"] == "a refresh token was used again"
+    device = {"session": first["session_id"], "owner": ALICE, "device": "laptop", "tool": "claude-code"}
+    assert event["requested"] == device | {"reason": "a refresh token was used again"}
     assert len(event["after"]["blocked"]) == 2
     for key_id in event["after"]["blocked"]:
         assert litellm.rows.keys[key_id]["blocked"] is True

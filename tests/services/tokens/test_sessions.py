@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
 import pytest
 
@@ -13,7 +15,7 @@ from tests.support.audit import events, nothing_is_open
 from tests.support.devices import CLIENT, refresh, renewed, revoke, sessions, sign_in
 from tests.support.keys import chat
 from tests.support.requests import exchange
-from tests.support.upstreams import answering, refuse
+from tests.support.upstreams import Gate, answering, refuse
 
 
 def session_path(got: dict[str, str]) -> str:
@@ -58,8 +60,27 @@ async def test_ending_a_session_deletes_its_keys_at_once(
     assert [row["id"] for row in await sessions(alice)] == [other["session_id"]]
     (event,) = await events(alice, action="session.end")
     assert (event["actor"], event["target"], len(event["after"]["deleted"])) == (ALICE, ALICE, 2)
+    device = {"session": got["session_id"], "owner": ALICE, "device": "laptop", "tool": "claude-code"}
+    assert event["requested"] == device
     assert (await alice.delete(session_path(got))).status_code == 404
     await nothing_is_open(service)
+
+
+async def test_the_end_of_a_session_waits_for_no_other_change(
+    make_service: MakeService, litellm: LiteLLMStandIn
+) -> None:
+    """Of the same person: a device that was lost is signed out at once."""
+    gate = Gate(litellm, "/key/generate")
+    gate.open.set()
+    service = make_service(ports={"litellm": gate})
+    alice, got = service.signed_in(ALICE), await sign_in(service, ALICE)
+    gate.open.clear()
+    creating = asyncio.create_task(alice.post(keys_path(ALICE)))
+    await gate.reached.wait()
+    assert (await alice.delete(session_path(got))).status_code == 204
+    assert not creating.done()
+    gate.open.set()
+    assert (await creating).status_code == 201
 
 
 async def test_an_admin_ends_a_session_of_a_user(service: Service) -> None:
