@@ -99,9 +99,6 @@ class Orchestrator:
         self._changes = self._write_path()
         self._issuer = KeyIssuer(litellm=self.foundation.litellm, due=self.foundation.due)
         self._leaked = LeakedKeys(litellm=self.foundation.litellm, reported=self.foundation.reported)
-        self._short_key_ends = EndShortKeys(
-            changes=self._changes, issuer=self._issuer, short_keys=self.foundation.short_keys
-        )
         self._session_ends = SessionEnds(
             changes=self._changes,
             codes=self.foundation.device_codes,
@@ -379,7 +376,6 @@ class Orchestrator:
             rules=rules,
             issuer=issuer,
             short_keys=foundation.short_keys,
-            ends=self._short_key_ends,
             due=foundation.due,
             offboardings=foundation.offboardings,
             now=now,
@@ -491,7 +487,7 @@ class Orchestrator:
             ),
             Kind.OWNER_CHECK: owner_check,
             Kind.MARK_REVIEW: leaked.review,
-            Kind.SHORT_KEY_END: self._short_key_ends,
+            Kind.SHORT_KEY_END: EndShortKeys(changes=changes, issuer=issuer, short_keys=foundation.short_keys),
             Kind.SESSION_END: self._session_ends.finish_due,
             Kind.REFUSED_EXCHANGES: RecordRefusals(
                 changes=changes, refused=foundation.refused_exchanges, rules=workload_rules

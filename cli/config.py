@@ -26,5 +26,5 @@ def print_settings(paths: tuple[Path, ...], *, as_json: bool) -> None:
     Secrets are masked. --config accepts what is printed.
     """
     tree = to_app_config(masked(settings_or_exit(paths)))
-    text = json.dumps(tree, indent=2) if as_json else yaml_core.dump(tree)
+    text = json.dumps(tree, indent=2, ensure_ascii=False) if as_json else yaml_core.dump(tree)
     click.echo(text.rstrip())

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from connexion.json_schema import Draft4RequestValidator
@@ -12,6 +11,7 @@ from jsonschema.validators import extend
 
 from domain.errors import InputError
 from domain.redaction import BY_FORM
+from settings.tree import full_match
 
 _LONGEST_NAME = 64
 _TYPES = {
@@ -24,13 +24,7 @@ _TYPES = {
 }
 
 
-def _full_match(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[ValidationError]:
-    """`pattern` with a strict end: a plain `$` also matches before a trailing newline."""
-    if validator.is_type(instance, "string") and not re.search(re.sub(r"\$$", r"\\Z", pattern), instance):
-        yield ValidationError("does not match")
-
-
-ContractValidator: Any = extend(Draft4RequestValidator, {"pattern": _full_match})  # type: ignore[no-untyped-call]  # jsonschema's
+ContractValidator: Any = extend(Draft4RequestValidator, {"pattern": full_match})  # type: ignore[no-untyped-call]  # jsonschema's
 
 
 def check(validator: Any, value: Any, name: str) -> None:

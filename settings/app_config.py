@@ -56,11 +56,17 @@ def load(paths: Sequence[Path], environment: Mapping[str, str]) -> dict[str, Any
 
 def _read_yaml(path: Path) -> Any:
     try:
-        return yaml_core.load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise AppConfigError(f"cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise AppConfigError("is not UTF-8") from error
+    return _parsed(text)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return yaml_core.load(text)
     except yaml.MarkedYAMLError as error:
         line = f" at line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise AppConfigError(f"is not YAML{line}: {error.problem}") from error
@@ -158,7 +164,11 @@ class _Transform:
         path = folder / name
         if path.suffix not in {".json", ".yaml", ".yml"}:
             raise AppConfigError(f"{where}: $include reads .json, .yaml and .yml files only")
-        tree = _read_yaml(path) if path.is_file() else self._read(path, where)
+        text = self._read(path, where)
+        try:
+            tree = json.loads(text) if path.suffix == ".json" else _parsed(text)
+        except json.JSONDecodeError as error:
+            raise AppConfigError(f"{where}: {name} is not JSON: {error.msg} at line {error.lineno}") from error
         for part in dotted.split(".") if dotted else []:
             if not isinstance(tree, dict) or part not in tree:
                 raise AppConfigError(f"{where}: {name} has no {dotted}")

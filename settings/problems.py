@@ -9,17 +9,19 @@ from ipaddress import ip_network
 from typing import Any
 
 import jsonschema
+from jsonschema.validators import extend
 
 from settings.forms import DURATION, seconds
 from settings.model import OtherForms, Settings
-from settings.tree import find, rows_of, schema
+from settings.tree import find, full_match, rows_of, schema
 from settings.workloads import problems_of_workloads
 
 _DECIDED_HERE = ("kind", "metadata.name", "metadata.namespace", "relations.ownedby", "relations.childof")
 """What this service asks for beside the filter. The catalog takes two conditions with one key for alternatives."""
 
 _LIVES = {"keyLife": ("5m", "7d"), "sessionLife": ("1h", "1y")}
-_SCHEMA = jsonschema.Draft7Validator(schema(OtherForms, Settings))
+_Validator: Any = extend(jsonschema.Draft7Validator, {"pattern": full_match})  # type: ignore[no-untyped-call]  # jsonschema's
+_SCHEMA = _Validator(schema(OtherForms, Settings))
 
 
 def problems_of(tree: Mapping[str, Any]) -> Iterator[str]:

@@ -7,13 +7,14 @@ which msgspec knows as well as its structs, because a struct shows every field i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass, replace
 from functools import cache, partial
 from itertools import accumulate
 from types import NoneType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from jsonschema import ValidationError
 from msgspec import Meta
 from msgspec.json import schema as schema_of_type
 
@@ -113,6 +114,12 @@ def _block(tree: dict[str, Any], place: Place) -> dict[str, Any]:
     for name in place:
         tree = tree.setdefault(name, {})
     return tree
+
+
+def full_match(validator: Any, pattern: str, instance: Any, _: Any) -> Iterator[ValidationError]:
+    """`pattern` of a JSON schema with a strict end: in Python a plain `$` also matches before a trailing newline."""
+    if validator.is_type(instance, "string") and not re.search(re.sub(r"\$$", r"\\Z", pattern), instance):
+        yield ValidationError("does not match")
 
 
 def schema(*kinds: type) -> dict[str, Any]:

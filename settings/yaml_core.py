@@ -25,7 +25,7 @@ def load(text: str) -> Any:
     """The value of the one document in `text`, None if it is empty. Raises yaml.YAMLError."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506  # a safe loader
-    except (ValueError, KeyError):  # with the value, which may be a secret
+    except (ValueError, LookupError):  # with the value, which may be a secret
         raise yaml.YAMLError("a value does not fit its tag") from None
 
 
@@ -38,6 +38,8 @@ class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012  # PyYAML's
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  # PyYAML's
+        if not isinstance(node, yaml.MappingNode):
+            raise _error("expected a mapping", node)
         mapping: dict[Hashable, Any] = {}
         for name, value in node.value:
             if not isinstance(name, yaml.ScalarNode):

@@ -117,11 +117,6 @@ class DueQueue:
         async with self._database.transaction() as connection:
             await connection.execute(update.values(next_attempt_at=self._database.now() + wait))
 
-    async def hasten(self, connection: AsyncConnection, kind: Kind, subject: str) -> None:
-        """Makes a scheduled task due now."""
-        now = self._database.now()
-        await connection.execute(self._update(kind, [subject]).values(due_at=now, next_attempt_at=now))
-
     async def remove(self, connection: AsyncConnection, kind: Kind, *subjects: str) -> None:
         """Removes the tasks: they are done, or need not be done any more."""
         await connection.execute(sa.delete(due).where(_columns.kind == kind, _columns.subject.in_(subjects)))

@@ -69,9 +69,10 @@ class Events:
 
     async def owners_since(self, owners: Mapping[str, str]) -> dict[str, str]:
         """The owner of each key today, given the one that it was created for: after its transfers."""
-        moved = _EVENTS.where(*_TRANSFERRED, _columns.key_id.in_(owners))
-        events = await self._events(moved.order_by(_columns.id))
-        latest = {event.key_id: (event.after or {}).get("owner") for event in events}
+        latest: dict[str | None, Any] = {}
+        for some in _parts(owners):
+            moved = _EVENTS.where(*_TRANSFERRED, _columns.key_id.in_(some)).order_by(_columns.id)
+            latest |= {event.key_id: (event.after or {}).get("owner") for event in await self._events(moved)}
         return {key_id: latest.get(key_id) or owner for key_id, owner in owners.items()}
 
     async def _received(self, conditions: Sequence[sa.ColumnElement[bool]]) -> list[ReceivedSecret]:

@@ -136,13 +136,6 @@ class ShortKeys:
         if (await connection.execute(sa.select(_columns.key_id).where(_columns.key_id == key_id))).first() is not None:
             await self._kept_answers.drop(connection, key_id)
 
-    async def end_now(self, connection: AsyncConnection, key_id: str) -> None:
-        """Makes a key end now: it lives no more, nobody gets it again, and the due queue deletes it."""
-        over = sa.update(short_key).where(_columns.key_id == key_id).values(expires_at=self._database.now())
-        await connection.execute(over)
-        await self._due.hasten(connection, Kind.SHORT_KEY_END, key_id)
-        await self._kept_answers.drop(connection, key_id)
-
     async def remove(self, connection: AsyncConnection, key_id: str) -> None:
         """Forgets a key that is gone, and its secret, which was kept for repetitions."""
         await self._due.remove(connection, Kind.SHORT_KEY_END, key_id)

@@ -67,6 +67,9 @@ class UpdateKey:
             block = await self.rules.check_change(principal, change.scope, key, requested, active)
             change.key_version = key.key_version
             change.before = change.before or key.changeable
+            if requested.get("blocked") and key.source is not None:
+                async with self.changes.table.transaction() as connection:
+                    await self.short_keys.withhold(connection, key.id)
             if requested.get("blocked") is False:
                 await self._unblock_others(key, others)
             await self._write(key, requested, block)
@@ -75,10 +78,7 @@ class UpdateKey:
             updated = await self.keys.show(user_id, key.id)
             if requested.get("blocked"):
                 await self._block_others(others, updated.key.block or self.rules.block_by(principal, change.scope))
-            async with change.transaction() as connection:
-                if requested.get("blocked"):
-                    await self.short_keys.withhold(connection, key.id)
-                await change.done(after=updated.key.changeable, connection=connection)
+            await change.done(after=updated.key.changeable)
         _require_applied(updated.key, requested)
         return updated
 

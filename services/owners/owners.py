@@ -64,7 +64,10 @@ class Owners:
             refusal = await self._refusal(principal, owner)
         except UpstreamError as error:
             refusal = not_sure(error)
-        return replace(principal, refusal=refusal) if refusal else replace(principal, manages=frozenset({owner}))
+        if refusal is None:
+            return replace(principal, manages=frozenset({owner}))
+        # Who may be an admin, which is not known now, may do it as one.
+        return principal if isinstance(principal.refusal, UpstreamError) else replace(principal, refusal=refusal)
 
     async def managed_by(self, principal: Principal) -> Mapping[str, Owner]:
         """The groups and components that the principal manages, by ref. Raises UpstreamError."""

@@ -28,13 +28,9 @@ class EndShortKeys:
 
     async def __call__(self, task: Task) -> None:
         """Deletes the key of a task of the due queue. Raises UpstreamError."""
-        await self.end(task.subject)
-
-    async def end(self, key_id: str) -> None:
-        """Deletes a key that is due. Raises UpstreamError: then the due queue tries again."""
-        await self.issuer.delete(key_id)
+        await self.issuer.delete(task.subject)
         async with self.changes.table.transaction() as connection:
-            await self.short_keys.remove(connection, key_id)
+            await self.short_keys.remove(connection, task.subject)
 
 
 @dataclass(frozen=True, kw_only=True)

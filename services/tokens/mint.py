@@ -8,7 +8,6 @@ being made. Why: `docs/adr/0036-short-keys.md`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 
@@ -17,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from domain import refs
 from domain.actions import Action
-from domain.errors import CallerError, ConflictError, RateLimitedError, UpstreamError
+from domain.errors import CallerError, ConflictError, RateLimitedError
 from domain.identity import Principal, Role, Scope
 from domain.keys import KeyAnnotations, KeyVersion, MintRequest, NewKey, ShortLivedKey
 from domain.rates import RateLimit
@@ -28,7 +27,6 @@ from services.changes.changes import Changes
 from services.keys.issuer import KeyIssuer, owner_check
 from services.keys.rules import KeyRules
 from services.owners.owners import Owners
-from services.tokens.ends import EndShortKeys
 from services.users.users import Users
 from state.due import DueQueue
 from state.offboardings import Offboardings
@@ -63,7 +61,6 @@ class MintKey:
         rules: KeyRules,
         issuer: KeyIssuer,
         short_keys: ShortKeys,
-        ends: EndShortKeys,
         due: DueQueue,
         offboardings: Offboardings,
         now: Callable[[], float],
@@ -75,7 +72,6 @@ class MintKey:
         self._rules = rules
         self._issuer = issuer
         self._short_keys = short_keys
-        self._ends = ends
         self._due = due
         self._offboardings = offboardings
         self._now = now
@@ -139,15 +135,14 @@ class MintKey:
                 raise ConflictError("Making the key took until its end")
             created = await self._issuer.create(owner, _new_key(request, replace(terms, life=life), change.operation))
             key = ShortLivedKey(created.key_id, created.secret, now + life)
+            # Only now: what fails before ends nothing. What fails from here on is repaired, and leaves no third.
+            for key_id in to_end:
+                await self._issuer.delete(key_id)
             try:
                 await self._record(change, request, key, to_end, within)
             except CallerError:
                 await self._issuer.delete(key.key_id)
                 raise
-            # Last, so that what fails costs nobody a key that works; and by the due queue, if this fails.
-            for key_id in to_end:
-                with suppress(UpstreamError):
-                    await self._ends.end(key_id)
             return key
 
     async def _record(
@@ -163,7 +158,7 @@ class MintKey:
             if within is not None:
                 await within.record(connection, change.operation, key)
             for key_id in ended:
-                await self._short_keys.end_now(connection, key_id)
+                await self._short_keys.remove(connection, key_id)
             ending = short_key_end(key.key_id, owner, life, version)
             await self._due.schedule_all(connection, ending, owner_check(key.key_id, owner, version))
             after = {"endedKeys": ended} if ended else None

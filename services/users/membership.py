@@ -117,8 +117,8 @@ class CatalogMembership:
         failure = next(filter(None, failures), None)
         if failure is not None:
             return frozenset(roles), not_sure(failure)
-        # Others do without the group. Who has nothing else was perhaps in it, so nothing of theirs may end by this.
-        return frozenset(roles), GroupMissingError(missing[0]) if missing and not roles else None
+        # What others give goes on. Who is refused was perhaps in the group, so nothing of theirs may end by this.
+        return frozenset(roles), GroupMissingError(missing[0]) if missing else None
 
 
 def not_sure(failure: UpstreamError) -> UpstreamError:

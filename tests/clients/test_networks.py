@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from clients.exchange import NetworkExchange
-from domain.errors import UpstreamFaultError
+from domain.errors import UpstreamFaultError, UpstreamUnavailableError
 from settings.model import Timeouts
 from standalone.backstage import BackstageStandIn
 from standalone.litellm import MASTER_KEY, LiteLLMStandIn
@@ -132,6 +132,22 @@ async def proxy() -> AsyncIterator[tuple[str, list[str]]]:
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", lines
     server.close()
+
+
+@pytest.mark.parametrize("no_proxy", ["bücher.invalid", ".invalid"])
+async def test_a_host_with_a_name_in_another_script_may_need_no_proxy(
+    monkeypatch: pytest.MonkeyPatch, no_proxy: str
+) -> None:
+    """By its name as people write it; one that begins with xn-- and is none is compared as it is."""
+    async with proxy() as (address, seen):
+        monkeypatch.setenv("HTTP_PROXY", address)
+        monkeypatch.setenv("NO_PROXY", no_proxy)
+        for host in ("bücher.invalid", "xn--a.invalid") if no_proxy == ".invalid" else ("bücher.invalid",):
+            exchange = NetworkExchange("LiteLLM", Timeouts())
+            with pytest.raises(UpstreamUnavailableError):
+                await exchange("GET", f"http://{host}/x", {}, None)
+            await exchange.aclose()
+    assert seen == []
 
 
 async def test_a_proxy_is_used_as_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,7 @@ def test_includes(tmp_path: Path) -> None:
     (tmp_path / "more").mkdir()
     (tmp_path / "more" / "other.yaml").write_text("deep: {list: [1, '${HOST}'], file: {$file: here}}")
     (tmp_path / "more" / "here").write_text("beside other.yaml")
-    (tmp_path / "other.json").write_text('{"a": 1}')
+    (tmp_path / "other.json").write_text('{"a": "\\ud83d\\ude00"}')
     text = """
     env: {$env: HOST}
     file: {$file: '${NAME}'}
@@ -60,7 +60,7 @@ def test_includes(tmp_path: Path) -> None:
         "env": "example.com",
         "file": "s3cret",
         "part": {"list": [1, "example.com"], "file": "beside other.yaml"},
-        "whole": {"a": 1},
+        "whole": {"a": "😀"},
     }
 
 
@@ -122,6 +122,9 @@ def test_yaml_is_read_as_backstage_reads_it(tmp_path: Path, written: str, read: 
         ("{[1]: 2}", "a name is a mapping or a list"),
         ("a: !!int canary", "a value does not fit its tag"),
         ("a: !!bool canary", "a value does not fit its tag"),
+        ("a: !!float ''", "a value does not fit its tag"),
+        ("a: !!map [canary]", "expected a mapping"),
+        ("a: {$include: canary.json}", "canary.json cannot be read"),
         ("a: !!timestamp 2026-02-30", "could not determine a constructor"),
         ("a: {$include: app-config.yaml}", "contains or includes itself"),
         ("a: &x [*x]", "contains or includes itself"),
@@ -141,7 +144,7 @@ def test_an_invalid_instruction_is_explained(tmp_path: Path, text: str, says: st
     with pytest.raises(AppConfigError, match=says) as raised:
         load_text(tmp_path, text)
     assert "app-config.yaml" in str(raised.value)
-    assert "canary" not in str(raised.value)
+    assert "canary" not in str(raised.value).replace("canary.json", "")
 
 
 def test_an_unreadable_file_is_explained(tmp_path: Path) -> None:

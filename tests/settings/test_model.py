@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from domain.identity import GroupRefs
-from settings.forms import full_group_ref, litellm_duration
+from settings.forms import DURATION, full_group_ref, litellm_duration
 from settings.model import CleanupSettings
 from settings.page import PAGE, page
 from settings.parse import SettingsError, from_app_config
@@ -187,6 +187,11 @@ def test_all_problems_are_reported_at_once_without_values() -> None:
             "litellmOrchestrator.trustedProxies",
             5,
             "litellmOrchestrator.trustedProxies: expected one of the forms in docs/settings.md",
+        ),
+        (
+            "litellmOrchestrator.cli.keyLife",
+            "8h\n",
+            f"litellmOrchestrator.cli.keyLife: expected a match of ^{DURATION}$",
         ),
         ("litellmOrchestrator.cli.keyLife", "8d", "litellmOrchestrator.cli.keyLife: expected a duration from 5m to 7d"),
         (

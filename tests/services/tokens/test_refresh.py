@@ -14,7 +14,7 @@ import pytest
 
 from settings.model import CommandLineSettings
 from standalone.backstage import BackstageStandIn
-from standalone.catalog import MEMBERS
+from standalone.catalog import ADMINS, MEMBERS
 from standalone.environment import CHECKOUT
 from standalone.litellm import LiteLLMStandIn
 from tests.conftest import ALICE, BASE, BOB, Clock, MakeService, Service, keys_path, user_path
@@ -250,6 +250,20 @@ async def test_a_group_that_the_catalog_lacks_signs_nobody_out(
     answer = await refresh(nobody, got["refresh_token"])
     assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
     backstage.org.groups[MEMBERS] = group
+    await renewed(nobody, got["refresh_token"])
+
+
+async def test_without_the_group_of_admins_a_device_of_an_admin_tries_again(
+    service: Service, nobody: httpx.AsyncClient, backstage: BackstageStandIn, clock: Clock
+) -> None:
+    """Bob is a member, too, but has the component as an admin only."""
+    backstage.org.users[BOB].add("group:default/litellm-users")
+    got = await sign_in(service, BOB, CHECKOUT)
+    group = backstage.org.groups.pop(ADMINS)
+    clock.advance(61)
+    answer = await refresh(nobody, got["refresh_token"])
+    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+    backstage.org.groups[ADMINS] = group
     await renewed(nobody, got["refresh_token"])
 
 
