@@ -20,7 +20,19 @@ _DECIDED_HERE = ("kind", "metadata.name", "metadata.namespace", "relations.owned
 """What this service asks for beside the filter. The catalog takes two conditions with one key for alternatives."""
 
 _LIVES = {"keyLife": ("5m", "7d"), "sessionLife": ("1h", "1y")}
-_Validator: Any = extend(jsonschema.Draft7Validator, {"pattern": full_match})  # type: ignore[no-untyped-call]  # jsonschema's
+
+
+def _is_number(_: Any, instance: Any) -> bool:
+    """As in JSON: YAML has infinities, and what is no number, too."""
+    is_written = isinstance(instance, int | float) and not isinstance(instance, bool)
+    return is_written and (isinstance(instance, int) or math.isfinite(instance))
+
+
+_Validator: Any = extend(  # type: ignore[no-untyped-call]  # jsonschema's
+    jsonschema.Draft7Validator,
+    {"pattern": full_match},
+    type_checker=jsonschema.Draft7Validator.TYPE_CHECKER.redefine("number", _is_number),
+)
 _SCHEMA = _Validator(schema(OtherForms, Settings))
 
 
@@ -32,10 +44,6 @@ def problems_of(tree: Mapping[str, Any]) -> Iterator[str]:
     if not backstage:
         yield "litellmOrchestrator.backstage.baseUrl: missing; set it or backend.baseUrl to Backstage's address"
     yield from _missing_groups(find(tree, "liteLLM"))
-    for name, tier in _tiers(tree):
-        budget = find(tier, "maxBudget")
-        if isinstance(budget, float) and not math.isfinite(budget):
-            yield f"{name}.maxBudget: expected a finite number of USD"
     if (port := port_of(find(tree, "backend", "listen"))) is not None and port > 65535:
         yield "backend.listen: expected a port of at most 65535"
     ours, database = find(tree, "litellmOrchestrator"), find(tree, "backend", "database")
@@ -87,16 +95,6 @@ def _missing_groups(litellm: Any) -> Iterator[str]:
     for group in ("allowedGroup", "adminGroup"):
         if isinstance(litellm, dict) and group not in litellm and f"{group}s" not in litellm:
             yield f"liteLLM.{group}: missing; set it or {group}s"
-
-
-def _tiers(tree: Any) -> Iterator[tuple[str, Any]]:
-    yield "liteLLM.userDefaults", find(tree, "liteLLM", "userDefaults")
-    for number, tier in enumerate(rows_of(tree, "liteLLM", "groupDefaults")):
-        yield f"liteLLM.groupDefaults[{number}]", tier
-    for number, tier in enumerate(rows_of(tree, "litellmOrchestrator", "owners")):
-        yield f"litellmOrchestrator.owners[{number}]", tier
-    for number, rule in enumerate(rows_of(tree, "litellmOrchestrator", "workloads", "rules")):
-        yield f"litellmOrchestrator.workloads.rules[{number}].key", find(rule, "key")
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:

@@ -237,10 +237,16 @@ def test_an_empty_configuration_names_what_is_missing() -> None:
 
 
 def test_numbers_that_json_schema_accepts() -> None:
-    """A budget must be finite and a port at most 65535."""
-    tree = config(backend={"baseUrl": "http://x", "listen": ":70000"})
+    """A number must be one, and finite, and a port at most 65535."""
+    timeouts = {"timeouts": {"read": float("nan"), "pool": 10**400}}
+    tree = config(backend={"baseUrl": "http://x", "listen": ":70000"}, litellmOrchestrator=timeouts)
     tree["liteLLM"]["userDefaults"]["maxBudget"] = float("inf")
-    assert [line.partition(":")[0] for line in problems(tree)] == ["backend.listen", "liteLLM.userDefaults.maxBudget"]
+    assert [line.partition(":")[0] for line in problems(tree)] == [
+        "backend.listen",
+        "liteLLM.userDefaults.maxBudget",
+        "litellmOrchestrator.timeouts.pool",
+        "litellmOrchestrator.timeouts.read",
+    ]
 
 
 @pytest.mark.parametrize(
