@@ -16,6 +16,8 @@ const utcDay = new Intl.DateTimeFormat(LOCALE, { day: 'numeric', month: 'short',
 const dayAndYear = new Intl.DateTimeFormat(LOCALE, { day: 'numeric', month: 'short', year: 'numeric' });
 const exactTime = new Intl.DateTimeFormat(LOCALE, { dateStyle: 'full', timeStyle: 'long' });
 const clock = new Intl.DateTimeFormat(LOCALE, { hour: '2-digit', minute: '2-digit' });
+/** @param {Date | number} time */
+const midnight = time => new Date(time).setHours(0, 0, 0, 0);
 const whole = new Intl.NumberFormat('en-US');
 
 /** @param {number} usd @param {number} digits after the point */
@@ -56,6 +58,8 @@ export function when(iso, now = Date.now()) {
     return date.getFullYear() === new Date(now).getFullYear() ? day.format(date) : dayAndYear.format(date);
   }
   const [unit, size] = SECONDS.find(([, length]) => Math.abs(seconds) >= length) ?? SECONDS[3];
+  // Days of the calendar: what is in 34 hours may be tomorrow, or the day after.
+  if (unit === 'day') return relative.format(Math.round((midnight(date) - midnight(now)) / 1000 / size), unit);
   return relative.format(Math.round(seconds / size), unit);
 }
 
