@@ -40,6 +40,15 @@ async def given(client: httpx.AsyncClient, token: str) -> dict[str, Any]:
     return dict(response.json())
 
 
+async def given_twice(service: Service, token: str, clock: Clock) -> list[str]:
+    """The two keys that a token may have; the next exchange is a third one."""
+    secrets = []
+    for _ in range(2):
+        secrets.append((await given(service.client(), token))["access_token"])
+        clock.advance(60)
+    return secrets
+
+
 def ruled(make_service: MakeService, **changes: Any) -> Service:
     """A service whose rule for the pipeline is changed."""
     workloads = make_service().settings.workloads
@@ -258,14 +267,11 @@ async def test_later_it_gets_a_second_one_and_a_third_ends_the_first(
 async def test_a_third_that_fails_ends_nothing(
     make_service: MakeService, issuer: IssuerStandIn, clock: Clock, litellm: LiteLLMStandIn, answer: Answer
 ) -> None:
-    """Whoever works with the first one goes on."""
+    """The first key keeps working."""
     answers: dict[str, Answer] = {}
     service = make_service(ports={"litellm": Overriding(httpx.ASGITransport(litellm.app), answers)})
     token = issuer.token(exp=int(clock()) + 3600)
-    secrets = []
-    for _ in range(2):
-        secrets.append((await given(service.client(), token))["access_token"])
-        clock.advance(60)
+    secrets = await given_twice(service, token, clock)
     answers["/key/generate"] = answer
     assert (await exchange(service.client(), token)).status_code in (400, 503)
     assert [await chat(litellm, secret) for secret in secrets] == [200, 200]
@@ -278,10 +284,7 @@ async def test_without_the_end_of_the_first_there_is_no_third(
     answers: dict[str, Answer] = {}
     service = make_service(ports={"litellm": Overriding(httpx.ASGITransport(litellm.app), answers)})
     token = issuer.token(exp=int(clock()) + 3600)
-    secrets = []
-    for _ in range(2):
-        secrets.append((await given(service.client(), token))["access_token"])
-        clock.advance(60)
+    secrets = await given_twice(service, token, clock)
     answers["/key/delete"] = respond(503)
     assert (await exchange(service.client(), token)).status_code == 503
     assert [await chat(litellm, secret) for secret in secrets] == [200, 200]
@@ -455,7 +458,7 @@ async def test_an_owner_who_was_deleted_while_litellm_answered_is_looked_for_aga
     assert CHECKOUT not in litellm.rows.users
     clock.advance(3)
     await given(other, issuer.token(jti="a-third"))
-    assert CHECKOUT in litellm.rows.users, "it was looked for, and created anew"
+    assert CHECKOUT in litellm.rows.users, "the replica remembered a user that was deleted"
 
 
 async def test_a_name_that_was_taken_over_gives_none(
@@ -555,7 +558,7 @@ async def test_what_a_rule_refused_is_one_event_a_minute(
 async def test_what_a_limit_refused_is_in_that_event(
     make_service: MakeService, issuer: IssuerStandIn, clock: Clock, setting: str, name: str
 ) -> None:
-    """Whoever looks into the audit log sees the pipeline that runs away."""
+    """The audit log shows a pipeline that sends too many requests."""
     service = ruled(make_service, **{setting: 1})
     answers = [await exchange(service.client(), issuer.token(jti=f"run-{number}")) for number in range(4)]
     assert [answer.status_code for answer in answers] == [200, 429, 429, 429]
@@ -769,10 +772,8 @@ async def test_killed_while_a_third_ends_the_first(
     for step in range(_MOST_STEPS):
         clock.advance(1000)
         await plain.run_background_jobs()
-        token, secrets = issuer.token(jti=f"step {step}", exp=int(clock()) + 3600), []
-        for _ in range(2):
-            secrets.append((await given(plain.client(), token))["access_token"])
-            clock.advance(61)
+        token = issuer.token(jti=f"step {step}", exp=int(clock()) + 3600)
+        secrets = await given_twice(plain, token, clock)
         kill_switch = KillSwitch(litellm.app, step, during=during)
         killed = make_service(ports={"litellm": kill_switch})
         await killed.client().get(f"{BASE}/openapi.json")
