@@ -229,11 +229,8 @@ def _trusting(name: str, authorities: str) -> ssl.SSLContext:
 
 def _proxy_for(url: URL) -> str | None:
     """The proxy that HTTPS_PROXY or HTTP_PROXY names for `url`, unless NO_PROXY excludes its host."""
-    try:
-        host = url.host
-    except UnicodeError:  # it begins with xn--, and cannot be decoded
-        host = url.raw_host
-    return None if proxy_bypass(f"{host}:{url.port}") else getproxies().get(url.scheme)
+    assert url.host is not None
+    return None if proxy_bypass(f"{url.host}:{url.port}") else getproxies().get(url.scheme)
 
 
 def _not_trusted(name: str, error: Exception) -> UpstreamError:

@@ -138,7 +138,7 @@ async def proxy() -> AsyncIterator[tuple[str, list[str]]]:
 async def test_a_host_with_a_name_in_another_script_may_need_no_proxy(
     monkeypatch: pytest.MonkeyPatch, no_proxy: str
 ) -> None:
-    """By its name as people write it; one that begins with xn-- and is none is compared as it is."""
+    """By its name as people write it; one that begins with xn-- and is none cannot be reached in any way."""
     async with proxy() as (address, seen):
         monkeypatch.setenv("HTTP_PROXY", address)
         monkeypatch.setenv("NO_PROXY", no_proxy)
